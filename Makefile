@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+# The only build system. `make help` lists the targets.
+.DEFAULT_GOAL := all
+SHELL := /bin/bash
+VERSION := 0.1.0
+B := build
+MODE ?= debug
+PREFIX ?= /usr/local
+CC ?= gcc
+
+WARN := -Wall -Wextra -Wshadow -Wvla -Wundef -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter -Werror
+OPT_debug := -O2 -g -DTANDEM_DEBUG=1
+OPT_release := -O2 -g -DTANDEM_DEBUG=0
+OPT_san := -O1 -g -DTANDEM_DEBUG=1 -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+CFLAGS += -std=gnu11 $(OPT_$(MODE)) $(WARN) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DTANDEM_VERSION='"$(VERSION)"' \
+	-Isrc -Ihelper -I$(B)/gen -I/usr/share/include -fno-strict-aliasing -fstack-protector-strong
+LIBS := -luv -lsqlite3 -ljansson -lyaml -lcrypto -lpthread
+
+LOW := base wire
+DAEMON_DIRS := base json loop wire http store ledger spawn instance sched trigger app api daemon
+CORE_SRC := $(foreach d,$(filter-out daemon,$(DAEMON_DIRS)),$(wildcard src/$(d)/*.c))
+DAEMON_SRC := $(wildcard src/daemon/*.c)
+CLI_SRC := $(wildcard src/cli/*.c) $(foreach d,base json wire,$(wildcard src/$(d)/*.c)) src/http/client.c
+LOW_SRC := $(foreach d,$(LOW),$(wildcard src/$(d)/*.c))
+LLHTTP_SRC := $(wildcard /usr/share/llhttp/*.c)
+
+obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
+LLHTTP_OBJ := $(patsubst /usr/share/llhttp/%.c,$(B)/obj/llhttp/%.o,$(LLHTTP_SRC))
+BINS := $(addprefix $(B)/,tandem tandemd tandem-spawner tandem-init tandem-unpack)
+
+all: $(BINS) ## build everything into build/
+
+$(B)/tandem: $(call obj,$(CLI_SRC))
+	$(CC) $(CFLAGS) -o $@ $^ -ljansson
+$(B)/tandemd: $(call obj,$(CORE_SRC) $(DAEMON_SRC)) $(LLHTTP_OBJ)
+	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
+$(B)/tandem-spawner: $(call obj,$(wildcard helper/spawner/*.c) $(LOW_SRC))
+	$(CC) $(CFLAGS) -o $@ $^
+$(B)/tandem-init: $(call obj,$(wildcard helper/init/*.c))
+	$(CC) $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(CFLAGS)) -static -o $@ $^
+$(B)/tandem-unpack: $(call obj,$(wildcard helper/unpack/*.c) $(LOW_SRC))
+	$(CC) $(CFLAGS) -o $@ $^ -larchive
+
+# tandem-init is static and runs in every sandbox: no sanitizer inside it.
+$(B)/obj/helper/init/%.o: helper/init/%.c
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(CFLAGS)) -MMD -c -o $@ $<
+$(B)/obj/llhttp/%.o: /usr/share/llhttp/%.c
+	@mkdir -p $(@D)
+	$(CC) -O2 -g -I/usr/share/include -I/usr/share/include/llhttp -c -o $@ $<
+$(B)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -c -o $@ $<
+
+# The system call filter is compiled once, at build time (architecture, section 4).
+$(B)/gen/seccomp_filter.h: tools/gen-seccomp.c spec/syscalls.txt
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O1 -Wall -D_GNU_SOURCE -o $(B)/gen/gen-seccomp tools/gen-seccomp.c -lseccomp
+	$(B)/gen/gen-seccomp spec/syscalls.txt > $@.tmp && mv $@.tmp $@
+$(call obj,$(wildcard helper/spawner/*.c) $(wildcard helper/init/*.c)): $(B)/gen/seccomp_filter.h
+
+TEST_SRC := $(wildcard tests/*/test_*.c)
+TEST_BINS := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC))
+$(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(CORE_SRC)) $(LLHTTP_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
+
+-include tests/tests.mk packaging/install.mk bench/bench.mk
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
+
+.PHONY: all help clean
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+clean: ## remove build/
+	rm -rf $(B)

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The one clock. Everything inside is int64_t microseconds.
+ * In debug builds a test may stop and step it (clock_test_*).
+ */
+#pragma once
+#include <stdbool.h>
+#include "base/def.h"
+int64_t clock_now_us(void);   /* monotonic */
+int64_t clock_wall_us(void);  /* since the epoch */
+void clock_test_stop(void);              /* debug builds */
+void clock_test_step(int64_t us);
+void clock_test_resume(void);
+/* "2025-11-24T23:08:00.000+0000", Lambda's LastModified; buf of 32. "2025-11-24T23:08:00.000Z" for the second. */
+char *clock_fmt_lambda(int64_t wall_us, char out[32]);
+char *clock_fmt_iso(int64_t wall_us, char out[32]);
