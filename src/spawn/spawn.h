@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tandemd's half of the spawner protocol (wire/spawner.h): asks, and hears what happened. Any protocol error from the
+ * spawner is fatal to tandemd (on_lost): it cannot live without it.
+ */
+#pragma once
+#include "loop/loop.h"
+#include <stdbool.h>
+#include "wire/spawner.h"
+struct spawn;
+struct sandbox_fds {
+	int fd[SB_N]; /* -1: not there */
+};
+struct spawn_events {
+	void (*config)(void *arg, const struct serve_config *c, int listeners[SL_N]); /* once; ownership of the descriptors moves */
+	void (*adopt)(void *arg, uint64_t id, const char *label, bool assigned, uint32_t uid, pid_t pid, struct sandbox_fds *fds); /* ownership moves */
+	void (*adopted)(void *arg);
+	void (*ended)(void *arg, uint64_t id, int wait_status, uint32_t oom_kills, int64_t cpu_us, int64_t mem_peak_bytes);
+	void (*drain)(void *arg);
+	void (*handover)(void *arg);
+	void (*lost)(void *arg, const struct err *e);
+};
+struct spawn *spawn_new(struct loop *l, int sock, const struct spawn_events *ev, void *arg);
+void spawn_free(struct spawn *s);
+void spawn_hello(struct spawn *s);
+void spawn_ready(struct spawn *s);
+void spawn_bye(struct spawn *s);
+void spawn_end(struct spawn *s, uint64_t id);
+uint64_t spawn_next_id(struct spawn *s); /* never one that was adopted */
+
+/*
+ * Requests: embedded by their owner. done runs exactly once, never before _start returned; e->kind is ERR_NONE on success.
+ * spawn_cancel: done is not called any more, and a sandbox that is made after all is ended. Twice is fine.
+ */
+struct spawn_req {
+	struct spawn *s;
+	struct spawn_req *next;
+	uint64_t id;
+	void (*done)(struct spawn_req *r, const struct err *e);
+	struct sandbox_fds fds;  /* spawn_blank: filled on success; ownership moves with done */
+	uint32_t uid;
+	pid_t pid;
+	int64_t bytes, files;    /* spawn_unpack */
+	uint16_t awaits;
+};
+void spawn_blank_start(struct spawn *s, struct spawn_req *r);                 /* r->id: the new sandbox */
+struct spawn_limits {
+	int64_t memory_bytes, tmp_bytes;
+	uint32_t pids_max, cpu_weight, cpu_quota_us;
+};
+/* task_dir and opt_dir (or -1) are borrowed O_PATH or O_RDONLY directories owned by tandemd's uid. */
+void spawn_assign_start(struct spawn *s, struct spawn_req *r, uint64_t id, const struct spawn_limits *lim, int task_dir, int opt_dir,
+                        const char *label);
+/* archive is borrowed; makes directory name below dir, whole or not at all. */
+void spawn_unpack_start(struct spawn *s, struct spawn_req *r, int archive, int dir, const char *name, int64_t max_bytes, int64_t max_files);
+void spawn_cancel(struct spawn_req *r);
