@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/enc.h"
+
+static const char hex_lower[] = "0123456789abcdef";
+static const char hex_upper[] = "0123456789ABCDEF";
+static const char b64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+void enc_hex(const void *p, size_t n, char *out)
+{
+	const unsigned char *b = p;
+
+	for (size_t i = 0; i < n; i++) {
+		out[2 * i] = hex_lower[b[i] >> 4];
+		out[2 * i + 1] = hex_lower[b[i] & 15];
+	}
+	out[2 * n] = 0;
+}
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+int dec_hex(struct str s, void *out, size_t n)
+{
+	unsigned char *o = out;
+
+	if (s.n % 2 || s.n / 2 != n)
+		return -1;
+	for (size_t i = 0; i < s.n; i++)
+		if (hex_digit(s.p[i]) < 0)
+			return -1;
+	for (size_t i = 0; i < n; i++)
+		o[i] = (unsigned char)(hex_digit(s.p[2 * i]) << 4 | hex_digit(s.p[2 * i + 1]));
+	return 0;
+}
+
+void enc_b64(struct buf *out, const void *p, size_t n)
+{
+	const unsigned char *b = p;
+	size_t i = 0;
+
+	buf_reserve(out, (n + 2) / 3 * 4);
+	for (; n - i >= 3; i += 3) {
+		uint32_t v = (uint32_t)b[i] << 16 | (uint32_t)b[i + 1] << 8 | b[i + 2];
+		char q[4] = {b64[v >> 18], b64[v >> 12 & 63], b64[v >> 6 & 63], b64[v & 63]};
+
+		buf_add(out, q, 4);
+	}
+	if (n - i) {
+		uint32_t v = (uint32_t)b[i] << 16 | (n - i == 2 ? (uint32_t)b[i + 1] << 8 : 0);
+		char q[4] = {b64[v >> 18], b64[v >> 12 & 63], n - i == 2 ? b64[v >> 6 & 63] : '=', '='};
+
+		buf_add(out, q, 4);
+	}
+}
+
+static int b64_digit(char c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A';
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 26;
+	if (c >= '0' && c <= '9')
+		return c - '0' + 52;
+	return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+int dec_b64(struct buf *out, struct str s)
+{
+	size_t was = out->n, pad = 0;
+	uint32_t v = 0;
+
+	while (pad < 2 && s.n && s.p[s.n - 1] == '=')
+		s.n--, pad++;
+	if (s.n % 4 == 1 || (pad && (s.n + pad) % 4))
+		return -1;
+	buf_reserve(out, s.n / 4 * 3 + 3);
+	for (size_t i = 0; i < s.n; i++) {
+		int d = b64_digit(s.p[i]);
+
+		if (d < 0)
+			goto bad;
+		v = v << 6 | (uint32_t)d;
+		if (i % 4 == 3) {
+			char o[3] = {(char)(v >> 16), (char)(v >> 8), (char)v};
+
+			buf_add(out, o, 3);
+			v = 0;
+		}
+	}
+	/* Left-over bits must be zero, else two texts would mean the same bytes. */
+	if (s.n % 4 == 2) {
+		if (v & 15)
+			goto bad;
+		buf_addc(out, (char)(v >> 4));
+	} else if (s.n % 4 == 3) {
+		if (v & 3)
+			goto bad;
+		buf_addc(out, (char)(v >> 10));
+		buf_addc(out, (char)(v >> 2));
+	}
+	return 0;
+bad:
+	out->n = was;
+	if (out->p)
+		out->p[was] = 0;
+	return -1;
+}
+
+static bool unreserved(char c)
+{
+	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
+	       c == '_' || c == '~';
+}
+
+void enc_percent(struct buf *out, struct str s, bool keep_slash)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+
+		if (unreserved((char)c) || (keep_slash && c == '/')) {
+			buf_addc(out, (char)c);
+		} else {
+			char q[3] = {'%', hex_upper[c >> 4], hex_upper[c & 15]};
+
+			buf_add(out, q, 3);
+		}
+	}
+}
+
+int dec_percent(struct buf *out, struct str s, bool plus_is_space)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] == '%' && (s.n - i < 3 || hex_digit(s.p[i + 1]) < 0 || hex_digit(s.p[i + 2]) < 0))
+			return -1;
+	buf_reserve(out, s.n);
+	for (size_t i = 0; i < s.n; i++) {
+		char c = s.p[i];
+
+		if (c == '%') {
+			c = (char)(hex_digit(s.p[i + 1]) << 4 | hex_digit(s.p[i + 2]));
+			i += 2;
+		} else if (c == '+' && plus_is_space) {
+			c = ' ';
+		}
+		buf_addc(out, c);
+	}
+	return 0;
+}
+
+bool enc_utf8_ok(struct str s)
+{
+	const unsigned char *p = (const unsigned char *)s.p;
+
+	for (size_t i = 0; i < s.n;) {
+		size_t more;
+		uint32_t v;
+
+		if (p[i] < 0x80) {
+			i++;
+			continue;
+		}
+		if (p[i] >= 0xc2 && p[i] <= 0xdf)
+			more = 1, v = p[i] & 0x1f;
+		else if ((p[i] & 0xf0) == 0xe0)
+			more = 2, v = p[i] & 0x0f;
+		else if (p[i] >= 0xf0 && p[i] <= 0xf4)
+			more = 3, v = p[i] & 0x07;
+		else
+			return false;
+		if (s.n - i <= more)
+			return false;
+		for (size_t k = 1; k <= more; k++) {
+			if ((p[i + k] & 0xc0) != 0x80)
+				return false;
+			v = v << 6 | (p[i + k] & 0x3f);
+		}
+		if ((more == 2 && (v < 0x800 || (v >= 0xd800 && v <= 0xdfff))) || (more == 3 && (v < 0x10000 || v > 0x10ffff)))
+			return false;
+		i += more + 1;
+	}
+	return true;
+}
