@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Brings events to instances: reuses an idle one, starts one, or lets the event wait, as sched/policy.c decides. Owns all instances.
+ * Every wait has a deadline and a reason (enum sched_wait) that describe shows.
+ */
+#pragma once
+#include "http/server.h"
+#include "base/list.h"
+#include "ledger/ledger.h"
+#include "ledger/logs.h"
+#include "spawn/spawn.h"
+#include "store/function.h"
+struct sched;
+struct sched_opts {
+	struct loop *loop;
+	struct store *store;
+	struct ledger *ledger;
+	struct logs *logs;
+	struct spawn *spawn;
+	struct http_server *http;       /* for listeners inside sandboxes */
+	const char *account, *region;
+	http_handler *sandbox_api;      /* answers requests on a sandbox's own 169.254.100.2:4566; listener_arg is struct instance * */
+	int api_port;
+};
+struct sched *sched_new(const struct sched_opts *o);
+void sched_free(struct sched *s);
+
+enum invoke_outcome {
+	INVOKE_OK,               /* body: the handler's answer */
+	INVOKE_ERROR,            /* body: error object of the handler or the runtime: "Unhandled" */
+	INVOKE_TIMEOUT,          /* body: {"errorType":"Sandbox.Timedout",...} */
+	INVOKE_CRASHED,          /* body: Runtime.ExitError, Runtime.OutOfMemory */
+	INVOKE_INIT_FAILED,      /* body: init error object */
+	INVOKE_THROTTLED,        /* queue full; body empty */
+	INVOKE_FAILED,           /* the platform could not: e says why; body empty */
+	INVOKE_OUTCOME_N
+};
+enum sched_wait { WAIT_NONE, WAIT_BLANK, WAIT_INIT, WAIT_INSTANCE, WAIT_CODE, WAIT_N };
+extern const char *const sched_wait_name[WAIT_N];
+/* One invocation; embedded by whoever asks, zero-initialised, inputs set, strings borrowed until done. */
+struct invocation {
+	/* in */
+	struct function *function;       /* a reference is taken for the time of the call */
+	enum ledger_trigger trigger;
+	struct str payload;              /* JSON, checked by the caller */
+	struct str client_context;       /* decoded JSON or empty */
+	const char *trace_id;            /* or NULL: made */
+	char request_id[37];             /* "" : made */
+	bool want_log_tail;              /* log_tail is filled: the last 4 KB of this invocation's log */
+	void (*done)(struct invocation *inv); /* exactly once, never before _start returned; may free inv */
+	void *user;
+	/* out, valid during done; body and log_tail borrowed */
+	enum invoke_outcome outcome;
+	struct str body;
+	struct str log_tail;
+	struct err e;
+	struct ledger_row row;
+	/* the scheduler's */
+	struct list node;
+	struct sched *s;
+	struct instance *instance;
+	struct revision *revision;
+	enum sched_wait wait;
+	int64_t accepted_us, deadline_us;
+	struct loop_defer defer;
+};
+void sched_invoke_start(struct sched *s, struct invocation *inv);
+/* done is not called any more; a running handler goes on to its end and its answer is dropped. From any state, twice too. */
+void sched_invoke_cancel(struct invocation *inv);
+int sched_stop_function(struct sched *s, struct function *f);   /* ends its instances now; how many. Their events get CRASHED. */
+struct function *sched_instance_function(const struct instance *i);  /* whose sandbox (for sandbox_api) */
+
+struct sched_instance_info {
+	uint64_t id;
+	const char *function, *state; /* "init", "idle", "frozen", "busy", "ending" */
+	pid_t pid;
+	int64_t since_us, invocations, mem_peak_bytes;
+	const char *revision_id;
+	int memory_mb;
+};
+void sched_each_instance(struct sched *s, void (*each)(void *arg, const struct sched_instance_info *i), void *arg);
+void sched_function_status(struct sched *s, const struct function *f, int *ret_instances, int *ret_busy, int *ret_waiting, const char **ret_wait_reason);
+/* Adoption after a restart of the daemon (spawn events are given on by daemon/). */
+void sched_adopt(struct sched *s, uint64_t id, const char *label, bool assigned, uint32_t uid, pid_t pid, struct sandbox_fds *fds);
+void sched_ended(struct sched *s, uint64_t id, int wait_status, uint32_t oom_kills, int64_t cpu_us, int64_t mem_peak_bytes);
+void sched_drain(struct sched *s, void (*drained)(void *arg), void *arg); /* when nothing is busy or waiting */
+
+/* Async: commit, then run at least once, retry as Lambda does (1 min, 2 min). ev borrowed until done (e NONE: accepted). */
+struct sched_async;
+void sched_async_start(struct sched *s, struct function *f, struct str payload, const char request_id[37], enum ledger_trigger trigger,
+                       void (*accepted)(void *arg, const struct err *e), void *arg);
+int sched_async_recover(struct sched *s, struct err *e); /* at start */

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Functions and their revisions, in memory and durable.
+ *
+ * A revision is immutable and shared by reference count: running instances keep the one they were started with. A function
+ * is the name; it points to its present revision ($LATEST). All strings are owned by their struct.
+ */
+#pragma once
+#include <stdbool.h>
+#include "base/limits.h"
+#include "store/store.h"
+enum runtime_kind { RUNTIME_PYTHON, RUNTIME_NODE, RUNTIME_PROVIDED, RUNTIME_N };
+struct pair {
+	char *name, *value;
+};
+struct pairs {
+	struct pair *p;
+	unsigned n;
+};
+void pairs_done(struct pairs *p);
+void pairs_add(struct pairs *p, struct str name, struct str value);
+const char *pairs_get(const struct pairs *p, const char *name);
+
+struct revision {
+	unsigned refs;
+	uint64_t serial;             /* unique in the life of the state */
+	char id[37];                 /* RevisionId, uuid */
+	char name[LIM_NAME_BYTES + 1];
+	char *runtime;               /* as declared: "python3.12" */
+	enum runtime_kind kind;      /* what serves it on this host */
+	char *handler;
+	char *role;                  /* stored and echoed, not used */
+	char *description;
+	char code_sha256[65];        /* hex, of the archive */
+	int64_t code_bytes;
+	char layers[LIM_LAYERS][65]; /* hex digests of layer archives, in order; "" ends */
+	int memory_mb, timeout_s, tmp_mb;
+	uint32_t cpu_quota_us;       /* per 100 ms; 0: weight only */
+	struct pairs env;
+	int64_t modified_wall_us;
+};
+struct revision *revision_new(void);
+struct revision *revision_ref(struct revision *r);
+void revision_unref(struct revision *r);        /* NULL is fine */
+struct revision *revision_clone(const struct revision *r); /* refs 1, new id and serial by function_put */
+
+enum function_state { FUNCTION_PENDING, FUNCTION_ACTIVE, FUNCTION_FAILED, FUNCTION_STATE_N };
+struct function {
+	char name[LIM_NAME_BYTES + 1];
+	char project[LIM_NAME_BYTES + 1];   /* "api" when made through an API */
+	struct revision *latest;            /* never NULL */
+	enum function_state state;          /* of latest */
+	char *reason;                       /* why FAILED, or NULL */
+	char reason_code[48];               /* Lambda's StateReasonCode */
+	bool updating;                      /* a deploy is under way: LastUpdateStatus InProgress */
+	bool deleted;                       /* no longer in the table; freed with the last user */
+	struct pairs tags;
+	char *route;                        /* "/predict" or NULL */
+	char *allow;                        /* JSON array of {"action","resource"} or NULL: what the workload may do */
+	char access_key[21], secret_key[41]; /* its own key pair */
+	int64_t created_wall_us;
+	void *sched;                        /* the scheduler's own state of it, NULL until first used */
+	unsigned refs;
+};
+struct function *function_get(const struct store *s, struct str name); /* borrowed */
+struct function *function_by_route(const struct store *s, struct str path);      /* exact, or longest "/prefix/*" */
+struct function *function_by_access_key(const struct store *s, struct str key);
+size_t function_count(const struct store *s);
+/* In order of name; after NULL from the first. */
+struct function *function_next(const struct store *s, const struct function *after);
+struct function *function_ref(struct function *f);
+void function_unref(struct function *f);
+/* What deploys write. put inserts (f->latest etc. filled by the caller, f taken by the store at once: visible as PENDING) or, for one that
+ * is there, makes what stands in f durable. del takes it out of the table at once (deleted = true) and makes that durable. */
+struct function *function_new(const char *name, const char *project);
+void function_put(struct store *s, struct store_op *op, struct function *f);
+void function_del(struct store *s, struct store_op *op, struct function *f);
+/* Called after every insert, change and delete (the scheduler stops instances of what is gone). One listener. */
+void store_on_function(struct store *s, void (*changed)(void *arg, struct function *f), void *arg);
