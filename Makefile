@@ -13,7 +13,7 @@ OPT_debug := -O2 -g -DTANDEM_DEBUG=1
 OPT_release := -O2 -g -DTANDEM_DEBUG=0
 OPT_san := -O1 -g -DTANDEM_DEBUG=1 -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 CFLAGS += -std=gnu11 $(OPT_$(MODE)) $(WARN) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DTANDEM_VERSION='"$(VERSION)"' \
-	-Isrc -Ihelper -I$(B)/gen -I/usr/share/include -fno-strict-aliasing -fstack-protector-strong
+	-I. -Isrc -Ihelper -I$(B)/gen -I/usr/share/include/llhttp -fno-strict-aliasing -fstack-protector-strong
 LIBS := -luv -lsqlite3 -ljansson -lyaml -lcrypto -lpthread
 
 LOW := base wire
@@ -47,7 +47,7 @@ $(B)/obj/helper/init/%.o: helper/init/%.c
 	$(CC) $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(CFLAGS)) -MMD -c -o $@ $<
 $(B)/obj/llhttp/%.o: /usr/share/llhttp/%.c
 	@mkdir -p $(@D)
-	$(CC) -O2 -g -I/usr/share/include -I/usr/share/include/llhttp -c -o $@ $<
+	$(CC) -O2 -g -DLLHTTP_STRICT_MODE=1 -I/usr/share/include/llhttp -c -o $@ $<
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -MMD -c -o $@ $<
