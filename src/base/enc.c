@@ -155,36 +155,46 @@ int dec_percent(struct buf *out, struct str s, bool plus_is_space)
 	return 0;
 }
 
+size_t enc_utf8_seq(const char *at, size_t n)
+{
+	const unsigned char *p = (const unsigned char *)at;
+	size_t more;
+	uint32_t v;
+
+	if (!n)
+		return 0;
+	if (p[0] < 0x80)
+		return 1;
+	if (p[0] >= 0xc2 && p[0] <= 0xdf)
+		more = 1, v = p[0] & 0x1f;
+	else if ((p[0] & 0xf0) == 0xe0)
+		more = 2, v = p[0] & 0x0f;
+	else if (p[0] >= 0xf0 && p[0] <= 0xf4)
+		more = 3, v = p[0] & 0x07;
+	else
+		return 0;
+	if (n <= more)
+		return 0;
+	for (size_t k = 1; k <= more; k++) {
+		if ((p[k] & 0xc0) != 0x80)
+			return 0;
+		v = v << 6 | (p[k] & 0x3f);
+	}
+	if (more == 2 && (v < 0x800 || (v >= 0xd800 && v <= 0xdfff)))
+		return 0;
+	if (more == 3 && (v < 0x10000 || v > 0x10ffff))
+		return 0;
+	return more + 1;
+}
+
 bool enc_utf8_ok(struct str s)
 {
-	const unsigned char *p = (const unsigned char *)s.p;
-
 	for (size_t i = 0; i < s.n;) {
-		size_t more;
-		uint32_t v;
+		size_t n = enc_utf8_seq(s.p + i, s.n - i);
 
-		if (p[i] < 0x80) {
-			i++;
-			continue;
-		}
-		if (p[i] >= 0xc2 && p[i] <= 0xdf)
-			more = 1, v = p[i] & 0x1f;
-		else if ((p[i] & 0xf0) == 0xe0)
-			more = 2, v = p[i] & 0x0f;
-		else if (p[i] >= 0xf0 && p[i] <= 0xf4)
-			more = 3, v = p[i] & 0x07;
-		else
+		if (!n)
 			return false;
-		if (s.n - i <= more)
-			return false;
-		for (size_t k = 1; k <= more; k++) {
-			if ((p[i + k] & 0xc0) != 0x80)
-				return false;
-			v = v << 6 | (p[i + k] & 0x3f);
-		}
-		if ((more == 2 && (v < 0x800 || (v >= 0xd800 && v <= 0xdfff))) || (more == 3 && (v < 0x10000 || v > 0x10ffff)))
-			return false;
-		i += more + 1;
+		i += n;
 	}
 	return true;
 }

@@ -8,6 +8,7 @@
 #pragma once
 #include <stdbool.h>
 #include "base/limits.h"
+#include "base/str.h"
 #include "store/store.h"
 enum runtime_kind { RUNTIME_PYTHON, RUNTIME_NODE, RUNTIME_PROVIDED, RUNTIME_N };
 struct pair {
@@ -63,7 +64,7 @@ struct function {
 	unsigned refs;
 };
 struct function *function_get(const struct store *s, struct str name); /* borrowed */
-struct function *function_by_route(const struct store *s, struct str path);      /* exact, or longest "/prefix/*" */
+struct function *function_by_route(const struct store *s, struct str path);      /* exact, or the longest "/prefix/" followed by a star */
 struct function *function_by_access_key(const struct store *s, struct str key);
 size_t function_count(const struct store *s);
 /* In order of name; after NULL from the first. */
