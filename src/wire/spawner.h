@@ -47,6 +47,7 @@ enum spawner_sb {
 	SB_N
 };
 /* Listeners of CONFIG, in this order, has bits as above. */
+/* SL_STATE_DIR is the directory state_dir/daemon, owned by tandemd's uid (0700): everything tandemd writes lies there. */
 enum spawner_listener { SL_ADMIN, SL_API4, SL_API6, SL_GATEWAY4, SL_GATEWAY6, SL_STATE_DIR, SL_N };
 
 /* What tandem serve hands to the spawner (in a memfd at descriptor 3) and CONFIG hands on. Checked text: the CLI parsed it. */
@@ -58,8 +59,9 @@ struct serve_config {
 	uint8_t auth_none;
 	uint8_t debug;               /* log level debug */
 	uint8_t no_layer;            /* debug builds: which sandbox layer to leave out (tests/hostile), enum spawner_layer */
-	uint8_t spare;
+	uint8_t has;                 /* CONFIG: which listeners come with it, bits of enum spawner_listener */
 	uint32_t uid_base;           /* 1879048192 */
+	uint32_t daemon_uid, daemon_gid; /* of user "tandem", looked up by the CLI; 1879048190 when there is none */
 	uint32_t end;                /* SPAWNER_END */
 };
 enum spawner_layer { LAYER_ALL, LAYER_NO_SECCOMP, LAYER_NO_PIDNS, LAYER_NO_NETNS, LAYER_NO_IPCNS, LAYER_NO_USERNS, LAYER_NO_RO_ROOT, LAYER_NO_CGROUP, LAYER_NO_DUMPABLE, LAYER_NO_CAPDROP, LAYER_NO_TMP_SIZE, LAYER_NO_RLIMIT, LAYER_N };
@@ -82,7 +84,7 @@ struct spawner_msg {
 			int32_t pid;
 			uint8_t assigned;
 			char label[SPAWNER_LABEL];
-		} made; /* MADE, ADOPT; CONFIG uses has only */
+		} made; /* MADE, ADOPT */
 		struct {
 			int32_t wait_status;      /* of pid 1 as waitpid gives it */
 			uint32_t oom_kills;
