@@ -18,7 +18,7 @@ struct str json_get_str(const struct json *obj, const char *key);
 bool json_get_bool(const struct json *obj, const char *key, bool dflt);
 int64_t json_int(const struct json *j, int64_t dflt);
 int64_t json_get_int(const struct json *obj, const char *key, int64_t dflt);
-double json_real(const struct json *j, double dflt);            /* ints too */
+double json_real(const struct json *j, double dflt) __asm__("json_read_real"); /* ints too; jansson exports the plain symbol */
 size_t json_len(const struct json *j);                          /* array or object */
 const struct json *json_at(const struct json *arr, size_t i);
 typedef int json_member(void *arg, const char *key, const struct json *value); /* non-zero stops */

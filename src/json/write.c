@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "json/write.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "base/enc.h"
+
+void jw_init(struct jw *w, struct buf *out)
+{
+	*w = (struct jw){.out = out};
+}
+
+static void begin(struct jw *w, const char *key)
+{
+	if (w->need_comma)
+		buf_addc(w->out, ',');
+	if (key) {
+		jw_quote(w->out, str_of(key));
+		buf_addc(w->out, ':');
+	}
+	w->need_comma = true;
+}
+
+void jw_obj(struct jw *w, const char *key)
+{
+	begin(w, key);
+	buf_addc(w->out, '{');
+	w->depth++;
+	w->need_comma = false;
+}
+
+void jw_arr(struct jw *w, const char *key)
+{
+	begin(w, key);
+	buf_addc(w->out, '[');
+	w->depth++;
+	w->need_comma = false;
+}
+
+void jw_end(struct jw *w, char close)
+{
+	assert(w->depth && (close == '}' || close == ']'));
+	buf_addc(w->out, close);
+	w->depth--;
+	w->need_comma = true;
+}
+
+void jw_str(struct jw *w, const char *key, struct str v)
+{
+	begin(w, key);
+	jw_quote(w->out, v);
+}
+
+void jw_strc(struct jw *w, const char *key, const char *v)
+{
+	if (v)
+		jw_str(w, key, str_of(v));
+	else
+		jw_null(w, key);
+}
+
+void jw_int(struct jw *w, const char *key, int64_t v)
+{
+	begin(w, key);
+	buf_add_i64(w->out, v);
+}
+
+void jw_real(struct jw *w, const char *key, double v)
+{
+	char tmp[40];
+
+	if (!isfinite(v)) {
+		jw_null(w, key);
+		return;
+	}
+	for (int digits = 15; digits <= 17; digits++) {
+		snprintf(tmp, sizeof(tmp), "%.*g", digits, v);
+		if (strtod(tmp, NULL) == v)
+			break;
+	}
+	begin(w, key);
+	buf_adds(w->out, tmp);
+	/* Without these it would read back as an integer. */
+	if (!strpbrk(tmp, ".e"))
+		buf_adds(w->out, ".0");
+}
+
+void jw_bool(struct jw *w, const char *key, bool v)
+{
+	begin(w, key);
+	buf_adds(w->out, v ? "true" : "false");
+}
+
+void jw_null(struct jw *w, const char *key)
+{
+	begin(w, key);
+	buf_adds(w->out, "null");
+}
+
+void jw_raw(struct jw *w, const char *key, struct str json)
+{
+	begin(w, key);
+	buf_addstr(w->out, json);
+}
+
+static void escape(struct buf *out, unsigned char c)
+{
+	static const char short_of[] = {['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r',
+					['"'] = '"', ['\\'] = '\\'};
+
+	if (c < sizeof(short_of) && short_of[c]) {
+		buf_addc(out, '\\');
+		buf_addc(out, short_of[c]);
+	} else {
+		buf_addf(out, "\\u%04x", c);
+	}
+}
+
+void jw_quote(struct buf *out, struct str v)
+{
+	size_t from = 0, i = 0;
+
+	buf_reserve(out, v.n + 2);
+	buf_addc(out, '"');
+	while (i < v.n) {
+		unsigned char c = (unsigned char)v.p[i];
+		size_t n = c < 0x80 ? 1 : enc_utf8_seq(v.p + i, v.n - i);
+
+		if (n && c >= 0x20 && c != '"' && c != '\\') {
+			i += n;
+			continue;
+		}
+		buf_add(out, v.p + from, i - from);
+		if (n)
+			escape(out, c);
+		else
+			buf_adds(out, "\xef\xbf\xbd");
+		from = ++i;
+	}
+	buf_add(out, v.p ? v.p + from : "", i - from);
+	buf_addc(out, '"');
+}
