@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "instance/env.h"
+#include <stdarg.h>
+#include <stdio.h>
+
+struct strings {
+	struct buf *out;
+	uint32_t n;
+};
+
+static void PRINTF(2, 3) put(struct strings *s, const char *fmt, ...)
+{
+	char *text;
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vasprintf(&text, fmt, ap) < 0)
+		abort();
+	va_end(ap);
+	buf_add(s->out, text, strlen(text) + 1);
+	free(text);
+	s->n++;
+}
+
+static void put_argv(struct strings *s, enum runtime_kind kind)
+{
+	switch (kind) {
+	case RUNTIME_PYTHON:
+		put(s, "/usr/bin/python3");
+		put(s, "/var/runtime/python/shim.py");
+		break;
+	case RUNTIME_NODE:
+		put(s, "/usr/bin/node");
+		put(s, "/var/runtime/node/shim.js");
+		break;
+	default:
+		put(s, "/var/task/bootstrap");
+	}
+}
+
+static const char *const reserved[] = {"_HANDLER", "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_VERSION",
+				       "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT",
+				       "LAMBDA_RUNTIME_DIR", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID",
+				       "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_LAMBDA_LOG_GROUP_NAME",
+				       "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_EXECUTION_ENV", "AWS_LAMBDA_INITIALIZATION_TYPE"};
+
+static bool is_reserved(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(reserved); i++)
+		if (!strcmp(reserved[i], name))
+			return true;
+	return false;
+}
+
+/* Set only where the user did not: a library that starts one thread per core in a sandbox of a fraction of one is slower, not faster. */
+static void put_default(struct strings *s, const struct revision *r, const char *name, const char *value)
+{
+	if (!pairs_get(&r->env, name))
+		put(s, "%s=%s", name, value);
+}
+
+static void put_env(struct strings *s, const struct env_facts *f)
+{
+	const struct revision *r = f->revision;
+
+	put(s, "_HANDLER=%s", r->handler ? r->handler : "");
+	put(s, "AWS_LAMBDA_FUNCTION_NAME=%s", r->name);
+	put(s, "AWS_LAMBDA_FUNCTION_VERSION=$LATEST");
+	put(s, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=%d", r->memory_mb);
+	put(s, "AWS_LAMBDA_LOG_GROUP_NAME=/aws/lambda/%s", r->name);
+	put(s, "AWS_LAMBDA_LOG_STREAM_NAME=%s", f->log_stream);
+	put(s, "AWS_LAMBDA_RUNTIME_API=169.254.100.1:9001");
+	put(s, "AWS_LAMBDA_INITIALIZATION_TYPE=on-demand");
+	put(s, "AWS_EXECUTION_ENV=AWS_Lambda_%s", r->runtime);
+	put(s, "AWS_REGION=%s", f->region);
+	put(s, "AWS_DEFAULT_REGION=%s", f->region);
+	put(s, "AWS_ACCESS_KEY_ID=%s", f->function->access_key);
+	put(s, "AWS_SECRET_ACCESS_KEY=%s", f->function->secret_key);
+	put(s, "AWS_ENDPOINT_URL=http://169.254.100.2:4566");
+	put(s, "LAMBDA_TASK_ROOT=/var/task");
+	put(s, "LAMBDA_RUNTIME_DIR=/var/runtime");
+	if (r->kind != RUNTIME_PROVIDED)
+		put(s, "TANDEM_FD=%d", INIT_FD_CHAN);
+	put_default(s, r, "TZ", ":UTC");
+	put_default(s, r, "LANG", "C.UTF-8");
+	put_default(s, r, "HOME", "/tmp");
+	put_default(s, r, "PATH", "/var/lang/bin:/usr/bin:/bin:/opt/bin");
+	put_default(s, r, "LD_LIBRARY_PATH", "/var/task/lib:/opt/lib");
+	put_default(s, r, "PYTHONDONTWRITEBYTECODE", "1");
+	put_default(s, r, "OPENBLAS_NUM_THREADS", "1");
+	put_default(s, r, "OMP_NUM_THREADS", "1");
+	put_default(s, r, "NODE_PATH", "/opt/nodejs/node_modules:/var/task/node_modules:/var/task");
+	put(s, "PWD=/var/task");
+	for (unsigned i = 0; i < r->env.n; i++)
+		if (!is_reserved(r->env.p[i].name))
+			put(s, "%s=%s", r->env.p[i].name, r->env.p[i].value);
+}
+
+int env_runtime(const struct env_facts *f, struct init_msg *m, struct buf *out, struct err *e)
+{
+	struct strings s = {.out = out};
+	size_t before = out->n;
+
+	put_argv(&s, f->revision->kind);
+	m->argc = s.n;
+	s.n = 0;
+	put_env(&s, f);
+	m->envc = s.n;
+	if (out->n - before > INIT_MSG_MAX - sizeof(*m))
+		return err_set(e, ERR_LIMIT, "environment of %s is too large: %zu bytes", f->revision->name, out->n - before);
+	m->text_bytes = (uint32_t)(out->n - before);
+	return 0;
+}

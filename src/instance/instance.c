@@ -1,0 +1,645 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "instance/instance.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/enc.h"
+#include "base/mem.h"
+#include "base/rand.h"
+#include "instance/env.h"
+#include "instance/rtapi.h"
+#include "wire/fds.h"
+#include "wire/frame.h"
+
+#define TAG_RUNTIME 1
+#define OUTPUT_PER_TURN (256 * 1024) /* a function that prints for ever must not hold the loop */
+
+const char *const instance_state_name[INSTANCE_N] = {"init", "idle", "busy", "responded", "ending"};
+
+struct instance {
+	struct instance_host *host;
+	const struct instance_events *ev;
+	void *arg;
+	uint64_t id;
+	pid_t pid;
+	struct sandbox_fds fds;
+	struct revision *revision;
+	enum instance_state state;
+	bool frozen, told_broken, probing;
+	uint32_t stream;              /* of the event under way, or the last one */
+	struct loop_fd *ctl_watch, *chan_watch, *log_watch;
+	struct loop_defer defer;      /* broken() that was found inside a call */
+	struct err broken;
+	struct buf out;               /* what the runtime's socket did not take yet */
+	struct buf answer;            /* an answer of more than one frame */
+	struct rtapi *rtapi;
+	struct rtapi_info rtapi_info;
+	struct http_listener *api, *creds;
+	bool v1_cpu;                  /* SB_CPU holds nanoseconds, not cpu.stat */
+	char log_stream[64];
+	struct buf start_text;        /* INIT_START, built while the function is at hand */
+	struct init_msg start_msg;
+};
+
+/* --- telling the owner --- */
+
+static void tell_broken(void *arg)
+{
+	struct instance *i = arg;
+
+	if (i->state != INSTANCE_ENDING)
+		i->ev->broken(i->arg, &i->broken);
+}
+
+/* Remembers the first breakage and tells it from the loop: also found inside the owner's own call. */
+static void broken(struct instance *i, const struct err *e)
+{
+	if (i->told_broken || i->state == INSTANCE_ENDING)
+		return;
+	i->told_broken = true;
+	i->broken = *e;
+	loop_fd_free(take_ptr(i->chan_watch));
+	loop_defer(i->host->loop, &i->defer, tell_broken, i);
+}
+
+static void become_ready(struct instance *i)
+{
+	if (i->state != INSTANCE_INIT)
+		return;
+	instance_drain_output(i);
+	i->state = INSTANCE_IDLE;
+	i->ev->ready(i->arg);
+}
+
+static void tell_answer(struct instance *i, struct str body, bool is_error)
+{
+	bool wait_for_extensions = i->rtapi && rtapi_has_extensions(i->rtapi);
+
+	instance_drain_output(i);
+	if (wait_for_extensions && i->revision->kind != RUNTIME_PROVIDED)
+		rtapi_runtime_done(i->rtapi);
+	/* A provided runtime is idle when it asks for the next event, not when it has answered this one. */
+	i->state = i->rtapi ? INSTANCE_RESPONDED : INSTANCE_IDLE;
+	i->ev->answer(i->arg, body, is_error);
+}
+
+/* --- frames --- */
+
+static void got_body(struct instance *i, const struct frame *f, struct str part)
+{
+	bool end = f->flags & FRAME_FLAG_END;
+	struct err e;
+
+	if (i->answer.n + part.n > LIM_PAYLOAD_BYTES + 1024) {
+		err_set(&e, ERR_CORRUPT, "runtime sent an answer of more than %d bytes", LIM_PAYLOAD_BYTES);
+		broken(i, &e);
+		return;
+	}
+	if (!end || i->answer.n)
+		buf_addstr(&i->answer, part);
+	if (!end)
+		return;
+	if (i->state != INSTANCE_BUSY || f->stream != i->stream) {
+		buf_clear(&i->answer); /* the answer to an event of the daemon before: its client is gone */
+		return;
+	}
+	if (i->answer.n) {
+		struct buf whole = i->answer;
+
+		i->answer = (struct buf){0};
+		tell_answer(i, buf_str(&whole), f->type == FRAME_ERROR);
+		buf_done(&whole);
+	} else {
+		tell_answer(i, part, f->type == FRAME_ERROR);
+	}
+}
+
+static void got_frame(struct instance *i, const struct frame *f, struct str part)
+{
+	struct err e;
+
+	switch (f->type) {
+	case FRAME_HELLO:
+		if (i->state != INSTANCE_INIT || i->probing)
+			break;
+		if (i->rtapi)
+			rtapi_runtime_done(i->rtapi); /* its ready() comes when the extensions are there too */
+		else
+			become_ready(i);
+		return;
+	case FRAME_PING:
+		if (!i->probing)
+			break;
+		i->probing = false;
+		buf_clear(&i->answer);
+		i->stream = f->stream;
+		become_ready(i);
+		return;
+	case FRAME_ERROR:
+		if (i->state == INSTANCE_INIT && f->stream == 0 && !i->probing) {
+			instance_drain_output(i);
+			i->ev->init_failed(i->arg, part);
+			return;
+		}
+		got_body(i, f, part);
+		return;
+	case FRAME_DATA:
+		if (i->state == INSTANCE_BUSY || i->probing) {
+			got_body(i, f, part);
+			return;
+		}
+		break;
+	}
+	err_set(&e, ERR_CORRUPT, "runtime sent frame type %u for stream %u while %s", f->type, f->stream,
+		instance_state_name[i->state]);
+	broken(i, &e);
+}
+
+/*
+ * Takes whole frames only: what is peeked but not whole stays in the socket, so that the successor of a killed daemon
+ * starts at a boundary (wire/frame.h). Returns bytes consumed, 0 for none, -1 when the instance broke or is gone.
+ */
+static ssize_t take_frames(struct instance *i)
+{
+	char *p = i->host->scratch;
+	ssize_t n = recv(i->fds.fd[SB_CHAN], p, INSTANCE_SCRATCH, MSG_PEEK | MSG_DONTWAIT);
+	struct frame f;
+	struct err e;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n <= 0) {
+		loop_fd_free(take_ptr(i->chan_watch)); /* the exit itself is told by tandem-init */
+		return -1;
+	}
+	if (n < FRAME_HEADER)
+		return 0;
+	if (frame_get((const uint8_t *)p, &f, &e) < 0) {
+		broken(i, &e);
+		return -1;
+	}
+	if ((size_t)n - FRAME_HEADER < f.length)
+		return 0;
+	if (recv(i->fds.fd[SB_CHAN], p, FRAME_HEADER + f.length, MSG_DONTWAIT) != (ssize_t)(FRAME_HEADER + f.length)) {
+		err_sys(&e, errno, "read frame");
+		broken(i, &e);
+		return -1;
+	}
+	got_frame(i, &f, (struct str){p + FRAME_HEADER, f.length});
+	return (ssize_t)(FRAME_HEADER + f.length) < n ? n : 0;
+}
+
+static int flush_out(struct instance *i, struct err *e)
+{
+	while (i->out.n) {
+		ssize_t n = send(i->fds.fd[SB_CHAN], i->out.p, i->out.n, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			break;
+		if (n < 0)
+			return err_sys(e, errno, "send event");
+		buf_drop(&i->out, (size_t)n);
+	}
+	if (i->chan_watch)
+		loop_fd_want(i->chan_watch, i->out.n ? LOOP_READ | LOOP_WRITE : LOOP_READ);
+	return 0;
+}
+
+static void on_chan(void *arg, int events)
+{
+	struct instance *i = arg;
+	struct err e;
+
+	if (events & LOOP_WRITE && flush_out(i, &e) < 0) {
+		broken(i, &e);
+		return;
+	}
+	if (events & LOOP_READ)
+		take_frames(i); /* one frame a turn; the watch is level-triggered. It may have freed the instance. */
+}
+
+static void put_u16str(struct buf *b, struct str s)
+{
+	uint16_t n = (uint16_t)s.n;
+
+	buf_add(b, &n, 2);
+	buf_addstr(b, s);
+}
+
+/* The rest of a payload that does not fit into the EVENT frame. */
+static void queue_data(struct instance *i, struct str rest)
+{
+	uint8_t head[FRAME_HEADER];
+
+	while (rest.n) {
+		size_t n = rest.n < FRAME_MAX ? rest.n : FRAME_MAX;
+		struct frame f = {FRAME_DATA, n == rest.n ? FRAME_FLAG_END : 0, i->stream, (uint32_t)n};
+
+		frame_put(head, &f);
+		buf_add(&i->out, head, sizeof(head));
+		buf_add(&i->out, rest.p, n);
+		rest.p += n;
+		rest.n -= n;
+	}
+}
+
+static int send_frames(struct instance *i, const struct instance_event *ev, struct err *e)
+{
+	uint64_t deadline = (uint64_t)ev->deadline_wall_ms;
+	struct frame f = {FRAME_EVENT, 0, ++i->stream, 0};
+	auto_buf head = {0}; /* header, then what the frame says before the payload */
+	size_t fixed, first;
+	ssize_t n;
+
+	fixed = FRAME_HEADER + 8 + 5 * 2 + strlen(ev->request_id) + strlen(ev->function_arn) + strlen(ev->trace_id) +
+		ev->client_context.n;
+	if (fixed > FRAME_MAX / 2)
+		return err_set(e, ERR_LIMIT, "client context of %zu bytes is too large", ev->client_context.n);
+	buf_reserve(&head, fixed);
+	head.n = FRAME_HEADER;
+	buf_add(&head, &deadline, 8);
+	put_u16str(&head, str_of(ev->request_id));
+	put_u16str(&head, str_of(ev->function_arn));
+	put_u16str(&head, str_of(ev->trace_id));
+	put_u16str(&head, ev->client_context);
+	put_u16str(&head, STR_NULL);
+	first = FRAME_MAX - (head.n - FRAME_HEADER);
+	if (first > ev->payload.n)
+		first = ev->payload.n;
+	f.length = (uint32_t)(head.n - FRAME_HEADER + first);
+	f.flags = first == ev->payload.n ? FRAME_FLAG_END : 0;
+	frame_put((uint8_t *)head.p, &f);
+
+	struct iovec iov[2] = {{head.p, head.n}, {(void *)ev->payload.p, first}};
+	struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2};
+
+	n = sendmsg(i->fds.fd[SB_CHAN], &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n < 0 && errno != EAGAIN && errno != EINTR)
+		return err_sys(e, errno, "send event");
+	if (n < 0)
+		n = 0;
+	if ((size_t)n < head.n) {
+		buf_add(&i->out, head.p + n, head.n - (size_t)n);
+		n = (ssize_t)head.n;
+	}
+	if ((size_t)n - head.n < first)
+		buf_add(&i->out, ev->payload.p + ((size_t)n - head.n), first - ((size_t)n - head.n));
+	queue_data(i, (struct str){ev->payload.p + first, ev->payload.n - first});
+	return i->out.n ? flush_out(i, e) : 0;
+}
+
+/* --- tandem-init --- */
+
+static void on_ctl(void *arg, int events)
+{
+	struct instance *i = arg;
+	struct init_msg m;
+	ssize_t n = recv(i->fds.fd[SB_CTL], &m, sizeof(m), MSG_DONTWAIT);
+	struct err e;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) { /* pid 1 is gone: the spawner says the rest */
+		loop_fd_free(take_ptr(i->ctl_watch));
+		return;
+	}
+	if (n != sizeof(m) || m.version != INIT_VERSION) {
+		err_set(&e, ERR_CORRUPT, "tandem-init sent a message of %zd bytes", n);
+		broken(i, &e);
+		return;
+	}
+	if (m.tag != TAG_RUNTIME || i->state == INSTANCE_ENDING)
+		return;
+	if (m.verb == INIT_FAILED) {
+		err_sys(&e, m.value, "start of the runtime");
+		broken(i, &e);
+	} else if (m.verb == INIT_EXITED) {
+		/* What it said before it died comes first: an init error, or even an answer. */
+		while (i->chan_watch && take_frames(i) > 0)
+			continue;
+		if (i->state == INSTANCE_ENDING)
+			return;
+		instance_drain_output(i);
+		i->ev->exited(i->arg, m.value);
+	}
+}
+
+static int prepare_start(struct instance *i, const struct function *f, struct err *e)
+{
+	struct env_facts facts = {i->revision, f, i->host->account, i->host->region, i->log_stream};
+
+	i->start_msg = (struct init_msg){.version = INIT_VERSION,
+					 .verb = INIT_START,
+					 .tag = TAG_RUNTIME,
+					 .keep_channel = i->revision->kind != RUNTIME_PROVIDED};
+	return env_runtime(&facts, &i->start_msg, &i->start_text, e);
+}
+
+int instance_start(struct instance *i, struct err *e)
+{
+	struct iovec iov[2] = {{&i->start_msg, sizeof(i->start_msg)}, {i->start_text.p, i->start_text.n}};
+	struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2};
+
+	if (!i->start_text.n)
+		return err_set(e, ERR_LIMIT, "environment of %s is too large", i->revision->name);
+	if (sendmsg(i->fds.fd[SB_CTL], &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return err_sys(e, errno, "ask tandem-init to start");
+	buf_done(&i->start_text);
+	return 0;
+}
+
+int instance_probe(struct instance *i, struct err *e)
+{
+	struct frame f = {FRAME_PING, 0, 0x80000000u, 0};
+	uint8_t head[FRAME_HEADER];
+
+	i->frozen = true; /* whether it is: thawing a thawed one is harmless */
+	instance_thaw(i);
+	if (i->rtapi)
+		return 0; /* its next comes by itself */
+	i->probing = true;
+	frame_put(head, &f);
+	buf_add(&i->out, head, sizeof(head));
+	return flush_out(i, e);
+}
+
+/* --- Runtime API --- */
+
+static void rt_ready(void *arg)
+{
+	struct instance *i = arg;
+
+	if (i->state == INSTANCE_INIT) {
+		become_ready(i);
+	} else if (i->state == INSTANCE_RESPONDED) {
+		instance_drain_output(i);
+		i->state = INSTANCE_IDLE;
+		i->ev->idle(i->arg);
+	}
+}
+
+static void rt_answer(void *arg, struct str body)
+{
+	struct instance *i = arg;
+
+	if (i->state == INSTANCE_BUSY)
+		tell_answer(i, body, false);
+}
+
+static void rt_error(void *arg, struct str type, struct str body)
+{
+	struct instance *i = arg;
+
+	if (i->state == INSTANCE_BUSY)
+		tell_answer(i, body, true);
+}
+
+static void rt_init_error(void *arg, struct str type, struct str body)
+{
+	struct instance *i = arg;
+
+	if (i->state != INSTANCE_INIT)
+		return;
+	instance_drain_output(i);
+	i->ev->init_failed(i->arg, body);
+}
+
+static const struct rtapi_events rt_events = {rt_ready, rt_answer, rt_error, rt_init_error};
+
+static void listen_inside(struct instance *i)
+{
+	struct instance_host *h = i->host;
+	struct http_listener_opts api = {.body_max = LIM_PAYLOAD_BYTES, .handler = h->sandbox_api, .arg = i};
+	struct http_listener_opts creds = {.body_max = 4096, .handler = h->creds, .arg = i};
+
+	if (i->revision->kind == RUNTIME_PROVIDED && i->fds.fd[SB_RTAPI] >= 0) {
+		i->rtapi_info = (struct rtapi_info){.function_name = i->revision->name,
+						    .function_version = "$LATEST",
+						    .handler = i->revision->handler ? i->revision->handler : "",
+						    .account_id = h->account,
+						    .has_runtime = true};
+		i->rtapi = rtapi_new(h->http, h->loop, i->fds.fd[SB_RTAPI], &i->rtapi_info, &rt_events, i);
+	}
+	if (h->sandbox_api && i->fds.fd[SB_API] >= 0)
+		i->api = http_listen(h->http, i->fds.fd[SB_API], &api);
+	if (h->creds && i->fds.fd[SB_CREDS] >= 0)
+		i->creds = http_listen(h->http, i->fds.fd[SB_CREDS], &creds);
+}
+
+/* --- output --- */
+
+void instance_drain_output(struct instance *i)
+{
+	char piece[65536];
+	size_t total = 0;
+
+	while (total < OUTPUT_PER_TURN && i->fds.fd[SB_LOG] >= 0) {
+		ssize_t n = read(i->fds.fd[SB_LOG], piece, sizeof(piece));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n == 0)
+			loop_fd_free(take_ptr(i->log_watch));
+		if (n <= 0)
+			return;
+		i->ev->output(i->arg, (struct str){piece, (size_t)n});
+		total += (size_t)n;
+		if ((size_t)n < sizeof(piece))
+			return; /* a short read of a pipe has emptied it */
+	}
+}
+
+static void on_log(void *arg, int events)
+{
+	instance_drain_output(arg);
+}
+
+/* --- life --- */
+
+static void name_log_stream(struct instance *i)
+{
+	time_t now = (time_t)(clock_wall_us() / 1000000);
+	uint8_t raw[16];
+	char hex[33];
+	struct tm tm;
+
+	gmtime_r(&now, &tm);
+	rand_bytes(raw, sizeof(raw));
+	enc_hex(raw, sizeof(raw), hex);
+	snprintf(i->log_stream, sizeof(i->log_stream), "%04d/%02d/%02d/[$LATEST]%s", (tm.tm_year + 1900) % 10000,
+		 tm.tm_mon + 1, tm.tm_mday, hex);
+}
+
+struct instance *instance_new(const struct instance_opts *o)
+{
+	struct instance *i = xcalloc(1, sizeof(*i));
+	struct loop *l = o->host->loop;
+	char probe[64];
+	ssize_t n;
+
+	i->host = o->host;
+	i->ev = o->events;
+	i->arg = o->arg;
+	i->id = o->id;
+	i->pid = o->pid;
+	i->fds = o->fds;
+	i->revision = revision_ref(o->revision);
+	name_log_stream(i);
+	if (!o->adopted)
+		prepare_start(i, o->function, NULL);
+	n = i->fds.fd[SB_CPU] >= 0 ? pread(i->fds.fd[SB_CPU], probe, sizeof(probe), 0) : 0;
+	i->v1_cpu = n > 0 && probe[0] >= '0' && probe[0] <= '9';
+	i->ctl_watch = loop_fd_new(l, i->fds.fd[SB_CTL], LOOP_READ, on_ctl, i);
+	i->chan_watch = loop_fd_new(l, i->fds.fd[SB_CHAN], LOOP_READ, on_chan, i);
+	i->log_watch = loop_fd_new(l, i->fds.fd[SB_LOG], LOOP_READ, on_log, i);
+	listen_inside(i);
+	return i;
+}
+
+void instance_free(struct instance *i)
+{
+	if (!i)
+		return;
+	loop_defer_cancel(i->host->loop, &i->defer);
+	loop_fd_free(i->ctl_watch);
+	loop_fd_free(i->chan_watch);
+	loop_fd_free(i->log_watch);
+	rtapi_free(i->rtapi);
+	if (i->api)
+		http_listener_free(i->api);
+	if (i->creds)
+		http_listener_free(i->creds);
+	for (int k = 0; k < SB_N; k++)
+		if (i->fds.fd[k] >= 0)
+			close(i->fds.fd[k]);
+	revision_unref(i->revision);
+	buf_done(&i->out);
+	buf_done(&i->answer);
+	buf_done(&i->start_text);
+	free(i);
+}
+
+int instance_event(struct instance *i, const struct instance_event *ev, struct err *e)
+{
+	if (i->frozen)
+		instance_thaw(i);
+	i->state = INSTANCE_BUSY;
+	if (i->revision->kind != RUNTIME_PROVIDED && send_frames(i, ev, e) < 0)
+		return -1;
+	if (i->rtapi)
+		rtapi_event(i->rtapi, ev);
+	return 0;
+}
+
+static void write_freezer(struct instance *i, const char *to)
+{
+	if (i->fds.fd[SB_FREEZE] >= 0 && pwrite(i->fds.fd[SB_FREEZE], to, 1, 0) < 0 && errno == ENODEV)
+		i->frozen = false; /* the group is gone: so is the sandbox, which the spawner tells */
+}
+
+void instance_freeze(struct instance *i)
+{
+	if (i->frozen || i->state != INSTANCE_IDLE || i->fds.fd[SB_FREEZE] < 0)
+		return;
+	i->frozen = true;
+	write_freezer(i, "1");
+}
+
+void instance_thaw(struct instance *i)
+{
+	if (!i->frozen)
+		return;
+	write_freezer(i, "0");
+	i->frozen = false;
+}
+
+void instance_ending(struct instance *i, const char *reason)
+{
+	if (i->state == INSTANCE_ENDING)
+		return;
+	if (i->rtapi && rtapi_has_extensions(i->rtapi)) {
+		instance_thaw(i);
+		rtapi_shutdown(i->rtapi, reason, clock_wall_us() / 1000 + 500);
+	}
+	i->state = INSTANCE_ENDING;
+}
+
+enum instance_state instance_state(const struct instance *i)
+{
+	return i->state;
+}
+
+bool instance_frozen(const struct instance *i)
+{
+	return i->frozen;
+}
+
+uint64_t instance_id(const struct instance *i)
+{
+	return i->id;
+}
+
+pid_t instance_pid(const struct instance *i)
+{
+	return i->pid;
+}
+
+struct revision *instance_revision(const struct instance *i)
+{
+	return i->revision;
+}
+
+void *instance_arg(const struct instance *i)
+{
+	return i->arg;
+}
+
+const char *instance_log_stream(const struct instance *i)
+{
+	return i->log_stream;
+}
+
+/* The first number of a kernel file, by pread: the descriptor stays open, no path is resolved on the warm path. */
+static int64_t read_number(int fd, const char *after)
+{
+	char text[512];
+	ssize_t n = fd >= 0 ? pread(fd, text, sizeof(text) - 1, 0) : -1;
+	const char *p = text;
+	int64_t v = 0;
+
+	if (n <= 0)
+		return -1;
+	text[n] = 0;
+	if (after && !(p = strstr(text, after)))
+		return -1;
+	if (after)
+		p += strlen(after);
+	if (*p < '0' || *p > '9')
+		return -1;
+	while (*p >= '0' && *p <= '9')
+		v = v * 10 + (*p++ - '0');
+	return v;
+}
+
+int64_t instance_cpu_us(const struct instance *i)
+{
+	if (!i->v1_cpu)
+		return read_number(i->fds.fd[SB_CPU], "usage_usec ");
+	int64_t ns = read_number(i->fds.fd[SB_CPU], NULL);
+
+	return ns < 0 ? -1 : ns / 1000;
+}
+
+int64_t instance_mem_peak_bytes(const struct instance *i)
+{
+	return read_number(i->fds.fd[SB_MEM_PEAK], NULL);
+}

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sched/pool.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "sched/policy.h"
+
+#define REFILL_AFTER_US 2000
+#define RETRY_AFTER_US 500000
+#define IN_FLIGHT_MAX 4 /* the spawner makes one at a time: more only lengthens its queue before ASSIGNs */
+
+struct blank {
+	struct list node;
+	struct spawn_req req; /* while it is being made */
+	struct pool *pool;
+	uint64_t id;
+	uint32_t uid;
+	pid_t pid;
+	struct sandbox_fds fds;
+};
+
+struct pool {
+	struct loop *loop;
+	struct spawn *spawn;
+	struct list ready, making, takers;
+	int n_ready, n_making, n_takers, max;
+	bool stopped;
+	struct loop_timer *refill;
+	int64_t second_us;      /* start of the second that takes counts */
+	int takes, takes_before;
+};
+
+static void refill(void *arg);
+
+static int recent_takes(struct pool *p)
+{
+	int64_t now = loop_now_us(p->loop);
+
+	if (now - p->second_us >= 1000000) {
+		p->takes_before = now - p->second_us < 2000000 ? p->takes : 0;
+		p->takes = 0;
+		p->second_us = now;
+	}
+	return p->takes > p->takes_before ? p->takes : p->takes_before;
+}
+
+static void give(struct pool_take *t, struct blank *b)
+{
+	t->id = b->id;
+	t->uid = b->uid;
+	t->pid = b->pid;
+	t->fds = b->fds;
+	t->waiting = false;
+	t->e.kind = ERR_NONE;
+	free(b);
+}
+
+static void made(struct spawn_req *r, const struct err *e)
+{
+	struct blank *b = container_of(r, struct blank, req);
+	struct pool *p = b->pool;
+	struct pool_take *t = list_first(&p->takers, struct pool_take, node);
+
+	list_del(&b->node);
+	p->n_making--;
+	if (e->kind) {
+		free(b);
+		log_warn("pool", "no sandbox could be made: %s", e->text);
+		if (t) {
+			list_del(&t->node);
+			p->n_takers--;
+			t->waiting = false;
+			t->done(t, e);
+		}
+		loop_timer_in(p->refill, RETRY_AFTER_US);
+		return;
+	}
+	b->id = r->id;
+	b->uid = r->uid;
+	b->pid = r->pid;
+	b->fds = r->fds;
+	if (t) {
+		struct err none = {.kind = ERR_NONE};
+
+		list_del(&t->node);
+		p->n_takers--;
+		give(t, b);
+		t->done(t, &none);
+	} else {
+		list_push(&p->ready, &b->node);
+		p->n_ready++;
+	}
+	refill(p);
+}
+
+static void make_one(struct pool *p)
+{
+	struct blank *b = xcalloc(1, sizeof(*b));
+
+	b->pool = p;
+	b->req.done = made;
+	list_push(&p->making, &b->node);
+	p->n_making++;
+	spawn_blank_start(p->spawn, &b->req);
+}
+
+static void refill(void *arg)
+{
+	struct pool *p = arg;
+	int want;
+
+	if (p->stopped)
+		return;
+	want = policy_blanks(recent_takes(p), p->n_takers, p->max + p->n_takers);
+	while (p->n_making < IN_FLIGHT_MAX && p->n_ready + p->n_making < want)
+		make_one(p);
+}
+
+struct pool *pool_new(struct loop *l, struct spawn *s, int max)
+{
+	struct pool *p = xcalloc(1, sizeof(*p));
+
+	p->loop = l;
+	p->spawn = s;
+	p->max = max;
+	list_init(&p->ready);
+	list_init(&p->making);
+	list_init(&p->takers);
+	p->refill = loop_timer_new(l, refill, p);
+	return p;
+}
+
+void pool_free(struct pool *p)
+{
+	if (!p)
+		return;
+	list_each (&p->making, it) {
+		struct blank *b = container_of(it, struct blank, node);
+
+		spawn_cancel(&b->req);
+		free(b);
+	}
+	list_each (&p->ready, it) {
+		struct blank *b = container_of(it, struct blank, node);
+
+		for (int k = 0; k < SB_N; k++)
+			if (b->fds.fd[k] >= 0)
+				close(b->fds.fd[k]);
+		free(b);
+	}
+	loop_timer_free(p->refill);
+	free(p);
+}
+
+static void given(void *arg)
+{
+	struct pool_take *t = arg;
+
+	t->done(t, &t->e);
+}
+
+void pool_take_start(struct pool *p, struct pool_take *t)
+{
+	struct blank *b = list_last(&p->ready, struct blank, node);
+
+	recent_takes(p);
+	p->takes++;
+	t->pool = p;
+	list_init(&t->node);
+	t->defer = (struct loop_defer){0};
+	if (b) {
+		list_del(&b->node);
+		p->n_ready--;
+		give(t, b);
+		loop_defer(p->loop, &t->defer, given, t);
+		loop_timer_in(p->refill, REFILL_AFTER_US);
+		return;
+	}
+	t->waiting = true;
+	list_push(&p->takers, &t->node);
+	p->n_takers++;
+	refill(p);
+}
+
+void pool_take_cancel(struct pool_take *t)
+{
+	if (t->waiting) {
+		list_del(&t->node);
+		t->waiting = false;
+		t->pool->n_takers--;
+	} else if (t->defer.queued) {
+		loop_defer_cancel(t->pool->loop, &t->defer);
+		pool_add(t->pool, t->id, t->uid, t->pid, &t->fds);
+	}
+}
+
+void pool_add(struct pool *p, uint64_t id, uint32_t uid, pid_t pid, struct sandbox_fds *fds)
+{
+	struct blank *b = xcalloc(1, sizeof(*b));
+
+	b->pool = p;
+	b->id = id;
+	b->uid = uid;
+	b->pid = pid;
+	b->fds = *fds;
+	list_push(&p->ready, &b->node);
+	p->n_ready++;
+}
+
+bool pool_ended(struct pool *p, uint64_t id)
+{
+	list_each (&p->ready, it) {
+		struct blank *b = container_of(it, struct blank, node);
+
+		if (b->id != id)
+			continue;
+		list_del(&b->node);
+		p->n_ready--;
+		for (int k = 0; k < SB_N; k++)
+			if (b->fds.fd[k] >= 0)
+				close(b->fds.fd[k]);
+		free(b);
+		loop_timer_in(p->refill, RETRY_AFTER_US);
+		return true;
+	}
+	return false;
+}
+
+int pool_ready(const struct pool *p)
+{
+	return p->n_ready;
+}
+
+void pool_start(struct pool *p)
+{
+	refill(p);
+}
+
+void pool_stop(struct pool *p)
+{
+	p->stopped = true;
+	loop_timer_stop(p->refill);
+}
