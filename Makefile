@@ -39,7 +39,7 @@ $(B)/tandem-spawner: $(call obj,$(wildcard helper/spawner/*.c) $(LOW_SRC))
 $(B)/tandem-init: $(call obj,$(wildcard helper/init/*.c))
 	$(CC) $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(CFLAGS)) -static -o $@ $^
 $(B)/tandem-unpack: $(call obj,$(wildcard helper/unpack/*.c) $(LOW_SRC))
-	$(CC) $(CFLAGS) -o $@ $^ -larchive
+	$(CC) $(CFLAGS) -o $@ $^ -larchive -lseccomp
 
 # tandem-init is static and runs in every sandbox: no sanitizer inside it.
 $(B)/obj/helper/init/%.o: helper/init/%.c
@@ -58,6 +58,12 @@ $(B)/gen/seccomp_filter.h: tools/gen-seccomp.c spec/syscalls.txt
 	$(CC) -std=gnu11 -O1 -Wall -D_GNU_SOURCE -o $(B)/gen/gen-seccomp tools/gen-seccomp.c -lseccomp
 	$(B)/gen/gen-seccomp spec/syscalls.txt > $@.tmp && mv $@.tmp $@
 $(call obj,$(wildcard helper/spawner/*.c) $(wildcard helper/init/*.c)): $(B)/gen/seccomp_filter.h
+
+# SQL migrations, in order of number, compiled in.
+$(B)/gen/migrations.h: tools/gen-migrations $(sort $(wildcard spec/migrations/*.sql))
+	@mkdir -p $(@D)
+	tools/gen-migrations $(filter %.sql,$^) > $@.tmp && mv $@.tmp $@
+$(call obj,src/store/migrate.c): $(B)/gen/migrations.h
 
 TEST_SRC := $(wildcard tests/*/test_*.c)
 TEST_BINS := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC))
