@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+# Figures come from what users get: the release build, in a folder of its own.
+BENCH_B := build/release
+BENCH_ARGS ?=
+
+$(B)/bench/direct: bench/direct.c $(call obj,$(LOW_SRC))
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $^
+
+.PHONY: bench bench-build demo demo-stop
+bench-build:
+	@tools/deps build run bench
+	$(MAKE) MODE=release B=$(BENCH_B) all $(BENCH_B)/bench/direct native-example
+
+bench: bench-build ## measure against nginx, print a table, write build/bench.json (needs root)
+	/usr/bin/python3 bench/run.py --bin $(BENCH_B) --out build/bench.json $(BENCH_ARGS)
