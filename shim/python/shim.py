@@ -190,7 +190,7 @@ def _stack_of(tb):
 
 	frames = traceback.extract_tb(tb)
 	first = 0
-	while first < len(frames) and (frames[first].filename == __file__ or frames[first].filename.startswith("<frozen importlib")):
+	while first < len(frames) and frames[first].filename.startswith((__file__, "<frozen importlib")):
 		first += 1
 	return traceback.format_list(frames[first:])
 
@@ -392,7 +392,8 @@ def send_too_large(sock, stream):
 	text = f"Response payload size exceeded maximum allowed payload size ({PAYLOAD_MAX} bytes)."
 	sys.stdout.write(f"[ERROR] Function.ResponseSizeTooLarge: {text}\n")
 	flush_logs()
-	send_frame(sock, ERROR, FLAG_END, stream, json_dumps({"errorMessage": text, "errorType": "Function.ResponseSizeTooLarge"}))
+	error = {"errorMessage": text, "errorType": "Function.ResponseSizeTooLarge"}
+	send_frame(sock, ERROR, FLAG_END, stream, json_dumps(error))
 
 
 def make_invoke(sock, handler):

@@ -1,0 +1,541 @@
+// SPDX-License-Identifier: Apache-2.0
+'use strict';
+/*
+ * The Node runtime of a sandbox: loads the handler, then answers events on an inherited socket.
+ *
+ * The frames are described in src/wire/frame.h. The socket is read by the event loop, so that handlers may wait
+ * for what they like; the answer is written straight to the descriptor, because a stream's write costs more than
+ * most handlers. While an event runs the socket does not keep the loop alive: an empty loop (beforeExit) is what
+ * a handler with a callback is answered at, and how a promise that nobody will settle is noticed.
+ *
+ * Between events nothing of the last one is held: that is where a process image may be taken.
+ */
+const fs = require('fs');
+const net = require('net');
+const path = require('path');
+const { format, inspect, types } = require('util');
+
+const HEADER = 16, FRAME_MAX = 65536, PAYLOAD_MAX = 6291556;
+const HELLO = 1, EVENT = 2, DATA = 3, ERROR = 5, PING = 7;
+const FLAG_END = 1;
+
+const env = process.env;
+const fd = Number(env.TANDEM_FD || 4);
+delete env.TANDEM_FD;
+
+let sock = null;
+let current = null; // the event that runs
+let requestId; // of the current or last event; "undefined" in log lines before the first, as on Lambda
+let traceId = env._X_AMZN_TRACE_ID || '';
+
+// Writing, synchronously. The other side reads; a full pipe or socket is waited for.
+
+const nap = new Int32Array(new SharedArrayBuffer(4));
+
+function writeAll(to, data, at, end)
+{
+	while (at < end) {
+		try {
+			at += fs.writeSync(to, data, at, end - at);
+		} catch (e) {
+			if (e.code !== 'EAGAIN')
+				throw e;
+			Atomics.wait(nap, 0, 0, 1);
+		}
+	}
+}
+
+const out = Buffer.allocUnsafeSlow(HEADER + FRAME_MAX);
+out.fill(0, 0, HEADER);
+out[0] = 1;
+
+function putHeader(b, type, flags, stream, length)
+{
+	b[1] = type;
+	b.writeUInt16LE(flags, 2);
+	b.writeUInt32LE(stream, 4);
+	b.writeUInt32LE(length, 8);
+}
+
+function sendSmall(type, stream, text)
+{
+	const length = out.write(text, HEADER, FRAME_MAX, 'utf8');
+
+	putHeader(out, type, FLAG_END, stream, length);
+	writeAll(fd, out, 0, HEADER + length);
+}
+
+function sendAnswer(stream, text)
+{
+	if (text.length <= FRAME_MAX / 3)
+		return sendSmall(DATA, stream, text);
+	const body = Buffer.from(text);
+	if (body.length > PAYLOAD_MAX)
+		return sendTooLarge(stream);
+	for (let at = 0; at < body.length; at += FRAME_MAX) {
+		const part = body.subarray(at, at + FRAME_MAX);
+
+		putHeader(out, DATA, at + FRAME_MAX >= body.length ? FLAG_END : 0, stream, part.length);
+		part.copy(out, HEADER);
+		writeAll(fd, out, 0, HEADER + part.length);
+	}
+}
+
+function sendTooLarge(stream)
+{
+	const text = `Response payload size exceeded maximum allowed payload size (${PAYLOAD_MAX} bytes).`;
+
+	logLine('ERROR', text);
+	sendSmall(ERROR, stream, JSON.stringify({ errorMessage: text, errorType: 'Function.ResponseSizeTooLarge' }));
+}
+
+function sendError(stream, error)
+{
+	let o = errorObject(error);
+	let text = JSON.stringify(o);
+
+	for (let keep = 16384; text.length > FRAME_MAX / 3; keep >>= 1) { // must fit into one frame
+		const trace = keep < 16384 ? [] : o.trace.slice(0, 12);
+
+		o = { errorType: o.errorType.slice(0, 256), errorMessage: o.errorMessage.slice(0, keep), trace };
+		text = JSON.stringify(o);
+	}
+	sendSmall(ERROR, stream, text);
+}
+
+// Log lines as Lambda writes them.
+
+function writeLog(line)
+{
+	const data = Buffer.from(line);
+
+	try {
+		writeAll(1, data, 0, data.length);
+	} catch {
+		// The reader is gone: the answer matters more.
+	}
+}
+
+function logLine(level, text)
+{
+	writeLog(`${new Date().toISOString()}\t${requestId}\t${level}\t${text}\n`);
+}
+
+function patchConsole()
+{
+	const levels = { log: 'INFO', debug: 'DEBUG', info: 'INFO', warn: 'WARN', error: 'ERROR', fatal: 'FATAL' };
+
+	for (const [name, level] of Object.entries(levels)) {
+		console[name] = (...args) => {
+			const plain = args.length === 1 && typeof args[0] === 'string';
+
+			logLine(level, plain ? args[0] : format(...args));
+		};
+	}
+	console.trace = (...args) => {
+		const e = new Error(format(...args));
+
+		e.name = 'Trace';
+		Error.captureStackTrace(e, console.trace);
+		logLine('TRACE', e.stack);
+	};
+}
+
+// Errors, in Lambda's shapes.
+
+class RuntimeError extends Error {
+	constructor(kind, text)
+	{
+		super(text);
+		this.name = `Runtime.${kind}`;
+		Error.captureStackTrace(this, RuntimeError);
+	}
+}
+
+function isError(e)
+{
+	return types.isNativeError(e) || (e && typeof e === 'object' && e.name && e.message !== undefined && e.stack);
+}
+
+function textOf(e)
+{
+	return e === null || e === undefined ? String(e) : String(e.toString());
+}
+
+function errorObject(e)
+{
+	try {
+		if (isError(e))
+			return { errorType: String(e.name), errorMessage: String(e.message), trace: String(e.stack || '').split('\n') };
+		return { errorType: typeof e, errorMessage: textOf(e), trace: [] };
+	} catch {
+		const errorMessage = 'callback called with Error argument, but there was a problem while retrieving ' +
+			'one or more of its message, name, and stack';
+
+		return { errorType: 'handled', errorMessage, trace: [] };
+	}
+}
+
+function logError(title, e)
+{
+	let text;
+
+	try {
+		if (isError(e)) {
+			const { name, message, stack, ...more } = e;
+
+			const lines = String(e.stack).split('\n');
+
+			text = JSON.stringify({ errorType: e.name, errorMessage: e.message, ...more, stack: lines });
+		} else {
+			text = JSON.stringify(errorObject(e));
+		}
+	} catch {
+		text = JSON.stringify(errorObject(e)); // a property of the user's that JSON cannot hold
+	}
+	logLine('ERROR', `${title} \t${text}`);
+}
+
+/* An error outside of the handler's own course ends the process, after it was told. */
+function die(title, error, code)
+{
+	try {
+		logError(title, error);
+		if (sock === null)
+			sendError(0, error);
+		else if (current)
+			sendError(current.stream, error);
+	} finally {
+		process.exit(code);
+	}
+}
+
+process.on('uncaughtException', (e) => die('Uncaught Exception', e, 129));
+process.on('unhandledRejection', (reason) => {
+	let text;
+
+	try {
+		text = textOf(reason);
+	} catch {
+		text = inspect(reason);
+	}
+	const e = new RuntimeError('UnhandledPromiseRejection', text);
+	e.reason = isError(reason) ? errorObject(reason) : reason;
+	die('Unhandled Promise Rejection', e, 128);
+});
+
+// The handler.
+
+function splitHandler(full)
+{
+	if (full.includes('..')) {
+		throw new RuntimeError('MalformedHandlerName', `'${full}' is not a valid handler name. ` +
+			'Use absolute paths when specifying root directories in handler names.');
+	}
+	const base = path.basename(full);
+	const m = /^([^.]*)\.(.+)$/.exec(base);
+	if (!m)
+		throw new RuntimeError('MalformedHandlerName', 'Bad handler');
+	return { folder: full.slice(0, full.length - base.length), module: m[1], names: m[2].split('.') };
+}
+
+/* What "type" the nearest package.json says. */
+function isModuleFolder(folder)
+{
+	for (;;) {
+		try {
+			return JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8')).type === 'module';
+		} catch (e) {
+			if (e.code !== 'ENOENT' && e.code !== 'ENOTDIR')
+				return false;
+		}
+		const up = path.dirname(folder);
+		if (up === folder || path.basename(folder) === 'node_modules')
+			return false;
+		folder = up;
+	}
+}
+
+function isFile(name)
+{
+	const s = fs.statSync(name, { throwIfNoEntry: false });
+
+	return s !== undefined && s.isFile();
+}
+
+function importFile(name)
+{
+	return import(require('url').pathToFileURL(name).href);
+}
+
+function loadModule(root, folder, module)
+{
+	const stem = path.resolve(root, folder, module);
+
+	if (isFile(stem))
+		return require(stem);
+	if (isFile(`${stem}.js`))
+		return isModuleFolder(path.dirname(stem)) ? importFile(`${stem}.js`) : require(`${stem}.js`);
+	if (isFile(`${stem}.mjs`))
+		return importFile(`${stem}.mjs`);
+	if (isFile(`${stem}.cjs`))
+		return require(`${stem}.cjs`);
+	const near = require.resolve(module, { paths: [path.resolve(root, folder), root] });
+	const esm = near.endsWith('.mjs') || (near.endsWith('.js') && isModuleFolder(path.dirname(near)));
+	return esm ? importFile(near) : require(near);
+}
+
+async function loadHandler(root, full)
+{
+	const { folder, module, names } = splitHandler(full);
+	let found;
+
+	try {
+		found = loadModule(root, folder, module);
+		if (types.isPromise(found)) // only import() gives one; waiting for nothing would cost a turn
+			found = await found;
+	} catch (e) {
+		if (e instanceof SyntaxError)
+			throw named(e, 'UserCodeSyntaxError');
+		if (e && (e.code === 'MODULE_NOT_FOUND' || e.code === 'ERR_MODULE_NOT_FOUND'))
+			throw named(e, 'ImportModuleError');
+		throw e;
+	}
+	let handler = found;
+	for (const name of names)
+		handler = handler === null || handler === undefined ? undefined : handler[name];
+	if (handler === undefined && found && found.default) { // CommonJS seen through import()
+		handler = found.default;
+		for (const name of names)
+			handler = handler === null || handler === undefined ? undefined : handler[name];
+	}
+	if (handler === undefined || handler === null)
+		throw new RuntimeError('HandlerNotFound', `${full} is undefined or not exported`);
+	if (typeof handler !== 'function')
+		throw new RuntimeError('HandlerNotFound', `${full} is not a function`);
+	return handler;
+}
+
+function named(e, kind)
+{
+	const r = new RuntimeError(kind, e.toString());
+
+	r.stack = `${r.name}: ${e.stack}`;
+	return r;
+}
+
+/* The folders of layers, which require() looks in last. */
+function addLayers()
+{
+	const major = process.versions.node.split('.')[0];
+	const known = ['/opt/nodejs/node_modules', `/opt/nodejs/node${major}/node_modules`, '/var/runtime/node_modules'];
+	const found = known.filter((p) => fs.existsSync(p));
+
+	if (found.length === 0)
+		return;
+	env.NODE_PATH = [...(env.NODE_PATH ? [env.NODE_PATH] : []), ...found].join(':');
+	require('module')._initPaths();
+}
+
+// One event.
+
+const functionName = env.AWS_LAMBDA_FUNCTION_NAME || '';
+const functionVersion = env.AWS_LAMBDA_FUNCTION_VERSION || '$LATEST';
+const memoryLimitInMB = env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE || '128';
+const logGroupName = env.AWS_LAMBDA_LOG_GROUP_NAME || '';
+const logStreamName = env.AWS_LAMBDA_LOG_STREAM_NAME || '';
+
+function finish(event, write, value)
+{
+	if (current !== event)
+		return; // answered already
+	write(event, value);
+	current = null;
+	sock.ref();
+}
+
+function writeResult(event, value)
+{
+	let text;
+
+	try {
+		text = JSON.stringify(value === undefined ? null : value);
+	} catch (e) {
+		return writeError(event, new RuntimeError('MarshalError', `Unable to stringify response body: ${e.message}`));
+	}
+	sendAnswer(event.stream, text === undefined ? 'null' : text);
+}
+
+function writeError(event, e)
+{
+	logError('Invoke Error', e);
+	sendError(event.stream, e);
+}
+
+function makeContext(event, arn, client, identity)
+{
+	const succeed = (value) => finish(event, writeResult, value);
+	const fail = (e) => finish(event, writeError, e);
+
+	return {
+		callbackWaitsForEmptyEventLoop: true,
+		functionVersion,
+		functionName,
+		memoryLimitInMB,
+		logGroupName,
+		logStreamName,
+		clientContext: client ? JSON.parse(client) : undefined,
+		identity: identity ? JSON.parse(identity) : undefined,
+		invokedFunctionArn: arn,
+		awsRequestId: event.id,
+		getRemainingTimeInMillis: () => Math.max(event.deadline - Date.now(), 0),
+		succeed,
+		fail,
+		done: (e, value) => (e === undefined || e === null ? succeed(value) : fail(e)),
+	};
+}
+
+function runEvent(handler, event, arn, trace, client, identity, payload)
+{
+	let context;
+
+	current = event;
+	requestId = event.id;
+	sock.unref();
+	if (trace !== traceId) {
+		traceId = trace;
+		if (trace)
+			env._X_AMZN_TRACE_ID = trace;
+		else
+			delete env._X_AMZN_TRACE_ID;
+	}
+	const callback = (e, value) => {
+		if (e !== undefined && e !== null)
+			finish(event, writeError, e);
+		else if (!context.callbackWaitsForEmptyEventLoop)
+			finish(event, writeResult, value);
+		else if (current === event && !event.called)
+			event.called = true, event.value = value; // sent when the loop is empty
+	};
+	try {
+		context = makeContext(event, arn, client, identity);
+		const result = handler(payload === '' ? {} : JSON.parse(payload), context, callback);
+		if (result !== null && typeof result === 'object' && typeof result.then === 'function')
+			result.then(context.succeed, context.fail);
+	} catch (e) {
+		finish(event, writeError, e);
+	}
+}
+
+process.on('beforeExit', () => {
+	if (current)
+		finish(current, writeResult, current.value); // nobody will call back any more: Lambda answers null then
+});
+
+// Reading.
+
+function makeReader(handler)
+{
+	let waiting = null; // an event whose payload is still arriving
+
+	function onEvent(b, at, end, flags, stream)
+	{
+		const deadline = b.readUInt32LE(at) + b.readUInt32LE(at + 4) * 4294967296;
+		const strings = ['', '', '', '', ''];
+
+		at += 8;
+		for (let i = 0; i < 5; i++) {
+			const size = at + 2 <= end ? b.readUInt16LE(at) : end;
+
+			at += 2;
+			if (size > end - at)
+				throw new Error('EVENT frame ends inside a string');
+			strings[i] = i < 3 ? b.toString('latin1', at, at + size) : b.toString('utf8', at, at + size);
+			at += size;
+		}
+		const event = { stream, deadline, id: strings[0], called: false, value: undefined };
+		if (flags & FLAG_END)
+			runEvent(handler, event, strings[1], strings[2], strings[3], strings[4], b.toString('utf8', at, end));
+		else
+			waiting = { event, strings, parts: [Buffer.from(b.subarray(at, end))] };
+	}
+
+	function onData(b, at, end, flags, stream)
+	{
+		if (!waiting || waiting.event.stream !== stream)
+			return;
+		waiting.parts.push(Buffer.from(b.subarray(at, end)));
+		if (!(flags & FLAG_END))
+			return;
+		const { event, strings, parts } = waiting;
+		waiting = null;
+		runEvent(handler, event, strings[1], strings[2], strings[3], strings[4], Buffer.concat(parts).toString());
+	}
+
+	return function onFrame(b, at, length) {
+		const type = b[at + 1], flags = b[at + 2], stream = b.readUInt32LE(at + 4);
+		const body = at + HEADER, end = body + length;
+
+		if (type === EVENT)
+			onEvent(b, body, end, flags, stream);
+		else if (type === DATA)
+			onData(b, body, end, flags, stream);
+		else if (type === PING)
+			sendSmall(PING, stream, '');
+	};
+}
+
+function openSocket(handler)
+{
+	const onFrame = makeReader(handler);
+	const buffer = Buffer.allocUnsafeSlow(HEADER + FRAME_MAX);
+	let rest = null; // the beginning of a frame
+
+	function onRead(n, b) {
+		let at = 0, end = n;
+
+		if (rest !== null) {
+			b = Buffer.concat([rest, b.subarray(0, n)]);
+			end = b.length;
+			rest = null;
+		}
+		while (end - at >= HEADER) {
+			const length = b.readUInt32LE(at + 8);
+
+			if (length > FRAME_MAX || b[at] !== 1)
+				throw new Error('frame of an unknown version or length');
+			if (length > end - at - HEADER)
+				break;
+			onFrame(b, at, length);
+			at += HEADER + length;
+		}
+		if (at < end)
+			rest = Buffer.from(b.subarray(at, end));
+		return true;
+	}
+
+	sock = new net.Socket({ fd, readable: true, writable: true, onread: { buffer, callback: onRead } });
+	sock.on('end', () => process.exit(0));
+	sock.on('close', () => process.exit(0));
+	sock.on('error', () => process.exit(1));
+}
+
+async function main()
+{
+	let handler;
+
+	patchConsole();
+	addLayers();
+	try {
+		const root = env.LAMBDA_TASK_ROOT || '/var/task';
+
+		process.argv[1] = '/var/runtime/node/shim.js';
+		handler = await loadHandler(root, env._HANDLER || '');
+	} catch (e) {
+		return die('Uncaught Exception', e, 1);
+	}
+	openSocket(handler);
+	sendSmall(HELLO, 0, JSON.stringify({ runtime: `nodejs${process.versions.node}`, pid: process.pid }));
+}
+
+main();
