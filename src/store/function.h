@@ -72,7 +72,8 @@ struct function *function_next(const struct store *s, const struct function *aft
 struct function *function_ref(struct function *f);
 void function_unref(struct function *f);
 /* What deploys write. put inserts (f->latest etc. filled by the caller, f taken by the store at once: visible as PENDING) or, for one that
- * is there, makes what stands in f durable. del takes it out of the table at once (deleted = true) and makes that durable. */
+ * is there, makes what stands in f durable; a latest without serial gets serial and id. An insert whose commit fails is taken out again
+ * (deleted = true). A route that another function has stays with that one: ask function_by_route first. del takes it out of the table at once (deleted = true) and makes that durable. */
 struct function *function_new(const char *name, const char *project);
 void function_put(struct store *s, struct store_op *op, struct function *f);
 void function_del(struct store *s, struct store_op *op, struct function *f);

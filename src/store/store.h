@@ -12,10 +12,11 @@
 #include "loop/loop.h"
 struct store;
 int store_open(struct loop *l, int state_dirfd, struct store **ret, struct err *e); /* blocking: start-up only. state_dirfd: <state>/daemon */
-void store_free(struct store *s);  /* finishes what was accepted */
+void store_free(struct store *s);  /* finishes what was accepted; the last done callbacks come from the loop afterwards, op->s is NULL then */
 int store_dirfd(const struct store *s);
 
-/* A write that waits: embedded; done on the loop, exactly once, never before _start returned, after commit (group commit of what is queued). */
+/* A write that waits: embedded; done on the loop, exactly once, never before _start returned, after commit (group commit of what is queued).
+ * Where nobody waits (settings, functions, events) op may be NULL: a failure is then logged. */
 struct store_op {
 	struct loop_work work;
 	struct store *s;

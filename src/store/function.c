@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/function.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/rand.h"
+
+void pairs_done(struct pairs *p)
+{
+	for (unsigned i = 0; i < p->n; i++) {
+		free(p->p[i].name);
+		free(p->p[i].value);
+	}
+	free(p->p);
+	*p = (struct pairs){0};
+}
+
+void pairs_add(struct pairs *p, struct str name, struct str value)
+{
+	p->p = xrealloc(p->p, (p->n + 1) * sizeof(*p->p));
+	p->p[p->n++] = (struct pair){str_dup(name), str_dup(value)};
+}
+
+const char *pairs_get(const struct pairs *p, const char *name)
+{
+	for (unsigned i = 0; i < p->n; i++)
+		if (!strcmp(p->p[i].name, name))
+			return p->p[i].value;
+	return NULL;
+}
+
+struct revision *revision_new(void)
+{
+	struct revision *r = xcalloc(1, sizeof(*r));
+
+	r->refs = 1;
+	return r;
+}
+
+struct revision *revision_ref(struct revision *r)
+{
+	r->refs++;
+	return r;
+}
+
+void revision_unref(struct revision *r)
+{
+	if (!r || --r->refs)
+		return;
+	free(r->runtime);
+	free(r->handler);
+	free(r->role);
+	free(r->description);
+	pairs_done(&r->env);
+	free(r);
+}
+
+struct revision *revision_clone(const struct revision *r)
+{
+	struct revision *c = xmemdup(r, sizeof(*r));
+
+	c->refs = 1;
+	c->serial = 0;
+	c->id[0] = '\0';
+	c->runtime = xstrdup(r->runtime);
+	c->handler = xstrdup(r->handler);
+	c->role = xstrdup(r->role);
+	c->description = xstrdup(r->description);
+	c->env = (struct pairs){0};
+	for (unsigned i = 0; i < r->env.n; i++)
+		pairs_add(&c->env, str_of(r->env.p[i].name), str_of(r->env.p[i].value));
+	return c;
+}
+
+/* 20 and 40 characters, as AWS's look: clients check the lengths of what they are given. */
+static void make_keys(struct function *f)
+{
+	static const char set[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+	uint8_t r[16 + 40];
+
+	rand_bytes(r, sizeof(r));
+	memcpy(f->access_key, "AKIA", 4);
+	for (int i = 0; i < 16; i++)
+		f->access_key[4 + i] = set[r[i] & 31];
+	for (int i = 0; i < 40; i++)
+		f->secret_key[i] = set[r[16 + i] & 31];
+	explicit_bzero(r, sizeof(r));
+}
+
+struct function *function_new(const char *name, const char *project)
+{
+	struct function *f = xcalloc(1, sizeof(*f));
+
+	f->refs = 1;
+	strlcpy_(f->name, name, sizeof(f->name));
+	strlcpy_(f->project, project, sizeof(f->project));
+	f->state = FUNCTION_PENDING;
+	f->created_wall_us = clock_wall_us();
+	make_keys(f);
+	return f;
+}
+
+struct function *function_ref(struct function *f)
+{
+	f->refs++;
+	return f;
+}
+
+void function_unref(struct function *f)
+{
+	if (!f || --f->refs)
+		return;
+	assert(!f->sched); /* the scheduler holds a reference while it has state of it */
+	revision_unref(f->latest);
+	free(f->reason);
+	pairs_done(&f->tags);
+	free(f->route);
+	free(f->allow);
+	explicit_bzero(f->secret_key, sizeof(f->secret_key));
+	free(f);
+}

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/store.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "store/store_int.h"
+
+struct change *change_new(enum change_kind kind)
+{
+	struct change *c = xcalloc(1, sizeof(*c));
+
+	c->kind = kind;
+	list_init(&c->node);
+	return c;
+}
+
+void change_free(struct change *c)
+{
+	if (!c)
+		return;
+	list_del(&c->node);
+	free(c->name);
+	free(c->value);
+	free(c->project);
+	free(c->reason);
+	free(c->reason_code);
+	free(c->tags);
+	free(c->env);
+	free(c->route);
+	free(c->allow);
+	free(c->access_key);
+	free(c->secret_key);
+	revision_unref(c->rev);
+	function_unref(c->f);
+	free(c->own);
+	free(c);
+}
+
+int change_apply(struct db *d, const struct change *c, struct err *e)
+{
+	const struct store_event *ev = c->ev;
+
+	switch (c->kind) {
+	case CHANGE_SETTING:
+		return db_run(d, DB_SETTING_PUT, e, "tt", c->name, c->value);
+	case CHANGE_FUNCTION_PUT:
+		return function_apply(d, c, e);
+	case CHANGE_FUNCTION_DEL:
+		if (db_run(d, DB_REVISION_DEL_OF, e, "ti", c->name, (int64_t)0) < 0)
+			return -1;
+		return db_run(d, DB_FUNCTION_DEL, e, "t", c->name);
+	case CHANGE_EVENT_PUT:
+		return db_run(d, DB_EVENT_PUT, e, "ittiiib", ev->id, ev->request_id, ev->function, ev->accepted_wall_us,
+		              ev->not_before_wall_us, (int64_t)ev->attempts, (const void *)ev->payload, ev->payload_n);
+	case CHANGE_EVENT_RETRY:
+		return db_run(d, DB_EVENT_RETRY, e, "iii", c->id, (int64_t)c->attempts, c->when_us);
+	case CHANGE_EVENT_DEL:
+		return db_run(d, DB_EVENT_DEL, e, "i", c->id);
+	case CHANGE_TIDY:
+		return 0;
+	}
+	return err_set(e, ERR_BUG, "change %d", c->kind);
+}
+
+static struct store_op *op_of(struct loop_work *w)
+{
+	return container_of(w, struct store_op, work);
+}
+
+static int commit_one(struct db *d, struct loop_work *w, struct err *e)
+{
+	if (db_run(d, DB_BEGIN, e, "") < 0)
+		return -1;
+	if (change_apply(d, op_of(w)->priv, e) == 0 && db_run(d, DB_COMMIT, e, "") == 0)
+		return 0;
+	if (!sqlite3_get_autocommit(d->h))
+		db_run(d, DB_ROLLBACK, NULL, "");
+	return -1;
+}
+
+static int commit_all(struct db *d, struct loop_work *first)
+{
+	if (db_run(d, DB_BEGIN, NULL, "") < 0)
+		return -1;
+	for (struct loop_work *w = first; w; w = w->next)
+		if (change_apply(d, op_of(w)->priv, NULL) < 0)
+			goto failed;
+	if (db_run(d, DB_COMMIT, NULL, "") == 0)
+		return 0;
+failed:
+	if (!sqlite3_get_autocommit(d->h))
+		db_run(d, DB_ROLLBACK, NULL, "");
+	return -1;
+}
+
+/* Gives the file's unused pages back: checked here because it cannot run inside a transaction with others. */
+static void tidy(struct db *d)
+{
+	db_exec(d, "PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)", NULL);
+	sqlite3_db_release_memory(d->h);
+}
+
+/* On the thread. One fsync for all that is queued; when that fails, one by one, so that each hears its own reason. */
+static void write_work(struct loop_work *w)
+{
+	struct db *d = &op_of(w)->s->db;
+	bool tidy_after = false;
+	struct loop_work *rest = NULL;
+
+	loop_thread_take_batch(op_of(w)->s->db_thread, &rest);
+	w->next = rest;
+	if (!rest || commit_all(d, w) < 0)
+		for (struct loop_work *i = w; i; i = i->next)
+			commit_one(d, i, &op_of(i)->e);
+	for (struct loop_work *i = w; i; i = i->next)
+		tidy_after |= ((struct change *)op_of(i)->priv)->kind == CHANGE_TIDY;
+	if (tidy_after)
+		tidy(d);
+}
+
+static void write_done(struct loop_work *w)
+{
+	struct store_op *op = op_of(w);
+	struct change *c = op->priv;
+	bool own = c->own != NULL;
+
+	if (op->s && op->e.kind && c->kind == CHANGE_FUNCTION_PUT && c->inserted)
+		table_insert_failed(op->s, c->f);
+	if (own && op->e.kind)
+		log_error("store", "a write that nobody waits for failed: %s", op->e.text);
+	op->priv = NULL;
+	change_free(c); /* op too, when it is our own */
+	if (!own && op->done)
+		op->done(op, &op->e);
+}
+
+void store_change_start(struct store *s, struct store_op *op, struct change *c)
+{
+	if (!op)
+		op = c->own = xcalloc(1, sizeof(*op));
+	op->work = (struct loop_work){.work = write_work, .done = write_done};
+	op->s = s;
+	op->e = (struct err){0};
+	op->priv = c;
+	c->op = op;
+	list_push(&s->pending, &c->node);
+	loop_thread_push(s->db_thread, &op->work);
+}
+
+const char *store_setting(const struct store *s, const char *name)
+{
+	const struct setting *v = map_get(&s->settings, str_of(name));
+
+	return v ? v->value : NULL;
+}
+
+static void setting_set(struct store *s, const char *name, const char *value)
+{
+	struct setting *v = map_get(&s->settings, str_of(name));
+
+	if (!v) {
+		v = xcalloc(1, sizeof(*v));
+		v->name = xstrdup(name);
+		map_put(&s->settings, str_of(v->name), v);
+	}
+	free(v->value);
+	v->value = xstrdup(value);
+}
+
+void store_setting_put(struct store *s, struct store_op *op, const char *name, const char *value)
+{
+	struct change *c = change_new(CHANGE_SETTING);
+
+	c->name = xstrdup(name);
+	c->value = xstrdup(value);
+	setting_set(s, name, value);
+	store_change_start(s, op, c);
+}
+
+static int settings_load(struct store *s, struct err *e)
+{
+	sqlite3_stmt *st = NULL;
+	int rc;
+
+	if (sqlite3_prepare_v2(s->db.h, "SELECT name,value FROM setting", -1, &st, NULL) != SQLITE_OK)
+		return db_fail(&s->db, "read the settings", e);
+	while ((rc = sqlite3_step(st)) == SQLITE_ROW)
+		setting_set(s, (const char *)sqlite3_column_text(st, 0), (const char *)sqlite3_column_text(st, 1));
+	if (rc != SQLITE_DONE)
+		db_fail(&s->db, "read the settings", e);
+	sqlite3_finalize(st);
+	return rc == SQLITE_DONE ? 0 : -1;
+}
+
+int store_open(struct loop *l, int state_dirfd, struct store **ret, struct err *e)
+{
+	struct store *s = xcalloc(1, sizeof(*s));
+
+	s->loop = l;
+	s->blobs_fd = s->code_fd = -1;
+	list_init(&s->pending);
+	s->dirfd = fcntl(state_dirfd, F_DUPFD_CLOEXEC, 3);
+	if (s->dirfd < 0) {
+		err_sys(e, errno, "state directory");
+		goto failed;
+	}
+	if (blob_open_dirs(s, e) < 0 || db_open(&s->db, s->dirfd, "tandem.db", true, e) < 0 || db_migrate(&s->db, e) < 0 ||
+	    db_prepare(&s->db, e) < 0 || settings_load(s, e) < 0 || table_load(s, e) < 0)
+		goto failed;
+	s->db_thread = loop_thread_new(l, "store");
+	s->file_thread = loop_thread_new(l, "files");
+	*ret = s;
+	return 0;
+failed:
+	err_wrap(e, "open the state");
+	store_free(s);
+	return -1;
+}
+
+void store_free(struct store *s)
+{
+	struct setting *v;
+	size_t pos = 0;
+
+	if (!s)
+		return;
+	if (s->db_thread)
+		loop_thread_free(s->db_thread);
+	if (s->file_thread)
+		loop_thread_free(s->file_thread);
+	/* What is done by now is told by the loop, after we are gone. */
+	list_each(&s->pending, it) {
+		container_of(it, struct change, node)->op->s = NULL;
+		list_del(it);
+	}
+	gc_free(s);
+	db_close(&s->db);
+	table_done(s);
+	while ((v = map_next(&s->settings, &pos))) {
+		free(v->name);
+		free(v->value);
+		free(v);
+	}
+	map_done(&s->settings);
+	blob_done(s);
+	if (s->dirfd >= 0)
+		close(s->dirfd);
+	free(s);
+}
+
+int store_dirfd(const struct store *s)
+{
+	return s->dirfd;
+}
+
+void store_event_done(struct store_event *ev)
+{
+	free(take_ptr(ev->payload));
+	ev->payload_n = 0;
+}
+
+void store_event_put(struct store *s, struct store_op *op, struct store_event *ev)
+{
+	struct change *c = change_new(CHANGE_EVENT_PUT);
+
+	ev->id = s->next_event++;
+	c->ev = ev;
+	store_change_start(s, op, c);
+}
+
+void store_event_retry(struct store *s, struct store_op *op, int64_t id, int attempts, int64_t not_before_wall_us)
+{
+	struct change *c = change_new(CHANGE_EVENT_RETRY);
+
+	c->id = id;
+	c->attempts = attempts;
+	c->when_us = not_before_wall_us;
+	store_change_start(s, op, c);
+}
+
+void store_event_del(struct store *s, struct store_op *op, int64_t id)
+{
+	struct change *c = change_new(CHANGE_EVENT_DEL);
+
+	c->id = id;
+	store_change_start(s, op, c);
+}
+
+static void event_row(sqlite3_stmt *st, struct store_event *ev)
+{
+	ev->id = sqlite3_column_int64(st, 0);
+	strlcpy_(ev->request_id, (const char *)sqlite3_column_text(st, 1), sizeof(ev->request_id));
+	strlcpy_(ev->function, (const char *)sqlite3_column_text(st, 2), sizeof(ev->function));
+	ev->accepted_wall_us = sqlite3_column_int64(st, 3);
+	ev->not_before_wall_us = sqlite3_column_int64(st, 4);
+	ev->attempts = sqlite3_column_int(st, 5);
+	ev->payload = (char *)sqlite3_column_blob(st, 6);
+	ev->payload_n = (size_t)sqlite3_column_bytes(st, 6);
+}
+
+int store_event_each(struct store *s, void (*each)(void *arg, const struct store_event *ev), void *arg, struct err *e)
+{
+	struct db d = {0}; /* a connection of its own: the first one belongs to its thread */
+	sqlite3_stmt *st = NULL;
+	int rc = SQLITE_ERROR;
+
+	if (db_open(&d, s->dirfd, "tandem.db", false, e) < 0) {
+		db_close(&d);
+		return -1;
+	}
+	if (sqlite3_prepare_v2(d.h, "SELECT * FROM event ORDER BY id", -1, &st, NULL) == SQLITE_OK) {
+		while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+			struct store_event ev = {0};
+
+			event_row(st, &ev);
+			each(arg, &ev);
+		}
+	}
+	if (rc != SQLITE_DONE)
+		db_fail(&d, "read the events", e);
+	sqlite3_finalize(st);
+	db_close(&d);
+	return rc == SQLITE_DONE ? 0 : -1;
+}

@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/mem.h"
+#include "store/digest.h"
+#include "store/function.h"
+#include "tests/test.h"
+
+struct fix {
+	char dir[96];
+	int fd;
+	struct loop *loop;
+	struct store *s;
+	int waiting;
+	struct err last;
+};
+
+static void fix_open(struct fix *f)
+{
+	struct err e = {0};
+
+	f->loop = loop_new();
+	f->fd = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK(store_open(f->loop, f->fd, &f->s, &e) == 0);
+	if (e.kind)
+		printf("%s\n", e.text);
+}
+
+static void fix_init(struct fix *f)
+{
+	*f = (struct fix){0};
+	strlcpy_(f->dir, "/tmp/tandem-store-XXXXXX", sizeof(f->dir));
+	CHECK(mkdtemp(f->dir) != NULL);
+	fix_open(f);
+}
+
+static void fix_close(struct fix *f)
+{
+	store_free(f->s);
+	loop_free(f->loop);
+	close(f->fd);
+}
+
+static void fix_done(struct fix *f)
+{
+	fix_close(f);
+	io_rm_tree(AT_FDCWD, f->dir, NULL);
+}
+
+struct op {
+	struct store_op op;
+	struct fix *f;
+};
+
+static void on_done(struct store_op *op, const struct err *e)
+{
+	struct op *o = container_of(op, struct op, op);
+
+	if (e->kind)
+		o->f->last = *e;
+	if (--o->f->waiting == 0)
+		loop_stop(o->f->loop);
+	free(o);
+}
+
+static struct store_op *op_new(struct fix *f)
+{
+	struct op *o = xcalloc(1, sizeof(*o));
+
+	o->f = f;
+	o->op.done = on_done;
+	f->waiting++;
+	return &o->op;
+}
+
+static void wait_all(struct fix *f)
+{
+	if (f->waiting)
+		loop_run(f->loop);
+	CHECK(f->waiting == 0);
+}
+
+static struct function *make(const char *name, const char *route)
+{
+	struct function *fn = function_new(name, "api");
+	struct revision *r = revision_new();
+
+	r->runtime = xstrdup("python3.11");
+	r->handler = xstrdup("app.handler");
+	r->role = xstrdup("arn:aws:iam::000000000000:role/r");
+	memset(r->code_sha256, 'a', 64);
+	r->code_bytes = 321;
+	r->memory_mb = 256, r->timeout_s = 7, r->tmp_mb = 512;
+	memset(r->layers[0], 'b', 64);
+	memset(r->layers[1], 'c', 64);
+	pairs_add(&r->env, STR("K\"ey"), STR("v\xc3\xa4lue\n"));
+	pairs_add(&fn->tags, STR("team"), STR("blue"));
+	fn->route = xstrdup(route);
+	fn->latest = r;
+	return fn;
+}
+
+TEST(reopen_keeps_all)
+{
+	struct fix f;
+	struct function *fn;
+	char id[37], key[21];
+	uint64_t serial;
+
+	fix_init(&f);
+	store_setting_put(f.s, op_new(&f), "account", "123");
+	fn = make("alpha", "/a");
+	fn->allow = xstrdup("[{\"action\":\"*\"}]");
+	fn->state = FUNCTION_FAILED;
+	fn->reason = xstrdup("import failed");
+	strlcpy_(fn->reason_code, "ImportError", sizeof(fn->reason_code));
+	function_put(f.s, op_new(&f), fn);
+	CHECK(function_get(f.s, STR("alpha")) == fn);
+	serial = fn->latest->serial;
+	strlcpy_(id, fn->latest->id, sizeof(id));
+	strlcpy_(key, fn->access_key, sizeof(key));
+	CHECK(strlen(key) == 20 && strlen(fn->secret_key) == 40);
+	wait_all(&f);
+	CHECK(!f.last.kind);
+	fix_close(&f);
+
+	fix_open(&f);
+	CHECK_STR(store_setting(f.s, "account"), "123");
+	CHECK(store_setting(f.s, "none") == NULL);
+	fn = function_get(f.s, STR("alpha"));
+	CHECK(fn != NULL);
+	if (fn) {
+		CHECK(fn->state == FUNCTION_FAILED);
+		CHECK_STR(fn->reason, "import failed");
+		CHECK_STR(fn->reason_code, "ImportError");
+		CHECK_STR(fn->latest->id, id);
+		CHECK(fn->latest->serial == serial);
+		CHECK_STR(fn->latest->handler, "app.handler");
+		CHECK_STR(fn->latest->layers[1], "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc");
+		CHECK(fn->latest->layers[2][0] == '\0');
+		CHECK_STR(pairs_get(&fn->latest->env, "K\"ey"), "v\xc3\xa4lue\n");
+		CHECK_STR(pairs_get(&fn->tags, "team"), "blue");
+		CHECK(fn->latest->memory_mb == 256 && fn->latest->timeout_s == 7 && fn->latest->code_bytes == 321);
+		CHECK_STR(fn->allow, "[{\"action\":\"*\"}]");
+		CHECK(function_by_route(f.s, STR("/a")) == fn);
+		CHECK(function_by_access_key(f.s, str_of(key)) == fn);
+	}
+	fix_done(&f);
+}
+
+TEST(new_revision_replaces_and_serials_never_come_twice)
+{
+	struct fix f;
+	struct function *fn;
+	struct revision *old;
+	uint64_t serial;
+
+	fix_init(&f);
+	fn = make("alpha", NULL);
+	function_put(f.s, op_new(&f), fn);
+	old = revision_ref(fn->latest);
+	revision_unref(fn->latest);
+	fn->latest = revision_clone(old);
+	fn->latest->memory_mb = 512;
+	function_put(f.s, op_new(&f), fn);
+	CHECK(fn->latest->serial > old->serial);
+	CHECK(strcmp(fn->latest->id, old->id) != 0);
+	serial = fn->latest->serial;
+	function_del(f.s, op_new(&f), function_ref(fn));
+	CHECK(fn->deleted);
+	function_unref(fn);
+	CHECK(function_count(f.s) == 0);
+	wait_all(&f);
+	revision_unref(old);
+	fix_close(&f);
+	fix_open(&f);
+	CHECK(function_count(f.s) == 0);
+	fn = make("alpha", NULL);
+	function_put(f.s, op_new(&f), fn);
+	CHECK(fn->latest->serial > serial);
+	wait_all(&f);
+	CHECK(!f.last.kind);
+	fix_done(&f);
+}
+
+TEST(order_and_routes)
+{
+	static const char *const names[] = {"m", "b", "z", "a", "q"};
+	static const struct {
+		const char *path, *function;
+	} t[] = {
+		{"/x", "m"}, {"/x/", NULL}, {"/p/", "b"}, {"/p/1", "b"}, {"/p/deep/2", "a"}, {"/p/deep", "b"}, {"/p", NULL}, {"/y", NULL}, {"", NULL},
+	};
+	struct function *fn, *second;
+	struct fix f;
+	char order[16] = "";
+
+	fix_init(&f);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		static const char *const routes[] = {"/x", "/p/*", "/z", "/p/deep/*", NULL};
+
+		function_put(f.s, op_new(&f), make(names[i], routes[i]));
+	}
+	for (fn = NULL; (fn = function_next(f.s, fn));)
+		strncat(order, fn->name, 1);
+	CHECK_STR(order, "abmqz");
+	for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
+		fn = function_by_route(f.s, str_of(t[i].path));
+		CHECK_STR(fn ? fn->name : "none", t[i].function ? t[i].function : "none");
+	}
+	/* A route moves; one that is taken stays where it is. */
+	fn = function_get(f.s, STR("z"));
+	free(fn->route);
+	fn->route = xstrdup("/moved");
+	function_put(f.s, op_new(&f), fn);
+	CHECK(function_by_route(f.s, STR("/z")) == NULL && function_by_route(f.s, STR("/moved")) == fn);
+	second = make("zz", "/moved");
+	function_put(f.s, op_new(&f), second);
+	CHECK(function_by_route(f.s, STR("/moved")) == fn);
+	/* Iteration goes on after the one it stands on is gone. */
+	fn = function_ref(function_get(f.s, STR("b")));
+	function_del(f.s, op_new(&f), fn);
+	CHECK_STR(function_next(f.s, fn)->name, "m");
+	CHECK(function_by_route(f.s, STR("/p/1")) == NULL);
+	function_unref(fn);
+	wait_all(&f);
+	CHECK(!f.last.kind);
+	fix_done(&f);
+}
+
+static void exec_sql(const char *dir, const char *sql)
+{
+	auto_free char *path = xasprintf("%s/tandem.db", dir);
+	sqlite3 *h = NULL;
+
+	CHECK(sqlite3_open(path, &h) == SQLITE_OK);
+	CHECK(sqlite3_exec(h, sql, NULL, NULL, NULL) == SQLITE_OK);
+	sqlite3_close(h);
+}
+
+TEST(newer_version_is_refused_in_one_sentence)
+{
+	struct fix f;
+	struct err e = {0};
+	struct store *s = NULL;
+
+	fix_init(&f);
+	fix_close(&f);
+	exec_sql(f.dir, "PRAGMA user_version=999");
+	f.loop = loop_new();
+	f.fd = open(f.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK(store_open(f.loop, f.fd, &s, &e) == -1);
+	CHECK(s == NULL && e.kind == ERR_INVALID);
+	CHECK(strstr(e.text, "999") && strstr(e.text, "newer Tandem"));
+	loop_free(f.loop);
+	close(f.fd);
+	io_rm_tree(AT_FDCWD, f.dir, NULL);
+}
+
+TEST(failed_commit_is_told_and_neighbours_succeed)
+{
+	struct fix f;
+	struct function *fn;
+
+	fix_init(&f);
+	exec_sql(f.dir, "CREATE TRIGGER no BEFORE INSERT ON function WHEN NEW.name='bad' BEGIN SELECT RAISE(ABORT,'disk says no'); END");
+	function_put(f.s, op_new(&f), make("good", NULL));
+	fn = function_ref(make("bad", "/bad"));
+	function_put(f.s, op_new(&f), fn);
+	function_put(f.s, op_new(&f), make("good2", NULL));
+	CHECK(function_get(f.s, STR("bad")) == fn);
+	wait_all(&f);
+	CHECK(f.last.kind != ERR_NONE && strstr(f.last.text, "disk says no"));
+	CHECK(fn->deleted && function_get(f.s, STR("bad")) == NULL && function_by_route(f.s, STR("/bad")) == NULL);
+	function_unref(fn);
+	CHECK(function_count(f.s) == 2);
+	fix_close(&f);
+	fix_open(&f);
+	CHECK(function_count(f.s) == 2);
+	fix_done(&f);
+}
+
+static void copy_state(const char *from, const char *to)
+{
+	static const char *const files[] = {"tandem.db", "tandem.db-wal"};
+	int in = open(from, O_RDONLY | O_DIRECTORY), out = open(to, O_RDONLY | O_DIRECTORY);
+
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		auto_buf b = {0};
+
+		CHECK(io_read_file(in, files[i], 1 << 24, &b, NULL) == 0);
+		CHECK(io_write_file(out, files[i], b.p, b.n, 0600, NULL) == 0);
+	}
+	close(in);
+	close(out);
+}
+
+static int count_events;
+static void each_event(void *arg, const struct store_event *ev)
+{
+	static const char *const want[] = {"{\"n\":1}", "{\"n\":3}"};
+
+	CHECK(count_events < 2 && ev->payload_n == 7 && !memcmp(ev->payload, want[count_events], 7));
+	if (count_events == 1)
+		CHECK(ev->attempts == 2 && ev->not_before_wall_us == 99);
+	CHECK_STR(ev->function, "alpha");
+	CHECK_STR(ev->request_id, "00000000-0000-4000-8000-000000000000");
+	count_events++;
+}
+
+/* What done has told must be in the files as they lie there at that moment, without any closing. */
+TEST(events_survive_a_crash)
+{
+	struct store_event ev[3] = {0};
+	char payload[3][8] = {"{\"n\":1}", "{\"n\":2}", "{\"n\":3}"};
+	struct fix f, g = {0};
+
+	fix_init(&f);
+	for (int i = 0; i < 3; i++) {
+		strlcpy_(ev[i].function, "alpha", sizeof(ev[i].function));
+		strlcpy_(ev[i].request_id, "00000000-0000-4000-8000-000000000000", sizeof(ev[i].request_id));
+		ev[i].payload = payload[i];
+		ev[i].payload_n = 7;
+		store_event_put(f.s, op_new(&f), &ev[i]);
+	}
+	store_event_del(f.s, op_new(&f), ev[1].id);
+	store_event_retry(f.s, op_new(&f), ev[2].id, 2, 99);
+	function_put(f.s, op_new(&f), make("alpha", NULL));
+	wait_all(&f);
+	strlcpy_(g.dir, "/tmp/tandem-store-XXXXXX", sizeof(g.dir));
+	CHECK(mkdtemp(g.dir) != NULL);
+	copy_state(f.dir, g.dir);
+	fix_open(&g);
+	count_events = 0;
+	CHECK(store_event_each(g.s, each_event, NULL, NULL) == 0);
+	CHECK(count_events == 2);
+	CHECK(function_count(g.s) == 1);
+	ev[0].id = 0;
+	store_event_put(g.s, op_new(&g), &ev[0]);
+	CHECK(ev[0].id > ev[2].id);
+	wait_all(&g);
+	fix_done(&g);
+	fix_done(&f);
+}
+
+TEST(blobs_sweep_and_backup)
+{
+	static const char text[] = "an archive", other[] = "nobody's";
+	struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+	char hex[65], hex2[65], path[256], outside[65] = "../../etc/passwd";
+	struct function *fn;
+	struct stat st;
+	struct fix f;
+	int fd;
+
+	fix_init(&f);
+	digest_sha256_hex(text, sizeof(text), hex);
+	digest_sha256_hex(other, sizeof(other), hex2);
+	CHECK(!store_blob_has(f.s, hex));
+	CHECK(store_blob_open(f.s, outside, NULL) == -1);
+	store_blob_put(f.s, op_new(&f), hex, text, sizeof(text));
+	store_blob_put(f.s, op_new(&f), hex2, other, sizeof(other));
+	wait_all(&f);
+	CHECK(store_blob_has(f.s, hex) && store_blob_has(f.s, hex2));
+	fn = make("alpha", NULL);
+	memcpy(fn->latest->code_sha256, hex, 65);
+	function_put(f.s, op_new(&f), fn);
+	CHECK(mkdirat(store_code_dir(f.s), hex2, 0755) == 0 && mkdirat(store_code_dir(f.s), hex, 0755) == 0);
+	fd = store_code_open(f.s, hex2, NULL);
+	CHECK(fd >= 0);
+	close(fd);
+	snprintf(path, sizeof(path), "%s/blobs/%s", f.dir, hex);
+	utimensat(AT_FDCWD, path, old, 0);
+	snprintf(path, sizeof(path), "%s/blobs/%s", f.dir, hex2);
+	utimensat(AT_FDCWD, path, old, 0);
+	utimensat(store_code_dir(f.s), hex, old, 0);
+	utimensat(store_code_dir(f.s), hex2, old, 0);
+	snprintf(path, sizeof(path), "%.40s-backup", f.dir);
+	store_backup(f.s, op_new(&f), path);
+	wait_all(&f);
+	CHECK(!f.last.kind);
+	store_backup(f.s, op_new(&f), path);
+	wait_all(&f);
+	CHECK(f.last.kind == ERR_EXISTS);
+	store_gc(f.s);
+	fix_close(&f); /* finishes the listing; the deciding is dropped with the store */
+	fix_open(&f);
+	store_gc(f.s);
+	f.last = (struct err){0};
+	/* The file thread works in order: this put returns after the listing, the next after the deleting. */
+	for (int i = 0; i < 3; i++) {
+		store_blob_put(f.s, op_new(&f), hex, text, sizeof(text));
+		wait_all(&f);
+	}
+	CHECK(store_blob_has(f.s, hex) && !store_blob_has(f.s, hex2));
+	CHECK(fstatat(store_code_dir(f.s), hex, &st, 0) == 0);
+	CHECK(fstatat(store_code_dir(f.s), hex2, &st, 0) < 0 && errno == ENOENT);
+	fix_done(&f);
+
+	/* The backup is a state. */
+	strlcpy_(f.dir, path, sizeof(f.dir));
+	fix_open(&f);
+	CHECK(function_count(f.s) == 1 && store_blob_has(f.s, hex));
+	fix_done(&f);
+}
+
+TEST(ten_thousand)
+{
+	struct fix f;
+	struct stat st;
+	char name[32];
+	int64_t t0, t1;
+	long rss0, rss1;
+	FILE *m;
+
+	fix_init(&f);
+	m = fopen("/proc/self/statm", "r");
+	CHECK(fscanf(m, "%*d %ld", &rss0) == 1);
+	fclose(m);
+	t0 = clock_now_us();
+	for (int i = 0; i < 10000; i++) {
+		snprintf(name, sizeof(name), "f-%d", i);
+		function_put(f.s, op_new(&f), make(name, NULL));
+	}
+	wait_all(&f);
+	t1 = clock_now_us();
+	m = fopen("/proc/self/statm", "r");
+	CHECK(fscanf(m, "%*d %ld", &rss1) == 1);
+	fclose(m);
+	printf("10,000 functions: %lld ms, %ld KiB resident more\n", (long long)(t1 - t0) / 1000, (rss1 - rss0) * 4);
+	fix_close(&f);
+	t0 = clock_now_us();
+	m = fopen("/proc/self/statm", "r");
+	CHECK(fscanf(m, "%*d %ld", &rss0) == 1);
+	fclose(m);
+	fix_open(&f);
+	m = fopen("/proc/self/statm", "r");
+	CHECK(fscanf(m, "%*d %ld", &rss1) == 1);
+	fclose(m);
+	printf("opened again in %lld ms, %ld KiB\n", (long long)(clock_now_us() - t0) / 1000, (rss1 - rss0) * 4);
+	CHECK(function_count(f.s) == 10000);
+	for (struct function *fn; (fn = function_next(f.s, NULL));)
+		function_del(f.s, op_new(&f), fn);
+	wait_all(&f);
+	CHECK(!f.last.kind);
+	store_gc(f.s);
+	store_setting_put(f.s, op_new(&f), "a", "b");
+	wait_all(&f);
+	fix_close(&f);
+	f.fd = open(f.dir, O_RDONLY | O_DIRECTORY);
+	CHECK(fstatat(f.fd, "tandem.db", &st, 0) == 0 && st.st_size < 200000);
+	CHECK((st.st_mode & 0777) == 0600);
+	close(f.fd);
+	io_rm_tree(AT_FDCWD, f.dir, NULL);
+}
