@@ -1,0 +1,407 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`make bench`: fixed scenarios, each beside a reference measured in the same run; a table, and build/bench.json.
+
+Every figure is the median of three rounds with the lowest and the highest beside it. A target that is missed is printed
+as missed and is no failure of the run: the exit code says only whether everything could be measured. Tandem runs with
+the settings that `tandem serve` has by default, on ports and in folders of its own, and is ended with the run.
+"""
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
+
+import aws
+import host
+
+ROUNDS = 3
+PATHS = {"python": "/bench/python", "node": "/bench/node", "native": "/bench/native"}
+RUNTIMES = {
+    "python": ["frames", ["/usr/bin/python3", "{root}/shim/python/shim.py"], "app.handler"],
+    "node": ["frames", ["/usr/bin/node", "{root}/shim/node/shim.js"], "index.handler"],
+    "native": ["runtime-api", ["{task}/bootstrap"], "bootstrap"],
+}
+
+
+class Figures:
+    def __init__(self):
+        self.rows = []
+
+    def add(self, name, unit, values, reference=None, at_least=None, at_most=None, of="value"):
+        """of: what the target is about, the value or its ratio to the reference."""
+        value = statistics.median(values)
+        base = statistics.median(reference) if reference else None
+        ratio = value / base if base else None
+        judged = ratio if of == "ratio" else value
+        target = at_least if at_least is not None else at_most
+        met = None
+        if target is not None and judged is not None:
+            met = judged >= target if at_least is not None else judged <= target
+        self.rows.append(
+            {
+                "name": name,
+                "value": round(value, 3),
+                "unit": unit,
+                "reference": None if base is None else round(base, 3),
+                "ratio": None if ratio is None else round(ratio, 3),
+                "target": target,
+                "pass": met,
+                "target_of": None if target is None else of,
+                "target_is": None if target is None else "at least" if at_least is not None else "at most",
+                "lowest": round(min(values), 3),
+                "highest": round(max(values), 3),
+                "rounds": len(values),
+            }
+        )
+
+
+def number(value):
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.2f}"
+
+
+def target_text(row):
+    if row["target"] is None:
+        return ""
+    sign = "≥" if row["target_is"] == "at least" else "≤"
+    return f"{sign} {number(row['target'])}{' × ref' if row['target_of'] == 'ratio' else ''}"
+
+
+def verdict(row):
+    return {None: "", True: "met", False: "MISSED"}[row["pass"]]
+
+
+def columns(row):
+    spread = f"{number(row['lowest'])} .. {number(row['highest'])}"
+    return [
+        row["name"],
+        number(row["value"]),
+        row["unit"],
+        spread if row["rounds"] > 1 else "-",
+        number(row["reference"]),
+        number(row["ratio"]),
+        target_text(row),
+        verdict(row),
+    ]
+
+
+HEAD = ["figure", "median", "unit", "lowest .. highest", "reference", "ratio", "target", ""]
+
+
+def print_table(rows):
+    lines = [HEAD] + [columns(row) for row in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
+    for line in lines:
+        cells = [c.ljust(w) if i in (0, 2, 6, 7) else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths))]
+        print("  ".join(cells).rstrip())
+
+
+def say(text):
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+class Bench:
+    def __init__(self, options, work):
+        self.options = options
+        self.work = work
+        self.figures = Figures()
+        self.folder = os.path.join(work, "functions")
+        self.event = os.path.join(work, "event.json")
+        shutil.copytree(f"{host.HERE}/functions", self.folder)
+        self.build_native()
+        self.write_event()
+
+    def build_native(self):
+        os.makedirs(f"{self.folder}/native")
+        shutil.copy2(self.options.native, f"{self.folder}/native/bootstrap")
+
+    def write_event(self):
+        """The event of a bare GET, as the gateway makes it."""
+        event = {
+            "version": "2.0",
+            "routeKey": "ANY /bench/python",
+            "rawPath": "/bench/python",
+            "rawQueryString": "",
+            "headers": {"host": "127.0.0.1:8080"},
+            "requestContext": {
+                "accountId": "000000000000",
+                "apiId": "tandem",
+                "domainName": "127.0.0.1",
+                "http": {"method": "GET", "path": "/bench/python", "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1"},
+                "requestId": "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
+                "routeKey": "ANY /bench/python",
+                "stage": "$default",
+                "time": "01/Jan/2025:00:00:00 +0000",
+                "timeEpoch": 1735689600000,
+            },
+            "isBase64Encoded": False,
+        }
+        with open(self.event, "w") as f:
+            json.dump(event, f)
+
+    def direct(self, kind, count):
+        mode, argv, handler = RUNTIMES[kind]
+        task = f"{self.folder}/{kind}"
+        env = dict(os.environ, LAMBDA_TASK_ROOT=task, _HANDLER=handler, PYTHONDONTWRITEBYTECODE="1")
+        argv = [part.format(root=host.ROOT, task=task) for part in argv]
+        done = subprocess.run(
+            [f"{self.options.bin}/bench/direct", mode, self.event, str(count), *argv],
+            env=env,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise host.BenchError(f"direct {kind}: {done.stderr.strip()}")
+        return json.loads(done.stdout)
+
+    # Warm: nginx and each function in turn, three times, so that what the machine does meanwhile hits all of them.
+
+    def warm(self, tandem, nginx):
+        seconds = self.options.seconds
+        rate = {name: [] for name in ["nginx", *PATHS]}
+        p50 = {name: [] for name in rate}
+        direct = {name: [] for name in PATHS}
+        for path in PATHS.values():
+            host.wrk(tandem.gateway, path, 32, 1)
+        host.wrk(nginx.port, "/", 32, 1)
+        for turn in range(ROUNDS):
+            say(f"warm, round {turn + 1} of {ROUNDS}")
+            for name in rate:
+                port, path = (nginx.port, "/") if name == "nginx" else (tandem.gateway, PATHS[name])
+                rate[name].append(host.wrk(port, path, 32, seconds)[0])
+                p50[name].append(host.wrk(port, path, 1, max(seconds // 2, 1))[1])
+            for name in direct:
+                direct[name].append(self.direct(name, 20000)["p50_us"])
+        add = self.figures.add
+        add("nginx proxy to nginx, concurrency 32", "requests/s", rate["nginx"])
+        add("native, warm, concurrency 32", "requests/s", rate["native"], rate["nginx"], at_least=0.8, of="ratio")
+        add("Python, warm, concurrency 32", "requests/s", rate["python"], rate["nginx"], at_least=40000)
+        add("Node, warm, concurrency 32", "requests/s", rate["node"], rate["nginx"])
+        add("nginx proxy to nginx, p50, concurrency 1", "us", p50["nginx"])
+        for name, word in (("python", "Python"), ("node", "Node"), ("native", "native")):
+            added = [through - alone for through, alone in zip(p50[name], direct[name])]
+            limit = 25 if name != "native" else None
+            add(f"{word}, p50 added at concurrency 1 to its runtime alone", "us", added, direct[name], at_most=limit)
+
+    # Cold: a call that finds no instance, beside the same runtime started by hand.
+
+    def cold(self, tandem):
+        for name, word in (("native", "native"), ("python", "Python"), ("node", "Node")):
+            calls, alone, added = [], [], []
+            for turn in range(ROUNDS):
+                say(f"cold {word}, round {turn + 1} of {ROUNDS}")
+                call = statistics.median(self.cold_calls(tandem, name))
+                own = statistics.median(self.direct(name, 1)["first_us"] for _ in range(self.options.colds))
+                calls.append(call)
+                alone.append(own)
+                added.append(call - own)
+            self.figures.add(f"{word}, plain cold start, whole call, p50", "us", calls, alone)
+            self.figures.add(f"{word}, cold start added to the runtime's own", "us", added, alone, at_most=3000)
+
+    def cold_calls(self, tandem, name):
+        function = f"bench-{name}"
+        connection = host.connect(tandem.gateway)
+        host.get(connection, PATHS[name])
+        for _ in range(self.options.colds):
+            tandem.run("stop", function)
+            host.wait_until(lambda: not self.instances(tandem, function), 10, f"{function} still runs")
+            time.sleep(0.1)  # the pool of blanks fills off the request path
+            yield host.get(connection, PATHS[name]) * 1e6
+        connection.close()
+
+    def instances(self, tandem, function=None):
+        rows = tandem.json("ps")
+        rows = rows.get("instances", []) if isinstance(rows, dict) else rows
+        return [row for row in rows if function in (None, row["function"])]
+
+    def sandbox(self, tandem):
+        rows = tandem.json("cost", "--by", "rows")
+        rows = rows.get("rows", []) if isinstance(rows, dict) else rows
+        starts = [row["start_us"] for row in rows if row.get("cold")]
+        if starts:
+            self.figures.add("sandbox ready, from the pool, p50", "us", [statistics.median(starts)])
+
+    # Idle, and 10,000 functions that come and go.
+
+    def client(self, tandem):
+        given = tandem.credentials
+        return aws.Lambda("127.0.0.1", tandem.api, given["access_key"], given["secret_key"], given["region"])
+
+    def archive(self):
+        with open(f"{self.folder}/native/bootstrap", "rb") as f:
+            return aws.zipped({"bootstrap": (f.read(), 0o755)})
+
+    def create(self, api, count, what):
+        archive = self.archive()
+        last = time.monotonic()
+        for i in range(count):
+            api.create(f"many-{i:05d}", archive, "provided.al2023", "bootstrap")
+            if time.monotonic() - last > 5:
+                say(f"{what}: {i + 1} of {count} created")
+                last = time.monotonic()
+
+    def stop_all(self, tandem):
+        for function in {row["function"] for row in self.instances(tandem)}:
+            tandem.run("stop", function)
+        host.wait_until(lambda: not self.instances(tandem), 60, "instances still run")
+
+    def idle(self, tandem, api):
+        count = self.options.functions
+        say(f"idle with {count} functions")
+        self.create(api, count, "idle")
+        self.stop_all(tandem)
+        time.sleep(3)  # buffers are written, blanks made
+        pids = tandem.processes()
+        resident, woken = [], []
+        for _ in range(ROUNDS):
+            before = host.wake_ups(pids)
+            time.sleep(5)
+            woken.append(host.wake_ups(pids) - before)
+            resident.append(host.resident_bytes(pids) / 1e6)
+        self.figures.add(f"tandemd + spawner, resident, idle, {count:,} functions", "MB", resident, at_most=20)
+        self.figures.add("tandemd + spawner, wake-ups in 5 s of idleness", "times", woken, at_most=0)
+        for i in range(count):
+            api.delete(f"many-{i:05d}")
+
+    def churn(self, tandem, api):
+        """One round of a tenth first: what a daemon allocates once (caches, the WAL) is not growth."""
+        many = self.options.churn
+        sizes = []
+        for count in (max(many // 10, 1), many):
+            begin = time.monotonic()
+            self.create(api, count, "churn")
+            created = time.monotonic() - begin
+            for i in range(count):
+                api.delete(f"many-{i:05d}")
+            deleted = time.monotonic() - begin - created
+            time.sleep(3)
+            resident = host.resident_bytes(tandem.processes()) / 1e6
+            state = host.tree_bytes(tandem.state, ("daemon/ledger",)) / 1e6
+            sizes.append((resident, state))
+        add = self.figures.add
+        add("CreateFunction to Active, one client", "creates/s", [many / created])
+        add("DeleteFunction, one client", "deletes/s", [many / deleted])
+        (memory, state), (memory_after, state_after) = sizes
+        add(f"resident memory left by {many:,} creates and deletes", "MB", [memory_after - memory], [memory], at_most=1)
+        add(f"state left by {many:,} creates and deletes, without the ledger", "MB", [state_after - state], [state], at_most=1)
+
+    def run(self):
+        for name in PATHS:
+            self.direct(name, 1)  # into the page cache
+        with_servers(self.work, self.options.bin, "calls", self.run_calls)
+        with_servers(self.work, self.options.bin, "many", self.run_many)
+
+    def run_calls(self, tandem):
+        tandem.run("up", "-y", cwd=self.folder)
+        nginx = host.Nginx(self.work)
+        print(f"The reference, nginx.conf:\n\n{nginx.config}\n", flush=True)
+        try:
+            self.warm(tandem, nginx)
+        finally:
+            nginx.stop()
+        self.cold(tandem)
+        self.sandbox(tandem)
+
+    def run_many(self, tandem):
+        api = self.client(tandem)
+        self.idle(tandem, api)
+        self.churn(tandem, api)
+
+
+def with_servers(work, folder, name, body):
+    tandem = host.Tandem(folder, f"{work}/state-{name}")
+    try:
+        body(tandem)
+    finally:
+        tandem.stop()
+
+
+def print_facts(facts):
+    print(f"\n{facts['cpus']} × {facts['cpu']}, Linux {facts['kernel']}, {facts['memory_mb']} MB; {facts['python']}, Node {facts['node']}")
+    print(f"load {facts['load_average']:.2f} before; page cache {facts['cache_state']}; wrk, one thread, shares the processors\n")
+
+
+START, END = "<!-- figures: bench/run.py --readme -->", "<!-- end of figures -->"
+
+
+def write_readme(path, rows):
+    """Puts the table of the last run between the two marks of README.md."""
+    with open(path) as f:
+        text = f.read()
+    machine = next(row["facts"] for row in rows if row["name"] == "machine")
+    table = ["| " + " | ".join(HEAD) + " |", "|---|--:|---|--:|--:|--:|---|---|"]
+    table += ["| " + " | ".join(columns(row)) + " |" for row in rows if row["name"] != "machine"]
+    where = (
+        f"Measured {machine['when'][:10]} on {machine['cpus']} × {machine['cpu']}, Linux {machine['kernel']}, "
+        f"{machine['python']}, Node {machine['node']}, with wrk on the same processors; page cache {machine['cache_state']}."
+    )
+    before, _, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise host.BenchError(f"{path} has no place for figures ({START} ... {END})")
+    with open(path, "w") as f:
+        f.write("\n".join([before + START, "", *table, "", where, "", END]) + after)
+
+
+def options():
+    p = argparse.ArgumentParser(description="Measures Tandem beside its references.")
+    p.add_argument("--bin", default="build/release", help="where the programs lie (%(default)s)")
+    p.add_argument("--native", help="the native function (BIN/examples/native/bootstrap)")
+    p.add_argument("--out", default="build/bench.json", help="where the figures go (%(default)s)")
+    p.add_argument("--seconds", type=int, default=5, help="length of one measurement under load (%(default)s)")
+    p.add_argument("--colds", type=int, default=20, help="cold starts in one round (%(default)s)")
+    p.add_argument("--functions", type=int, default=1000, help="functions defined while idle (%(default)s)")
+    p.add_argument("--churn", type=int, default=10000, help="functions created and deleted (%(default)s)")
+    p.add_argument("--only", choices=["calls", "many"], help="one half of the scenarios")
+    p.add_argument("--readme", action="store_true", help="measure nothing; put the figures of OUT into README.md")
+    return p.parse_args()
+
+
+def main():
+    o = options()
+    o.bin = os.path.abspath(o.bin)
+    o.native = os.path.abspath(o.native or f"{o.bin}/examples/native/bootstrap")
+    if o.readme:
+        with open(o.out) as f:
+            write_readme(f"{host.ROOT}/README.md", json.load(f))
+        return 0
+    if os.geteuid() != 0:
+        raise host.BenchError("needs root: sandboxes are made by it")
+    facts = host.facts()
+    work = tempfile.mkdtemp(prefix="tandem-bench-")
+    os.chmod(work, 0o711)  # tandemd and nginx's workers are not root
+    bench = Bench(o, work)
+    try:
+        if o.only == "many":
+            with_servers(work, o.bin, "many", bench.run_many)
+        elif o.only == "calls":
+            with_servers(work, o.bin, "calls", bench.run_calls)
+        else:
+            bench.run()
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    rows = bench.figures.rows
+    print_facts(facts)
+    print_table(rows)
+    missed = sum(row["pass"] is False for row in rows)
+    print(f"\n{missed} of {sum(row['pass'] is not None for row in rows)} targets missed" if missed else "\nall targets met")
+    with open(o.out, "w") as f:
+        json.dump(rows + [{"name": "machine", "value": None, "unit": "facts", "facts": facts}], f, indent="\t")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (host.BenchError, aws.ApiError, subprocess.CalledProcessError, OSError) as e:
+        say(e)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
