@@ -69,7 +69,7 @@ def _make_json():
 		)
 		if scan('{"a": [1]}', 0) == ({"a": [1]}, 10) and "".join(plain({"a": [1]}, 0)) == '{"a": [1]}':
 			return scan, plain, ascii_
-	except (ImportError, AttributeError, TypeError, ValueError):
+	except (ImportError, AttributeError, TypeError, ValueError, SystemError):
 		pass
 	import json  # a Python whose C half looks otherwise
 
@@ -88,11 +88,13 @@ def json_loads(raw):
 		return {}
 	try:
 		value, end = _scan(text, 0)
-	except StopIteration as e:
-		raise ValueError(f"Expecting value: line 1 column {e.value + 1} (char {e.value})") from None
-	if end != len(text):
-		raise ValueError(f"Extra data: line 1 column {end + 1} (char {end})")
-	return value
+		if end == len(text):
+			return value
+	except (StopIteration, SystemError):  # SystemError: the C half looks for json.decoder to name an error
+		pass
+	import json
+
+	return json.loads(text)  # says what is wrong
 
 
 def json_dumps(value):
