@@ -71,7 +71,7 @@ $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(CORE_SRC)) $(LLHTTP_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 
--include tests/tests.mk packaging/install.mk bench/bench.mk
+-include tests/tests.mk packaging/install.mk bench/bench.mk examples/demo.mk
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 
 .PHONY: all help clean

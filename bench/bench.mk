@@ -7,7 +7,7 @@ $(B)/bench/direct: bench/direct.c $(call obj,$(LOW_SRC))
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $^
 
-.PHONY: bench bench-build demo demo-stop
+.PHONY: bench bench-build
 bench-build:
 	@tools/deps build run bench
 	$(MAKE) MODE=release B=$(BENCH_B) all $(BENCH_B)/bench/direct native-example

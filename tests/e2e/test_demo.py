@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`make demo`, as a newcomer runs it: twice, then `make demo-stop`. Its state and ports are the demo's own."""
+import os
+import re
+import subprocess
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def make(target):
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "AWS_", "TANDEM_"))}
+    return subprocess.run(["make", target], cwd=ROOT, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+
+
+@unittest.skipUnless(os.geteuid() == 0, "needs root")
+class Demo(unittest.TestCase):
+    def setUp(self):
+        self.addCleanup(make, "demo-stop")
+
+    def check(self, done):
+        out = done.stdout
+        self.assertEqual(done.returncode, 0, out[-3000:] + done.stderr[-3000:])
+        self.assertNotIn("\x1b", out + done.stderr, "colours without a terminal")
+        self.assertNotIn("\r", out, "a moving line without a terminal")
+        rows = re.findall(r"^  (?:\d\.\d +){4}(\w+) +(\w+) +[01]\.\d{3}", out, re.M)
+        self.assertEqual(len(rows), 15, out)
+        self.assertGreaterEqual(sum(truth == found for truth, found in rows), 13, out)
+        self.assertIn(f"{sum(truth == found for truth, found in rows)} of 15 right", out)
+        self.assertRegex(out, r'"name": "virginica"')  # by the AWS CLI
+        cold = float(re.search(r"cold +([\d.]+) ms", out).group(1))
+        warm = float(re.search(r"warm +([\d.]+) ms +median of 200 calls", out).group(1))
+        self.assertLess(warm, cold)
+        self.assertRegex(out, r"tandem cost\n(?:.*\n)*?.*\biris\b")
+        self.assertIn("make demo-stop", out)
+
+    def test_twice_then_stop(self):
+        first = make("demo")
+        self.check(first)
+        again = make("demo")
+        self.check(again)
+        self.assertIn("restarted", again.stdout)
+        with open(f"{ROOT}/build/demo.pid") as f:
+            pid = int(f.read())
+        self.assertTrue(os.path.exists(f"/proc/{pid}"))
+        ended = make("demo-stop")
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        self.assertIn("stopped", ended.stdout)
+        self.assertFalse(os.path.exists(f"/proc/{pid}"))
+        self.assertIn("does not run", make("demo-stop").stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
