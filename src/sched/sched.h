@@ -20,10 +20,12 @@ struct sched_opts {
 	struct http_server *http;       /* for listeners inside sandboxes */
 	const char *account, *region;
 	http_handler *sandbox_api;      /* answers requests on a sandbox's own 169.254.100.2:4566; listener_arg is struct instance * */
-	int api_port;
+	http_handler *creds;            /* the same for 169.254.170.2:80 */
 };
+struct instance;
+struct worker;
 struct sched *sched_new(const struct sched_opts *o);
-void sched_free(struct sched *s);
+void sched_free(struct sched *s); /* instances live on in the spawner: also what a handover needs */
 
 enum invoke_outcome {
 	INVOKE_OK,               /* body: the handler's answer */
@@ -58,8 +60,8 @@ struct invocation {
 	/* the scheduler's */
 	struct list node;
 	struct sched *s;
-	struct instance *instance;
-	struct revision *revision;
+	struct worker *worker;           /* who serves it, once somebody does */
+	struct revision *revision;       /* TRIGGER_CHECK: the revision to start */
 	enum sched_wait wait;
 	int64_t accepted_us, deadline_us;
 	struct loop_defer defer;
@@ -83,6 +85,7 @@ void sched_function_status(struct sched *s, const struct function *f, int *ret_i
 /* Adoption after a restart of the daemon (spawn events are given on by daemon/). */
 void sched_adopt(struct sched *s, uint64_t id, const char *label, bool assigned, uint32_t uid, pid_t pid, struct sandbox_fds *fds);
 void sched_ended(struct sched *s, uint64_t id, int wait_status, uint32_t oom_kills, int64_t cpu_us, int64_t mem_peak_bytes);
+void sched_adopted(struct sched *s); /* all were told: blanks are made, waiting starts begin */
 void sched_drain(struct sched *s, void (*drained)(void *arg), void *arg); /* when nothing is busy or waiting */
 
 /* Async: commit, then run at least once, retry as Lambda does (1 min, 2 min). ev borrowed until done (e NONE: accepted). */

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Asynchronous events: committed before the caller hears "accepted", run at least once, tried again as Lambda does.
+ *
+ *      COMMIT ───► RUN ◄──► WAIT ───► FORGET
+ *
+ *   COMMIT  the store's word that the event is durable
+ *   RUN     the invocation's outcome
+ *   WAIT    the time of the next try (1 min, then 2 min after a function error; 1 s doubling to 5 min when throttled)
+ *   FORGET  the store's word that the event is gone
+ * An event that is over, or was tried MAX_TRIES times, is forgotten; its row and its log lines stay.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/rand.h"
+#include "sched/sched_int.h"
+
+#define MAX_TRIES 3
+#define MAX_AGE_US (6 * 3600 * 1000000ll)
+
+struct async {
+	struct list node;
+	struct sched *s;
+	struct store_op op;
+	struct store_event ev;
+	struct function *function;
+	enum ledger_trigger trigger;
+	struct invocation inv;
+	struct loop_timer *timer;
+	int throttles;
+	void (*accepted)(void *arg, const struct err *e);
+	void *arg;
+};
+
+static void async_free(struct async *a)
+{
+	list_del(&a->node);
+	loop_timer_free(a->timer);
+	function_unref(a->function);
+	store_event_done(&a->ev);
+	free(a);
+}
+
+static void forgotten(struct store_op *op, const struct err *e)
+{
+	struct async *a = container_of(op, struct async, op);
+
+	if (e->kind)
+		log_error("async", "event %s stays in the store and may run again: %s", a->ev.request_id, e->text);
+	async_free(a);
+}
+
+static void forget(struct async *a)
+{
+	a->op.done = forgotten;
+	store_event_del(a->s->o.store, &a->op, a->ev.id);
+}
+
+static void run(void *arg);
+
+static void postponed(struct store_op *op, const struct err *e)
+{
+	struct async *a = container_of(op, struct async, op);
+	int64_t wait = a->ev.not_before_wall_us - clock_wall_us();
+
+	if (e->kind)
+		log_error("async", "retry of %s is not durable: %s", a->ev.request_id, e->text);
+	loop_timer_in(a->timer, wait > 0 ? wait : 0);
+}
+
+static void postpone(struct async *a, int64_t wait_us)
+{
+	a->ev.not_before_wall_us = clock_wall_us() + wait_us;
+	a->op.done = postponed;
+	store_event_retry(a->s->o.store, &a->op, a->ev.id, a->ev.attempts, a->ev.not_before_wall_us);
+}
+
+static void ran(struct invocation *inv)
+{
+	struct async *a = container_of(inv, struct async, inv);
+	bool ours = inv->outcome == INVOKE_THROTTLED || inv->outcome == INVOKE_FAILED;
+
+	if (inv->outcome == INVOKE_OK || a->function->deleted) {
+		forget(a);
+		return;
+	}
+	if (ours && clock_wall_us() - a->ev.accepted_wall_us < MAX_AGE_US) {
+		int shift = a->throttles < 8 ? a->throttles++ : 8;
+		int64_t wait = 1000000ll << shift;
+
+		postpone(a, wait < 300 * 1000000ll ? wait : 300 * 1000000ll);
+		return;
+	}
+	a->ev.attempts++;
+	if (ours || a->ev.attempts >= MAX_TRIES) {
+		log_warn("async", "event %s of %s is given up after %d tries", a->ev.request_id, a->ev.function, a->ev.attempts);
+		forget(a);
+		return;
+	}
+	postpone(a, a->ev.attempts * 60 * 1000000ll);
+}
+
+static void run(void *arg)
+{
+	struct async *a = arg;
+
+	a->inv = (struct invocation){.function = a->function,
+				     .trigger = TRIGGER_ASYNC,
+				     .payload = {a->ev.payload, a->ev.payload_n},
+				     .done = ran};
+	memcpy(a->inv.request_id, a->ev.request_id, sizeof(a->inv.request_id));
+	sched_invoke_start(a->s, &a->inv);
+}
+
+static void committed(struct store_op *op, const struct err *e)
+{
+	struct async *a = container_of(op, struct async, op);
+
+	a->accepted(a->arg, e);
+	if (e->kind)
+		async_free(a);
+	else
+		run(a);
+}
+
+static struct async *async_new(struct sched *s, struct function *f)
+{
+	struct async *a = xcalloc(1, sizeof(*a));
+
+	a->s = s;
+	a->function = function_ref(f);
+	a->timer = loop_timer_new(s->o.loop, run, a);
+	list_push(&s->async, &a->node);
+	return a;
+}
+
+void sched_async_start(struct sched *s, struct function *f, struct str payload, const char request_id[37],
+		       enum ledger_trigger trigger, void (*accepted)(void *arg, const struct err *e), void *arg)
+{
+	struct async *a = async_new(s, f);
+
+	a->trigger = trigger;
+	a->accepted = accepted;
+	a->arg = arg;
+	if (request_id && request_id[0])
+		memcpy(a->ev.request_id, request_id, sizeof(a->ev.request_id));
+	else
+		id_uuid(a->ev.request_id);
+	strlcpy_(a->ev.function, f->name, sizeof(a->ev.function));
+	a->ev.accepted_wall_us = a->ev.not_before_wall_us = clock_wall_us();
+	a->ev.payload = xmemdup(payload.n ? payload.p : "", payload.n);
+	a->ev.payload_n = payload.n;
+	a->op.done = committed;
+	store_event_put(s->o.store, &a->op, &a->ev);
+}
+
+static void recover_one(void *arg, const struct store_event *ev)
+{
+	struct sched *s = arg;
+	struct function *f = function_get(s->o.store, str_of(ev->function));
+	struct async *a;
+	int64_t wait;
+
+	if (!f)
+		return; /* deleted with its function; the store sweeps it */
+	a = async_new(s, f);
+	a->ev = *ev;
+	a->ev.payload = xmemdup(ev->payload_n ? ev->payload : "", ev->payload_n);
+	wait = ev->not_before_wall_us - clock_wall_us();
+	loop_timer_in(a->timer, wait > 0 ? wait : 0);
+}
+
+int sched_async_recover(struct sched *s, struct err *e)
+{
+	return store_event_each(s->o.store, recover_one, s, e);
+}
+
+static void async_free_all(struct sched *s)
+{
+	list_each (&s->async, it)
+		async_free(container_of(it, struct async, node));
+}
+
+/* --- the end of the scheduler: sandboxes live on in the spawner --- */
+
+static void worker_drop(struct worker *wk)
+{
+	list_del(&wk->node);
+	if (wk->step == WORKER_TAKE)
+		pool_take_cancel(&wk->take);
+	if (wk->step == WORKER_ASSIGN)
+		spawn_cancel(&wk->assign);
+	loop_defer_cancel(wk->w->s->o.loop, &wk->gone);
+	loop_timer_free(wk->timer);
+	instance_free(wk->instance);
+	revision_unref(wk->revision);
+	buf_done(&wk->verdict);
+	buf_done(&wk->run.tail);
+	free(wk);
+}
+
+void sched_free(struct sched *s)
+{
+	if (!s)
+		return;
+	async_free_all(s);
+	event_platform_row(s);
+	list_each (&s->workloads, it) {
+		struct workload *w = container_of(it, struct workload, node);
+
+		list_each (&w->workers, wt) {
+			struct worker *wk = container_of(wt, struct worker, node);
+
+			if (wk->instance && wk->ready_us && !wk->run.on)
+				event_idle_row(wk);
+			worker_drop(wk);
+		}
+		loop_timer_free(w->patience);
+		w->f->sched = NULL;
+		function_unref(w->f);
+		free(w);
+	}
+	pool_free(s->pool);
+	free(s->host.scratch);
+	free(s);
+}

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sched/deploy.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/enc.h"
+#include "base/mem.h"
+#include "base/rand.h"
+#include "json/read.h"
+#include "sched/sched_int.h"
+#include "store/digest.h"
+
+#define DEPLOY_LIMIT_US (120 * 1000000ll)
+
+enum deploy_state { DEPLOY_NEW, DEPLOY_BLOB, DEPLOY_UNPACK, DEPLOY_SAVE, DEPLOY_CHECK, DEPLOY_ACTIVATE, DEPLOY_DONE };
+
+static const struct {
+	const char *prefix, *program;
+	enum runtime_kind kind;
+} runtimes[] = {
+	{"python3.", "/usr/bin/python3", RUNTIME_PYTHON},
+	{"nodejs", "/usr/bin/node", RUNTIME_NODE},
+	{"provided", NULL, RUNTIME_PROVIDED},
+};
+
+static bool served_here(size_t k)
+{
+	return !runtimes[k].program || access(runtimes[k].program, X_OK) == 0;
+}
+
+int deploy_runtime(const char *runtime, enum runtime_kind *ret, struct err *e)
+{
+	auto_buf can = {0};
+
+	for (size_t k = 0; k < ARRAY_SIZE(runtimes); k++) {
+		if (!served_here(k))
+			continue;
+		if (str_starts(str_of(runtime), runtimes[k].prefix)) {
+			*ret = runtimes[k].kind;
+			return 0;
+		}
+		buf_addf(&can, "%s%s%s", can.n ? ", " : "", runtimes[k].prefix,
+			 runtimes[k].kind == RUNTIME_PYTHON ? "x" : runtimes[k].kind == RUNTIME_NODE ? "*.x" : "*");
+	}
+	return err_set(e, ERR_INVALID, "this host cannot serve runtime %s; it can serve: %s", runtime && *runtime ? runtime : "(none)",
+		       can.p ? can.p : "none");
+}
+
+static void step(struct deploy *d);
+
+static void finish(struct deploy *d)
+{
+	struct function *f = d->function;
+
+	loop_timer_free(take_ptr(d->deadline));
+	if (d->state != DEPLOY_NEW) /* refused before it began: another one is under way */
+		f->updating = false;
+	revision_unref(take_ptr(d->revision));
+	free(take_ptr(d->route_));
+	free(take_ptr(d->allow_));
+	pairs_done(&d->tags_);
+	d->state = DEPLOY_DONE;
+	if (d->done)
+		d->done(d, &d->e);
+	else
+		free(d); /* cancelled: nobody else has it */
+	function_unref(f);
+}
+
+static void fail(struct deploy *d, const struct err *e)
+{
+	d->e = *e;
+	finish(d);
+}
+
+static void stored(struct store_op *op, const struct err *e)
+{
+	struct deploy *d = container_of(op, struct deploy, op);
+
+	if (e->kind) {
+		fail(d, e);
+		return;
+	}
+	if (d->state == DEPLOY_ACTIVATE)
+		finish(d);
+	else
+		step(d);
+}
+
+static void unpacked(struct spawn_req *r, const struct err *e)
+{
+	struct deploy *d = container_of(r, struct deploy, unpack);
+
+	if (e->kind && e->kind != ERR_EXISTS) {
+		fail(d, e);
+		return;
+	}
+	step(d);
+}
+
+/* The next archive that is not unpacked yet: the code, then the layers. NULL: all are there. */
+static const char *next_to_unpack(struct deploy *d)
+{
+	struct store *st = d->s->o.store;
+
+	for (int k = -1; k < LIM_LAYERS; k++) {
+		const char *sha = k < 0 ? d->revision->code_sha256 : d->revision->layers[k];
+		auto_close int dir = -1;
+
+		if (!sha[0])
+			break;
+		dir = store_code_open(st, sha, NULL);
+		if (dir < 0)
+			return sha;
+	}
+	return NULL;
+}
+
+static void start_unpack(struct deploy *d, const char *sha)
+{
+	struct store *st = d->s->o.store;
+	auto_close int archive = store_blob_open(st, sha, &d->e);
+
+	if (archive < 0) {
+		finish(d);
+		return;
+	}
+	if (d->layer > LIM_LAYERS + 1) { /* unpacked, and still not there: never loop */
+		err_set(&d->e, ERR_BUG, "unpacked code %s does not appear", sha);
+		finish(d);
+		return;
+	}
+	d->layer++;
+	d->unpack.done = unpacked;
+	spawn_unpack_start(d->s->o.spawn, &d->unpack, archive, store_code_dir(st), sha, LIM_UNZIPPED_BYTES, LIM_UNZIPPED_FILES);
+}
+
+static void apply_outside(struct deploy *d)
+{
+	struct function *f = d->function;
+
+	if (d->route_) {
+		free(f->route);
+		f->route = d->route_[0] ? take_ptr(d->route_) : NULL;
+	}
+	if (d->allow_) {
+		free(f->allow);
+		f->allow = d->allow_[0] ? take_ptr(d->allow_) : NULL;
+	}
+	if (d->tags) {
+		pairs_done(&f->tags);
+		f->tags = d->tags_;
+		d->tags_ = (struct pairs){0};
+		d->tags = NULL;
+	}
+}
+
+static void switch_to(struct deploy *d)
+{
+	struct function *f = d->function;
+
+	if (f->latest != d->revision) {
+		revision_unref(f->latest);
+		f->latest = revision_ref(d->revision);
+	}
+	apply_outside(d);
+}
+
+static void judge(struct deploy *d)
+{
+	struct function *f = d->function;
+	struct invocation *c = &d->check;
+
+	free(take_ptr(f->reason));
+	f->reason_code[0] = 0;
+	f->state = c->outcome == INVOKE_OK ? FUNCTION_ACTIVE : FUNCTION_FAILED;
+	if (c->outcome == INVOKE_OK)
+		return;
+	auto_json j = json_parse(c->body, NULL);
+	struct str type = json_get_str(j, "errorType"), msg = json_get_str(j, "errorMessage");
+
+	if (msg.n)
+		f->reason = xasprintf("%s%s" STR_FMT, type.n ? type.p : "", type.n ? ": " : "", STR_ARG(msg));
+	else
+		f->reason = xstrdup(c->e.kind ? c->e.text : "initialisation failed");
+	strlcpy_(f->reason_code, c->outcome == INVOKE_FAILED ? "InternalError" : "FunctionError", sizeof(f->reason_code));
+}
+
+static void checked(struct invocation *inv)
+{
+	struct deploy *d = container_of(inv, struct deploy, check);
+
+	judge(d);
+	switch_to(d);
+	d->state = DEPLOY_ACTIVATE;
+	function_put(d->s->o.store, &d->op, d->function);
+}
+
+static void start_check(struct deploy *d)
+{
+	d->check = (struct invocation){.function = d->function, .trigger = TRIGGER_CHECK, .revision = d->revision, .done = checked};
+	sched_invoke_start(d->s, &d->check);
+}
+
+/* Moves to the next state and starts what it waits for; states that have nothing to wait for are passed through. */
+static void step(struct deploy *d)
+{
+	struct store *st = d->s->o.store;
+	const char *sha;
+
+	switch (d->state) {
+	case DEPLOY_NEW:
+		d->state = DEPLOY_BLOB;
+		if (d->archive.n && !store_blob_has(st, d->revision->code_sha256)) {
+			store_blob_put(st, &d->op, d->revision->code_sha256, d->archive.p, d->archive.n);
+			return;
+		}
+		/* fallthrough */
+	case DEPLOY_BLOB:
+	case DEPLOY_UNPACK:
+		d->state = DEPLOY_UNPACK;
+		sha = next_to_unpack(d);
+		if (sha) {
+			start_unpack(d, sha);
+			return;
+		}
+		if (d->is_new) {
+			d->state = DEPLOY_SAVE;
+			switch_to(d);
+			d->function->state = FUNCTION_PENDING;
+			function_put(st, &d->op, d->function);
+			return;
+		}
+		/* fallthrough */
+	case DEPLOY_SAVE:
+		d->state = DEPLOY_CHECK;
+		start_check(d);
+		return;
+	}
+}
+
+static void begin(void *arg)
+{
+	struct deploy *d = arg;
+
+	if (d->e.kind)
+		finish(d);
+	else
+		step(d);
+}
+
+/* Only a wait that nobody bounds itself can last: the thread's file work. The check has its own limit. */
+static void too_late(void *arg)
+{
+	struct deploy *d = arg;
+
+	if (d->state != DEPLOY_UNPACK || !d->unpack.s)
+		return;
+	spawn_cancel(&d->unpack);
+	err_set(&d->e, ERR_TIMEOUT, "unpacking the code took longer than %d s", (int)(DEPLOY_LIMIT_US / 1000000));
+	finish(d);
+}
+
+void deploy_start(struct sched *s, struct deploy *d)
+{
+	struct revision *r = d->revision;
+	struct function *f = function_ref(d->function);
+
+	d->s = s;
+	d->state = DEPLOY_NEW;
+	d->layer = 0;
+	d->e = (struct err){.kind = ERR_NONE};
+	d->op.done = stored;
+	d->unpack = (struct spawn_req){0};
+	d->route_ = d->route ? xstrdup(d->route) : NULL;
+	d->allow_ = d->allow ? xstrdup(d->allow) : NULL;
+	d->tags_ = (struct pairs){0};
+	if (d->tags) {
+		d->tags_ = *d->tags;
+		*d->tags = (struct pairs){0};
+	}
+	d->deadline = loop_timer_new(s->o.loop, too_late, d);
+	loop_timer_in(d->deadline, DEPLOY_LIMIT_US);
+	d->defer = (struct loop_defer){0};
+	if (r->layers[0][0] && r->layers[1][0])
+		err_set(&d->e, ERR_INVALID, "more than one layer is not supported yet: put their contents into one");
+	else if (deploy_runtime(r->runtime, &r->kind, &d->e) == 0 && f->updating)
+		err_set(&d->e, ERR_CONFLICT, "an update of function %s is in progress", f->name);
+	if (d->e.kind) {
+		loop_defer(s->o.loop, &d->defer, begin, d);
+		return;
+	}
+	f->updating = true;
+	r->modified_wall_us = clock_wall_us();
+	id_uuid(r->id);
+	if (d->archive.n) {
+		digest_sha256_hex(d->archive.p, d->archive.n, r->code_sha256);
+		r->code_bytes = (int64_t)d->archive.n;
+	}
+	if (!f->access_key[0]) {
+		uint8_t raw[20];
+
+		rand_bytes(raw, sizeof(raw));
+		enc_hex(raw, sizeof(raw), f->secret_key);
+		snprintf(f->access_key, sizeof(f->access_key), "ASIAT%015llX", (unsigned long long)(rand_u64() >> 4));
+	}
+	loop_defer(s->o.loop, &d->defer, begin, d);
+}
+
+void deploy_cancel(struct deploy *d)
+{
+	d->done = NULL;
+}

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One event in a worker, from the moment it is handed in until its row is in the ledger. The warm path: no allocation. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/clock.h"
+#include "base/enc.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/rand.h"
+#include "sched/policy.h"
+#include "sched/sched_int.h"
+
+#define TAIL_BYTES 4096                  /* X-Amz-Log-Result holds the last 4 KB */
+#define PLATFORM_ROW_US (60 * 1000000ll)
+
+static void uuid_bytes(const char *uuid, uint8_t out[16])
+{
+	char hex[33];
+	int n = 0;
+
+	for (const char *p = uuid; *p && n < 32; p++)
+		if (*p != '-')
+			hex[n++] = *p;
+	if (n != 32 || dec_hex((struct str){hex, 32}, out, 16) < 0)
+		memset(out, 0, 16);
+}
+
+static void keep_tail(struct run *run, struct str text)
+{
+	if (!run->want_tail)
+		return;
+	buf_addstr(&run->tail, text);
+	if (run->tail.n && run->tail.p[run->tail.n - 1] != '\n')
+		buf_addc(&run->tail, '\n');
+	if (run->tail.n > 2 * TAIL_BYTES)
+		buf_drop(&run->tail, run->tail.n - TAIL_BYTES);
+}
+
+static void say(struct workload *w, struct run *run, const char *text, int n)
+{
+	struct str s = {text, (size_t)n};
+
+	log_stream_add(w->log, "platform", run->request_id, s);
+	keep_tail(run, s);
+}
+
+void event_output(struct worker *wk, struct str text)
+{
+	log_stream_add(wk->w->log, "fn", wk->run.on ? wk->run.request_id : "-", text);
+	keep_tail(&wk->run, text);
+}
+
+static void say_start(struct worker *wk)
+{
+	char line[160];
+	int n;
+
+	if (wk->cold) {
+		n = snprintf(line, sizeof(line), "INIT_START Runtime Version: %s\tLog Stream: %s", wk->revision->runtime,
+			     instance_log_stream(wk->instance));
+		say(wk->w, &wk->run, line, n < (int)sizeof(line) ? n : (int)sizeof(line) - 1);
+	}
+	n = snprintf(line, sizeof(line), "START RequestId: %s Version: $LATEST", wk->run.request_id);
+	say(wk->w, &wk->run, line, n);
+}
+
+static void fill_row(struct worker *wk, struct invocation *inv, int64_t now)
+{
+	struct ledger_row *row = &wk->run.row;
+	int64_t waited = now - inv->accepted_us;
+
+	*row = (struct ledger_row){.start_wall_us = clock_wall_us(),
+				   .workload = wk->w->name_id,
+				   .tags = wk->w->tags_id,
+				   .revision = wk->revision->serial,
+				   .instance = wk->id,
+				   .kind = LEDGER_INVOKE,
+				   .lane = LANE_FUNCTION,
+				   .trigger = (uint8_t)inv->trigger,
+				   .cold = wk->cold,
+				   .memory_mb = (uint32_t)wk->revision->memory_mb,
+				   .bytes_in = (uint32_t)inv->payload.n};
+	uuid_bytes(inv->request_id, row->request_id);
+	if (wk->cold) {
+		row->start_us = (uint32_t)(wk->assigned_us - wk->begun_us);
+		row->init_us = (uint32_t)(wk->ready_us - wk->assigned_us);
+		waited -= row->start_us + row->init_us;
+	}
+	row->queue_us = waited > 0 ? (uint32_t)waited : 0;
+}
+
+static void refused(struct worker *wk, const struct err *e)
+{
+	worker_end(wk, INVOKE_FAILED, OUTCOME_FAILED, STR_NULL, e);
+}
+
+void event_begin(struct worker *wk, struct invocation *inv)
+{
+	int64_t now = clock_now_us();
+	int64_t limit_us = (int64_t)wk->revision->timeout_s * 1000000;
+	struct workload *w = wk->w;
+	char arn[200], trace[80];
+	struct instance_event ev = {.request_id = wk->run.request_id,
+				    .function_arn = arn,
+				    .trace_id = inv->trace_id ? inv->trace_id : trace,
+				    .client_context = inv->client_context,
+				    .payload = inv->payload};
+	struct err e;
+
+	memcpy(wk->run.request_id, inv->request_id, sizeof(wk->run.request_id));
+	fill_row(wk, inv, now);
+	ev.deadline_wall_ms = (wk->run.row.start_wall_us + limit_us) / 1000;
+	snprintf(arn, sizeof(arn), "arn:aws:lambda:%s:%s:function:%s", w->s->o.region, w->s->o.account, w->f->name);
+	if (!inv->trace_id)
+		snprintf(trace, sizeof(trace), "Root=1-%08llx-%.12s%.12s;Sampled=0",
+			 (unsigned long long)(wk->run.row.start_wall_us / 1000000), inv->request_id + 24, inv->request_id + 24);
+	inv->worker = wk;
+	wk->run.inv = inv;
+	wk->run.on = true;
+	wk->run.want_tail = inv->want_log_tail;
+	wk->run.begun_us = now;
+	w->n_busy++;
+	if (wk->idle_pending_us >= PLATFORM_ROW_US)
+		event_idle_row(wk);
+	worker_due(wk, now + limit_us);
+	if (instance_event(wk->instance, &ev, &e) < 0)
+		refused(wk, &e);
+	say_start(wk); /* after the event is on its way: nothing of it is printed before */
+	wk->cold = false;
+}
+
+/* Duration, memory and the rest, as Lambda writes it; existing parsers read this line. */
+static void say_report(struct worker *wk, struct run *run, int64_t handler_us, uint8_t outcome)
+{
+	const struct ledger_row *row = &run->row;
+	uint64_t used_mb = (row->mem_peak_bytes + (1 << 20) - 1) >> 20;
+	char line[400];
+	int n;
+
+	if (outcome != OUTCOME_OK && outcome != OUTCOME_ERROR && wk->why.kind) {
+		n = snprintf(line, sizeof(line), "RequestId: %s Error: %.250s", run->request_id, wk->why.text);
+		say(wk->w, run, line, n);
+	}
+	n = snprintf(line, sizeof(line), "END RequestId: %s", run->request_id);
+	say(wk->w, run, line, n);
+	n = snprintf(line, sizeof(line),
+		     "REPORT RequestId: %s\tDuration: %lld.%02lld ms\tBilled Duration: %u ms\tMemory Size: %u MB\tMax Memory "
+		     "Used: %llu MB\t",
+		     run->request_id, (long long)(handler_us / 1000), (long long)(handler_us % 1000 / 10), row->billed_ms,
+		     row->memory_mb, (unsigned long long)used_mb);
+	if (row->cold)
+		n += snprintf(line + n, sizeof(line) - (size_t)n, "Init Duration: %u.%02u ms\t", row->init_us / 1000,
+			      row->init_us % 1000 / 10);
+	if (outcome == OUTCOME_TIMEOUT)
+		n += snprintf(line + n, sizeof(line) - (size_t)n, "Status: timeout\t");
+	else if (outcome == OUTCOME_CRASH || outcome == OUTCOME_OOM)
+		n += snprintf(line + n, sizeof(line) - (size_t)n, "Status: error\tError Type: Runtime.%s\t",
+			      outcome == OUTCOME_OOM ? "OutOfMemory" : "ExitError");
+	say(wk->w, run, line, n);
+}
+
+static void measure(struct worker *wk, struct run *run, int64_t now, int64_t cpu_us, int64_t mem_peak_bytes)
+{
+	struct ledger_row *row = &run->row;
+	int64_t handler = now - run->begun_us;
+
+	if (cpu_us < 0)
+		cpu_us = instance_cpu_us(wk->instance);
+	if (mem_peak_bytes < 0)
+		mem_peak_bytes = instance_mem_peak_bytes(wk->instance);
+	if (cpu_us > wk->cpu_seen_us) {
+		row->cpu_us = (uint64_t)(cpu_us - wk->cpu_seen_us);
+		wk->cpu_seen_us = cpu_us;
+	}
+	row->mem_peak_bytes = mem_peak_bytes > 0 ? (uint64_t)mem_peak_bytes : 0;
+	row->handler_us = (uint32_t)handler;
+	row->billed_ms = ledger_billed_ms(row->init_us, handler, row->cold);
+}
+
+static struct str oversized(void)
+{
+	return STR("{\"errorMessage\":\"Response payload size exceeded maximum allowed payload size (6291556 bytes).\","
+		   "\"errorType\":\"Function.ResponseSizeTooLarge\"}");
+}
+
+/*
+ * The event is over. Order: measure, write lines and row (into buffers: no system call), answer the client, and only then let
+ * the worker take the next event, which reuses the memory that body may lie in.
+ */
+void event_answer(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_outcome, struct str body, int64_t cpu_us,
+		  int64_t mem_peak_bytes)
+{
+	int64_t now = clock_now_us();
+	struct workload *w = wk->w;
+	struct sched *s = w->s;
+	struct run run = wk->run;
+	struct invocation *inv = run.inv;
+
+	if (!run.on)
+		return;
+	if (body.n > LIM_PAYLOAD_BYTES) {
+		body = oversized();
+		outcome = INVOKE_ERROR;
+		ledger_outcome = OUTCOME_ERROR;
+	}
+	measure(wk, &run, now, cpu_us, mem_peak_bytes);
+	run.row.outcome = inv ? ledger_outcome : ledger_outcome == OUTCOME_OK ? OUTCOME_CANCELED : ledger_outcome;
+	run.row.bytes_out = (uint32_t)body.n;
+	wk->run.inv = NULL;
+	wk->run.on = false;
+	wk->run.tail = (struct buf){0};
+	wk->served++;
+	w->n_busy--;
+	w->handler_us = policy_average(w->handler_us, now - run.begun_us);
+	say_report(wk, &run, now - run.begun_us, ledger_outcome);
+	ledger_add(s->o.ledger, &run.row);
+	if (inv) {
+		struct function *f = inv->function;
+		size_t cut = run.tail.n > TAIL_BYTES ? run.tail.n - TAIL_BYTES : 0;
+
+		inv->worker = NULL;
+		inv->outcome = outcome;
+		inv->body = body;
+		inv->log_tail = (struct str){run.tail.p + cut, run.tail.n - cut};
+		inv->e = wk->why;
+		inv->row = run.row;
+		inv->done(inv);
+		function_unref(f);
+	}
+	buf_done(&run.tail);
+	if (wk->step == WORKER_LIVE && instance_state(wk->instance) == INSTANCE_IDLE)
+		worker_instance_events.idle(wk);
+	if (now - s->platform_us >= PLATFORM_ROW_US)
+		event_platform_row(s);
+	sched_check_drained(s);
+}
+
+/* Idle time is a row of its own: one for each stretch that ends in a freeze, an end, or a minute of it. */
+void event_idle_row(struct worker *wk)
+{
+	int64_t cpu = wk->instance ? instance_cpu_us(wk->instance) : -1;
+	struct ledger_row row = {.start_wall_us = clock_wall_us() - wk->idle_pending_us,
+				 .workload = wk->w->name_id,
+				 .tags = wk->w->tags_id,
+				 .revision = wk->revision->serial,
+				 .instance = wk->id,
+				 .kind = LEDGER_IDLE,
+				 .lane = LANE_FUNCTION,
+				 .memory_mb = (uint32_t)wk->revision->memory_mb};
+
+	if (wk->idle_pending_us < 1000)
+		return;
+	row.idle_ms = (uint32_t)(wk->idle_pending_us / 1000);
+	if (cpu > wk->cpu_seen_us && !wk->run.on) {
+		row.cpu_us = (uint64_t)(cpu - wk->cpu_seen_us);
+		wk->cpu_seen_us = cpu;
+	}
+	wk->idle_pending_us = 0;
+	ledger_add(wk->w->s->o.ledger, &row);
+}
+
+/* The platform's own use, written while there is traffic: an idle daemon wakes for nobody. */
+void event_platform_row(struct sched *s)
+{
+	int64_t now = clock_now_us();
+	struct ledger_row row = {.start_wall_us = clock_wall_us() - (now - s->platform_us),
+				 .workload = ledger_intern(s->o.ledger, "tandem/daemon"),
+				 .kind = LEDGER_PLATFORM,
+				 .idle_ms = (uint32_t)((now - s->platform_us) / 1000)};
+	struct rusage ru;
+	int64_t cpu;
+
+	getrusage(RUSAGE_SELF, &ru);
+	cpu = (ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * 1000000ll + ru.ru_utime.tv_usec + ru.ru_stime.tv_usec;
+	row.cpu_us = (uint64_t)(cpu - s->platform_cpu_us);
+	row.mem_peak_bytes = (uint64_t)ru.ru_maxrss << 10;
+	s->platform_us = now;
+	s->platform_cpu_us = cpu;
+	ledger_add(s->o.ledger, &row);
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside sched/. A workload is the scheduler's half of a function; a worker its half of an instance.
+ *
+ *      worker:  TAKE ───► ASSIGN ───► INIT ───► LIVE ◄──► (event)      ───► GONE
+ *                 └──────────┴──────────┴─────────┴──────────────► ENDING ───┘
+ *
+ *   TAKE    waiting for a blank              (pool)
+ *   ASSIGN  for limits and code              (spawner)
+ *   INIT    for the runtime's readiness      (instance), at most INIT_LIMIT_US
+ *   LIVE    idle, or with an event under way until its deadline
+ *   ENDING  for the spawner's word that the sandbox is gone; verdict holds what the event's client will hear
+ */
+#pragma once
+#include "base/list.h"
+#include "instance/instance.h"
+#include "sched/pool.h"
+#include "sched/sched.h"
+
+#define INIT_LIMIT_US (10 * 1000000ll)  /* Lambda's limit of the init phase */
+#define QUEUE_LIMIT_US (60 * 1000000ll)
+#define ADOPT_LIMIT_US (15 * 1000000ll) /* for an adopted instance to reach a boundary */
+
+enum worker_step { WORKER_TAKE, WORKER_ASSIGN, WORKER_INIT, WORKER_LIVE, WORKER_ENDING, WORKER_N };
+
+/* One event under way in a worker; copied out when it is over, so that the worker can go on at once. */
+struct run {
+	struct invocation *inv; /* NULL: the client left */
+	struct ledger_row row;
+	char request_id[37];
+	int64_t begun_us;
+	bool on, want_tail;
+	struct buf tail;
+};
+
+struct workload {
+	struct sched *s;
+	struct function *f; /* a reference */
+	struct list workers, idle, waiting, node;
+	int n_workers, n_idle, n_starting, n_busy, n_waiting;
+	int64_t handler_us, start_us; /* moving averages */
+	struct loop_timer *patience;  /* armed while something waits */
+	uint32_t name_id, tags_id;
+	struct log_stream *log;
+};
+
+struct worker {
+	struct workload *w;
+	struct list node, idle_node, lru_node;
+	enum worker_step step;
+	uint64_t id;
+	struct revision *revision;
+	struct instance *instance;
+	struct pool_take take;
+	struct spawn_req assign;
+	struct loop_defer gone;
+	struct loop_timer *timer;
+	int64_t timer_at_us, due_us; /* armed for; wanted for: re-arming is lazy */
+	int64_t begun_us, assigned_us, ready_us, idle_since_us;
+	int64_t cpu_seen_us, idle_pending_us, idle_cpu_us;
+	int64_t served;
+	bool counted;   /* in n_starting */
+	bool cold;      /* its first event has still to come, and was what it was started for */
+	bool stopping;  /* ended because somebody asked */
+	struct invocation *check;
+	struct run run;
+	/* verdict, from ENDING on */
+	enum invoke_outcome outcome;
+	uint8_t ledger_outcome;
+	struct buf verdict;
+	struct err why;
+};
+
+struct sched {
+	struct sched_opts o;
+	struct instance_host host;
+	struct pool *pool;
+	struct list workloads, lru; /* lru: idle workers, longest idle first */
+	int n_workers, max_workers, cpus;
+	bool adopting, draining;
+	void (*drained)(void *arg);
+	void *drained_arg;
+	struct loop_defer drain_defer;
+	struct list async;
+	int64_t platform_us, platform_cpu_us;
+};
+
+/* sched.c */
+struct workload *workload_of(struct sched *s, struct function *f);
+void workload_dispatch(struct workload *w);
+void workload_fail_head(struct workload *w, enum invoke_outcome outcome, struct str body, const struct err *e);
+void workload_maybe_free(struct workload *w);
+void sched_check_drained(struct sched *s);
+/* worker.c */
+struct worker *worker_start(struct workload *w, struct revision *r, struct invocation *check);
+void worker_adopt(struct workload *w, uint64_t id, pid_t pid, struct sandbox_fds *fds);
+void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_outcome, struct str body, const struct err *why);
+void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t cpu_us, int64_t mem_peak_bytes);
+void worker_due(struct worker *wk, int64_t at_us);
+void worker_rest(struct worker *wk);
+void worker_forget_idle(struct worker *wk);
+/* event.c */
+void event_begin(struct worker *wk, struct invocation *inv);
+void event_answer(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_outcome, struct str body, int64_t cpu_us, int64_t mem_peak_bytes);
+void event_output(struct worker *wk, struct str text);
+void event_idle_row(struct worker *wk);
+void event_platform_row(struct sched *s);
+extern const struct instance_events worker_instance_events;

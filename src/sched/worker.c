@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of a worker: from a blank to ready, idle, ended. The drawing is in sched_int.h. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "sched/policy.h"
+#include "sched/sched_int.h"
+
+#define PIDS_MAX 1024 /* Lambda's documented number of processes and threads */
+
+static const uint8_t worker_next[WORKER_N] = {
+	[WORKER_TAKE] = 1 << WORKER_ASSIGN | 1 << WORKER_INIT | 1 << WORKER_ENDING, /* to INIT: adopted */
+	[WORKER_ASSIGN] = 1 << WORKER_INIT | 1 << WORKER_ENDING,
+	[WORKER_INIT] = 1 << WORKER_LIVE | 1 << WORKER_ENDING,
+	[WORKER_LIVE] = 1 << WORKER_ENDING,
+};
+
+static void move(struct worker *wk, enum worker_step to)
+{
+	if (!(worker_next[wk->step] & 1 << to))
+		abort(); /* our bug: never reached by input */
+	wk->step = to;
+}
+
+static struct loop *loop_of(struct worker *wk)
+{
+	return wk->w->s->o.loop;
+}
+
+/* --- the one timer: init limit, deadline, idleness --- */
+
+static void due(void *arg)
+{
+	struct worker *wk = arg;
+	int64_t now = loop_now_us(loop_of(wk));
+	char text[700];
+	struct err e;
+
+	wk->timer_at_us = 0;
+	if (!wk->due_us)
+		return;
+	if (now < wk->due_us) {
+		worker_due(wk, wk->due_us);
+		return;
+	}
+	if (wk->step == WORKER_LIVE && !wk->run.on) {
+		worker_rest(wk);
+	} else if (wk->step == WORKER_LIVE) {
+		snprintf(text, sizeof(text),
+			 "{\"errorType\":\"Sandbox.Timedout\",\"errorMessage\":\"RequestId: %s Error: Task timed out after "
+			 "%d.00 seconds\"}",
+			 wk->run.request_id, wk->revision->timeout_s);
+		err_set(&e, ERR_TIMEOUT, "Task timed out after %d.00 seconds", wk->revision->timeout_s);
+		worker_end(wk, INVOKE_TIMEOUT, OUTCOME_TIMEOUT, str_of(text), &e);
+	} else if (wk->step != WORKER_ENDING) {
+		err_set(&e, ERR_TIMEOUT, "initialisation took longer than %d s", (int)(INIT_LIMIT_US / 1000000));
+		snprintf(text, sizeof(text), "{\"errorType\":\"Sandbox.Timedout\",\"errorMessage\":\"Error: %s\"}", e.text);
+		worker_end(wk, INVOKE_INIT_FAILED, OUTCOME_INIT_FAILED, str_of(text), &e);
+	}
+}
+
+/* Wanted at at_us (0: not at all). An armed timer that fires too early is cheaper than re-arming on every event. */
+void worker_due(struct worker *wk, int64_t at_us)
+{
+	wk->due_us = at_us;
+	if (!at_us || (wk->timer_at_us && wk->timer_at_us <= at_us))
+		return;
+	wk->timer_at_us = at_us;
+	loop_timer_in(wk->timer, at_us - loop_now_us(loop_of(wk)));
+}
+
+/* --- idleness --- */
+
+void worker_forget_idle(struct worker *wk)
+{
+	list_del(&wk->idle_node);
+	list_del(&wk->lru_node);
+	wk->w->n_idle--;
+	wk->idle_pending_us += loop_now_us(loop_of(wk)) - wk->idle_since_us;
+}
+
+static void become_idle(struct worker *wk)
+{
+	wk->idle_since_us = loop_now_us(loop_of(wk));
+	list_push(&wk->w->idle, &wk->idle_node);
+	list_push(&wk->w->s->lru, &wk->lru_node);
+	wk->w->n_idle++;
+}
+
+void worker_rest(struct worker *wk)
+{
+	struct policy_idle pi = {.idle_us = loop_now_us(loop_of(wk)) - wk->idle_since_us,
+				 .frozen = instance_frozen(wk->instance),
+				 .stale = wk->revision != wk->w->f->latest || wk->w->f->deleted};
+	int64_t next;
+	enum policy_idle_move m = policy_rest(&pi, &next);
+
+	if (m == POLICY_STOP) {
+		wk->stopping = true;
+		worker_end(wk, INVOKE_FAILED, OUTCOME_FAILED, STR_NULL, NULL);
+		return;
+	}
+	if (m == POLICY_FREEZE) {
+		instance_freeze(wk->instance);
+		wk->idle_pending_us += loop_now_us(loop_of(wk)) - wk->idle_since_us;
+		event_idle_row(wk);
+		wk->idle_since_us = loop_now_us(loop_of(wk)) - (pi.idle_us);
+		wk->idle_pending_us = -pi.idle_us; /* that part of the stretch has its row */
+	}
+	worker_due(wk, next < 0 ? 0 : wk->idle_since_us + next);
+}
+
+/* --- from a blank to ready --- */
+
+static void uncount(struct worker *wk)
+{
+	if (wk->counted)
+		wk->w->n_starting--;
+	wk->counted = false;
+}
+
+static void platform_failed(struct worker *wk, const struct err *e)
+{
+	log_error("sched", "instance of %s could not be started: %s", wk->w->f->name, e->text);
+	worker_end(wk, INVOKE_FAILED, OUTCOME_FAILED, STR_NULL, e);
+}
+
+static void assigned(struct spawn_req *r, const struct err *e)
+{
+	struct worker *wk = container_of(r, struct worker, assign);
+	struct instance_opts o = {.host = &wk->w->s->host,
+				  .id = wk->id,
+				  .pid = wk->take.pid,
+				  .fds = wk->take.fds,
+				  .revision = wk->revision,
+				  .function = wk->w->f,
+				  .events = &worker_instance_events,
+				  .arg = wk};
+	struct err fail;
+
+	wk->instance = instance_new(&o);
+	if (e->kind) {
+		platform_failed(wk, e);
+		return;
+	}
+	move(wk, WORKER_INIT);
+	wk->assigned_us = loop_now_us(loop_of(wk));
+	if (instance_start(wk->instance, &fail) < 0)
+		platform_failed(wk, &fail);
+}
+
+static void close_sandbox(struct sandbox_fds *fds)
+{
+	for (int k = 0; k < SB_N; k++)
+		if (fds->fd[k] >= 0)
+			close(fds->fd[k]);
+}
+
+static void taken(struct pool_take *t, const struct err *e)
+{
+	struct worker *wk = container_of(t, struct worker, take);
+	struct revision *r = wk->revision;
+	struct store *st = wk->w->s->o.store;
+	char label[SPAWNER_LABEL];
+	struct spawn_limits lim = {.memory_bytes = (int64_t)r->memory_mb << 20,
+				   .tmp_bytes = (int64_t)r->tmp_mb << 20,
+				   .pids_max = PIDS_MAX,
+				   .cpu_weight = policy_cpu_weight(r->memory_mb),
+				   .cpu_quota_us = r->cpu_quota_us};
+	auto_close int task = -1, opt = -1;
+	struct err fail;
+
+	if (e->kind) {
+		platform_failed(wk, e);
+		return;
+	}
+	wk->id = t->id;
+	move(wk, WORKER_ASSIGN);
+	task = store_code_open(st, r->code_sha256, &fail);
+	if (task >= 0 && r->layers[0][0])
+		opt = store_code_open(st, r->layers[0], &fail);
+	if (task < 0 || (r->layers[0][0] && opt < 0)) {
+		close_sandbox(&t->fds);
+		platform_failed(wk, &fail);
+		return;
+	}
+	snprintf(label, sizeof(label), "%s %llu", r->name, (unsigned long long)r->serial);
+	wk->assign.done = assigned;
+	spawn_assign_start(wk->w->s->o.spawn, &wk->assign, wk->id, &lim, task, opt, label);
+}
+
+static struct worker *worker_new(struct workload *w, struct revision *r)
+{
+	struct worker *wk = xcalloc(1, sizeof(*wk));
+
+	wk->w = w;
+	wk->revision = revision_ref(r);
+	list_init(&wk->idle_node);
+	list_init(&wk->lru_node);
+	list_push(&w->workers, &wk->node);
+	w->n_workers++;
+	w->s->n_workers++;
+	wk->timer = loop_timer_new(w->s->o.loop, due, wk);
+	wk->begun_us = loop_now_us(w->s->o.loop);
+	return wk;
+}
+
+struct worker *worker_start(struct workload *w, struct revision *r, struct invocation *check)
+{
+	struct worker *wk = worker_new(w, r);
+
+	wk->check = check;
+	wk->cold = !check;
+	if (check)
+		check->worker = wk;
+	wk->counted = !check;
+	w->n_starting += wk->counted;
+	wk->take.done = taken;
+	worker_due(wk, wk->begun_us + INIT_LIMIT_US);
+	pool_take_start(w->s->pool, &wk->take);
+	return wk;
+}
+
+void worker_adopt(struct workload *w, uint64_t id, pid_t pid, struct sandbox_fds *fds)
+{
+	struct worker *wk = worker_new(w, w->f->latest);
+	struct instance_opts o = {.host = &w->s->host,
+				  .id = id,
+				  .pid = pid,
+				  .fds = *fds,
+				  .revision = wk->revision,
+				  .function = w->f,
+				  .adopted = true,
+				  .events = &worker_instance_events,
+				  .arg = wk};
+	struct err e;
+
+	wk->id = id;
+	move(wk, WORKER_INIT);
+	wk->assigned_us = wk->begun_us;
+	wk->instance = instance_new(&o);
+	worker_due(wk, wk->begun_us + ADOPT_LIMIT_US);
+	if (instance_probe(wk->instance, &e) < 0)
+		platform_failed(wk, &e);
+}
+
+/* --- the instance's events --- */
+
+static void on_ready(void *arg)
+{
+	struct worker *wk = arg;
+	struct workload *w = wk->w;
+	struct invocation *check = take_ptr(wk->check);
+	int64_t now = loop_now_us(loop_of(wk));
+
+	if (wk->step != WORKER_INIT)
+		return;
+	move(wk, WORKER_LIVE);
+	wk->ready_us = now;
+	wk->cpu_seen_us = instance_cpu_us(wk->instance);
+	if (wk->counted || check)
+		w->start_us = policy_average(w->start_us, now - wk->begun_us);
+	uncount(wk);
+	if (check) { /* first: the deploy makes this revision the present one, or the instance would be stale */
+		struct function *f = check->function;
+
+		check->worker = NULL;
+		check->outcome = INVOKE_OK;
+		check->done(check);
+		function_unref(f);
+	}
+	if (wk->step != WORKER_LIVE)
+		return;
+	become_idle(wk);
+	worker_rest(wk);
+	workload_dispatch(w);
+}
+
+static void on_init_failed(void *arg, struct str error)
+{
+	struct worker *wk = arg;
+	struct err e;
+
+	err_set(&e, ERR_INVALID, "initialisation failed");
+	worker_end(wk, INVOKE_INIT_FAILED, OUTCOME_INIT_FAILED, error, &e);
+}
+
+static void after_event(struct worker *wk)
+{
+	become_idle(wk);
+	if (wk->revision != wk->w->f->latest || wk->w->f->deleted) {
+		worker_rest(wk);
+		return;
+	}
+	workload_dispatch(wk->w);
+	if (wk->step == WORKER_LIVE && !wk->run.on)
+		worker_rest(wk);
+}
+
+static void on_answer(void *arg, struct str body, bool is_error)
+{
+	struct worker *wk = arg;
+
+	event_answer(wk, is_error ? INVOKE_ERROR : INVOKE_OK, is_error ? OUTCOME_ERROR : OUTCOME_OK, body, -1, -1);
+}
+
+static void on_idle(void *arg)
+{
+	struct worker *wk = arg;
+
+	if (wk->step == WORKER_LIVE)
+		after_event(wk);
+}
+
+static void on_output(void *arg, struct str text)
+{
+	event_output(arg, text);
+}
+
+/* The text Lambda gives: "exit status N" or "signal: name". */
+static void exit_text(int st, char *out, size_t n)
+{
+	if (WIFSIGNALED(st))
+		snprintf(out, n, "Runtime exited with error: signal: %s",
+			 WTERMSIG(st) == SIGKILL ? "killed" : strsignal(WTERMSIG(st)));
+	else if (WEXITSTATUS(st))
+		snprintf(out, n, "Runtime exited with error: exit status %d", WEXITSTATUS(st));
+	else
+		snprintf(out, n, "Runtime exited without providing a reason");
+}
+
+static void on_exited(void *arg, int wait_status)
+{
+	struct worker *wk = arg;
+	bool live = wk->step == WORKER_LIVE;
+	char text[128], json[300];
+	struct err e;
+
+	exit_text(wait_status, text, sizeof(text));
+	err_set(&e, ERR_UNAVAILABLE, "%s", text);
+	snprintf(json, sizeof(json), "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: %s Error: %s\"}",
+		 wk->run.request_id, text);
+	worker_end(wk, live ? INVOKE_CRASHED : INVOKE_INIT_FAILED, live ? OUTCOME_CRASH : OUTCOME_INIT_FAILED, str_of(json), &e);
+}
+
+static void on_broken(void *arg, const struct err *e)
+{
+	struct worker *wk = arg;
+	char json[256];
+
+	snprintf(json, sizeof(json),
+		 "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: %s Error: Runtime broke its protocol\"}",
+		 wk->run.request_id);
+	log_warn("sched", "instance %llu of %s is ended: %s", (unsigned long long)wk->id, wk->w->f->name, e->text);
+	worker_end(wk, wk->step == WORKER_LIVE ? INVOKE_CRASHED : INVOKE_INIT_FAILED, OUTCOME_CRASH, str_of(json), e);
+}
+
+const struct instance_events worker_instance_events = {on_ready, on_init_failed, on_answer, on_idle,
+						       on_output, on_exited,	  on_broken};
+
+/* --- the end --- */
+
+static void gone_without_sandbox(void *arg)
+{
+	worker_gone(arg, 0, 0, 0, 0);
+}
+
+/* Asks for the end. What the client will hear is kept until the kernel's own word is there: out of memory is known only then. */
+void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_outcome, struct str body, const struct err *why)
+{
+	enum worker_step was = wk->step;
+
+	if (was == WORKER_ENDING)
+		return;
+	if (was == WORKER_LIVE && !list_empty(&wk->idle_node))
+		worker_forget_idle(wk);
+	uncount(wk);
+	wk->outcome = outcome;
+	wk->ledger_outcome = ledger_outcome;
+	buf_addstr(&wk->verdict, body);
+	if (why)
+		wk->why = *why;
+	worker_due(wk, 0);
+	move(wk, WORKER_ENDING);
+	if (was == WORKER_TAKE) { /* there is no sandbox whose end the spawner could tell */
+		pool_take_cancel(&wk->take);
+		loop_defer(loop_of(wk), &wk->gone, gone_without_sandbox, wk);
+	}
+	if (wk->instance) {
+		instance_drain_output(wk->instance);
+		instance_ending(wk->instance, outcome == INVOKE_TIMEOUT ? "TIMEOUT" : wk->stopping ? "SPINDOWN" : "FAILURE");
+	}
+	if (wk->id)
+		spawn_end(wk->w->s->o.spawn, wk->id);
+}
+
+static void out_of_memory(struct worker *wk)
+{
+	const char *id = wk->run.request_id;
+
+	err_set(&wk->why, ERR_LIMIT, "out of memory: the limit of %d MB was reached", wk->revision->memory_mb);
+	buf_clear(&wk->verdict);
+	buf_addf(&wk->verdict,
+		 "{\"errorType\":\"Runtime.OutOfMemory\",\"errorMessage\":\"RequestId: %s Error: Runtime exited with error: "
+		 "signal: killed (memory limit of %d MB)\"}",
+		 id, wk->revision->memory_mb);
+	wk->ledger_outcome = OUTCOME_OOM;
+	if (wk->outcome != INVOKE_INIT_FAILED)
+		wk->outcome = INVOKE_CRASHED;
+}
+
+static void tell_check(struct worker *wk)
+{
+	struct invocation *inv = take_ptr(wk->check);
+	struct function *f = inv->function;
+
+	inv->outcome = wk->outcome == INVOKE_FAILED ? INVOKE_FAILED : INVOKE_INIT_FAILED;
+	inv->body = buf_str(&wk->verdict);
+	inv->e = wk->why;
+	inv->done(inv);
+	function_unref(f);
+}
+
+void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t cpu_us, int64_t mem_peak_bytes)
+{
+	struct workload *w = wk->w;
+	struct sched *s = w->s;
+	bool never_ready = !wk->ready_us, stopping = wk->stopping;
+
+	if (wk->step != WORKER_ENDING) { /* pid 1 died by itself, or the group ran out of memory */
+		struct err e;
+
+		err_set(&e, ERR_UNAVAILABLE, "the sandbox ended by itself");
+		worker_end(wk, never_ready ? INVOKE_INIT_FAILED : INVOKE_CRASHED, OUTCOME_CRASH,
+			   STR("{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"Error: Runtime exited with error: signal: "
+			       "killed\"}"),
+			   &e);
+	}
+	if (oom_kills && wk->outcome != INVOKE_TIMEOUT)
+		out_of_memory(wk);
+	if (wk->instance)
+		instance_drain_output(wk->instance);
+	if (wk->run.on)
+		event_answer(wk, wk->outcome, wk->ledger_outcome, buf_str(&wk->verdict), cpu_us, mem_peak_bytes);
+	else if (!never_ready)
+		event_idle_row(wk);
+	if (never_ready && wk->why.kind && !stopping)
+		log_stream_add(w->log, "platform", "-",
+			       (struct str){wk->why.text, strlen(wk->why.text)});
+	if (wk->check)
+		tell_check(wk);
+	else if (never_ready && !stopping && wk->cold)
+		workload_fail_head(w, wk->outcome, buf_str(&wk->verdict), &wk->why);
+	list_del(&wk->node);
+	w->n_workers--;
+	s->n_workers--;
+	loop_timer_free(wk->timer);
+	instance_free(wk->instance);
+	revision_unref(wk->revision);
+	buf_done(&wk->verdict);
+	buf_done(&wk->run.tail);
+	free(wk);
+	workload_dispatch(w);
+	workload_maybe_free(w);
+	sched_check_drained(s);
+}

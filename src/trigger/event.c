@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "trigger/event.h"
+
+#include <stdio.h>
+#include <strings.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/enc.h"
+#include "base/limits.h"
+#include "json/read.h"
+#include "json/write.h"
+
+static bool same_name(struct str a, struct str b)
+{
+	return a.n == b.n && !strncasecmp(a.p, b.p, a.n);
+}
+
+static void lower(struct buf *b, struct str s)
+{
+	buf_clear(b);
+	for (size_t i = 0; i < s.n; i++)
+		buf_addc(b, s.p[i] >= 'A' && s.p[i] <= 'Z' ? (char)(s.p[i] + 32) : s.p[i]);
+}
+
+/* Names lower-case; values of repeated names joined by commas; cookies have their own list. */
+static void put_headers(struct jw *w, const struct http_req *r)
+{
+	auto_buf name = {0};
+	auto_buf value = {0};
+	bool any_cookie = false;
+
+	jw_obj(w, "headers");
+	for (unsigned i = 0; i < r->n_headers; i++) {
+		const struct http_header *h = &r->headers[i];
+		bool seen = false;
+
+		if (same_name(h->name, STR("cookie"))) {
+			any_cookie = true;
+			continue;
+		}
+		for (unsigned k = 0; k < i && !seen; k++)
+			seen = same_name(r->headers[k].name, h->name);
+		if (seen)
+			continue;
+		buf_clear(&value);
+		buf_addstr(&value, h->value);
+		for (unsigned k = i + 1; k < r->n_headers; k++)
+			if (same_name(r->headers[k].name, h->name)) {
+				buf_addc(&value, ',');
+				buf_addstr(&value, r->headers[k].value);
+			}
+		lower(&name, h->name);
+		jw_str(w, name.p, buf_str(&value));
+	}
+	jw_end(w, '}');
+	if (!any_cookie)
+		return;
+	jw_arr(w, "cookies");
+	for (unsigned i = 0; i < r->n_headers; i++) {
+		struct str rest = r->headers[i].value, one;
+
+		if (!same_name(r->headers[i].name, STR("cookie")))
+			continue;
+		while (rest.n) {
+			if (!str_cut(rest, ';', &one, &rest)) {
+				one = rest;
+				rest = STR_NULL;
+			}
+			one = str_trim(one);
+			if (one.n)
+				jw_str(w, NULL, one);
+		}
+	}
+	jw_end(w, ']');
+}
+
+struct query_item {
+	struct buf name, value;
+};
+
+static void add_query(struct query_item *items, size_t *n, size_t max, struct str raw)
+{
+	struct str name, value;
+	auto_buf dn = {0};
+	auto_buf dv = {0};
+
+	if (!str_cut(raw, '=', &name, &value))
+		name = raw, value = STR_NULL;
+	if (dec_percent(&dn, name, true) < 0) {
+		buf_clear(&dn);
+		buf_addstr(&dn, name);
+	}
+	if (dec_percent(&dv, value, true) < 0) {
+		buf_clear(&dv);
+		buf_addstr(&dv, value);
+	}
+	for (size_t i = 0; i < *n; i++)
+		if (str_eq(buf_str(&items[i].name), buf_str(&dn))) {
+			buf_addc(&items[i].value, ',');
+			buf_addstr(&items[i].value, buf_str(&dv));
+			return;
+		}
+	if (*n == max)
+		return;
+	items[*n] = (struct query_item){dn, dv};
+	(*n)++;
+	dn = (struct buf){0};
+	dv = (struct buf){0};
+}
+
+#define QUERY_MAX 256
+
+static void put_query(struct jw *w, struct str query)
+{
+	struct query_item items[QUERY_MAX];
+	size_t n = 0;
+
+	if (!query.n)
+		return;
+	while (query.n) {
+		struct str one;
+
+		if (!str_cut(query, '&', &one, &query)) {
+			one = query;
+			query = STR_NULL;
+		}
+		if (one.n)
+			add_query(items, &n, QUERY_MAX, one);
+	}
+	jw_obj(w, "queryStringParameters");
+	for (size_t i = 0; i < n; i++) {
+		jw_str(w, buf_str(&items[i].name).p, buf_str(&items[i].value));
+		buf_done(&items[i].name);
+		buf_done(&items[i].value);
+	}
+	jw_end(w, '}');
+}
+
+static bool is_text(const struct http_req *r)
+{
+	struct str type = http_header(r, "content-type");
+
+	if (http_header(r, "content-encoding").n)
+		return false;
+	if (!type.n || str_starts(type, "text/") || str_starts(type, "application/json") ||
+	    str_starts(type, "application/x-www-form-urlencoded") || str_starts(type, "application/xml") ||
+	    str_starts(type, "application/javascript") || memmem(type.p, type.n, "+json", 5))
+		return enc_utf8_ok(r->body);
+	return false;
+}
+
+static void put_body(struct jw *w, const struct http_req *r)
+{
+	auto_buf b64 = {0};
+
+	if (!r->body.n) {
+		jw_bool(w, "isBase64Encoded", false);
+		return;
+	}
+	if (is_text(r)) {
+		jw_str(w, "body", r->body);
+		jw_bool(w, "isBase64Encoded", false);
+		return;
+	}
+	enc_b64(&b64, r->body.p, r->body.n);
+	jw_str(w, "body", buf_str(&b64));
+	jw_bool(w, "isBase64Encoded", true);
+}
+
+static void put_context(struct jw *w, const struct http_req *r, const struct gateway_facts *f, const char *route_key)
+{
+	struct str host = http_header(r, "host"), name = host, agent = http_header(r, "user-agent");
+	int64_t now = clock_wall_us();
+	time_t sec = (time_t)(now / 1000000);
+	char when[40];
+	struct tm tm;
+
+	for (size_t i = 0; i < host.n; i++)
+		if (host.p[i] == ':' && host.p[0] != '[') {
+			name.n = i;
+			break;
+		}
+	gmtime_r(&sec, &tm);
+	strftime(when, sizeof(when), "%d/%b/%Y:%H:%M:%S +0000", &tm);
+	jw_obj(w, "requestContext");
+	jw_strc(w, "accountId", f->account);
+	jw_strc(w, "apiId", "tandem");
+	jw_str(w, "domainName", name);
+	jw_strc(w, "domainPrefix", "tandem");
+	jw_obj(w, "http");
+	jw_str(w, "method", r->method);
+	jw_str(w, "path", r->path);
+	jw_strc(w, "protocol", "HTTP/1.1");
+	jw_strc(w, "sourceIp", r->peer);
+	jw_str(w, "userAgent", agent);
+	jw_end(w, '}');
+	jw_strc(w, "requestId", f->request_id);
+	jw_strc(w, "routeKey", route_key);
+	jw_strc(w, "stage", "$default");
+	jw_strc(w, "time", when);
+	jw_int(w, "timeEpoch", now / 1000);
+	jw_end(w, '}');
+}
+
+void event_from_http(struct buf *out, const struct http_req *r, const struct gateway_facts *f)
+{
+	char route_key[300];
+	struct jw w;
+
+	snprintf(route_key, sizeof(route_key), "ANY %s", f->route);
+	jw_init(&w, out);
+	jw_obj(&w, NULL);
+	jw_strc(&w, "version", "2.0");
+	jw_strc(&w, "routeKey", route_key);
+	jw_str(&w, "rawPath", r->path);
+	jw_str(&w, "rawQueryString", r->query);
+	put_headers(&w, r);
+	put_query(&w, r->query);
+	put_context(&w, r, f, route_key);
+	put_body(&w, r);
+	jw_end(&w, '}');
+}
+
+/* --- back --- */
+
+static bool token_ok(struct str s)
+{
+	return str_name_ok(s, 256, "!#$%&'*+-.^_`|~");
+}
+
+static bool value_ok(struct str s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (((unsigned char)s.p[i] < 32 && s.p[i] != '\t') || s.p[i] == 127)
+			return false;
+	return true;
+}
+
+/* Framing belongs to the server; a function that sets these would desynchronise the connection. */
+static bool is_framing(struct str name)
+{
+	static const char *const names[] = {"content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "trailer", "te"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (str_caseeqc(name, names[i]))
+			return true;
+	return false;
+}
+
+static int put_header(void *arg, const char *key, const struct json *value)
+{
+	struct event_answer_parts *p = arg;
+	struct str name = str_of(key), v = json_str(value);
+	char number[32];
+
+	if (!v.p && (json_type(value) == JSON_INT || json_type(value) == JSON_REAL)) {
+		snprintf(number, sizeof(number), "%.15g", json_real(value, 0));
+		v = str_of(number);
+	} else if (json_type(value) == JSON_BOOL) {
+		v = str_of(json_int(value, 0) ? "true" : "false");
+	}
+	if (!v.p || !token_ok(name) || !value_ok(v) || is_framing(name))
+		return 0;
+	if (str_caseeqc(name, "content-type")) {
+		if (v.n < sizeof(p->content_type))
+			snprintf(p->content_type, sizeof(p->content_type), STR_FMT, STR_ARG(v));
+		return 0;
+	}
+	buf_addstr(&p->headers, name);
+	buf_adds(&p->headers, ": ");
+	buf_addstr(&p->headers, v);
+	buf_adds(&p->headers, "\r\n");
+	return 0;
+}
+
+static void put_cookies(struct event_answer_parts *p, const struct json *cookies)
+{
+	for (size_t i = 0; i < json_len(cookies); i++) {
+		struct str c = json_str(json_at(cookies, i));
+
+		if (!c.p || !value_ok(c))
+			continue;
+		buf_adds(&p->headers, "Set-Cookie: ");
+		buf_addstr(&p->headers, c);
+		buf_adds(&p->headers, "\r\n");
+	}
+}
+
+static int put_answer_body(struct event_answer_parts *p, const struct json *j, struct err *e)
+{
+	const struct json *b = json_get(j, "body");
+	struct str text = json_str(b);
+
+	if (json_type(b) == JSON_NONE || json_type(b) == JSON_NULL)
+		return 0;
+	if (!text.p)
+		return err_set(e, ERR_INVALID, "body is not a string");
+	if (!json_get_bool(j, "isBase64Encoded", false)) {
+		buf_addstr(&p->body, text);
+		return 0;
+	}
+	if (dec_b64(&p->body, text) < 0)
+		return err_set(e, ERR_INVALID, "body is not base64 although isBase64Encoded is true");
+	return 0;
+}
+
+int event_to_http(struct event_answer_parts *ret, struct str text, struct err *e)
+{
+	struct event_answer_parts p = {.status = 200};
+	auto_json j = json_parse(text, e);
+	const struct json *status;
+
+	if (!j)
+		return err_wrap(e, "answer of the function");
+	snprintf(p.content_type, sizeof(p.content_type), "application/json");
+	status = json_get(j, "statusCode");
+	if (json_type(j) != JSON_OBJECT || json_type(status) == JSON_NONE) {
+		struct str s = json_str(j);
+
+		buf_addstr(&p.body, s.p ? s : text);
+		*ret = p;
+		return 0;
+	}
+	p.status = (int)json_int(status, 0);
+	if (json_str(status).p) {
+		int64_t n = 0;
+
+		str_to_i64(json_str(status), 100, 599, &n);
+		p.status = (int)n;
+	}
+	if (p.status < 100 || p.status > 599)
+		return err_set(e, ERR_INVALID, "statusCode is not a number from 100 to 599");
+	snprintf(p.content_type, sizeof(p.content_type), "text/plain;charset=utf-8");
+	json_each(json_get(j, "headers"), put_header, &p);
+	put_cookies(&p, json_get(j, "cookies"));
+	if (put_answer_body(&p, j, e) < 0) {
+		event_parts_done(&p);
+		return -1;
+	}
+	*ret = p;
+	return 0;
+}
+
+void event_parts_done(struct event_answer_parts *p)
+{
+	buf_done(&p->headers);
+	buf_done(&p->body);
+}
