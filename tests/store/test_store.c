@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
 
@@ -209,7 +210,7 @@ TEST(order_and_routes)
 		function_put(f.s, op_new(&f), make(names[i], routes[i]));
 	}
 	for (fn = NULL; (fn = function_next(f.s, fn));)
-		strncat(order, fn->name, 1);
+		order[strlen(order)] = fn->name[0];
 	CHECK_STR(order, "abmqz");
 	for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
 		fn = function_by_route(f.s, str_of(t[i].path));
@@ -418,6 +419,7 @@ TEST(ten_thousand)
 	char name[32];
 	int64_t t0, t1;
 	long rss0, rss1;
+	size_t used;
 	FILE *m;
 
 	fix_init(&f);
@@ -436,6 +438,7 @@ TEST(ten_thousand)
 	fclose(m);
 	printf("10,000 functions: %lld ms, %ld KiB resident more\n", (long long)(t1 - t0) / 1000, (rss1 - rss0) * 4);
 	fix_close(&f);
+	used = mallinfo2().uordblks;
 	t0 = clock_now_us();
 	m = fopen("/proc/self/statm", "r");
 	CHECK(fscanf(m, "%*d %ld", &rss0) == 1);
@@ -444,7 +447,10 @@ TEST(ten_thousand)
 	m = fopen("/proc/self/statm", "r");
 	CHECK(fscanf(m, "%*d %ld", &rss1) == 1);
 	fclose(m);
-	printf("opened again in %lld ms, %ld KiB\n", (long long)(clock_now_us() - t0) / 1000, (rss1 - rss0) * 4);
+	used = mallinfo2().uordblks - used;
+	printf("opened again in %lld ms, %ld KiB, %zu bytes a function\n", (long long)(clock_now_us() - t0) / 1000,
+	       (rss1 - rss0) * 4, used / 10000);
+	CHECK(used / 10000 < 1500);
 	CHECK(function_count(f.s) == 10000);
 	for (struct function *fn; (fn = function_next(f.s, NULL));)
 		function_del(f.s, op_new(&f), fn);
