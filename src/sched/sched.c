@@ -382,6 +382,13 @@ struct function *sched_instance_function(const struct instance *i)
 	return wk->w->f;
 }
 
+void *sched_instance_arg(const struct instance *i)
+{
+	struct worker *wk = instance_arg(i);
+
+	return wk->w->s->o.sandbox_arg;
+}
+
 void sched_each_instance(struct sched *s, void (*each)(void *arg, const struct sched_instance_info *i), void *arg)
 {
 	list_each (&s->workloads, a) {

@@ -21,6 +21,7 @@ struct sched_opts {
 	const char *account, *region;
 	http_handler *sandbox_api;      /* answers requests on a sandbox's own 169.254.100.2:4566; listener_arg is struct instance * */
 	http_handler *creds;            /* the same for 169.254.170.2:80 */
+	void *sandbox_arg;              /* what sched_instance_arg gives to these two */
 };
 struct instance;
 struct worker;
@@ -71,6 +72,7 @@ void sched_invoke_start(struct sched *s, struct invocation *inv);
 void sched_invoke_cancel(struct invocation *inv);
 int sched_stop_function(struct sched *s, struct function *f);   /* ends its instances now; how many. Their events get CRASHED. */
 struct function *sched_instance_function(const struct instance *i);  /* whose sandbox (for sandbox_api) */
+void *sched_instance_arg(const struct instance *i);                  /* sched_opts.sandbox_arg */
 
 struct sched_instance_info {
 	uint64_t id;

@@ -69,11 +69,12 @@ struct function *function_by_access_key(const struct store *s, struct str key);
 size_t function_count(const struct store *s);
 /* In order of name; after NULL from the first. */
 struct function *function_next(const struct store *s, const struct function *after);
+struct function *function_after(const struct store *s, const char *name);
 struct function *function_ref(struct function *f);
 void function_unref(struct function *f);
 /* What deploys write. put inserts (f->latest etc. filled by the caller, f taken by the store at once: visible as PENDING) or, for one that
  * is there, makes what stands in f durable; a latest without serial gets serial and id. An insert whose commit fails is taken out again
- * (deleted = true). A route that another function has stays with that one: ask function_by_route first. del takes it out of the table at once (deleted = true) and makes that durable. */
+ * (deleted = true); one whose name another function has fails with ERR_EXISTS. A route that another function has stays with that one: ask function_by_route first. del takes it out of the table at once (deleted = true) and makes that durable. */
 struct function *function_new(const char *name, const char *project);
 void function_put(struct store *s, struct store_op *op, struct function *f);
 void function_del(struct store *s, struct store_op *op, struct function *f);

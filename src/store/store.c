@@ -49,6 +49,8 @@ int change_apply(struct db *d, const struct change *c, struct err *e)
 		return db_run(d, DB_SETTING_PUT, e, "tt", c->name, c->value);
 	case CHANGE_FUNCTION_PUT:
 		return function_apply(d, c, e);
+	case CHANGE_NAME_TAKEN:
+		return err_set(e, ERR_EXISTS, "Function already exist: %s", c->name);
 	case CHANGE_FUNCTION_DEL:
 		if (db_run(d, DB_REVISION_DEL_OF, e, "ti", c->name, (int64_t)0) < 0)
 			return -1;

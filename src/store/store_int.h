@@ -29,7 +29,7 @@ struct table {
 };
 
 /* One write on its way: all that the thread needs, in copies. */
-enum change_kind { CHANGE_SETTING, CHANGE_FUNCTION_PUT, CHANGE_FUNCTION_DEL, CHANGE_EVENT_PUT, CHANGE_EVENT_RETRY, CHANGE_EVENT_DEL, CHANGE_TIDY };
+enum change_kind { CHANGE_SETTING, CHANGE_FUNCTION_PUT, CHANGE_NAME_TAKEN, CHANGE_FUNCTION_DEL, CHANGE_EVENT_PUT, CHANGE_EVENT_RETRY, CHANGE_EVENT_DEL, CHANGE_TIDY };
 struct change {
 	enum change_kind kind;
 	struct list node;           /* store.pending */

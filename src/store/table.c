@@ -139,12 +139,17 @@ size_t function_count(const struct store *s)
 	return s->table.n;
 }
 
-struct function *function_next(const struct store *s, const struct function *after)
+struct function *function_after(const struct store *s, const char *name)
 {
 	const struct table *t = &s->table;
-	size_t at = after ? place(t, after->name, true) : 0;
+	size_t at = name ? place(t, name, true) : 0;
 
 	return at < t->n ? t->sorted[at]->f : NULL;
+}
+
+struct function *function_next(const struct store *s, const struct function *after)
+{
+	return function_after(s, after ? after->name : NULL);
 }
 
 void store_on_function(struct store *s, void (*changed)(void *arg, struct function *f), void *arg)
@@ -214,7 +219,15 @@ void function_put(struct store *s, struct store_op *op, struct function *f)
 	struct entry *en = map_get(&t->by_name, str_of(f->name));
 	struct change *c;
 
-	assert(f->latest && (!en || en->f == f));
+	assert(f->latest);
+	if (en && en->f != f) { /* two made the same name at once: the first has it */
+		c = change_new(CHANGE_NAME_TAKEN);
+		c->name = xstrdup(f->name);
+		f->deleted = true;
+		store_change_start(s, op, c);
+		function_unref(f);
+		return;
+	}
 	if (!f->latest->serial) {
 		f->latest->serial = (uint64_t)t->next_serial++;
 		id_uuid(f->latest->id);

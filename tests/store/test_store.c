@@ -191,6 +191,23 @@ TEST(new_revision_replaces_and_serials_never_come_twice)
 	fix_done(&f);
 }
 
+TEST(the_first_of_two_has_the_name)
+{
+	struct function *first, *second;
+	struct fix f;
+
+	fix_init(&f);
+	first = make("same", NULL);
+	second = function_ref(make("same", NULL));
+	function_put(f.s, op_new(&f), first);
+	function_put(f.s, op_new(&f), second);
+	wait_all(&f);
+	CHECK(f.last.kind == ERR_EXISTS && second->deleted);
+	CHECK(function_get(f.s, STR("same")) == first);
+	function_unref(second);
+	fix_done(&f);
+}
+
 TEST(order_and_routes)
 {
 	static const char *const names[] = {"m", "b", "z", "a", "q"};
