@@ -31,7 +31,7 @@ BINS := $(addprefix $(B)/,tandem tandemd tandem-spawner tandem-init tandem-unpac
 all: $(BINS) ## build everything into build/
 
 $(B)/tandem: $(call obj,$(CLI_SRC))
-	$(CC) $(CFLAGS) -o $@ $^ -ljansson
+	$(CC) $(CFLAGS) -o $@ $^ -ljansson -lcrypto
 $(B)/tandemd: $(call obj,$(CORE_SRC) $(DAEMON_SRC)) $(LLHTTP_OBJ)
 	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 $(B)/tandem-spawner: $(call obj,$(wildcard helper/spawner/*.c) $(LOW_SRC))

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* describe: everything about one function, as indented "name: value" lines in the daemon's own order. */
+#include "cli/call.h"
+#include "cli/verbs.h"
+
+struct describe_opts {
+	bool values;
+};
+const struct opt describe_options[] = {
+	{0, "values", OPT_FLAG, NULL, "show the values of environment variables too", offsetof(struct describe_opts, values)},
+	{0},
+};
+
+struct level {
+	struct cli *c;
+	int depth;
+	const struct json *object;
+};
+static void show(struct cli *c, int depth, const char *key, const struct json *v);
+
+static int member(void *arg, const char *key, const struct json *v)
+{
+	struct level *l = arg;
+
+	if (json_type(v) == JSON_BOOL)
+		printf("%*s%s%s:%s %s\n", 2 * l->depth, "", cli_tint(l->c, TINT_DIM), key, cli_plain(l->c),
+		       json_get_bool(l->object, key, false) ? "yes" : "no");
+	else
+		show(l->c, l->depth, key, v);
+	return 0;
+}
+
+static void show(struct cli *c, int depth, const char *key, const struct json *v)
+{
+	struct level below = {c, depth + 1, v};
+	struct str s = json_str(v);
+
+	printf("%*s%s%s:%s", 2 * depth, "", cli_tint(c, TINT_DIM), key, cli_plain(c));
+	switch (json_type(v)) {
+	case JSON_OBJECT:
+		puts(json_len(v) ? "" : " none");
+		json_each(v, member, &below);
+		return;
+	case JSON_ARRAY:
+		puts(json_len(v) ? "" : " none");
+		for (size_t i = 0; i < json_len(v); i++) {
+			const struct json *item = json_at(v, i);
+
+			if (json_type(item) == JSON_STRING)
+				printf("%*s- " STR_FMT "\n", 2 * (depth + 1), "", STR_ARG(json_str(item)));
+			else
+				show(c, depth + 1, "-", item);
+		}
+		return;
+	case JSON_STRING:
+		printf(" " STR_FMT "\n", STR_ARG(s));
+		return;
+	case JSON_INT:
+		printf(" %lld\n", (long long)json_int(v, 0));
+		return;
+	case JSON_REAL:
+		printf(" %.9g\n", json_real(v, 0));
+		return;
+	default:
+		puts(" -");
+	}
+}
+
+int describe_run(struct cli *c, int argc, char **argv)
+{
+	struct describe_opts o = {0};
+	auto_buf body = {0}, target = {0};
+	auto_json j = NULL;
+	struct level top = {c, 0, NULL};
+
+	if (!cli_options(c, &o, &argc, argv, 1, 1))
+		return c->exit;
+	call_target(&target, "/v1/functions/", argv[0], o.values ? "?values=1" : "");
+	if (call_json(c, "GET", target.p, STR_NULL, &body, &j) < 0)
+		return c->exit;
+	top.object = j;
+	if (!call_print_json(c, &body))
+		json_each(j, member, &top);
+	return CLI_OK;
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* invoke: one event in, the answer out. stop: ends the instances of a function. */
+#include <errno.h>
+#include <fcntl.h>
+#include "base/io.h"
+#include "base/limits.h"
+#include "cli/call.h"
+#include "cli/verbs.h"
+#include "json/write.h"
+
+struct invoke_opts {
+	const char *payload;
+	bool async, log;
+};
+#define AT(f) offsetof(struct invoke_opts, f)
+const struct opt invoke_options[] = {
+	{'p', "payload", OPT_TEXT, "JSON|@FILE|-", "the event: JSON, a file, or - for standard input ({} when left out)", AT(payload)},
+	{0, "async", OPT_FLAG, NULL, "accept it, run it at least once, do not wait", AT(async)},
+	{0, "log", OPT_FLAG, NULL, "print the log of this call on standard error", AT(log)},
+	{0},
+};
+
+static int read_all(int fd, struct buf *out, struct err *e)
+{
+	for (;;) {
+		ssize_t n;
+
+		if (out->n > LIM_PAYLOAD_BYTES)
+			return err_set(e, ERR_LIMIT, "the payload is larger than %d bytes", LIM_PAYLOAD_BYTES);
+		buf_reserve(out, 65536);
+		n = read(fd, out->p + out->n, 65536);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(e, errno, "read");
+		if (!n)
+			return 0;
+		out->n += (size_t)n;
+		out->p[out->n] = 0;
+	}
+}
+
+static int read_payload(const char *arg, struct buf *out, struct err *e)
+{
+	auto_close int fd = -1;
+
+	if (!strcmp(arg, "-"))
+		return read_all(0, out, e);
+	if (arg[0] != '@') {
+		buf_adds(out, arg);
+		return 0;
+	}
+	fd = open(arg + 1, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, errno, "open %s", arg + 1);
+	return read_all(fd, out, e);
+}
+
+static void print_summary(struct cli *c, const struct json *j)
+{
+	const struct json *t = json_get(j, "timing");
+
+	cli_note(c, "%s%s, %.2f ms (wait %.2f, start %.2f, init %.2f, handler %.2f), billed %lld ms, %.10f USD as Lambda", cli_tint(c, TINT_NONE),
+		 json_get_bool(t, "cold", false) ? "cold" : "warm",
+		 (double)(json_get_int(t, "queue_us", 0) + json_get_int(t, "start_us", 0) + json_get_int(t, "init_us", 0) +
+			  json_get_int(t, "handler_us", 0)) / 1000,
+		 (double)json_get_int(t, "queue_us", 0) / 1000, (double)json_get_int(t, "start_us", 0) / 1000,
+		 (double)json_get_int(t, "init_us", 0) / 1000, (double)json_get_int(t, "handler_us", 0) / 1000,
+		 (long long)json_get_int(t, "billed_ms", 0), json_real(json_get(t, "usd_lambda"), 0));
+}
+
+int invoke_run(struct cli *c, int argc, char **argv)
+{
+	struct invoke_opts o = {.payload = "{}"};
+	auto_buf payload = {0}, target = {0}, body = {0};
+	struct err e = {0};
+	auto_json j = NULL;
+	struct str answer, log, outcome;
+
+	if (!cli_options(c, &o, &argc, argv, 1, 1))
+		return c->exit;
+	if (read_payload(o.payload, &payload, &e) < 0)
+		return cli_fail(&e);
+	if (json_check(buf_str(&payload), &e) < 0) {
+		err_wrap(&e, "the payload is not JSON");
+		cli_fail(&e);
+		return CLI_USAGE;
+	}
+	call_target(&target, "/v1/functions/", argv[0], "/invoke");
+	if (o.async)
+		call_query(&target, "async", "1");
+	if (o.log)
+		call_query(&target, "log", "1");
+	if (call_json(c, "POST", target.p, buf_str(&payload), &body, &j) < 0)
+		return c->exit;
+	outcome = json_get_str(j, "outcome");
+	if (call_print_json(c, &body))
+		return str_eqc(outcome, "ok") || o.async ? CLI_OK : CLI_FAILED;
+	if (o.async) {
+		printf("accepted " STR_FMT "\n", STR_ARG(json_get_str(j, "request_id")));
+		return CLI_OK;
+	}
+	log = json_get_str(j, "log");
+	if (o.log && log.n)
+		fwrite(log.p, 1, log.n, stderr);
+	answer = json_get_str(j, "body");
+	if (answer.n) {
+		fwrite(answer.p, 1, answer.n, stdout);
+		putchar('\n');
+	}
+	if (!str_eqc(outcome, "ok")) {
+		fflush(stdout);
+		cli_failf("%s: " STR_FMT "; more: tandem logs %s", argv[0], STR_ARG(json_get_str(j, "reason")), argv[0]);
+		return str_eqc(outcome, "timeout") ? CLI_TIMEOUT : CLI_FAILED;
+	}
+	if (o.log)
+		print_summary(c, j);
+	return CLI_OK;
+}
+
+int stop_run(struct cli *c, int argc, char **argv)
+{
+	auto_buf target = {0}, body = {0};
+	auto_json j = NULL;
+
+	if (!cli_options(c, NULL, &argc, argv, 1, 1))
+		return c->exit;
+	call_target(&target, "/v1/functions/", argv[0], "/stop");
+	if (call_json(c, "POST", target.p, STR_NULL, &body, &j) < 0)
+		return c->exit;
+	if (!call_print_json(c, &body))
+		printf("ended %lld instances of %s\n", (long long)json_get_int(j, "stopped", 0), argv[0]);
+	return CLI_OK;
+}

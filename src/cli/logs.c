@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* logs: what functions printed. The daemon sends lines; they are printed as they come. */
+#include <errno.h>
+#include "cli/call.h"
+#include "cli/verbs.h"
+
+struct logs_opts {
+	bool follow;
+	int64_t since_us, lines;
+};
+#define AT(f) offsetof(struct logs_opts, f)
+const struct opt logs_options[] = {
+	{'f', "follow", OPT_FLAG, NULL, "go on printing what is added", AT(follow)},
+	{'n', "lines", OPT_COUNT, "N", "at most the last N lines (200)", AT(lines)},
+	{0, "since", OPT_DURATION, "TIME", "only lines younger than this: 30s, 10m, 2h", AT(since_us)},
+	{0},
+};
+
+static int print_piece(void *arg, struct str piece)
+{
+	fwrite(piece.p, 1, piece.n, stdout);
+	return fflush(stdout) != 0;
+}
+
+int logs_run(struct cli *c, int argc, char **argv)
+{
+	struct logs_opts o = {.lines = 200};
+	auto_buf target = {0};
+	char number[32];
+
+	if (!cli_options(c, &o, &argc, argv, 0, 1))
+		return c->exit;
+	if (o.lines > 100000)
+		return cli_usage(c, "-n takes at most 100000");
+	buf_adds(&target, "/v1/logs");
+	if (argc)
+		call_query(&target, "function", argv[0]);
+	snprintf(number, sizeof(number), "%lld", (long long)o.lines);
+	call_query(&target, "lines", number);
+	if (o.since_us) {
+		snprintf(number, sizeof(number), "%lld", (long long)o.since_us);
+		call_query(&target, "since_us", number);
+	}
+	if (o.follow)
+		call_query(&target, "follow", "1");
+	if (c->json)
+		call_query(&target, "format", "json");
+	return call_stream(c, "GET", target.p, STR_NULL, print_piece, NULL) < 0 ? c->exit : CLI_OK;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/table.h"
+#include "base/enc.h"
+#include "base/mem.h"
+
+void table_init(struct table *t, const char *const *heads, unsigned cols)
+{
+	char *cells[TABLE_COLS];
+
+	*t = (struct table){.cols = cols};
+	for (unsigned i = 0; i < cols; i++) {
+		t->right[i] = heads[i][0] == '>';
+		cells[i] = xstrdup(heads[i] + t->right[i]);
+	}
+	table_row(t, cells);
+}
+
+void table_row(struct table *t, char **cells)
+{
+	if (t->rows == t->cap) {
+		t->cap = t->cap ? 2 * t->cap : 16;
+		t->cells = xrealloc(t->cells, sizeof(char *) * t->cap * t->cols);
+	}
+	for (unsigned i = 0; i < t->cols; i++)
+		t->cells[t->rows * t->cols + i] = cells[i] ? cells[i] : xstrdup("-");
+	t->rows++;
+}
+
+/* Columns on the screen: one per code point, good enough for names. */
+static int width(const char *s)
+{
+	int n = 0;
+
+	for (; *s; s++)
+		n += (*s & 0xc0) != 0x80;
+	return n;
+}
+
+void table_print(struct table *t, struct cli *c)
+{
+	int w[TABLE_COLS] = {0};
+
+	for (unsigned r = 0; r < t->rows; r++)
+		for (unsigned i = 0; i < t->cols; i++) {
+			int n = width(t->cells[r * t->cols + i]);
+
+			if (n > w[i])
+				w[i] = n;
+		}
+	for (unsigned r = 0; r < t->rows; r++) {
+		fputs(cli_tint(c, r ? TINT_NONE : TINT_DIM), stdout);
+		for (unsigned i = 0; i < t->cols; i++) {
+			const char *s = t->cells[r * t->cols + i];
+			int pad = w[i] - width(s);
+			bool last = i + 1 == t->cols;
+
+			printf("%*s%s%*s", t->right[i] ? pad : 0, "", s, t->right[i] || last ? 0 : pad, "");
+			if (!last)
+				fputs("  ", stdout);
+		}
+		fputs(r ? "" : cli_plain(c), stdout);
+		putchar('\n');
+	}
+}
+
+void table_done(struct table *t)
+{
+	for (unsigned i = 0; i < t->rows * t->cols; i++)
+		free(t->cells[i]);
+	free(t->cells);
+	*t = (struct table){0};
+}

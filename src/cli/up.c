@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * up and down. The file is parsed by the daemon alone (one parser, one truth); this side reads the file and the folders that it names.
+ *
+ *   1. plan without code      the daemon checks the file and names the folders
+ *   2. plan with digests      what will change, and which blobs the daemon lacks
+ *   3. PUT those blobs
+ *   4. apply                  progress as it happens, one JSON object a line
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include "base/io.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "cli/call.h"
+#include "cli/digest.h"
+#include "cli/pack.h"
+#include "cli/verbs.h"
+#include "json/write.h"
+
+struct up_opts {
+	const char *file, *project;
+	bool dry_run;
+};
+#define AT(f) offsetof(struct up_opts, f)
+const struct opt up_options[] = {
+	{'f', "file", OPT_TEXT, "FILE", "the file (./tandem.yaml)", AT(file)},
+	{0, "dry-run", OPT_FLAG, NULL, "only show what would change", AT(dry_run)},
+	{0},
+};
+const struct opt down_options[] = {
+	{'f', "file", OPT_TEXT, "FILE", "the file whose project it is (./tandem.yaml)", AT(file)},
+	{0, "project", OPT_TEXT, "NAME", "the project, without its file", AT(project)},
+	{0},
+};
+
+struct folder {
+	char *name;          /* as in the file */
+	char sha256[65];
+	struct buf bytes;
+};
+struct up {
+	struct cli *c;
+	struct up_opts o;
+	char dir[PATH_MAX];  /* of the file: folders are relative to it */
+	struct buf yaml;
+	struct folder *folders;
+	size_t n_folders;
+	/* progress */
+	struct buf line;
+	bool failed, ended;
+	int64_t width;
+};
+
+static void up_done(struct up *u)
+{
+	buf_done(&u->yaml);
+	buf_done(&u->line);
+	for (size_t i = 0; i < u->n_folders; i++) {
+		free(u->folders[i].name);
+		buf_done(&u->folders[i].bytes);
+	}
+	free(u->folders);
+}
+
+/* Sends only variables that the text names as ${NAME...}: the rest of the environment is nobody's business. */
+static void add_vars(struct jw *w, struct str text)
+{
+	auto_buf seen = {0};
+
+	buf_addc(&seen, '\n');
+	jw_obj(w, "vars");
+	for (size_t i = 0; i + 2 < text.n; i++) {
+		size_t from = i + 2, to = from;
+		char key[256], probe[260];
+		const char *value;
+
+		if (text.p[i] != '$' || text.p[i + 1] != '{')
+			continue;
+		while (to < text.n && (isalnum((unsigned char)text.p[to]) || text.p[to] == '_'))
+			to++;
+		if (to == from || to - from >= sizeof(key))
+			continue;
+		snprintf(key, sizeof(key), "%.*s", (int)(to - from), text.p + from);
+		snprintf(probe, sizeof(probe), "\n%s\n", key);
+		value = getenv(key);
+		if (!value || strstr(seen.p, probe))
+			continue;
+		buf_addf(&seen, "%s\n", key);
+		jw_strc(w, key, value);
+	}
+	jw_end(w, '}');
+}
+
+static void request(struct up *u, bool with_code, struct buf *out)
+{
+	struct jw w;
+
+	jw_init(&w, out);
+	jw_obj(&w, NULL);
+	jw_strc(&w, "file", u->o.file);
+	jw_str(&w, "yaml", buf_str(&u->yaml));
+	add_vars(&w, buf_str(&u->yaml));
+	if (with_code) {
+		jw_obj(&w, "code");
+		for (size_t i = 0; i < u->n_folders; i++)
+			jw_strc(&w, u->folders[i].name, u->folders[i].sha256);
+		jw_end(&w, '}');
+	}
+	jw_end(&w, '}');
+}
+
+static int read_file(struct up *u)
+{
+	struct err e = {0};
+	const char *slash = strrchr(u->o.file, '/');
+
+	if (io_read_file(AT_FDCWD, u->o.file, LIM_YAML_BYTES, &u->yaml, &e) < 0) {
+		cli_fail(&e);
+		if (e.sys == ENOENT)
+			fprintf(stderr, "tandem: name the file with -f, or start from one in examples/\n");
+		return CLI_FAILED;
+	}
+	if (!slash)
+		strlcpy_(u->dir, ".", sizeof(u->dir));
+	else if ((size_t)snprintf(u->dir, sizeof(u->dir), "%.*s", (int)(slash - u->o.file) + 1, u->o.file) >= sizeof(u->dir))
+		return cli_failf("the path %s is too long", u->o.file);
+	return 0;
+}
+
+static int pack_all(struct up *u, const struct json *list)
+{
+	struct err e = {0};
+
+	u->folders = xcalloc(json_len(list) + 1, sizeof(*u->folders));
+	for (size_t i = 0; i < json_len(list); i++) {
+		struct folder *f = &u->folders[u->n_folders++];
+		auto_free char *path = NULL;
+
+		f->name = str_dup(json_str(json_at(list, i)));
+		path = f->name[0] == '/' ? xstrdup(f->name) : xasprintf("%s/%s", u->dir, f->name);
+		if (pack_path(path, &f->bytes, &e) < 0)
+			return cli_fail(&e);
+		digest_hex(buf_str(&f->bytes), f->sha256);
+	}
+	return 0;
+}
+
+static void print_plan(struct up *u, const struct json *plan)
+{
+	static const struct {
+		const char *action, *mark;
+		enum tint tint;
+	} looks[] = {{"create", "+", TINT_GREEN}, {"update", "~", TINT_YELLOW}, {"delete", "-", TINT_RED}, {"unchanged", " ", TINT_DIM}};
+	const struct json *entries = json_get(plan, "entries");
+
+	printf("project %s" STR_FMT "%s\n", cli_tint(u->c, TINT_BOLD), STR_ARG(json_get_str(plan, "project")), cli_plain(u->c));
+	for (size_t i = 0; i < json_len(entries); i++) {
+		const struct json *en = json_at(entries, i), *changes = json_get(en, "changes");
+		struct str action = json_get_str(en, "action");
+
+		for (size_t k = 0; k < ARRAY_SIZE(looks); k++)
+			if (str_eqc(action, looks[k].action))
+				printf("  %s%s " STR_FMT "%s  " STR_FMT, cli_tint(u->c, looks[k].tint), looks[k].mark,
+				       STR_ARG(json_get_str(en, "name")), cli_plain(u->c), STR_ARG(action));
+		for (size_t k = 0; k < json_len(changes); k++)
+			printf("%s" STR_FMT, k ? ", " : ": ", STR_ARG(json_str(json_at(changes, k))));
+		putchar('\n');
+	}
+	fflush(stdout);
+}
+
+static int upload(struct up *u, const struct json *missing)
+{
+	for (size_t i = 0; i < json_len(missing); i++) {
+		struct str want = json_str(json_at(missing, i));
+
+		for (size_t k = 0; k < u->n_folders; k++) {
+			auto_buf target = {0}, body = {0};
+			struct folder *f = &u->folders[k];
+
+			if (!str_eqc(want, f->sha256))
+				continue;
+			if (f->bytes.n > 4 << 20)
+				cli_note(u->c, "sending %s (%.1f MB)", f->name, (double)f->bytes.n / 1048576);
+			call_target(&target, "/v1/blobs/", f->sha256, "");
+			if (call_daemon(u->c, "PUT", target.p, buf_str(&f->bytes), &body) < 0)
+				return u->c->exit;
+			break;
+		}
+	}
+	return 0;
+}
+
+static void show_event(struct up *u, struct str line)
+{
+	struct err e = {0};
+	auto_json j = json_parse(line, &e);
+	struct str event = json_get_str(j, "event"), name = json_get_str(j, "name"), state = json_get_str(j, "state");
+	struct str reason = json_get_str(j, "reason");
+	double took = (double)json_get_int(j, "us", 0) / 1000;
+
+	if (str_eqc(event, "done") && str_eqc(state, "Failed")) {
+		u->failed = true;
+		printf("  %sfailed%s   " STR_FMT ": " STR_FMT "\n", cli_tint(u->c, TINT_RED), cli_plain(u->c), STR_ARG(name), STR_ARG(reason));
+	} else if (str_eqc(event, "done")) {
+		struct str url = json_get_str(j, "url");
+
+		printf("  %s" STR_FMT "%s  " STR_FMT "  %.0f ms%s" STR_FMT "\n", cli_tint(u->c, TINT_GREEN), STR_ARG(state), cli_plain(u->c),
+		       STR_ARG(name), took, url.n ? "  " : "", STR_ARG(url));
+	} else if (str_eqc(event, "failed")) {
+		u->failed = true;
+		printf("  %sfailed%s   " STR_FMT ": " STR_FMT "\n", cli_tint(u->c, TINT_RED), cli_plain(u->c), STR_ARG(name), STR_ARG(reason));
+	} else if (str_eqc(event, "end")) {
+		u->ended = true;
+		u->failed |= !json_get_bool(j, "ok", false);
+	}
+	fflush(stdout);
+}
+
+static int on_events(void *arg, struct str piece)
+{
+	struct up *u = arg;
+	struct str line, rest;
+
+	if (u->c->json)
+		fwrite(piece.p, 1, piece.n, stdout);
+	buf_addstr(&u->line, piece);
+	rest = buf_str(&u->line);
+	while (str_cut(rest, '\n', &line, &rest)) {
+		if (u->c->json) {
+			struct err e = {0};
+			auto_json j = json_parse(line, &e);
+
+			u->ended |= str_eqc(json_get_str(j, "event"), "end");
+			u->failed |= str_eqc(json_get_str(j, "event"), "end") && !json_get_bool(j, "ok", false);
+			continue;
+		}
+		show_event(u, line);
+	}
+	buf_drop(&u->line, u->line.n - rest.n);
+	return 0;
+}
+
+static int run_events(struct up *u, const char *target, struct str body)
+{
+	if (call_stream(u->c, "POST", target, body, on_events, u) < 0)
+		return u->c->exit;
+	if (!u->ended)
+		return cli_failf("the daemon stopped before it was done; look with: tandem ls");
+	return u->failed ? CLI_FAILED : CLI_OK;
+}
+
+static bool nothing_to_do(const struct json *plan)
+{
+	const struct json *entries = json_get(plan, "entries");
+
+	for (size_t i = 0; i < json_len(entries); i++)
+		if (!str_eqc(json_get_str(json_at(entries, i), "action"), "unchanged"))
+			return false;
+	return true;
+}
+
+static int do_up(struct up *u)
+{
+	auto_buf first = {0}, second = {0}, answer = {0}, answer2 = {0};
+	auto_json folders = NULL;
+	auto_json plan = NULL;
+	int r = read_file(u);
+
+	if (r)
+		return r;
+	request(u, false, &first);
+	if (call_json(u->c, "POST", "/v1/plan", buf_str(&first), &answer, &folders) < 0)
+		return u->c->exit;
+	r = pack_all(u, json_get(folders, "folders"));
+	if (r)
+		return r;
+	request(u, true, &second);
+	if (call_json(u->c, "POST", "/v1/plan", buf_str(&second), &answer2, &plan) < 0)
+		return u->c->exit;
+	if (u->o.dry_run && call_print_json(u->c, &answer2))
+		return CLI_OK;
+	if (!u->c->json)
+		print_plan(u, plan);
+	if (u->o.dry_run)
+		return CLI_OK;
+	if (nothing_to_do(plan) && !u->c->json) {
+		puts("nothing to change");
+		return CLI_OK;
+	}
+	r = upload(u, json_get(plan, "missing"));
+	return r ? r : run_events(u, "/v1/apply", buf_str(&second));
+}
+
+int up_run(struct cli *c, int argc, char **argv)
+{
+	struct up u = {.c = c, .o.file = "tandem.yaml"};
+	int r;
+
+	if (!cli_options(c, &u.o, &argc, argv, 0, 0))
+		return c->exit;
+	r = do_up(&u);
+	up_done(&u);
+	return r;
+}
+
+int down_run(struct cli *c, int argc, char **argv)
+{
+	struct up u = {.c = c, .o.file = "tandem.yaml"};
+	auto_buf body = {0};
+	int r = 0;
+
+	if (!cli_options(c, &u.o, &argc, argv, 0, 0))
+		return c->exit;
+	if (u.o.project) {
+		struct jw w;
+
+		jw_init(&w, &body);
+		jw_obj(&w, NULL);
+		jw_strc(&w, "project", u.o.project);
+		jw_end(&w, '}');
+	} else {
+		r = read_file(&u);
+		if (!r)
+			request(&u, false, &body);
+	}
+	if (!r)
+		r = run_events(&u, "/v1/down", buf_str(&body));
+	up_done(&u);
+	return r;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What each verb's file gives to the table in main.c. */
+#pragma once
+#include "cli/cli.h"
+extern const struct opt env_options[], invoke_options[], logs_options[], cost_options[], up_options[], down_options[], describe_options[];
+int env_run(struct cli *c, int argc, char **argv);
+int ls_run(struct cli *c, int argc, char **argv);
+int ps_run(struct cli *c, int argc, char **argv);
+int describe_run(struct cli *c, int argc, char **argv);
+int invoke_run(struct cli *c, int argc, char **argv);
+int stop_run(struct cli *c, int argc, char **argv);
+int logs_run(struct cli *c, int argc, char **argv);
+int cost_run(struct cli *c, int argc, char **argv);
+int up_run(struct cli *c, int argc, char **argv);
+int down_run(struct cli *c, int argc, char **argv);
+int doctor_run(struct cli *c, int argc, char **argv);
+int version_run(struct cli *c, int argc, char **argv);
+int backup_run(struct cli *c, int argc, char **argv);
+int restore_run(struct cli *c, int argc, char **argv);
+int debug_run(struct cli *c, int argc, char **argv);
+int completion_run(struct cli *c, int argc, char **argv);
