@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "instance/env.h"
+#include "instance/resolver.h"
 #include "instance/rtapi.h"
 #include "wire/fds.h"
 #include "wire/frame.h"
@@ -42,6 +43,7 @@ struct instance {
 	struct rtapi *rtapi;
 	struct rtapi_info rtapi_info;
 	struct http_listener *api, *creds;
+	struct resolver *resolver;
 	bool v1_cpu;                  /* SB_CPU holds nanoseconds, not cpu.stat */
 	char log_stream[64];
 	struct buf start_text;        /* INIT_START, built while the function is at hand */
@@ -429,6 +431,8 @@ static void listen_inside(struct instance *i)
 						    .has_runtime = true};
 		i->rtapi = rtapi_new(h->http, h->loop, i->fds.fd[SB_RTAPI], &i->rtapi_info, &rt_events, i);
 	}
+	if (i->fds.fd[SB_DNS] >= 0)
+		i->resolver = resolver_new(h->loop, i->fds.fd[SB_DNS]);
 	if (h->sandbox_api && i->fds.fd[SB_API] >= 0)
 		i->api = http_listen(h->http, i->fds.fd[SB_API], &api);
 	if (h->creds && i->fds.fd[SB_CREDS] >= 0)
@@ -514,6 +518,7 @@ void instance_free(struct instance *i)
 	loop_fd_free(i->chan_watch);
 	loop_fd_free(i->log_watch);
 	rtapi_free(i->rtapi);
+	resolver_free(i->resolver);
 	if (i->api)
 		http_listener_free(i->api);
 	if (i->creds)

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/daemon.h"
+
+#include <signal.h>
+
+#include <string.h>
+
+#include "base/log.h"
+
+#define DRAIN_LIMIT_US (25 * 1000000ll)   /* the spawner gives 30 s */
+#define HANDOVER_LIMIT_US (5 * 1000000ll)
+
+static void stop(struct tandemd *d, int code)
+{
+	d->exit_code = code;
+	loop_stop(d->loop);
+}
+
+/* --- the end --- */
+
+static void last_answers_out(void *arg)
+{
+	struct tandemd *d = arg;
+
+	if (!d->handover)
+		spawn_bye(d->spawn);
+	stop(d, 0);
+}
+
+static void drained(void *arg)
+{
+	struct tandemd *d = arg;
+
+	/* The answers were given to the sockets in this turn; one more lets what was queued go out. */
+	loop_timer_in(d->last_call, 1000);
+}
+
+static void drain(struct tandemd *d, bool handover)
+{
+	if (d->state == DAEMON_DRAINING)
+		return;
+	if (d->state != DAEMON_SERVING) {
+		d->handover = handover;
+		last_answers_out(d);
+		return;
+	}
+	log_info("daemon", handover ? "handing over to the successor" : "draining");
+	d->state = DAEMON_DRAINING;
+	d->handover = handover;
+	http_server_drain(d->http);
+	loop_timer_in(d->last_call, handover ? HANDOVER_LIMIT_US : DRAIN_LIMIT_US);
+	sched_drain(d->sched, drained, d);
+}
+
+/* --- what the spawner says --- */
+
+static void on_config(void *arg, const struct serve_config *c, int listeners[SL_N])
+{
+	struct tandemd *d = arg;
+	struct err e;
+
+	d->config = *c;
+	memcpy(d->listeners, listeners, sizeof(d->listeners));
+	log_init("tandemd", c->debug ? LOG_DEBUG : LOG_INFO);
+	if (tandemd_open(d, &e) < 0) {
+		log_error("daemon", "%s", e.text);
+		stop(d, 1);
+		return;
+	}
+	d->state = DAEMON_CONFIG;
+}
+
+static void on_adopt(void *arg, uint64_t id, const char *label, bool assigned, uint32_t uid, pid_t pid, struct sandbox_fds *fds)
+{
+	struct tandemd *d = arg;
+
+	sched_adopt(d->sched, id, label, assigned, uid, pid, fds);
+}
+
+static void listen_on(struct tandemd *d, enum spawner_listener which, size_t body_max, http_handler *h, void *arg)
+{
+	struct http_listener_opts o = {.body_max = body_max, .handler = h, .arg = arg};
+
+	if (d->listeners[which] >= 0)
+		http_listen(d->http, d->listeners[which], &o);
+}
+
+static void on_adopted(void *arg)
+{
+	struct tandemd *d = arg;
+	struct err e;
+
+	if (d->state != DAEMON_CONFIG)
+		return;
+	d->state = DAEMON_SERVING;
+	sched_adopted(d->sched);
+	if (sched_async_recover(d->sched, &e) < 0)
+		log_error("daemon", "events of before: %s", e.text);
+	listen_on(d, SL_ADMIN, LIM_CREATE_BODY_BYTES, admin_handle, d->admin);
+	listen_on(d, SL_API4, LIM_CREATE_BODY_BYTES, api_handle, d->api);
+	listen_on(d, SL_API6, LIM_CREATE_BODY_BYTES, api_handle, d->api);
+	listen_on(d, SL_GATEWAY4, LIM_PAYLOAD_BYTES, gateway_handle, d->gateway);
+	listen_on(d, SL_GATEWAY6, LIM_PAYLOAD_BYTES, gateway_handle, d->gateway);
+	store_gc(d->store);
+	spawn_ready(d->spawn);
+	log_info("daemon", "ready functions=%zu", function_count(d->store));
+}
+
+static void on_ended(void *arg, uint64_t id, int wait_status, uint32_t oom_kills, int64_t cpu_us, int64_t mem_peak_bytes)
+{
+	struct tandemd *d = arg;
+
+	if (d->sched)
+		sched_ended(d->sched, id, wait_status, oom_kills, cpu_us, mem_peak_bytes);
+}
+
+static void on_drain(void *arg)
+{
+	drain(arg, false);
+}
+
+static void on_handover(void *arg)
+{
+	drain(arg, true);
+}
+
+static void on_lost(void *arg, const struct err *e)
+{
+	log_error("daemon", "the spawner is gone: %s", e->text);
+	stop(arg, 1);
+}
+
+static const struct spawn_events events = {on_config, on_adopt, on_adopted, on_ended, on_drain, on_handover, on_lost};
+
+static void on_signal(void *arg, int sig)
+{
+	drain(arg, false); /* by hand; normally the spawner says DRAIN */
+}
+
+int tandemd_init(struct tandemd *d, int spawner, struct err *e)
+{
+	*d = (struct tandemd){.state = DAEMON_HELLO};
+	memset(d->listeners, -1, sizeof(d->listeners));
+	strlcpy_(d->account, "000000000000", sizeof(d->account));
+	strlcpy_(d->region, "us-east-1", sizeof(d->region));
+	d->loop = loop_new();
+	d->last_call = loop_timer_new(d->loop, last_answers_out, d);
+	d->spawn = spawn_new(d->loop, spawner, &events, d);
+	if (!d->spawn)
+		return err_set(e, ERR_SYS, "no spawner at descriptor %d", spawner);
+	loop_signal(d->loop, SIGTERM, on_signal, d);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGINT, SIG_IGN); /* ^C reaches the whole terminal group: the spawner decides */
+	signal(SIGHUP, SIG_IGN);
+	spawn_hello(d->spawn);
+	return 0;
+}
+
+void tandemd_done(struct tandemd *d)
+{
+	http_server_free(d->http); /* first: requests that are still open hear that nobody answers */
+	admin_free(d->admin);
+	api_free(d->api);
+	gateway_free(d->gateway);
+	sched_free(d->sched);
+	ledger_free(d->ledger);
+	logs_free(d->logs);
+	store_free(d->store);
+	spawn_free(d->spawn);
+	loop_timer_free(d->last_call);
+	loop_free(d->loop);
+	for (int k = 0; k < SL_N; k++)
+		if (d->listeners[k] >= 0)
+			close(d->listeners[k]);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tandemd put together. Nothing below daemon/ can name this struct: each part gets what it needs.
+ *
+ *      HELLO ───► CONFIG ───► SERVING ───► DRAINING ───► (exit 0)
+ *
+ *   HELLO     waiting for the spawner's CONFIG: listeners, state directory
+ *   CONFIG    for the last ADOPT: sandboxes of the daemon before
+ *   SERVING
+ *   DRAINING  for what is under way; then BYE (end) or nothing (handover: the successor adopts)
+ */
+#pragma once
+#include "api/admin.h"
+#include "api/api.h"
+#include "http/server.h"
+#include "ledger/ledger.h"
+#include "ledger/logs.h"
+#include "sched/sched.h"
+#include "spawn/spawn.h"
+#include "store/store.h"
+#include "trigger/gateway.h"
+
+enum daemon_state { DAEMON_HELLO, DAEMON_CONFIG, DAEMON_SERVING, DAEMON_DRAINING, DAEMON_N };
+struct tandemd {
+	enum daemon_state state;
+	bool handover;
+	int exit_code;
+	struct loop *loop;
+	struct spawn *spawn;
+	struct serve_config config;
+	int listeners[SL_N];
+	struct store *store;
+	struct ledger *ledger;
+	struct logs *logs;
+	struct http_server *http;
+	struct sched *sched;
+	struct gateway *gateway;
+	struct api *api;
+	struct admin *admin;
+	char account[16], region[32];
+	struct loop_timer *last_call;  /* DRAINING ends here at the latest */
+};
+int tandemd_init(struct tandemd *d, int spawner, struct err *e);
+void tandemd_done(struct tandemd *d);   /* flushes everything; sandboxes live on in the spawner */
+int tandemd_open(struct tandemd *d, struct err *e); /* config and listeners are there: build all parts */

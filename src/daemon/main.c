@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tandemd: started by tandem-spawner, unprivileged, with the spawner's socket as descriptor 3. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "daemon/daemon.h"
+
+#define SPAWNER_FD 3
+
+int main(int argc, char **argv)
+{
+	struct tandemd d;
+	struct stat st;
+	struct err e;
+	int code;
+
+	if (argc > 1 && !strcmp(argv[1], "--version")) {
+		printf("tandemd %s\n", TANDEM_VERSION);
+		return 0;
+	}
+	if (fstat(SPAWNER_FD, &st) < 0 || !S_ISSOCK(st.st_mode)) {
+		fprintf(stderr, "tandemd is started by `tandem serve`, not by hand\n");
+		return 2;
+	}
+	log_init("tandemd", LOG_INFO);
+	if (tandemd_init(&d, SPAWNER_FD, &e) < 0) {
+		log_error("daemon", "%s", e.text);
+		return 1;
+	}
+	loop_run(d.loop);
+	code = d.exit_code;
+	tandemd_done(&d);
+	return code;
+}
