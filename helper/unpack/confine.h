@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The unpacker gives up everything that it does not need before it looks at the first byte of an archive: other
+ * descriptors, root, the sight of other directories, new privileges, memory, time, and all system calls but those that
+ * write a tree.
+ */
+#pragma once
+#include <signal.h>
+#include "base/err.h"
+/* archive, parent, answer: the descriptors that stay. Started as root, it becomes the owner of parent and sees nothing
+ * but parent. */
+int confine_process(int parent, int highest_fd, uint64_t max_bytes, struct err *e);
+int confine_filter(int answer, struct err *e);
+extern volatile sig_atomic_t confine_cpu_used_up; /* set by SIGXCPU: there is no other way to learn it */
