@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The ledger on the loop: open, intern, add. */
+#include <math.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "ledger/ledger_int.h"
+#include "ledger/metrics.h"
+
+#ifdef __aarch64__
+#define HOST_ARCH PRICE_ARM
+#else
+#define HOST_ARCH PRICE_X86
+#endif
+
+static void spool_writes(void *arg, struct spool_batch *b)
+{
+	struct ledger *lg = arg;
+
+	ledger_files_write(&lg->files, b);
+}
+
+static void prices_use(struct ledger *lg)
+{
+	struct sysinfo si;
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	lg->vcpus = cpus > 0 ? (double)cpus : 1;
+	lg->memory_bytes = sysinfo(&si) == 0 ? (double)si.totalram * si.mem_unit : 1e9;
+	lg->lambda_request = lg->prices.lambda.request;
+	/* The first tier: one machine has not enough memory to reach the second, at six thousand million GB-seconds a month. */
+	lg->lambda_mb_ms = lg->prices.lambda.duration[HOST_ARCH].t[0].usd / 1024 / 1000;
+	price_machine_init(&lg->machine, &lg->prices, lg->prices.machine_usd_hour, lg->vcpus, lg->memory_bytes);
+}
+
+int ledger_open(struct loop *l, int state_dirfd, const char *prices_json, struct ledger **ret, struct err *e)
+{
+	struct ledger *lg = xcalloc(1, sizeof(*lg));
+
+	lg->loop = l;
+	lg->files.dirfd = lg->files.names.fd = lg->files.rows.fd = -1;
+	if (prices_parse(str_of(prices_json), &lg->prices, e) < 0 || ledger_files_open(&lg->files, state_dirfd, e) < 0 ||
+	    names_load(&lg->names, lg->files.dirfd, e) < 0) {
+		ledger_free(lg);
+		return -1;
+	}
+	prices_use(lg);
+	lg->spool = spool_new(&(struct spool_opts){
+		.loop = l,
+		.name = "ledger",
+		.delay_us = LEDGER_DELAY_US,
+		.flush_bytes = LEDGER_FLUSH_BYTES,
+		.max_bytes = LEDGER_MAX_BYTES,
+		.write = spool_writes,
+		.arg = lg,
+	});
+	*ret = lg;
+	return 0;
+}
+
+void ledger_free(struct ledger *lg)
+{
+	if (!lg)
+		return;
+	spool_free(lg->spool);
+	ledger_queries_cancel(lg);
+	ledger_files_close(&lg->files);
+	names_done(&lg->names);
+	free(lg);
+}
+
+uint32_t ledger_intern(struct ledger *lg, const char *text)
+{
+	return names_ref(&lg->names, text);
+}
+
+void ledger_release(struct ledger *lg, uint32_t number)
+{
+	names_unref(&lg->names, number);
+}
+
+uint32_t ledger_billed_ms(int64_t init_us, int64_t handler_us, bool cold)
+{
+	int64_t us = (cold && init_us > 0 ? init_us : 0) + (handler_us > 0 ? handler_us : 0);
+	int64_t ms = us / 1000 + (us % 1000 > 0);
+
+	return ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
+}
+
+/* Lambda takes nothing for what it refused or failed to run, nor for a check that only this platform makes. */
+static bool lambda_charges(const struct ledger_row *r)
+{
+	return r->kind == LEDGER_INVOKE && r->trigger != TRIGGER_CHECK && r->outcome != OUTCOME_THROTTLED &&
+	       r->outcome != OUTCOME_FAILED && (r->outcome != OUTCOME_CANCELED || r->handler_us);
+}
+
+static void fill(const struct ledger *lg, struct ledger_row *r)
+{
+	double held_us = r->kind == LEDGER_INVOKE ? (double)r->start_us + r->init_us + r->handler_us : r->idle_ms * 1000.0;
+	double held_bytes = r->mem_peak_bytes ? (double)r->mem_peak_bytes : r->memory_mb * 1048576.0;
+	bool charged = lambda_charges(r);
+
+	if (!r->billed_ms && charged)
+		r->billed_ms = ledger_billed_ms(r->init_us, r->handler_us, r->cold);
+	if (r->usd_lambda == 0 && charged)
+		r->usd_lambda = lg->lambda_request + (double)r->memory_mb * r->billed_ms * lg->lambda_mb_ms;
+	if (r->usd_machine == 0)
+		r->usd_machine = price_machine_use(&lg->machine, (double)r->cpu_us, held_bytes, held_us);
+}
+
+/* A number's text goes to the file with the first row that carries it. */
+static struct name *name_save(struct ledger *lg, struct spool_batch *b, uint32_t number)
+{
+	struct name *n = names_at(&lg->names, number);
+
+	if (n && !n->saved) {
+		names_line(&b->head, number, n->text);
+		n->saved = true;
+	}
+	return n;
+}
+
+static void drop(struct ledger *lg)
+{
+	lg->dropped_rows++;
+	if (!lg->dropping)
+		log_error("ledger", "the disk cannot follow: rows are dropped");
+	lg->dropping = true;
+}
+
+void ledger_add(struct ledger *lg, const struct ledger_row *in)
+{
+	struct spool_batch *b = spool_room(lg->spool, ROW_BYTES);
+	struct row row = {.r = *in};
+	struct ledger_row *r = &row.r;
+	struct name *n;
+
+	assert(r->kind < LEDGER_KIND_N && r->lane < LANE_N && r->trigger < TRIGGER_N && r->outcome < OUTCOME_N);
+	r->cold = !!r->cold;
+	fill(lg, r);
+	n = names_at(&lg->names, r->workload);
+	if (n)
+		metrics_add(&n->metrics, r);
+	if (!b) {
+		drop(lg);
+		return;
+	}
+	lg->dropping = false;
+	lg->rows++;
+	name_save(lg, b, r->workload);
+	name_save(lg, b, r->tags);
+	memcpy(b->data.p + b->data.n, &row, sizeof(row));
+	b->data.n += sizeof(row);
+	b->items++;
+	spool_added(lg->spool);
+}
+
+void ledger_flush(struct ledger *lg)
+{
+	spool_flush(lg->spool);
+}
+
+int ledger_machine_price(struct ledger *lg, double usd_per_hour)
+{
+	if (!isfinite(usd_per_hour) || usd_per_hour < 0)
+		return -1;
+	price_machine_init(&lg->machine, &lg->prices, usd_per_hour, lg->vcpus, lg->memory_bytes);
+	return 0;
+}
+
+void ledger_metrics(struct ledger *lg, struct buf *out)
+{
+	uint64_t lost = atomic_load(&lg->files.lost_rows);
+
+	metrics_text(&lg->names, out);
+	buf_addf(out,
+	         "# HELP tandem_ledger_rows_total Rows given to the file thread.\n# TYPE tandem_ledger_rows_total counter\n"
+	         "tandem_ledger_rows_total %lu\n"
+	         "# HELP tandem_ledger_rows_dropped_total Rows lost because the disk was slow or full.\n"
+	         "# TYPE tandem_ledger_rows_dropped_total counter\ntandem_ledger_rows_dropped_total %lu\n",
+	         (unsigned long)lg->rows, (unsigned long)(lg->dropped_rows + lost));
+}
