@@ -48,6 +48,9 @@ struct instance {
 	char log_stream[64];
 	struct buf start_text;        /* INIT_START, built while the function is at hand */
 	struct init_msg start_msg;
+	size_t argv_bytes;            /* of start_text; the environment follows */
+	struct buf extensions;        /* names, each NUL-terminated */
+	unsigned n_extensions;
 };
 
 /* --- telling the owner --- */
@@ -319,8 +322,13 @@ static void on_ctl(void *arg, int events)
 		broken(i, &e);
 		return;
 	}
-	if (m.tag != TAG_RUNTIME || i->state == INSTANCE_ENDING)
+	if (i->state == INSTANCE_ENDING)
 		return;
+	if (m.tag != TAG_RUNTIME && m.verb != INIT_STARTED) {
+		err_set(&e, ERR_UNAVAILABLE, "an extension exited");
+		broken(i, &e);
+		return;
+	}
 	if (m.verb == INIT_FAILED) {
 		err_sys(&e, m.value, "start of the runtime");
 		broken(i, &e);
@@ -343,18 +351,51 @@ static int prepare_start(struct instance *i, const struct function *f, struct er
 					 .verb = INIT_START,
 					 .tag = TAG_RUNTIME,
 					 .keep_channel = i->revision->kind != RUNTIME_PROVIDED};
-	return env_runtime(&facts, &i->start_msg, &i->start_text, e);
+	if (env_runtime(&facts, &i->start_msg, &i->start_text, e) < 0)
+		return -1;
+	for (uint32_t k = 0; k < i->start_msg.argc; k++)
+		i->argv_bytes += strlen(i->start_text.p + i->argv_bytes) + 1;
+	return 0;
+}
+
+static int ask_start(struct instance *i, const struct init_msg *head, struct str argv, struct err *e)
+{
+	struct str env = {i->start_text.p + i->argv_bytes, i->start_text.n - i->argv_bytes};
+	struct init_msg m = *head;
+	struct iovec iov[3] = {{&m, sizeof(m)}, {(void *)argv.p, argv.n}, {(void *)env.p, env.n}};
+	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 3};
+
+	m.text_bytes = (uint32_t)(argv.n + env.n);
+	if (sendmsg(i->fds.fd[SB_CTL], &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return err_sys(e, errno, "ask tandem-init to start");
+	return 0;
+}
+
+/* Extensions first: they may want to be there when the runtime initialises (reference 1.7). */
+static int start_extensions(struct instance *i, struct err *e)
+{
+	const char *name = i->extensions.p;
+
+	for (unsigned k = 0; k < i->n_extensions; k++, name += strlen(name) + 1) {
+		struct init_msg m = {.version = INIT_VERSION, .verb = INIT_START, .tag = TAG_RUNTIME + 1 + k, .argc = 1,
+				     .envc = i->start_msg.envc};
+		char path[300];
+		int n = snprintf(path, sizeof(path), "/opt/extensions/%s", name);
+
+		if (n >= (int)sizeof(path))
+			return err_set(e, ERR_LIMIT, "name of an extension is too long");
+		if (ask_start(i, &m, (struct str){path, (size_t)n + 1}, e) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 int instance_start(struct instance *i, struct err *e)
 {
-	struct iovec iov[2] = {{&i->start_msg, sizeof(i->start_msg)}, {i->start_text.p, i->start_text.n}};
-	struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2};
-
 	if (!i->start_text.n)
 		return err_set(e, ERR_LIMIT, "environment of %s is too large", i->revision->name);
-	if (sendmsg(i->fds.fd[SB_CTL], &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		return err_sys(e, errno, "ask tandem-init to start");
+	if (start_extensions(i, e) < 0 || ask_start(i, &i->start_msg, (struct str){i->start_text.p, i->argv_bytes}, e) < 0)
+		return -1;
 	buf_done(&i->start_text);
 	return 0;
 }
@@ -423,12 +464,15 @@ static void listen_inside(struct instance *i)
 	struct http_listener_opts api = {.body_max = LIM_PAYLOAD_BYTES, .handler = h->sandbox_api, .arg = i};
 	struct http_listener_opts creds = {.body_max = 4096, .handler = h->creds, .arg = i};
 
-	if (i->revision->kind == RUNTIME_PROVIDED && i->fds.fd[SB_RTAPI] >= 0) {
+	bool provided = i->revision->kind == RUNTIME_PROVIDED;
+
+	if ((provided || i->n_extensions) && i->fds.fd[SB_RTAPI] >= 0) {
 		i->rtapi_info = (struct rtapi_info){.function_name = i->revision->name,
 						    .function_version = "$LATEST",
 						    .handler = i->revision->handler ? i->revision->handler : "",
 						    .account_id = h->account,
-						    .has_runtime = true};
+						    .has_runtime = provided,
+						    .n_extensions = i->n_extensions};
 		i->rtapi = rtapi_new(h->http, h->loop, i->fds.fd[SB_RTAPI], &i->rtapi_info, &rt_events, i);
 	}
 	if (i->fds.fd[SB_DNS] >= 0)
@@ -498,6 +542,9 @@ struct instance *instance_new(const struct instance_opts *o)
 	i->fds = o->fds;
 	i->revision = revision_ref(o->revision);
 	name_log_stream(i);
+	buf_addstr(&i->extensions, o->extensions);
+	for (size_t k = 0; k < i->extensions.n; k++)
+		i->n_extensions += !i->extensions.p[k];
 	if (!o->adopted)
 		prepare_start(i, o->function, NULL);
 	n = i->fds.fd[SB_CPU] >= 0 ? pread(i->fds.fd[SB_CPU], probe, sizeof(probe), 0) : 0;
@@ -530,6 +577,7 @@ void instance_free(struct instance *i)
 	buf_done(&i->out);
 	buf_done(&i->answer);
 	buf_done(&i->start_text);
+	buf_done(&i->extensions);
 	free(i);
 }
 

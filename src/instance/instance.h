@@ -52,6 +52,7 @@ struct instance_opts {
 	struct sandbox_fds fds;            /* ownership moves */
 	struct revision *revision;         /* a reference is taken */
 	const struct function *function;   /* keys; used only during instance_new */
+	struct str extensions;             /* names of the programs in /opt/extensions, each NUL-terminated; borrowed during the call */
 	bool adopted;                      /* it runs already: instance_probe instead of instance_start */
 	const struct instance_events *events;
 	void *arg;

@@ -200,6 +200,7 @@ static void worker_drop(struct worker *wk)
 	revision_unref(wk->revision);
 	buf_done(&wk->verdict);
 	buf_done(&wk->run.tail);
+	buf_done(&wk->extensions);
 	free(wk);
 }
 

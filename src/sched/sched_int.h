@@ -64,6 +64,7 @@ struct worker {
 	bool stopping;  /* ended because somebody asked */
 	struct invocation *check;
 	struct run run;
+	struct buf extensions; /* names, until the instance is made */
 	/* verdict, from ENDING on */
 	enum invoke_outcome outcome;
 	uint8_t ledger_outcome;

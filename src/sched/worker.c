@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The life of a worker: from a blank to ready, idle, ended. The drawing is in sched_int.h. */
+#include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
@@ -129,6 +132,34 @@ static void platform_failed(struct worker *wk, const struct err *e)
 	worker_end(wk, INVOKE_FAILED, OUTCOME_FAILED, STR_NULL, e);
 }
 
+#define EXTENSIONS_MAX 10 /* AWS: "Lambda extensions" */
+
+/* The programs in extensions/ of the layer. A layer is an upload: names are checked, only regular files count. */
+static void list_extensions(struct worker *wk, int opt)
+{
+	int dirfd = opt < 0 ? -1 : openat(opt, "extensions", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	DIR *dir = dirfd < 0 ? NULL : fdopendir(dirfd);
+	struct dirent *d;
+	int n = 0;
+
+	buf_clear(&wk->extensions);
+	if (!dir) {
+		if (dirfd >= 0)
+			close(dirfd);
+		return;
+	}
+	while ((d = readdir(dir)) && n < EXTENSIONS_MAX) {
+		struct stat st;
+
+		if (d->d_name[0] == '.' || fstatat(dirfd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
+		    !(st.st_mode & 0111))
+			continue;
+		buf_add(&wk->extensions, d->d_name, strlen(d->d_name) + 1);
+		n++;
+	}
+	closedir(dir);
+}
+
 static void assigned(struct spawn_req *r, const struct err *e)
 {
 	struct worker *wk = container_of(r, struct worker, assign);
@@ -138,6 +169,7 @@ static void assigned(struct spawn_req *r, const struct err *e)
 				  .fds = wk->take.fds,
 				  .revision = wk->revision,
 				  .function = wk->w->f,
+				  .extensions = buf_str(&wk->extensions),
 				  .events = &worker_instance_events,
 				  .arg = wk};
 	struct err fail;
@@ -188,6 +220,7 @@ static void taken(struct pool_take *t, const struct err *e)
 		platform_failed(wk, &fail);
 		return;
 	}
+	list_extensions(wk, opt);
 	snprintf(label, sizeof(label), "%s %llu", r->name, (unsigned long long)r->serial);
 	wk->assign.done = assigned;
 	spawn_assign_start(wk->w->s->o.spawn, &wk->assign, wk->id, &lim, task, opt, label);
@@ -463,6 +496,7 @@ void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t
 	revision_unref(wk->revision);
 	buf_done(&wk->verdict);
 	buf_done(&wk->run.tail);
+	buf_done(&wk->extensions);
 	free(wk);
 	workload_dispatch(w);
 	workload_maybe_free(w);
