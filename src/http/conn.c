@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "http/server_int.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "base/mem.h"
+
+#define HEAD_US 20000000  /* from the first byte to the end of the head */
+#define BODY_US 60000000  /* from the first byte to the end, and more for more bytes: */
+#define BODY_BYTES_PER_MS 16
+#define STUCK_US 60000000 /* without the client taking a byte of the answer */
+#define LINGER_US 2000000
+#define OUT_KEEP_BYTES 65536
+#define PARTS_MAX 4
+
+static void on_event(void *arg, int events);
+static void conn_run(struct conn *c);
+
+/* ---- states and time ---- */
+
+static void touch(struct conn *c)
+{
+	c->since_us = loop_now_us(c->l);
+	if (c->hl)
+		server_sweep_by(c->hl->s, conn_deadline_us(c));
+}
+
+static void move(struct conn *c, enum conn_state to)
+{
+	c->state = to;
+	touch(c);
+}
+
+int64_t conn_deadline_us(const struct conn *c)
+{
+	switch (c->state) {
+	case CONN_IDLE:
+		return c->since_us + c->hl->o.idle_us;
+	case CONN_RECV:
+		if (!c->p.head_done)
+			return c->req.start_us + HEAD_US;
+		return c->req.start_us + BODY_US + (int64_t)(c->p.body_n / BODY_BYTES_PER_MS) * 1000;
+	case CONN_PENDING:
+		return c->blocked ? c->since_us + STUCK_US : INT64_MAX;
+	case CONN_FLUSH:
+		return c->since_us + STUCK_US;
+	case CONN_LINGER:
+		return c->since_us + LINGER_US;
+	default:
+		return INT64_MAX;
+	}
+}
+
+void conn_timeout(struct conn *c)
+{
+	if (c->state == CONN_RECV)
+		reply_refuse(c, 408);
+	else if (c->state == CONN_PENDING)
+		conn_lost(c);
+	else
+		conn_close(c);
+}
+
+/* What we wait for, said to the loop; it asks the kernel only when this differs from before. */
+static void want(struct conn *c)
+{
+	int events = c->blocked ? LOOP_WRITE : 0;
+
+	if (c->state != CONN_FLUSH)
+		events |= LOOP_READ;
+	loop_fd_want(c->w, events);
+}
+
+/* ---- making and ending ---- */
+
+void conn_new(struct http_listener *hl, int fd, const char *peer, int peer_uid)
+{
+	struct conn *c = xcalloc(1, sizeof(*c));
+
+	c->l = hl->s->l;
+	c->hl = hl;
+	c->fd = fd;
+	strlcpy_(c->req.peer, peer, sizeof(c->req.peer));
+	c->req.peer_uid = peer_uid;
+	parse_init(&c->p);
+	parse_begin(&c->p, hl->o.body_max);
+	c->w = loop_fd_new(c->l, fd, LOOP_READ, on_event, c);
+	list_push(&hl->conns, &c->node);
+	move(c, CONN_IDLE);
+}
+
+static void destroy(struct conn *c)
+{
+	loop_defer_cancel(c->l, &c->later);
+	if (c->busy) {
+		c->freed = true;
+		return;
+	}
+	parse_done(&c->p);
+	buf_done(&c->out);
+	free(c);
+}
+
+/* Gives back all that belongs to the server; the request may live on. */
+static void detach(struct conn *c)
+{
+	struct http_server *s = c->hl->s;
+
+	loop_defer_cancel(c->l, &c->later);
+	loop_fd_free(take_ptr(c->w));
+	close(take_fd(c->fd));
+	list_del(&c->node);
+	c->hl = NULL;
+	c->blocked = false;
+	server_conn_closed(s);
+}
+
+static void tell_gone(void *arg)
+{
+	struct conn *c = arg;
+
+	c->gone(c->gone_arg);
+	destroy(c);
+}
+
+void conn_close(struct conn *c)
+{
+	bool pending = c->state == CONN_PENDING;
+
+	detach(c);
+	c->state = CONN_GONE;
+	if (!pending)
+		destroy(c);
+	else if (c->gone)
+		tell_gone(c);
+}
+
+void conn_lost(struct conn *c)
+{
+	detach(c);
+	c->state = CONN_GONE;
+	if (c->gone)
+		loop_defer(c->l, &c->later, tell_gone, c);
+}
+
+void conn_release(struct conn *c)
+{
+	assert(c->state == CONN_GONE);
+	destroy(c);
+}
+
+void http_on_gone(struct http_req *r, void (*gone)(void *arg), void *arg)
+{
+	struct conn *c = container_of(r, struct conn, req);
+
+	c->gone = gone;
+	c->gone_arg = arg;
+	if (c->state != CONN_GONE)
+		return;
+	/* It left before anybody asked. */
+	loop_defer_cancel(c->l, &c->later);
+	if (gone)
+		loop_defer(c->l, &c->later, tell_gone, c);
+}
+
+/* ---- sending ---- */
+
+static void sent(struct conn *c, size_t n)
+{
+	c->out_at += n;
+	if (c->out_at < c->out.n)
+		return;
+	c->out_at = 0;
+	if (c->out.cap > OUT_KEEP_BYTES)
+		buf_done(&c->out);
+	else
+		buf_clear(&c->out);
+}
+
+/* Bytes taken, 0 when none for now, -1. */
+static ssize_t send_now(struct conn *c, const struct str *parts, unsigned n)
+{
+	struct iovec iov[PARTS_MAX + 1];
+	struct msghdr mh = {.msg_iov = iov};
+	ssize_t put;
+
+	if (c->out.n > c->out_at)
+		iov[mh.msg_iovlen++] = (struct iovec){c->out.p + c->out_at, c->out.n - c->out_at};
+	for (unsigned i = 0; i < n; i++)
+		if (parts[i].n)
+			iov[mh.msg_iovlen++] = (struct iovec){(void *)(uintptr_t)parts[i].p, parts[i].n};
+	do
+		put = mh.msg_iovlen == 1 ? send(c->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL)
+					 : sendmsg(c->fd, &mh, MSG_NOSIGNAL);
+	while (put < 0 && errno == EINTR);
+	if (put < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS))
+		return 0;
+	return put;
+}
+
+int conn_send(struct conn *c, const struct str *parts, unsigned n)
+{
+	size_t queued = c->out.n - c->out_at, took = 0;
+	ssize_t put;
+
+	assert(n <= PARTS_MAX);
+	if (!c->blocked) {
+		put = send_now(c, parts, n);
+		if (put < 0)
+			return -1;
+		took = (size_t)put;
+		if (queued) {
+			size_t of_queue = took < queued ? took : queued;
+
+			sent(c, of_queue);
+			took -= of_queue;
+		}
+	}
+	for (unsigned i = 0; i < n; i++) {
+		size_t of_part = took < parts[i].n ? took : parts[i].n;
+
+		took -= of_part;
+		if (of_part < parts[i].n)
+			buf_add(&c->out, parts[i].p + of_part, parts[i].n - of_part);
+	}
+	if (!c->blocked && c->out.n > c->out_at) {
+		c->blocked = true;
+		touch(c);
+		want(c);
+	}
+	return 0;
+}
+
+static void send_queued(void *arg)
+{
+	struct conn *c = arg;
+
+	if (!c->blocked && c->out.n > c->out_at && conn_send(c, NULL, 0) < 0)
+		conn_close(c);
+}
+
+void conn_queue(struct conn *c)
+{
+	if (!c->later.queued)
+		loop_defer(c->l, &c->later, send_queued, c);
+}
+
+/* ---- after the answer ---- */
+
+static void run_later(void *arg)
+{
+	conn_run(arg);
+}
+
+static void next_request(struct conn *c)
+{
+	if (c->linger) {
+		shutdown(c->fd, SHUT_WR);
+		move(c, CONN_LINGER);
+		want(c);
+		return;
+	}
+	if (c->close_after || c->hl->s->draining) {
+		conn_close(c);
+		return;
+	}
+	parse_next(&c->p);
+	parse_begin(&c->p, c->hl->o.body_max);
+	move(c, CONN_IDLE);
+	want(c);
+	if (c->p.in.n && !c->busy)
+		loop_defer(c->l, &c->later, run_later, c);
+}
+
+void conn_answered(struct conn *c)
+{
+	loop_defer_cancel(c->l, &c->later);
+	c->gone = NULL;
+	c->streaming = false;
+	move(c, CONN_FLUSH);
+	if (c->out.n == c->out_at)
+		next_request(c);
+	else
+		want(c);
+}
+
+/* ---- receiving ---- */
+
+static void dispatch(struct conn *c)
+{
+	parse_fill(&c->p, &c->req);
+	c->req.user = NULL;
+	c->req.listener_arg = c->hl->o.arg;
+	c->gone = NULL;
+	c->streaming = false;
+	if (!c->p.keep_alive)
+		c->close_after = true;
+	move(c, CONN_PENDING);
+	c->hl->o.handler(c->hl->o.arg, &c->req);
+}
+
+static void say_continue(struct conn *c)
+{
+	static const struct str line = {"HTTP/1.1 100 Continue\r\n\r\n", 25};
+
+	c->p.wants_continue = false;
+	/* Whoever sends the body already does not wait for it. */
+	if (!c->p.body_n && conn_send(c, &line, 1) < 0)
+		conn_close(c);
+}
+
+/* Goes as far as the bytes that are there allow. May free c. */
+static void conn_run(struct conn *c)
+{
+	bool whole = true;
+
+	loop_defer_cancel(c->l, &c->later);
+	c->busy = true;
+	while (whole && !c->freed && (c->state == CONN_IDLE || c->state == CONN_RECV) && c->p.in.n > c->p.fed) {
+		enum parse_result r;
+
+		if (c->state == CONN_IDLE)
+			c->req.start_us = loop_now_us(c->l);
+		r = parse_run(&c->p);
+		whole = r == PARSE_WHOLE;
+		if (r == PARSE_FAIL) {
+			reply_refuse(c, c->p.fail);
+		} else if (whole) {
+			dispatch(c);
+		} else if (c->p.in.n) {
+			move(c, CONN_RECV);
+			if (c->p.head_done && c->p.wants_continue)
+				say_continue(c);
+		}
+	}
+	c->busy = false;
+	if (c->freed)
+		destroy(c);
+}
+
+static void receive(struct conn *c)
+{
+	struct buf *in = &c->p.in;
+	ssize_t got;
+
+	buf_reserve(in, parse_room(&c->p));
+	got = recv(c->fd, in->p + in->n, in->cap - in->n - 1, 0);
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (got <= 0) {
+		conn_close(c);
+		return;
+	}
+	in->n += (size_t)got;
+	conn_run(c);
+}
+
+/* Something can be read while the request is with the handler: the end, or the next request, which must wait. */
+static void look_for_end(struct conn *c)
+{
+	char byte;
+	ssize_t got = recv(c->fd, &byte, 1, MSG_PEEK);
+
+	if (got > 0)
+		loop_fd_want(c->w, c->blocked ? LOOP_WRITE : 0);
+	else if (!got || (errno != EAGAIN && errno != EINTR))
+		conn_close(c);
+}
+
+static void discard(struct conn *c)
+{
+	char waste[16384];
+	ssize_t got = recv(c->fd, waste, sizeof(waste), 0);
+
+	if (!got || (got < 0 && errno != EAGAIN && errno != EINTR))
+		conn_close(c);
+}
+
+/* True when there is nothing more to do for this wake. */
+static bool on_writable(struct conn *c)
+{
+	c->blocked = false;
+	if (conn_send(c, NULL, 0) < 0) {
+		conn_close(c);
+		return true;
+	}
+	if (c->blocked)
+		return false;
+	if (c->state == CONN_FLUSH) {
+		next_request(c);
+		return true;
+	}
+	touch(c);
+	want(c);
+	return false;
+}
+
+static void on_event(void *arg, int events)
+{
+	struct conn *c = arg;
+
+	if ((events & LOOP_WRITE) && c->blocked && on_writable(c))
+		return;
+	if (!(events & LOOP_READ))
+		return;
+	switch (c->state) {
+	case CONN_IDLE:
+	case CONN_RECV:
+		receive(c);
+		break;
+	case CONN_PENDING:
+		look_for_end(c);
+		break;
+	case CONN_LINGER:
+		discard(c);
+		break;
+	default:
+		break;
+	}
+}

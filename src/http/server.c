@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "http/server_int.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#define RETRY_US 100000    /* after the descriptors ran out */
+#define SWEEP_MIN_US 250000 /* connections that end close together end in one sweep */
+#define ACCEPTS_PER_WAKE 64
+
+/* ---- time ---- */
+
+void server_sweep_by(struct http_server *s, int64_t when_us)
+{
+	int64_t now;
+
+	if (when_us >= s->sweep_us)
+		return;
+	now = loop_now_us(s->l);
+	s->sweep_us = when_us > now + SWEEP_MIN_US ? when_us : now + SWEEP_MIN_US;
+	loop_timer_in(s->sweep, s->sweep_us - now);
+}
+
+static void on_sweep(void *arg)
+{
+	struct http_server *s = arg;
+	int64_t now = clock_now_us(), next = INT64_MAX;
+
+	s->sweep_us = INT64_MAX;
+	list_each (&s->listeners, it) {
+		struct http_listener *hl = container_of(it, struct http_listener, node);
+
+		list_each (&hl->conns, ct) {
+			struct conn *c = container_of(ct, struct conn, node);
+			int64_t at = conn_deadline_us(c);
+
+			if (at <= now)
+				conn_timeout(c);
+			else if (at < next)
+				next = at;
+		}
+	}
+	if (next != INT64_MAX)
+		server_sweep_by(s, next);
+}
+
+/* ---- accepting ---- */
+
+static void accept_all(struct http_server *s, bool on)
+{
+	s->paused = !on;
+	list_each (&s->listeners, it)
+		loop_fd_want(container_of(it, struct http_listener, node)->w, on && !s->draining ? LOOP_READ : 0);
+}
+
+static void on_retry(void *arg)
+{
+	accept_all(arg, true);
+}
+
+void server_conn_closed(struct http_server *s)
+{
+	s->n_conns--;
+	if (!s->n_conns) {
+		loop_timer_stop(s->sweep);
+		s->sweep_us = INT64_MAX;
+	}
+	if (s->paused)
+		loop_timer_in(s->retry, 0);
+}
+
+static void peer_name(const struct sockaddr_storage *ss, char out[56])
+{
+	const struct sockaddr_in6 *six = (const void *)ss;
+	const struct sockaddr_in *four = (const void *)ss;
+
+	out[0] = 0;
+	if (ss->ss_family == AF_INET)
+		inet_ntop(AF_INET, &four->sin_addr, out, 56);
+	else if (ss->ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&six->sin6_addr))
+		inet_ntop(AF_INET, six->sin6_addr.s6_addr + 12, out, 56);
+	else if (ss->ss_family == AF_INET6)
+		inet_ntop(AF_INET6, &six->sin6_addr, out, 56);
+}
+
+static int peer_uid(int fd)
+{
+	struct ucred cred;
+	socklen_t n = sizeof(cred);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &n) < 0 ? -1 : (int)cred.uid;
+}
+
+static void on_accept(void *arg, int events)
+{
+	struct http_listener *hl = arg;
+	struct http_server *s = hl->s;
+
+	for (int i = 0; i < ACCEPTS_PER_WAKE; i++) {
+		struct sockaddr_storage ss = {0};
+		socklen_t n = sizeof(ss);
+		char peer[56];
+		int fd;
+
+		if (s->n_conns >= LIM_HTTP_CONNS) {
+			accept_all(s, false); /* the next close goes on */
+			return;
+		}
+		fd = accept4(hl->fd, (struct sockaddr *)&ss, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0) {
+			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+				log_warn("http", "accepting pauses: %s", strerrordesc_np(errno));
+				accept_all(s, false);
+				loop_timer_in(s->retry, RETRY_US);
+				return;
+			}
+			if (errno == EAGAIN || errno == EWOULDBLOCK)
+				return;
+			continue; /* a connection that ended before we took it */
+		}
+		peer_name(&ss, peer);
+		s->n_conns++;
+		conn_new(hl, fd, peer, hl->tcp ? -1 : peer_uid(fd));
+	}
+}
+
+/* ---- making and unmaking ---- */
+
+struct http_server *http_server_new(struct loop *l)
+{
+	struct http_server *s = xcalloc(1, sizeof(*s));
+
+	s->l = l;
+	s->sweep_us = INT64_MAX;
+	list_init(&s->listeners);
+	s->sweep = loop_timer_new(l, on_sweep, s);
+	s->retry = loop_timer_new(l, on_retry, s);
+	return s;
+}
+
+struct http_listener *http_listen(struct http_server *s, int fd, const struct http_listener_opts *o)
+{
+	struct http_listener *hl = xcalloc(1, sizeof(*hl));
+	struct sockaddr_storage ss = {0};
+	socklen_t n = sizeof(ss);
+	int one = 1;
+
+	assert(o->handler);
+	hl->s = s;
+	hl->fd = fd;
+	hl->o = *o;
+	if (!hl->o.idle_us)
+		hl->o.idle_us = 75000000;
+	list_init(&hl->conns);
+	list_push(&s->listeners, &hl->node);
+	getsockname(fd, (struct sockaddr *)&ss, &n);
+	hl->tcp = ss.ss_family != AF_UNIX;
+	/* Accepted sockets inherit it. */
+	if (hl->tcp)
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	io_set_nonblock(fd);
+	hl->w = loop_fd_new(s->l, fd, s->paused || s->draining ? 0 : LOOP_READ, on_accept, hl);
+	return hl;
+}
+
+void http_listener_free(struct http_listener *hl)
+{
+	if (!hl)
+		return;
+	list_del(&hl->node);
+	loop_fd_free(take_ptr(hl->w));
+	while (!list_empty(&hl->conns))
+		conn_close(list_first(&hl->conns, struct conn, node));
+	free(hl);
+}
+
+void http_server_free(struct http_server *s)
+{
+	if (!s)
+		return;
+	while (!list_empty(&s->listeners))
+		http_listener_free(list_first(&s->listeners, struct http_listener, node));
+	loop_timer_free(s->sweep);
+	loop_timer_free(s->retry);
+	free(s);
+}
+
+void http_server_drain(struct http_server *s)
+{
+	s->draining = true;
+	accept_all(s, false);
+	list_each (&s->listeners, it) {
+		struct http_listener *hl = container_of(it, struct http_listener, node);
+
+		list_each (&hl->conns, ct) {
+			struct conn *c = container_of(ct, struct conn, node);
+
+			c->close_after = true;
+			if (c->state == CONN_IDLE)
+				conn_close(c);
+		}
+	}
+}
+
+size_t http_server_conns(const struct http_server *s)
+{
+	return s->n_conns;
+}
