@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An instance against a runtime that this test plays, honest and hostile, over socket pairs. */
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include <uv.h>
+
+#include "base/mem.h"
+#include "instance/instance.h"
+#include "tests/test.h"
+#include "wire/frame.h"
+#include "wire/init.h"
+
+struct rig {
+	struct loop *l;
+	struct instance_host host;
+	struct revision *rev;
+	struct function f;
+	struct instance *i;
+	int chan, ctl, log; /* the sandbox's ends */
+	char said[4096];    /* what the events told, in order */
+	int stop_after;
+};
+
+static void note(struct rig *g, const char *what, struct str s)
+{
+	size_t n = strlen(g->said);
+
+	snprintf(g->said + n, sizeof(g->said) - n, "%s(" STR_FMT ")", what, (int)(s.n < 40 ? s.n : 40), s.p ? s.p : "");
+	if (--g->stop_after <= 0)
+		loop_stop(g->l);
+}
+
+static void ev_ready(void *a) { note(a, "ready", STR_NULL); }
+static void ev_init_failed(void *a, struct str e) { note(a, "init_failed", e); }
+static void ev_answer(void *a, struct str b, bool err) { note(a, err ? "error" : "answer", b); }
+static void ev_idle(void *a) { note(a, "idle", STR_NULL); }
+static void ev_output(void *a, struct str t) { note(a, "output", t); }
+static void ev_exited(void *a, int st) { note(a, "exited", STR_NULL); }
+static void ev_broken(void *a, const struct err *e) { note(a, "broken", str_of(e->text)); }
+static const struct instance_events evs = {ev_ready, ev_init_failed, ev_answer, ev_idle, ev_output, ev_exited, ev_broken};
+
+static void rig_up(struct rig *g, bool adopted)
+{
+	int chan[2], ctl[2], log[2];
+	struct instance_opts o = {.host = &g->host, .id = 7, .pid = 1, .adopted = adopted, .events = &evs, .arg = g};
+
+	memset(g, 0, sizeof(*g));
+	g->l = loop_new();
+	g->host = (struct instance_host){.loop = g->l, .account = "000000000000", .region = "us-east-1", .scratch = xmalloc(INSTANCE_SCRATCH)};
+	g->rev = revision_new();
+	strlcpy_(g->rev->name, "t", sizeof(g->rev->name));
+	g->rev->runtime = xstrdup("python3.11");
+	g->rev->handler = xstrdup("app.handler");
+	memset(o.fds.fd, -1, sizeof(o.fds.fd));
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, chan) == 0);
+	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ctl) == 0);
+	CHECK(pipe2(log, O_CLOEXEC | O_NONBLOCK) == 0);
+	o.fds.fd[SB_CHAN] = chan[0], o.fds.fd[SB_CTL] = ctl[0], o.fds.fd[SB_LOG] = log[0];
+	g->chan = chan[1], g->ctl = ctl[1], g->log = log[1];
+	o.revision = g->rev;
+	o.function = &g->f;
+	g->i = instance_new(&o);
+}
+
+static void rig_down(struct rig *g)
+{
+	instance_free(g->i);
+	revision_unref(g->rev);
+	close(g->chan), close(g->ctl), close(g->log);
+	free(g->host.scratch);
+	loop_free(g->l);
+}
+
+static void give(struct rig *g, uint8_t type, uint16_t flags, uint32_t stream, const char *text, size_t n)
+{
+	struct frame f = {type, flags, stream, (uint32_t)n};
+	uint8_t head[FRAME_HEADER];
+
+	frame_put(head, &f);
+	CHECK(send(g->chan, head, sizeof(head), 0) == sizeof(head));
+	CHECK(n == 0 || send(g->chan, text, n, 0) == (ssize_t)n);
+}
+
+static void until(struct rig *g, int events)
+{
+	g->said[0] = 0;
+	g->stop_after = events;
+	loop_run(g->l);
+}
+
+static void event(struct rig *g, struct str payload)
+{
+	struct instance_event ev = {.request_id = "r1", .function_arn = "arn", .trace_id = "", .payload = payload, .deadline_wall_ms = 5};
+	struct err e;
+
+	CHECK(instance_event(g->i, &ev, &e) == 0);
+	CHECK(instance_state(g->i) == INSTANCE_BUSY);
+}
+
+TEST(hello_event_answer)
+{
+	struct rig g;
+	char got[512];
+	ssize_t n;
+
+	rig_up(&g, false);
+	give(&g, FRAME_HELLO, 0, 0, "{}", 2);
+	until(&g, 1);
+	CHECK_STR(g.said, "ready()");
+	event(&g, STR("{\"a\":1}"));
+	n = recv(g.chan, got, sizeof(got), 0);
+	CHECK(n == FRAME_HEADER + 8 + 10 + 2 + 3 + 7 && got[1] == FRAME_EVENT && got[2] == FRAME_FLAG_END);
+	CHECK(!memcmp(got + n - 7, "{\"a\":1}", 7));
+	CHECK(write(g.log, "printed\n", 8) == 8);
+	give(&g, FRAME_DATA, FRAME_FLAG_END, 1, "42", 2);
+	until(&g, 2);
+	CHECK_STR(g.said, "output(printed\n)answer(42)"); /* what was printed comes before the answer */
+	CHECK(instance_state(g.i) == INSTANCE_IDLE);
+	rig_down(&g);
+}
+
+TEST(long_payload_and_long_answer)
+{
+	struct rig g;
+	size_t big = 300000, seen = 0;
+	char *text = xmalloc(big), piece[8192];
+
+	memset(text, 'x', big);
+	rig_up(&g, false);
+	give(&g, FRAME_HELLO, 0, 0, "{}", 2);
+	until(&g, 1);
+	event(&g, (struct str){text, big});
+	fcntl(g.chan, F_SETFL, O_NONBLOCK);
+	while (seen < big) { /* the rest is written as the socket takes it */
+		ssize_t n = recv(g.chan, piece, sizeof(piece), 0);
+
+		if (n > 0)
+			seen += (size_t)n;
+		else
+			uv_run(loop_uv(g.l), UV_RUN_ONCE);
+	}
+	fcntl(g.chan, F_SETFL, 0);
+	give(&g, FRAME_DATA, 0, 1, text, 60000);
+	give(&g, FRAME_DATA, 0, 1, text, 60000);
+	give(&g, FRAME_DATA, FRAME_FLAG_END, 1, "end", 3);
+	until(&g, 1);
+	CHECK(!strncmp(g.said, "answer(xxxx", 11));
+	rig_down(&g);
+	free(text);
+}
+
+TEST(hostile_runtime)
+{
+	static const struct {
+		const char *what;
+		uint8_t type;
+		uint32_t stream;
+		bool busy;
+	} t[] = {
+		{"an answer nobody asked for", FRAME_DATA, 1, false},
+		{"a second hello", FRAME_HELLO, 0, true},
+		{"a frame only the daemon sends", FRAME_EVENT, 1, true},
+		{"a ping nobody asked for", FRAME_PING, 3, true},
+	};
+
+	for (size_t k = 0; k < ARRAY_SIZE(t); k++) {
+		struct rig g;
+
+		rig_up(&g, false);
+		give(&g, FRAME_HELLO, 0, 0, "{}", 2);
+		until(&g, 1);
+		if (t[k].busy)
+			event(&g, STR("1"));
+		give(&g, t[k].type, FRAME_FLAG_END, t[k].stream, "x", 1);
+		until(&g, 1);
+		if (strncmp(g.said, "broken(", 7))
+			printf("%s: %s\n", t[k].what, g.said);
+		CHECK(!strncmp(g.said, "broken(", 7));
+		rig_down(&g);
+	}
+}
+
+TEST(garbage_header)
+{
+	struct rig g;
+
+	rig_up(&g, false);
+	CHECK(send(g.chan, "GET / HTTP/1.1\r\n", 16, 0) == 16);
+	until(&g, 1);
+	CHECK(!strncmp(g.said, "broken(", 7));
+	rig_down(&g);
+}
+
+TEST(init_error_then_exit)
+{
+	struct rig g;
+	struct init_msg m = {.version = INIT_VERSION, .verb = INIT_EXITED, .tag = 1, .value = 256};
+
+	rig_up(&g, false);
+	give(&g, FRAME_ERROR, FRAME_FLAG_END, 0, "{\"errorType\":\"X\"}", 17);
+	CHECK(send(g.ctl, &m, sizeof(m), 0) == sizeof(m));
+	until(&g, 2);
+	CHECK_STR(g.said, "init_failed({\"errorType\":\"X\"})exited()");
+	rig_down(&g);
+}
+
+TEST(adopted_busy_instance_drops_the_old_answer)
+{
+	struct rig g;
+	struct err e;
+	char got[64];
+
+	rig_up(&g, true);
+	CHECK(instance_probe(g.i, &e) == 0);
+	CHECK(recv(g.chan, got, sizeof(got), 0) == FRAME_HEADER && got[1] == FRAME_PING);
+	give(&g, FRAME_DATA, FRAME_FLAG_END, 9, "old", 3);
+	give(&g, FRAME_PING, 0, 0x80000000u, "", 0);
+	until(&g, 1);
+	CHECK_STR(g.said, "ready()");
+	rig_down(&g);
+}
