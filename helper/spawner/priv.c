@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Giving up rights: capabilities, ids, limits, system calls. Order matters everywhere here; each function says why. */
+#include "spawner.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <linux/securebits.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include "seccomp_filter.h"
+
+#define CAP_NUMBERS 64 /* the kernel refuses those it has not */
+
+static int set_caps(uint32_t v)
+{
+	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct d[2] = {{v, v, v}, {v, v, v}};
+
+	return (int)syscall(SYS_capset, &h, d);
+}
+
+/* Bounding set and securebits first: changing them needs the capabilities that go last. */
+int priv_drop_caps(struct err *e)
+{
+	const unsigned long bits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
+				   SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+
+	for (unsigned i = 0; i < CAP_NUMBERS; i++)
+		if (prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0 && errno != EINVAL)
+			return err_sys(e, errno, "drop capability %u from the bounding set", i);
+	if (prctl(PR_SET_SECUREBITS, bits, 0, 0, 0) < 0)
+		return err_sys(e, errno, "set securebits");
+	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	if (set_caps(0) < 0)
+		return err_sys(e, errno, "drop all capabilities");
+	return 0;
+}
+
+/* Only where a test leaves the layer out: capabilities in the sandbox's own user namespace survive the exec. */
+int priv_keep_caps(struct err *e)
+{
+	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct d[2];
+
+	if (syscall(SYS_capget, &h, d) < 0)
+		return err_sys(e, errno, "capget");
+	for (unsigned i = 0; i < 2; i++)
+		d[i].inheritable = d[i].effective = d[i].permitted;
+	h.version = _LINUX_CAPABILITY_VERSION_3;
+	if (syscall(SYS_capset, &h, d) < 0)
+		return err_sys(e, errno, "capset");
+	for (unsigned i = 0; i < CAP_NUMBERS; i++)
+		(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, i, 0, 0);
+	return 0;
+}
+
+static int limit(int what, rlim_t soft, rlim_t hard)
+{
+	struct rlimit now;
+
+	/* Never above what the host gave us: raising needs a right that the spawner may not have. */
+	if (getrlimit((__rlimit_resource_t)what, &now) < 0)
+		return -1;
+	if (hard > now.rlim_max)
+		hard = now.rlim_max;
+	if (soft > hard)
+		soft = hard;
+	return setrlimit((__rlimit_resource_t)what, &(struct rlimit){soft, hard});
+}
+
+int priv_rlimits_sandbox(struct err *e)
+{
+	/* CORE 1, not 0: a pipe in core_pattern ignores 0 but gives up at 1 (core(5) and the kernel's fs/coredump.c). */
+	if (limit(RLIMIT_NOFILE, 1024, 1024) < 0 || limit(RLIMIT_NPROC, 4096, 4096) < 0 || limit(RLIMIT_CORE, 1, 1) < 0 ||
+	    limit(RLIMIT_STACK, 8 << 20, RLIM_INFINITY) < 0 || limit(RLIMIT_MEMLOCK, 64 << 10, 64 << 10) < 0 ||
+	    limit(RLIMIT_MSGQUEUE, 0, 0) < 0 || limit(RLIMIT_SIGPENDING, 1024, 1024) < 0)
+		return err_sys(e, errno, "set resource limits");
+	return 0;
+}
+
+static int load(const struct sock_filter *filter, size_t n, struct err *e)
+{
+	struct sock_fprog prog = {.len = (unsigned short)n, .filter = (struct sock_filter *)(uintptr_t)filter};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog, 0, 0) < 0)
+		return err_sys(e, errno, "load the system call filter");
+	return 0;
+}
+
+int priv_filter_sandbox(struct err *e)
+{
+	return load(seccomp_filter, ARRAY_SIZE(seccomp_filter), e);
+}
+
+int priv_filter_daemon(struct err *e)
+{
+	return load(seccomp_daemon_filter, ARRAY_SIZE(seccomp_daemon_filter), e);
+}
+
+int priv_filter_unpack(struct err *e)
+{
+	return load(seccomp_unpack_filter, ARRAY_SIZE(seccomp_unpack_filter), e);
+}
+
+int priv_become(uint32_t uid, uint32_t gid, struct err *e)
+{
+	if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0)
+		return err_sys(e, errno, "become group %u", gid);
+	/* The ids' change takes the capabilities with it, so the bounding set has to go before. */
+	for (unsigned i = 0; i < CAP_NUMBERS; i++)
+		if (prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0 && errno != EINVAL)
+			return err_sys(e, errno, "drop capability %u from the bounding set", i);
+	if (setresuid(uid, uid, uid) < 0)
+		return err_sys(e, errno, "become user %u", uid);
+	if (set_caps(0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return err_sys(e, errno, "drop all capabilities");
+	/* After the ids: their change clears it (prctl(2)). */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+		return err_sys(e, errno, "prctl(PR_SET_PDEATHSIG)");
+	return 0;
+}

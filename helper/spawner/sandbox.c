@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The parent's side of one sandbox: descriptors, groups, the child, its id maps, its end. */
+#include "spawner.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include "base/log.h"
+#include "base/str.h"
+#include "wire/fds.h"
+
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+int sandbox_find(const struct spawner *s, uint64_t id)
+{
+	for (unsigned i = 0; id && i < s->high; i++)
+		if (s->id[i] == id)
+			return (int)i;
+	return -1;
+}
+
+static void close_all(struct sandbox *b)
+{
+	for (unsigned i = 0; i < SB_N; i++) {
+		close_p(&b->fd[i]);
+		b->fd[i] = -1;
+	}
+	close_p(&b->setup);
+	b->setup = -1;
+}
+
+static void slot_free(struct spawner *s, unsigned slot)
+{
+	struct sandbox *b = &s->sb[slot];
+
+	close_all(b);
+	cg_leaf_release(&s->cg, &b->leaf);
+	s->id[slot] = 0;
+	b->state = SLOT_FREE;
+	b->pid = 0;
+	while (s->high && !s->id[s->high - 1])
+		s->high--;
+}
+
+static int nonblock(int fd)
+{
+	return fcntl(fd, F_SETFL, O_NONBLOCK | fcntl(fd, F_GETFL));
+}
+
+/* The child's ends of everything. */
+struct ends {
+	int setup, ctl, chan, log;
+};
+
+static void ends_done(struct ends *x)
+{
+	close_p(&x->setup);
+	close_p(&x->ctl);
+	close_p(&x->chan);
+	close_p(&x->log);
+}
+
+static int make_ends(struct sandbox *b, uint32_t uid, struct ends *x, struct err *e)
+{
+	int p[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, p) < 0)
+		return err_sys(e, errno, "make a socket pair");
+	b->setup = p[0], x->setup = p[1];
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, p) < 0)
+		return err_sys(e, errno, "make a socket pair");
+	b->fd[SB_CTL] = p[0], x->ctl = p[1];
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, p) < 0)
+		return err_sys(e, errno, "make a socket pair");
+	b->fd[SB_CHAN] = p[0], x->chan = p[1];
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return err_sys(e, errno, "make the log pipe");
+	b->fd[SB_LOG] = p[0], x->log = p[1];
+	/* The sandbox's own, so that it can open /dev/stdout, which is this pipe by way of /proc. */
+	if (fchown(x->log, uid, uid) < 0)
+		return err_sys(e, errno, "give the log pipe to the sandbox");
+	if (nonblock(b->fd[SB_CTL]) < 0 || nonblock(b->fd[SB_CHAN]) < 0 || nonblock(b->fd[SB_LOG]) < 0)
+		return err_sys(e, errno, "fcntl");
+	return 0;
+}
+
+static pid_t clone_into(int layer, int v2_dir, int *ret_pidfd)
+{
+	struct clone_args a = {
+		.flags = CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_PIDFD,
+		.pidfd = (uint64_t)(uintptr_t)ret_pidfd,
+		.exit_signal = SIGCHLD,
+	};
+
+	if (layer == LAYER_NO_PIDNS)
+		a.flags &= ~(uint64_t)CLONE_NEWPID;
+	if (layer == LAYER_NO_NETNS)
+		a.flags &= ~(uint64_t)CLONE_NEWNET;
+	if (layer == LAYER_NO_IPCNS)
+		a.flags &= ~(uint64_t)CLONE_NEWIPC;
+	if (v2_dir >= 0) {
+		a.flags |= CLONE_INTO_CGROUP;
+		a.cgroup = (uint64_t)v2_dir;
+	}
+	return (pid_t)syscall(SYS_clone3, &a, sizeof(a));
+}
+
+static int start_child(struct spawner *s, unsigned slot, struct ends *x, struct cg_fds *cf, struct err *e)
+{
+	struct sandbox *b = &s->sb[slot];
+	struct blank child = {
+		.s = s,
+		.setup = x->setup,
+		.ctl = x->ctl,
+		.chan = x->chan,
+		.log = x->log,
+		.layer = s->config.no_layer,
+		.uid = s->config.uid_base + 2 * slot,
+		.n_v1_tasks = cf->n_v1_tasks,
+	};
+	pid_t pid;
+
+	memcpy(child.v1_tasks, cf->v1_tasks, sizeof(child.v1_tasks));
+	pid = clone_into(s->config.no_layer, cf->v2_dir, &b->fd[SB_PIDFD]);
+	if (pid == 0)
+		blank_run(&child);
+	if (pid < 0) {
+		b->fd[SB_PIDFD] = -1;
+		return err_sys(e, errno, "clone a sandbox");
+	}
+	b->pid = pid;
+	return 0;
+}
+
+static int free_slot(const struct spawner *s)
+{
+	for (unsigned i = 0; i < SANDBOX_MAX; i++)
+		if (!s->id[i])
+			return (int)i;
+	return -1;
+}
+
+int sandbox_make(struct spawner *s, uint64_t id, struct err *e)
+{
+	int slot = free_slot(s);
+	struct sandbox *b = slot < 0 ? NULL : &s->sb[slot];
+	auto_(ends_done) struct ends x = {-1, -1, -1, -1};
+	struct cg_fds cf;
+
+	if (!b)
+		return err_set(e, ERR_LIMIT, "there are %d sandboxes already", SANDBOX_MAX);
+	*b = (struct sandbox){.gen = b->gen + 1, .setup = -1};
+	for (unsigned i = 0; i < SB_N; i++)
+		b->fd[i] = -1;
+	if (cg_leaf_make(&s->cg, (unsigned)slot, b->gen, &b->leaf, &cf, e) < 0)
+		return -1;
+	b->fd[SB_FREEZE] = cf.freeze, b->fd[SB_CPU] = cf.cpu, b->fd[SB_MEM_PEAK] = cf.mem_peak;
+	s->id[slot] = id;
+	if ((unsigned)slot >= s->high)
+		s->high = (unsigned)slot + 1;
+	if (make_ends(b, s->config.uid_base + 2 * (unsigned)slot, &x, e) < 0 || start_child(s, (unsigned)slot, &x, &cf, e) < 0) {
+		cg_fds_done(&cf);
+		slot_free(s, (unsigned)slot);
+		return -1;
+	}
+	cg_fds_done(&cf);
+	b->state = SLOT_MAKING;
+	if (watch_add(s, b->setup, WATCH_SETUP, (unsigned)slot, b->gen) < 0 ||
+	    watch_add(s, b->fd[SB_PIDFD], WATCH_PID1, (unsigned)slot, b->gen) < 0 ||
+	    (b->leaf.oom_event >= 0 && watch_add(s, b->leaf.oom_event, WATCH_OOM, (unsigned)slot, b->gen) < 0)) {
+		err_sys(e, errno, "watch a sandbox");
+		(void)syscall(SYS_pidfd_send_signal, b->fd[SB_PIDFD], SIGKILL, NULL, 0);
+		waitpid(b->pid, NULL, 0);
+		slot_free(s, (unsigned)slot);
+		return -1;
+	}
+	return 0;
+}
+
+static int write_map(pid_t pid, const char *name, uint32_t inside, uint32_t outside)
+{
+	char path[64], text[64];
+	int fd, n;
+	ssize_t put;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+	n = snprintf(text, sizeof(text), "%u %u 1\n", inside, outside);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	put = write(fd, text, (size_t)n);
+	close(fd);
+	return put == n ? 0 : -1;
+}
+
+/* Safe although the child speaks: until its exec it runs only our code, and pid is our own unreaped child. */
+static int give_maps(struct spawner *s, unsigned slot, struct err *e)
+{
+	struct sandbox *b = &s->sb[slot];
+	uint32_t uid = s->config.uid_base + 2 * slot;
+
+	if (s->config.no_layer != LAYER_NO_USERNS &&
+	    (write_map(b->pid, "uid_map", INSIDE_UID, uid) < 0 || write_map(b->pid, "gid_map", INSIDE_GID, uid) < 0))
+		return err_sys(e, errno, "write the id maps");
+	if (write(b->setup, "", 1) != 1)
+		return err_sys(e, errno, "answer the child");
+	return 0;
+}
+
+static void making_failed(struct spawner *s, unsigned slot, const struct err *e)
+{
+	struct sandbox *b = &s->sb[slot];
+
+	verbs_send_err(s, SPAWNER_MADE, s->id[slot], e);
+	b->ending = 1;
+	close_p(&b->setup);
+	b->setup = -1;
+	sandbox_kill(s, slot);
+}
+
+void sandbox_setup_event(struct spawner *s, unsigned slot)
+{
+	struct sandbox *b = &s->sb[slot];
+	struct blank_said said = {0};
+	int socks[BLANK_SOCKS];
+	unsigned n = BLANK_SOCKS;
+	struct err e = {0};
+	ssize_t got = fds_recv(b->setup, &said, sizeof(said), socks, &n, MSG_DONTWAIT);
+
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (got == 0) { /* closed by exec: tandem-init runs */
+		close_p(&b->setup);
+		b->setup = -1;
+		b->state = SLOT_READY;
+		verbs_send_made(s, SPAWNER_MADE, slot);
+		return;
+	}
+	if (got == sizeof(said) && !said.sys && (n == 0 || n == BLANK_SOCKS)) {
+		for (unsigned i = 0; i < n; i++)
+			b->fd[BLANK_FIRST_SOCK + i] = socks[i];
+		if (give_maps(s, slot, &e) < 0)
+			making_failed(s, slot, &e);
+		return;
+	}
+	said.step[sizeof(said.step) - 1] = 0;
+	err_set(&e, ERR_SYS, "make a sandbox: %s", got < 0 ? strerror(errno) : said.step);
+	making_failed(s, slot, &e);
+}
+
+void sandbox_oom_event(struct spawner *s, unsigned slot)
+{
+	uint64_t n;
+
+	(void)!read(s->sb[slot].leaf.oom_event, &n, sizeof(n));
+	s->sb[slot].leaf.oom_seen = true;
+	sandbox_kill(s, slot);
+}
+
+void sandbox_kill(struct spawner *s, unsigned slot)
+{
+	struct sandbox *b = &s->sb[slot];
+
+	if (b->fd[SB_PIDFD] >= 0)
+		(void)syscall(SYS_pidfd_send_signal, b->fd[SB_PIDFD], SIGKILL, NULL, 0);
+	if (s->config.no_layer == LAYER_NO_PIDNS) /* without the namespace its death takes nobody along */
+		cg_leaf_kill(&s->cg, &b->leaf);
+}
+
+void sandbox_reap(struct spawner *s, unsigned slot)
+{
+	struct sandbox *b = &s->sb[slot];
+	struct cg_usage usage;
+	struct spawner_msg m;
+	int status = 0;
+	pid_t got = waitpid(b->pid, &status, WNOHANG);
+
+	if (got == 0 || (got < 0 && errno == EINTR))
+		return;
+	cg_leaf_usage(&s->cg, &b->leaf, &usage);
+	if (b->state == SLOT_READY) {
+		spawner_msg_init(&m, SPAWNER_ENDED, s->id[slot]);
+		m.u.ended.wait_status = status;
+		m.u.ended.oom_kills = usage.oom_kills;
+		m.u.ended.cpu_us = usage.cpu_us;
+		m.u.ended.mem_peak_bytes = usage.mem_peak_bytes;
+		verbs_send(s, &m, NULL, 0);
+	} else if (!b->ending) {
+		struct err e = {0};
+
+		err_set(&e, ERR_SYS, "the new sandbox died (wait status %d)", status);
+		verbs_send_err(s, SPAWNER_MADE, s->id[slot], &e);
+	}
+	if (s->config.no_layer == LAYER_NO_PIDNS)
+		cg_leaf_kill(&s->cg, &b->leaf);
+	slot_free(s, slot);
+}
+
+void sandbox_forget_making(struct spawner *s)
+{
+	for (unsigned i = 0; i < s->high; i++) {
+		if (!s->id[i] || s->sb[i].state != SLOT_MAKING)
+			continue;
+		s->sb[i].ending = 1;
+		sandbox_kill(s, i);
+	}
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tandem-spawner: the only part of Tandem that stays root. One thread, one epoll set, a fixed table of sandboxes, no heap
+ * after the start. It takes fixed-size messages from tandemd (wire/spawner.h) and believes none of them.
+ *
+ * A sandbox (struct sandbox) lives so:
+ *
+ *      FREE ──BLANK──► MAKING ──► READY ──ASSIGN──► READY (assigned) ──► FREE
+ *                        └──────────┴── pid 1 gone: reaped, ENDED sent ──┘
+ */
+#pragma once
+#include <stdbool.h>
+#include <sys/types.h>
+#include "base/err.h"
+#include "cgroup.h"
+#include "wire/spawner.h"
+
+#define SANDBOX_MAX 4096
+#define UNPACK_MAX 16
+#define BLANK_TMP_BYTES (512ull << 20) /* /tmp of a blank; ASSIGN changes it when the function's differs */
+#define INSIDE_UID 1051
+#define INSIDE_GID 990
+
+enum slot_state { SLOT_FREE, SLOT_MAKING, SLOT_READY };
+struct sandbox {
+	uint32_t gen;           /* of the slot: tells old events and group names from new ones */
+	uint8_t state, assigned, ending;
+	pid_t pid;
+	int setup;              /* to the child while MAKING; -1 */
+	int fd[SB_N];           /* what tandemd got duplicates of; -1: not there */
+	struct cg_leaf leaf;
+	char label[SPAWNER_LABEL];
+};
+
+struct unpack_job {
+	uint64_t id;            /* 0: free */
+	uint32_t gen;
+	pid_t pid;
+	int pidfd, result;
+	int64_t deadline_us;
+};
+
+/* Made once at start (base.c): what every sandbox is a copy of. */
+struct base {
+	int mntns;              /* mount namespace with nothing but the root file system of a blank */
+	int timens;             /* -1: the kernel has none */
+	int init_exe;           /* tandem-init, executable but not readable by a sandbox */
+};
+
+struct spawner {
+	struct serve_config config;
+	struct base base;
+	struct cg cg;
+	int epoll, signals, lock; /* lock: on state_dir/lock, for as long as we live */
+	int listener[SL_N];     /* -1: not there */
+
+	pid_t daemon_pid;       /* 0: none */
+	int daemon_pidfd, daemon_sock;
+	uint32_t daemon_gen;
+	unsigned daemon_quick_deaths;
+	int64_t daemon_started_us, daemon_start_at_us; /* start_at: 0 or when to start the next one */
+	bool daemon_ready, notified, draining, upgrading, quit;
+	int64_t drain_deadline_us;
+	int exit_code;
+
+	unsigned high;          /* slots ever used: scans end here */
+	struct unpack_job job[UNPACK_MAX];
+	uint64_t id[SANDBOX_MAX]; /* 0: free. Beside the table, so that a search touches little memory */
+	struct sandbox sb[SANDBOX_MAX]; /* last: a handover writes only what was ever used */
+};
+
+/* What an epoll event is about; packed with slot and generation. */
+enum watch_kind { WATCH_SIGNALS = 1, WATCH_DAEMON_SOCK, WATCH_DAEMON_PID, WATCH_SETUP, WATCH_PID1, WATCH_OOM, WATCH_UNPACK, WATCH_UNPACK_PID };
+int watch_add(struct spawner *s, int fd, enum watch_kind kind, unsigned slot, uint32_t gen);
+
+/* verbs.c: messages from and to tandemd */
+void verbs_receive(struct spawner *s);
+/* Duplicates of fds go along. A tandemd that reads nothing for 30 s is killed. */
+void verbs_send(struct spawner *s, struct spawner_msg *m, const int *fds, unsigned n_fds);
+void verbs_send_err(struct spawner *s, enum spawner_verb verb, uint64_t id, const struct err *e);
+void verbs_send_made(struct spawner *s, enum spawner_verb verb, unsigned slot);
+
+/* sandbox.c: the parent's side of one sandbox */
+int sandbox_make(struct spawner *s, uint64_t id, struct err *e);
+void sandbox_setup_event(struct spawner *s, unsigned slot);
+void sandbox_oom_event(struct spawner *s, unsigned slot);
+void sandbox_reap(struct spawner *s, unsigned slot); /* pid 1 is gone */
+void sandbox_kill(struct spawner *s, unsigned slot);
+void sandbox_forget_making(struct spawner *s);        /* those that a dead tandemd asked for and nobody got */
+int sandbox_find(const struct spawner *s, uint64_t id); /* slot, or -1 */
+
+/* blank.c: the child's side; never returns */
+struct blank {
+	const struct spawner *s;
+	int setup, ctl, chan, log, layer;
+	uint32_t uid;
+	int v1_tasks[CG_HIER_MAX];
+	unsigned n_v1_tasks;
+};
+struct blank_said {             /* what the child tells over setup, then EOF by exec */
+	int32_t sys;            /* errno, or 0: namespaces are ready, sockets attached, write the id maps */
+	uint32_t n_socks;
+	char step[56];
+};
+#define BLANK_FIRST_SOCK SB_RTAPI
+#define BLANK_SOCKS (SB_DNS_TCP - SB_RTAPI + 1)
+void blank_run(const struct blank *b) __attribute__((noreturn));
+
+/* net.c: inside a new net namespace */
+int net_setup(int ret_socks[BLANK_SOCKS], struct err *e);
+
+/* base.c and etc.c: the root file system and what all sandboxes share */
+int base_make(const struct serve_config *c, struct base *ret, struct err *e);
+int etc_make(int root, struct err *e); /* fills ./etc below the directory root */
+
+/* mount.c: mounts of one sandbox */
+int mount_blank(uint64_t tmp_bytes, bool no_tmp_size, struct err *e);
+int mount_assign(int pidfd, int task_tree, int opt_tree, uint64_t tmp_bytes, struct err *e);
+int mount_code_tree(int dir, uint32_t owner, struct err *e); /* read-only copy of the mount at dir, or -1 */
+
+/* priv.c: giving up rights */
+int priv_drop_caps(struct err *e);
+int priv_keep_caps(struct err *e); /* debug builds, LAYER_NO_CAPDROP */
+int priv_rlimits_sandbox(struct err *e);
+int priv_filter_sandbox(struct err *e);
+int priv_filter_daemon(struct err *e);
+int priv_filter_unpack(struct err *e);
+int priv_become(uint32_t uid, uint32_t gid, struct err *e); /* ids, no capabilities, dies with its parent */
+
+/* daemon.c */
+int daemon_start(struct spawner *s, struct err *e);
+void daemon_gone(struct spawner *s);
+void daemon_lost(struct spawner *s, const char *why); /* protocol broken: kill it, the successor adopts */
+void daemon_send_config(struct spawner *s);
+
+/* unpack.c */
+int unpack_start(struct spawner *s, const struct spawner_msg *m, int archive, int dir, struct err *e);
+void unpack_event(struct spawner *s, unsigned slot);
+void unpack_kill_all(struct spawner *s);
+int64_t unpack_next_deadline_us(const struct spawner *s); /* INT64_MAX: none */
+void unpack_expire(struct spawner *s, int64_t now_us);
+
+/* state.c: state directory, lock, listeners, run file, service manager */
+int state_setup(struct spawner *s, struct err *e);
+int state_listen(struct spawner *s, struct err *e);
+int state_write_run(struct spawner *s, struct err *e);
+void state_remove_run(const struct spawner *s);
+void state_notify(const char *text);
+
+/* handover.c */
+void handover_exec(struct spawner *s);                       /* returns only when it failed */
+int handover_resume(struct spawner *s, int fd, struct err *e); /* the successor reads the table */

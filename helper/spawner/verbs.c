@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Messages from tandemd and to it. A hostile tandemd may send anything: what a verb can do with that is said at each of them.
+ * Common to all: size, version and end are checked, no text is parsed, descriptors that no verb wants are closed, an id
+ * only selects among sandboxes of this tandemd, and a message that is wrong in itself costs tandemd its life.
+ */
+#include "spawner.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include "base/log.h"
+#include "base/str.h"
+#include "wire/fds.h"
+
+#define MEMORY_MIN_BYTES (1ull << 20)
+#define MEMORY_MAX_BYTES (1ull << 40)
+
+void verbs_send(struct spawner *s, struct spawner_msg *m, const int *fds, unsigned n_fds)
+{
+	if (s->daemon_sock < 0)
+		return;
+	/* Blocks for as long as SO_SNDTIMEO says (daemon.c). */
+	if (fds_send(s->daemon_sock, m, sizeof(*m), fds, n_fds, 0) < 0)
+		daemon_lost(s, errno == EAGAIN ? "it has not read its messages for 30 s" : strerror(errno));
+}
+
+void verbs_send_err(struct spawner *s, enum spawner_verb verb, uint64_t id, const struct err *e)
+{
+	struct spawner_msg m;
+
+	spawner_msg_init(&m, verb, id);
+	m.err = (uint16_t)(e->kind ? e->kind : ERR_BUG);
+	strlcpy_(m.text, e->text, sizeof(m.text));
+	log_warn("verbs", "verb %d failed id=%llu: %s", (int)verb, (unsigned long long)id, e->text);
+	verbs_send(s, &m, NULL, 0);
+}
+
+void verbs_send_made(struct spawner *s, enum spawner_verb verb, unsigned slot)
+{
+	const struct sandbox *b = &s->sb[slot];
+	struct spawner_msg m;
+	int fds[SB_N];
+	unsigned n = 0;
+
+	spawner_msg_init(&m, verb, s->id[slot]);
+	for (unsigned i = 0; i < SB_N; i++) {
+		if (b->fd[i] < 0)
+			continue;
+		m.u.made.has |= 1u << i;
+		fds[n++] = b->fd[i];
+	}
+	m.u.made.uid = s->config.uid_base + 2 * slot;
+	m.u.made.pid = b->pid;
+	m.u.made.assigned = b->assigned;
+	memcpy(m.u.made.label, b->label, sizeof(m.u.made.label));
+	verbs_send(s, &m, fds, n);
+}
+
+/*
+ * HELLO. Safe: gives tandemd only what is its own, the listeners of its addresses and its sandboxes' descriptors. Asking
+ * twice gives them twice, to the same process.
+ */
+static void hello(struct spawner *s)
+{
+	struct spawner_msg m;
+
+	daemon_send_config(s);
+	for (unsigned i = 0; i < s->high; i++)
+		if (s->id[i] && s->sb[i].state == SLOT_READY)
+			verbs_send_made(s, SPAWNER_ADOPT, i);
+	spawner_msg_init(&m, SPAWNER_ADOPTED, 0);
+	verbs_send(s, &m, NULL, 0);
+}
+
+/*
+ * BLANK. Safe: what is made is always the same and has the blank's small limits; the table bounds how many (4,096, and the
+ * limit of descriptors); its uid and names come from the slot, not from the message.
+ */
+static void blank(struct spawner *s, const struct spawner_msg *m)
+{
+	struct err e = {0};
+
+	if (!m->id || sandbox_find(s, m->id) >= 0)
+		err_set(&e, ERR_EXISTS, "a sandbox of that id exists");
+	else if (s->draining)
+		err_set(&e, ERR_UNAVAILABLE, "shutting down");
+	else if (sandbox_make(s, m->id, &e) == 0)
+		return;
+	verbs_send_err(s, SPAWNER_MADE, m->id, &e);
+}
+
+static int check_limits(const struct spawner_msg *m, struct cg_limits *ret, struct err *e)
+{
+	uint64_t mem = m->u.assign.memory_bytes, tmp = m->u.assign.tmp_bytes;
+
+	if (mem < MEMORY_MIN_BYTES || mem > MEMORY_MAX_BYTES || tmp < MEMORY_MIN_BYTES || tmp > MEMORY_MAX_BYTES)
+		return err_set(e, ERR_INVALID, "memory or /tmp size out of range");
+	if (!m->u.assign.pids_max || m->u.assign.pids_max > 32768)
+		return err_set(e, ERR_INVALID, "limit of processes out of range");
+	if (!m->u.assign.cpu_weight || m->u.assign.cpu_weight > 10000)
+		return err_set(e, ERR_INVALID, "CPU weight out of range");
+	if (m->u.assign.cpu_quota_us && (m->u.assign.cpu_quota_us < 1000 || m->u.assign.cpu_quota_us > 100000u * 4096))
+		return err_set(e, ERR_INVALID, "CPU quota out of range");
+	*ret = (struct cg_limits){mem + tmp, m->u.assign.pids_max, m->u.assign.cpu_weight, m->u.assign.cpu_quota_us};
+	return 0;
+}
+
+static int do_assign(struct spawner *s, int slot, const struct spawner_msg *m, const int *fds, unsigned n_fds, struct err *e)
+{
+	struct sandbox *b = slot < 0 ? NULL : &s->sb[slot];
+	auto_close int task = -1, opt = -1;
+	struct cg_limits lim;
+	uint64_t tmp = m->u.assign.tmp_bytes == BLANK_TMP_BYTES ? 0 : m->u.assign.tmp_bytes;
+
+	if (!b || b->state != SLOT_READY)
+		return err_set(e, ERR_NOT_FOUND, "no such sandbox");
+	if (b->assigned)
+		return err_set(e, ERR_CONFLICT, "the sandbox is assigned already");
+	if (n_fds != (m->u.assign.has_opt ? 2u : 1u))
+		return err_set(e, ERR_INVALID, "descriptors of the code directories are missing");
+	if (check_limits(m, &lim, e) < 0 || cg_leaf_limit(&s->cg, &b->leaf, &lim, e) < 0)
+		return -1;
+	task = mount_code_tree(fds[0], s->config.daemon_uid, e);
+	if (task < 0)
+		return -1;
+	if (n_fds == 2) {
+		opt = mount_code_tree(fds[1], s->config.daemon_uid, e);
+		if (opt < 0)
+			return -1;
+	}
+	if (s->config.no_layer == LAYER_NO_TMP_SIZE)
+		tmp = 0;
+	if (mount_assign(b->fd[SB_PIDFD], task, opt, tmp, e) < 0)
+		return -1;
+	b->assigned = 1;
+	memcpy(b->label, m->u.assign.label, sizeof(b->label));
+	return 0;
+}
+
+/*
+ * ASSIGN. Safe: only directories that belong to tandemd's own user are mounted, read-only, nosuid, nodev and without what is
+ * mounted below them; a function so sees at most what tandemd may read anyway. Limits are bounded here; the label is opaque
+ * and only given back. Once per sandbox.
+ */
+static void assign(struct spawner *s, const struct spawner_msg *m, const int *fds, unsigned n_fds)
+{
+	struct spawner_msg answer;
+	struct err e = {0};
+
+	if (do_assign(s, sandbox_find(s, m->id), m, fds, n_fds, &e) < 0) {
+		verbs_send_err(s, SPAWNER_ASSIGNED, m->id, &e);
+		return;
+	}
+	spawner_msg_init(&answer, SPAWNER_ASSIGNED, m->id);
+	verbs_send(s, &answer, NULL, 0);
+}
+
+/* END. Safe: a signal by pidfd to pid 1 of a sandbox; an unknown id is one that has ended already. */
+static void end(struct spawner *s, const struct spawner_msg *m)
+{
+	int slot = sandbox_find(s, m->id);
+
+	if (slot >= 0)
+		sandbox_kill(s, (unsigned)slot);
+}
+
+/*
+ * UNPACK. Safe: tandem-unpack runs as tandemd's own user without capabilities, network or the right to make any, so it can do
+ * nothing that tandemd could not; time, memory and number are bounded. The name becomes an argument of it and nothing else.
+ */
+static void unpack(struct spawner *s, const struct spawner_msg *m, const int *fds, unsigned n_fds)
+{
+	struct err e = {0};
+
+	if (n_fds != 2)
+		err_set(&e, ERR_INVALID, "archive or directory is missing");
+	else if (unpack_start(s, m, fds[0], fds[1], &e) == 0)
+		return;
+	verbs_send_err(s, SPAWNER_UNPACKED, m->id, &e);
+}
+
+/* READY. Safe: tells the service manager once; a liar is a service that does not work. */
+static void ready(struct spawner *s)
+{
+	s->daemon_ready = true;
+	if (!s->notified)
+		state_notify("READY=1");
+	s->notified = true;
+}
+
+static void dispatch(struct spawner *s, const struct spawner_msg *m, const int *fds, unsigned n_fds)
+{
+	switch (m->verb) {
+	case SPAWNER_HELLO:
+		hello(s);
+		break;
+	case SPAWNER_BLANK:
+		blank(s, m);
+		break;
+	case SPAWNER_ASSIGN:
+		assign(s, m, fds, n_fds);
+		break;
+	case SPAWNER_END_SANDBOX:
+		end(s, m);
+		break;
+	case SPAWNER_UNPACK:
+		unpack(s, m, fds, n_fds);
+		break;
+	case SPAWNER_READY:
+		ready(s);
+		break;
+	case SPAWNER_BYE: /* Safe: ends what is tandemd's own; the operator sees a service that stopped. */
+		s->quit = true;
+		break;
+	default:
+		daemon_lost(s, "it sent an unknown verb");
+	}
+}
+
+void verbs_receive(struct spawner *s)
+{
+	struct spawner_msg m;
+	int fds[FDS_MAX];
+	unsigned n_fds = FDS_MAX;
+	struct err e = {0};
+	ssize_t got = fds_recv(s->daemon_sock, &m, sizeof(m), fds, &n_fds, MSG_DONTWAIT);
+
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (got <= 0) {
+		daemon_lost(s, got ? strerror(errno) : "it closed its socket");
+		return;
+	}
+	if (spawner_msg_check(&m, (size_t)got, &e) < 0)
+		daemon_lost(s, e.text);
+	else
+		dispatch(s, &m, fds, n_fds);
+	for (unsigned i = 0; i < n_fds; i++)
+		close(fds[i]);
+}
