@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the daemon looks like inside: gauges for Prometheus, and the same as JSON. */
+#include <fcntl.h>
+#include <stdio.h>
+#include "api/admin_int.h"
+#include "base/clock.h"
+#include "base/io.h"
+
+struct inside {
+	int64_t functions[FUNCTION_STATE_N], waiting, instances;
+	struct {
+		const char *name;
+		int64_t n;
+	} by_state[8];
+	size_t n_states;
+	int64_t rss_bytes;
+};
+
+static void count_instance(void *arg, const struct sched_instance_info *i)
+{
+	struct inside *in = arg;
+	size_t k = 0;
+
+	in->instances++;
+	while (k < in->n_states && strcmp(in->by_state[k].name, i->state))
+		k++;
+	if (k == ARRAY_SIZE(in->by_state))
+		return;
+	if (k == in->n_states)
+		in->by_state[in->n_states++].name = i->state;
+	in->by_state[k].n++;
+}
+
+static int64_t resident_bytes(void)
+{
+	auto_buf b = {0};
+	long long size, pages = 0;
+
+	/* proc(5): the second figure is what is resident, in pages. */
+	if (io_read_file(AT_FDCWD, "/proc/self/statm", 4096, &b, NULL) == 0)
+		sscanf(b.p, "%lld %lld", &size, &pages);
+	return pages * sysconf(_SC_PAGESIZE);
+}
+
+static void look(struct admin *a, struct inside *in)
+{
+	*in = (struct inside){.rss_bytes = resident_bytes()};
+	for (struct function *f = function_next(a->o.store, NULL); f; f = function_next(a->o.store, f)) {
+		int n = 0, busy = 0, waiting = 0;
+		const char *why = NULL;
+
+		in->functions[f->state]++;
+		sched_function_status(a->o.sched, f, &n, &busy, &waiting, &why);
+		in->waiting += waiting;
+	}
+	sched_each_instance(a->o.sched, count_instance, in);
+}
+
+void admin_metrics(struct admin *a, struct http_req *r, struct str name)
+{
+	auto_buf out = {0};
+	struct http_reply reply = {.status = 200, .content_type = "text/plain; version=0.0.4; charset=utf-8"};
+	struct inside in;
+
+	look(a, &in);
+	ledger_metrics(a->o.ledger, &out);
+	logs_metrics(a->o.logs, &out);
+	buf_adds(&out, "# HELP tandem_functions Declared functions.\n# TYPE tandem_functions gauge\n");
+	for (int i = 0; i < FUNCTION_STATE_N; i++)
+		buf_addf(&out, "tandem_functions{state=\"%s\"} %lld\n", admin_function_state[i], (long long)in.functions[i]);
+	buf_adds(&out, "# HELP tandem_instances Sandboxes that belong to a function.\n# TYPE tandem_instances gauge\n");
+	for (size_t i = 0; i < in.n_states; i++)
+		buf_addf(&out, "tandem_instances{state=\"%s\"} %lld\n", in.by_state[i].name, (long long)in.by_state[i].n);
+	buf_addf(&out, "# HELP tandem_queue_depth Events that wait for an instance.\n# TYPE tandem_queue_depth gauge\ntandem_queue_depth %lld\n",
+		 (long long)in.waiting);
+	buf_addf(&out,
+		 "# HELP tandem_daemon_resident_bytes Memory of tandemd.\n# TYPE tandem_daemon_resident_bytes gauge\n"
+		 "tandem_daemon_resident_bytes %lld\n",
+		 (long long)in.rss_bytes);
+	buf_addf(&out, "# HELP tandem_http_connections Open connections.\n# TYPE tandem_http_connections gauge\ntandem_http_connections %zu\n",
+		 http_server_conns(a->o.http));
+	reply.body = buf_str(&out);
+	http_reply(r, &reply);
+}
+
+void admin_debug(struct admin *a, struct http_req *r, struct str name)
+{
+	auto_buf out = {0};
+	struct inside in;
+	struct jw w;
+
+	look(a, &in);
+	jw_init(&w, &out);
+	jw_obj(&w, NULL);
+	jw_strc(&w, "version", TANDEM_VERSION);
+	jw_int(&w, "pid", getpid());
+	jw_int(&w, "uptime_us", clock_now_us() - a->started_us);
+	jw_int(&w, "resident_bytes", in.rss_bytes);
+	jw_int(&w, "http_connections", (int64_t)http_server_conns(a->o.http));
+	jw_int(&w, "functions", (int64_t)function_count(a->o.store));
+	jw_int(&w, "waiting", in.waiting);
+	jw_int(&w, "instances", in.instances);
+	jw_obj(&w, "instances_by_state");
+	for (size_t i = 0; i < in.n_states; i++)
+		jw_int(&w, in.by_state[i].name, in.by_state[i].n);
+	jw_end(&w, '}');
+	jw_bool(&w, "applying", a->applying);
+	jw_end(&w, '}');
+	admin_json(r, 200, &out);
+}

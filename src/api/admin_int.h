@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files of the admin API. */
+#pragma once
+#include "api/admin.h"
+#include "base/mem.h"
+#include "json/read.h"
+#include "json/write.h"
+#include "store/function.h"
+
+struct admin {
+	struct admin_opts o;
+	int64_t started_us;
+	bool applying;       /* one apply or down at a time: two would plan against what the other is changing */
+};
+struct admin_route {
+	const char *method;
+	const char *path;    /* "*" stands for one segment, given to run decoded */
+	void (*run)(struct admin *a, struct http_req *r, struct str name);
+};
+void admin_json(struct http_req *r, int status, const struct buf *body);
+void admin_error(struct http_req *r, const struct err *e);
+void admin_errorf(struct http_req *r, enum err_kind kind, const char *fmt, ...) PRINTF(3, 4);
+/* The decoded value of one member of the query; false: not there. */
+bool admin_query(const struct http_req *r, const char *name, struct buf *ret);
+bool admin_query_is(const struct http_req *r, const char *name, const char *value);
+int64_t admin_query_int(const struct http_req *r, const char *name, int64_t dflt);
+/* Answers 404 itself when there is none. */
+struct function *admin_function(struct admin *a, struct http_req *r, struct str name);
+extern const char *const admin_function_state[FUNCTION_STATE_N];
+
+void admin_list(struct admin *a, struct http_req *r, struct str name);
+void admin_describe(struct admin *a, struct http_req *r, struct str name);
+void admin_instances(struct admin *a, struct http_req *r, struct str name);
+void admin_invoke(struct admin *a, struct http_req *r, struct str name);
+void admin_stop(struct admin *a, struct http_req *r, struct str name);
+void admin_logs(struct admin *a, struct http_req *r, struct str name);
+void admin_cost(struct admin *a, struct http_req *r, struct str name);
+void admin_plan(struct admin *a, struct http_req *r, struct str name);
+void admin_blob(struct admin *a, struct http_req *r, struct str name);
+void admin_apply(struct admin *a, struct http_req *r, struct str name);
+void admin_down(struct admin *a, struct http_req *r, struct str name);
+void admin_backup(struct admin *a, struct http_req *r, struct str name);
+void admin_debug(struct admin *a, struct http_req *r, struct str name);
+void admin_metrics(struct admin *a, struct http_req *r, struct str name);

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/admin_int.h"
+#include "base/rand.h"
+
+static const char *const outcome_name[INVOKE_OUTCOME_N] = {
+	[INVOKE_OK] = "ok",
+	[INVOKE_ERROR] = "error",
+	[INVOKE_TIMEOUT] = "timeout",
+	[INVOKE_CRASHED] = "crashed",
+	[INVOKE_INIT_FAILED] = "init_failed",
+	[INVOKE_THROTTLED] = "throttled",
+	[INVOKE_FAILED] = "failed",
+};
+
+/* One call of the tool. inv.payload is borrowed from r, which lives until the reply. */
+struct call {
+	struct invocation inv;
+	struct http_req *r;
+};
+
+static void put_reason(struct jw *w, const struct invocation *inv)
+{
+	static const char *const fixed[INVOKE_OUTCOME_N] = {
+		[INVOKE_TIMEOUT] = "it ran out of time",
+		[INVOKE_THROTTLED] = "too many events wait for this function already",
+	};
+	struct err e = {0};
+	auto_json j = NULL;
+	struct str type, msg;
+	auto_buf text = {0};
+
+	if (inv->outcome == INVOKE_OK)
+		return;
+	if (inv->outcome == INVOKE_FAILED || fixed[inv->outcome]) {
+		jw_strc(w, "reason", fixed[inv->outcome] ? fixed[inv->outcome] : inv->e.text);
+		return;
+	}
+	j = json_parse(inv->body, &e);
+	type = json_get_str(j, "errorType"), msg = json_get_str(j, "errorMessage");
+	buf_addf(&text, STR_FMT "%s" STR_FMT, STR_ARG(type), type.n && msg.n ? ": " : "", STR_ARG(msg));
+	jw_strc(w, "reason", text.n ? text.p : "the function failed");
+}
+
+static void put_timing(struct jw *w, const struct ledger_row *row)
+{
+	jw_obj(w, "timing");
+	jw_bool(w, "cold", row->cold);
+	jw_int(w, "queue_us", row->queue_us);
+	jw_int(w, "start_us", row->start_us);
+	jw_int(w, "init_us", row->init_us);
+	jw_int(w, "handler_us", row->handler_us);
+	jw_int(w, "billed_ms", row->billed_ms);
+	jw_int(w, "cpu_us", (int64_t)row->cpu_us);
+	jw_int(w, "mem_peak_bytes", (int64_t)row->mem_peak_bytes);
+	jw_int(w, "memory_mb", row->memory_mb);
+	jw_end(w, '}');
+}
+
+static void answered(struct invocation *inv)
+{
+	struct call *c = container_of(inv, struct call, inv);
+	auto_buf out = {0};
+	struct jw w;
+
+	jw_init(&w, &out);
+	jw_obj(&w, NULL);
+	jw_strc(&w, "request_id", inv->request_id);
+	jw_strc(&w, "outcome", outcome_name[inv->outcome]);
+	put_reason(&w, inv);
+	jw_str(&w, "body", inv->body);
+	if (inv->want_log_tail)
+		jw_str(&w, "log", inv->log_tail);
+	put_timing(&w, &inv->row);
+	jw_end(&w, '}');
+	admin_json(c->r, 200, &out);
+	free(c);
+}
+
+static void left(void *arg)
+{
+	struct call *c = arg;
+
+	sched_invoke_cancel(&c->inv);
+	free(c);
+}
+
+struct accept {
+	struct http_req *r; /* NULL: the client left */
+	char request_id[37];
+};
+
+static void accepted(void *arg, const struct err *e)
+{
+	struct accept *ac = arg;
+	auto_buf out = {0};
+	struct jw w;
+
+	if (ac->r && e->kind) {
+		admin_error(ac->r, e);
+	} else if (ac->r) {
+		jw_init(&w, &out);
+		jw_obj(&w, NULL);
+		jw_strc(&w, "request_id", ac->request_id);
+		jw_strc(&w, "outcome", "accepted");
+		jw_end(&w, '}');
+		admin_json(ac->r, 202, &out);
+	}
+	free(ac);
+}
+
+static void accept_left(void *arg)
+{
+	struct accept *ac = arg;
+
+	ac->r = NULL;
+}
+
+static void invoke_async(struct admin *a, struct http_req *r, struct function *f, struct str payload)
+{
+	struct accept *ac = xcalloc(1, sizeof(*ac));
+
+	ac->r = r;
+	id_uuid(ac->request_id);
+	http_on_gone(r, accept_left, ac);
+	sched_async_start(a->o.sched, f, payload, ac->request_id, TRIGGER_ASYNC, accepted, ac);
+}
+
+void admin_invoke(struct admin *a, struct http_req *r, struct str name)
+{
+	struct function *f = admin_function(a, r, name);
+	bool async = admin_query_is(r, "async", "1");
+	size_t max = async ? LIM_ASYNC_PAYLOAD_BYTES : LIM_PAYLOAD_BYTES;
+	struct str payload = r->body.n ? r->body : STR("{}");
+	struct err e = {0};
+	struct call *c;
+
+	if (!f)
+		return;
+	if (payload.n > max) {
+		admin_errorf(r, ERR_LIMIT, "the payload has %zu bytes; at most %zu are taken", payload.n, max);
+		return;
+	}
+	if (json_check(payload, &e) < 0) {
+		err_wrap(&e, "the payload is not JSON");
+		admin_error(r, &e);
+		return;
+	}
+	if (async) {
+		invoke_async(a, r, f, payload);
+		return;
+	}
+	c = xcalloc(1, sizeof(*c));
+	c->r = r;
+	c->inv.function = f;
+	c->inv.trigger = TRIGGER_API;
+	c->inv.payload = payload;
+	c->inv.want_log_tail = admin_query_is(r, "log", "1");
+	c->inv.done = answered;
+	id_uuid(c->inv.request_id);
+	http_on_gone(r, left, c);
+	sched_invoke_start(a->o.sched, &c->inv);
+}
+
+void admin_stop(struct admin *a, struct http_req *r, struct str name)
+{
+	struct function *f = admin_function(a, r, name);
+	auto_buf out = {0};
+	struct jw w;
+
+	if (!f)
+		return;
+	jw_init(&w, &out);
+	jw_obj(&w, NULL);
+	jw_int(&w, "stopped", sched_stop_function(a->o.sched, f));
+	jw_end(&w, '}');
+	admin_json(r, 200, &out);
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is declared and what runs. Values of environment variables are secrets until somebody asks for them. */
+#include <limits.h>
+#include <stdio.h>
+#include "api/admin_int.h"
+#include "base/clock.h"
+
+static void put_status(struct admin *a, const struct function *f, struct jw *w, bool waits)
+{
+	int n = 0, busy = 0, waiting = 0;
+	const char *why = NULL;
+
+	sched_function_status(a->o.sched, f, &n, &busy, &waiting, &why);
+	jw_int(w, "instances", n);
+	jw_int(w, "busy", busy);
+	if (!waits && !waiting)
+		return;
+	jw_int(w, "waiting", waiting);
+	jw_strc(w, "waiting_for", waiting ? why : NULL);
+}
+
+void admin_list(struct admin *a, struct http_req *r, struct str name)
+{
+	auto_buf out = {0};
+	struct jw w;
+
+	jw_init(&w, &out);
+	jw_obj(&w, NULL);
+	jw_arr(&w, "functions");
+	for (struct function *f = function_next(a->o.store, NULL); f; f = function_next(a->o.store, f)) {
+		jw_obj(&w, NULL);
+		jw_strc(&w, "name", f->name);
+		jw_strc(&w, "project", f->project);
+		jw_strc(&w, "runtime", f->latest->runtime);
+		jw_int(&w, "memory_mb", f->latest->memory_mb);
+		jw_int(&w, "timeout_s", f->latest->timeout_s);
+		jw_strc(&w, "state", admin_function_state[f->state]);
+		jw_strc(&w, "route", f->route);
+		put_status(a, f, &w, false);
+		jw_end(&w, '}');
+	}
+	jw_end(&w, ']');
+	jw_end(&w, '}');
+	admin_json(r, 200, &out);
+}
+
+/* What of this host really runs a function: the declared name may ask for another version. */
+static void put_runtime(const struct revision *rev, struct jw *w)
+{
+	static const char *const program[RUNTIME_N] = {[RUNTIME_PYTHON] = "/usr/bin/python3", [RUNTIME_NODE] = "/usr/bin/node"};
+	char target[PATH_MAX], text[PATH_MAX + 64];
+	ssize_t n;
+
+	jw_strc(w, "runtime", rev->runtime);
+	if (!program[rev->kind]) {
+		jw_strc(w, "served_by", "the program bootstrap in its code");
+		return;
+	}
+	n = readlink(program[rev->kind], target, sizeof(target) - 1);
+	target[n > 0 ? n : 0] = 0;
+	snprintf(text, sizeof(text), "%s%s%s%s of this host", program[rev->kind], n > 0 ? " (" : "", target, n > 0 ? ")" : "");
+	jw_strc(w, "served_by", text);
+}
+
+static void put_pairs(struct jw *w, const char *key, const struct pairs *p, bool values)
+{
+	if (!values) {
+		jw_arr(w, key);
+		for (unsigned i = 0; i < p->n; i++)
+			jw_strc(w, NULL, p->p[i].name);
+		jw_end(w, ']');
+		return;
+	}
+	jw_obj(w, key);
+	for (unsigned i = 0; i < p->n; i++)
+		jw_strc(w, p->p[i].name, p->p[i].value);
+	jw_end(w, '}');
+}
+
+static void put_revision(const struct revision *rev, struct jw *w, bool values)
+{
+	char when[32];
+
+	put_runtime(rev, w);
+	jw_strc(w, "handler", rev->handler);
+	if (rev->description && *rev->description)
+		jw_strc(w, "description", rev->description);
+	jw_int(w, "memory_mb", rev->memory_mb);
+	jw_int(w, "timeout_s", rev->timeout_s);
+	jw_int(w, "tmp_mb", rev->tmp_mb);
+	if (rev->cpu_quota_us)
+		jw_real(w, "cpu", rev->cpu_quota_us / 100000.0);
+	else
+		jw_strc(w, "cpu", "by weight of its memory, no quota");
+	put_pairs(w, values ? "environment" : "environment_names", &rev->env, values);
+	jw_obj(w, "code");
+	jw_strc(w, "sha256", rev->code_sha256);
+	jw_int(w, "bytes", rev->code_bytes);
+	jw_end(w, '}');
+	jw_arr(w, "layers");
+	for (int i = 0; i < LIM_LAYERS && rev->layers[i][0]; i++)
+		jw_strc(w, NULL, rev->layers[i]);
+	jw_end(w, ']');
+	jw_strc(w, "revision", rev->id);
+	jw_strc(w, "modified", clock_fmt_iso(rev->modified_wall_us, when));
+}
+
+void admin_describe(struct admin *a, struct http_req *r, struct str name)
+{
+	struct function *f = admin_function(a, r, name);
+	auto_buf out = {0}, text = {0};
+	char when[32];
+	struct jw w;
+
+	if (!f)
+		return;
+	jw_init(&w, &out);
+	jw_obj(&w, NULL);
+	jw_strc(&w, "name", f->name);
+	jw_strc(&w, "project", f->project);
+	buf_addf(&text, "arn:aws:lambda:%s:%s:function:%s", a->o.region, a->o.account, f->name);
+	jw_str(&w, "arn", buf_str(&text));
+	jw_strc(&w, "state", admin_function_state[f->state]);
+	if (f->reason)
+		jw_strc(&w, "reason", f->reason);
+	if (f->updating)
+		jw_bool(&w, "updating", true);
+	put_status(a, f, &w, true);
+	jw_strc(&w, "snapshot", "none yet; instances are started plainly");
+	jw_strc(&w, "network", "loopback and platform addresses only; no egress yet");
+	if (f->route) {
+		buf_clear(&text);
+		buf_addf(&text, "%s%s", a->o.gateway, f->route);
+		jw_strc(&w, "route", f->route);
+		jw_str(&w, "url", buf_str(&text));
+	}
+	put_revision(f->latest, &w, admin_query_is(r, "values", "1"));
+	put_pairs(&w, "tags", &f->tags, true);
+	jw_raw(&w, "allow", f->allow ? str_of(f->allow) : STR("[]"));
+	jw_strc(&w, "created", clock_fmt_iso(f->created_wall_us, when));
+	jw_end(&w, '}');
+	admin_json(r, 200, &out);
+}
+
+static void put_instance(void *arg, const struct sched_instance_info *i)
+{
+	struct jw *w = arg;
+
+	jw_obj(w, NULL);
+	jw_int(w, "id", (int64_t)i->id);
+	jw_strc(w, "function", i->function);
+	jw_strc(w, "state", i->state);
+	jw_int(w, "pid", i->pid);
+	jw_int(w, "for_us", clock_now_us() - i->since_us);
+	jw_int(w, "invocations", i->invocations);
+	jw_int(w, "mem_peak_bytes", i->mem_peak_bytes);
+	jw_int(w, "memory_mb", i->memory_mb);
+	jw_strc(w, "revision", i->revision_id);
+	jw_end(w, '}');
+}
+
+void admin_instances(struct admin *a, struct http_req *r, struct str name)
+{
+	auto_buf out = {0};
+	struct jw w;
+
+	jw_init(&w, &out);
+	jw_obj(&w, NULL);
+	jw_arr(&w, "instances");
+	sched_each_instance(a->o.sched, put_instance, &w);
+	jw_end(&w, ']');
+	jw_end(&w, '}');
+	admin_json(r, 200, &out);
+}

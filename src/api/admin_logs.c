@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Logs and costs. Logs are read function by function on the file thread and, when several were asked for, merged by their times;
+ * following begins before the reading ends, so that no line is missed in between (a line may then come twice, never not at all).
+ */
+#include <stdio.h>
+#include "api/admin_int.h"
+#include "base/clock.h"
+
+#define QUEUED_MAX (4 << 20) /* a reader that is slower than its function loses lines and is told so */
+
+/*
+ *   READ ───► FOLLOW ───► (client leaves)
+ *     └─────► END
+ */
+struct tail {
+	struct http_req *r;          /* NULL: the client left; only waits for done of a read */
+	struct admin *a;
+	struct log_read read;
+	struct log_follow follow;
+	bool reading, following, want_follow, all, json;
+	char next[LIM_NAME_BYTES + 1]; /* all: the function that is read now */
+	int64_t since_wall_us;
+	unsigned lines;
+	struct buf text, held;       /* what was read; what came while reading */
+	uint64_t lost;
+};
+
+static void tail_free(struct tail *t)
+{
+	if (t->following)
+		log_follow_stop(&t->follow);
+	buf_done(&t->text);
+	buf_done(&t->held);
+	free(t);
+}
+
+static void put_json_line(struct buf *out, struct str function, struct str line)
+{
+	struct str time, id, text;
+	struct jw w;
+
+	if (!str_cut(line, ' ', &time, &text) || !str_cut(text, ' ', &id, &text))
+		time = STR_NULL, id = STR_NULL, text = line;
+	jw_init(&w, out);
+	jw_obj(&w, NULL);
+	jw_str(&w, "time", time);
+	jw_str(&w, "function", function);
+	jw_str(&w, "request_id", id);
+	jw_str(&w, "text", text);
+	jw_end(&w, '}');
+	buf_addc(out, '\n');
+}
+
+/* Lines "time id text" as this client wants them: "time function id text" when there are several functions. */
+static void shape(const struct tail *t, const char *function, struct str lines, struct buf *out)
+{
+	struct str line, time, rest;
+
+	if (!t->all && !t->json) {
+		buf_addstr(out, lines);
+		return;
+	}
+	while (lines.n) {
+		if (!str_cut(lines, '\n', &line, &lines))
+			line = lines, lines = STR_NULL;
+		if (t->json)
+			put_json_line(out, str_of(function), line);
+		else if (str_cut(line, ' ', &time, &rest))
+			buf_addf(out, STR_FMT " %s " STR_FMT "\n", STR_ARG(time), function, STR_ARG(rest));
+	}
+}
+
+static void on_line(struct log_follow *f, struct str text)
+{
+	struct tail *t = container_of(f, struct tail, follow);
+	auto_buf out = {0};
+
+	if (!t->r)
+		return;
+	if (t->reading ? t->held.n > QUEUED_MAX : http_stream_queued(t->r) > QUEUED_MAX) {
+		t->lost++;
+		return;
+	}
+	shape(t, f->workload ? f->workload : t->read.workload, text, t->reading ? &t->held : &out);
+	if (t->reading)
+		return;
+	if (t->lost) {
+		auto_buf note = {0};
+
+		buf_addf(&note, "(%llu pieces left out: this reader is too slow)\n", (unsigned long long)t->lost);
+		t->lost = 0;
+		http_stream_write(t->r, buf_str(&note));
+	}
+	http_stream_write(t->r, buf_str(&out));
+}
+
+static int by_line(const void *a, const void *b)
+{
+	const struct str *x = a, *y = b;
+	size_t n = x->n < y->n ? x->n : y->n;
+	int c = memcmp(x->p, y->p, n < 27 ? n : 27); /* the time alone: lines of one instant stay in their order */
+
+	return c ? c : (x->p > y->p) - (x->p < y->p);
+}
+
+/* The last t->lines lines of all that was read, in order of time. Text lines begin with it; JSON ones with a member of fixed length. */
+static void merge(struct tail *t, struct buf *out)
+{
+	size_t n = 0, cap = 0;
+	struct str *lines = NULL, line, rest = buf_str(&t->text);
+
+	while (str_cut(rest, '\n', &line, &rest)) {
+		if (n == cap)
+			lines = xrealloc(lines, sizeof(*lines) * (cap = cap ? 2 * cap : 256));
+		lines[n++] = line;
+	}
+	if (n && t->all)
+		qsort(lines, n, sizeof(*lines), by_line);
+	for (size_t i = n > t->lines ? n - t->lines : 0; i < n; i++) {
+		buf_addstr(out, lines[i]);
+		buf_addc(out, '\n');
+	}
+	free(lines);
+}
+
+static void finish_reading(struct tail *t)
+{
+	auto_buf out = {0};
+
+	t->reading = false;
+	if (!t->r) {
+		tail_free(t);
+		return;
+	}
+	merge(t, &out);
+	buf_done(&t->text);
+	http_stream_write(t->r, buf_str(&out));
+	if (!t->want_follow) {
+		http_stream_end(t->r);
+		tail_free(t);
+		return;
+	}
+	http_stream_write(t->r, buf_str(&t->held));
+	buf_done(&t->held);
+}
+
+static void was_read(struct log_read *rd, struct buf *text, const struct err *e);
+
+static void read_one(struct tail *t, const char *function)
+{
+	t->read = (struct log_read){.since_wall_us = t->since_wall_us, .max_lines = t->lines, .done = was_read};
+	strlcpy_(t->read.workload, function, sizeof(t->read.workload));
+	log_read_start(t->a->o.logs, &t->read);
+}
+
+static void was_read(struct log_read *rd, struct buf *text, const struct err *e)
+{
+	struct tail *t = container_of(rd, struct tail, read);
+	struct function *f = NULL;
+
+	if (!e->kind)
+		shape(t, rd->workload, buf_str(text), &t->text);
+	if (t->r && t->all && e->kind != ERR_CANCELED)
+		f = function_after(t->a->o.store, t->next);
+	if (!f) {
+		finish_reading(t);
+		return;
+	}
+	strlcpy_(t->next, f->name, sizeof(t->next));
+	read_one(t, f->name);
+}
+
+static void tail_left(void *arg)
+{
+	struct tail *t = arg;
+
+	t->r = NULL;
+	if (t->following)
+		log_follow_stop(&t->follow);
+	t->following = false;
+	if (!t->reading)
+		tail_free(t);
+}
+
+void admin_logs(struct admin *a, struct http_req *r, struct str name)
+{
+	auto_buf function = {0};
+	bool all = !admin_query(r, "function", &function);
+	int64_t since_us = admin_query_int(r, "since_us", 0);
+	const struct function *first = function_next(a->o.store, NULL);
+	struct tail *t;
+
+	/* Logs outlive their function; only a name that could never have been one is refused here. */
+	if (!all && !str_name_ok(buf_str(&function), LIM_NAME_BYTES, "-_")) {
+		admin_errorf(r, ERR_INVALID, "\"%.80s\" is no name of a function", function.p);
+		return;
+	}
+	t = xcalloc(1, sizeof(*t));
+	t->r = r, t->a = a, t->all = all;
+	t->want_follow = admin_query_is(r, "follow", "1");
+	t->json = admin_query_is(r, "format", "json");
+	t->lines = (unsigned)admin_query_int(r, "lines", 200);
+	if (t->lines > 100000)
+		t->lines = 100000;
+	t->since_wall_us = since_us ? clock_wall_us() - since_us : 0;
+	http_on_gone(r, tail_left, t);
+	http_stream_begin(r, 200, t->json ? "application/x-ndjson" : "text/plain; charset=utf-8", STR_NULL);
+	t->reading = true;
+	if (t->want_follow) {
+		t->follow.line = on_line;
+		t->following = true;
+		log_follow_start(a->o.logs, all ? NULL : function.p, &t->follow);
+	}
+	if (all && !first) {
+		finish_reading(t);
+		return;
+	}
+	if (all)
+		strlcpy_(t->next, first->name, sizeof(t->next));
+	read_one(t, all ? first->name : function.p);
+}
+
+struct cost {
+	struct http_req *r;
+	struct ledger_query q;
+};
+
+static void counted(struct ledger_query *q, struct buf *json, const struct err *e)
+{
+	struct cost *c = container_of(q, struct cost, q);
+
+	if (c->r && e->kind)
+		admin_error(c->r, e);
+	else if (c->r)
+		admin_json(c->r, 200, json);
+	free(c);
+}
+
+static void cost_left(void *arg)
+{
+	struct cost *c = arg;
+
+	c->r = NULL;
+}
+
+void admin_cost(struct admin *a, struct http_req *r, struct str name)
+{
+	auto_buf by = {0}, workload = {0};
+	int64_t since_us = admin_query_int(r, "since_us", 0);
+	struct cost *c = xcalloc(1, sizeof(*c));
+
+	c->r = r;
+	c->q.since_wall_us = since_us ? clock_wall_us() - since_us : 0;
+	c->q.done = counted;
+	strlcpy_(c->q.by, admin_query(r, "by", &by) ? by.p : "workload", sizeof(c->q.by));
+	if (admin_query(r, "workload", &workload))
+		strlcpy_(c->q.workload, workload.p, sizeof(c->q.workload));
+	http_on_gone(r, cost_left, c);
+	ledger_query_start(a->o.ledger, &c->q);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/errors.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+static const struct api_code_info codes[API_CODE_N] = {
+	[API_OK] = {"", NULL, 200, false, NULL},
+	[API_MISSING_TOKEN] = {"MissingAuthenticationTokenException", "MissingAuthenticationToken", 403, false, NULL},
+	[API_INCOMPLETE_SIGNATURE] = {"IncompleteSignatureException", "IncompleteSignature", 403, false, NULL},
+	[API_INVALID_SIGNATURE] = {"InvalidSignatureException", "SignatureDoesNotMatch", 403, false, NULL},
+	[API_UNKNOWN_KEY] = {"UnrecognizedClientException", "InvalidClientTokenId", 403, false, NULL},
+	[API_ACCESS_DENIED] = {"AccessDeniedException", "AccessDenied", 403, true, NULL},
+	[API_UNKNOWN_OPERATION] = {"UnknownOperationException", "InvalidAction", 404, false, NULL},
+	[API_NOT_IMPLEMENTED] = {"NotImplemented", NULL, 501, false, NULL},
+	[API_SERIALIZATION] = {"SerializationException", "MalformedInput", 400, true, NULL},
+	[API_VALIDATION] = {"ValidationException", "ValidationError", 400, false, NULL},
+	[API_INVALID_PARAMETER] = {"InvalidParameterValueException", "InvalidParameterValue", 400, false, NULL},
+	[API_INVALID_CONTENT] = {"InvalidRequestContentException", NULL, 400, false, NULL},
+	[API_NOT_FOUND] = {"ResourceNotFoundException", NULL, 404, true, NULL},
+	[API_CONFLICT] = {"ResourceConflictException", NULL, 409, false, NULL},
+	[API_PRECONDITION] = {"PreconditionFailedException", NULL, 412, false, NULL},
+	[API_TOO_LARGE] = {"RequestTooLargeException", NULL, 413, false, NULL},
+	[API_ENTITY_TOO_LARGE] = {"RequestEntityTooLargeException", NULL, 413, true, NULL},
+	[API_THROTTLED] = {"TooManyRequestsException", "Throttling", 429, false, "ConcurrentInvocationLimitExceeded"},
+	[API_SERVICE] = {"ServiceException", "InternalFailure", 500, true, NULL},
+};
+
+static const enum api_code of_kind[ERR_N] = {
+	[ERR_NONE] = API_SERVICE,        [ERR_INVALID] = API_INVALID_PARAMETER, [ERR_LIMIT] = API_INVALID_PARAMETER,
+	[ERR_NOT_FOUND] = API_NOT_FOUND, [ERR_EXISTS] = API_CONFLICT,           [ERR_CONFLICT] = API_CONFLICT,
+	[ERR_DENIED] = API_ACCESS_DENIED, [ERR_TIMEOUT] = API_SERVICE,          [ERR_CANCELED] = API_SERVICE,
+	[ERR_UNAVAILABLE] = API_SERVICE, [ERR_CORRUPT] = API_SERVICE,           [ERR_SYS] = API_SERVICE,
+	[ERR_BUG] = API_SERVICE,
+};
+
+const struct api_code_info *api_code_info(enum api_code code)
+{
+	assert((unsigned)code < API_CODE_N);
+	return &codes[code];
+}
+
+int api_fail(struct api_err *e, enum api_code code, const char *fmt, ...)
+{
+	va_list ap;
+
+	e->code = code;
+	va_start(ap, fmt);
+	vsnprintf(e->text, sizeof(e->text), fmt, ap);
+	va_end(ap);
+	return -1;
+}
+
+enum api_code api_code_of(enum err_kind kind)
+{
+	return (unsigned)kind < ERR_N ? of_kind[kind] : API_SERVICE;
+}
