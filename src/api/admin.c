@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include "api/admin_int.h"
@@ -8,12 +9,32 @@
 const char *const admin_function_state[FUNCTION_STATE_N] = {
 	[FUNCTION_PENDING] = "Pending", [FUNCTION_ACTIVE] = "Active", [FUNCTION_FAILED] = "Failed"};
 
+/* An address of "any" is reached through loopback. */
+static void url_of(const struct sockaddr_in6 *sa, char *out, size_t size)
+{
+	char host[INET6_ADDRSTRLEN];
+	const uint8_t *b = sa->sin6_addr.s6_addr;
+
+	if (IN6_IS_ADDR_V4MAPPED(&sa->sin6_addr)) {
+		bool any = !b[12] && !b[13] && !b[14] && !b[15];
+
+		snprintf(host, sizeof(host), "%u.%u.%u.%u", any ? 127 : b[12], b[13], b[14], any ? 1 : b[15]);
+		snprintf(out, size, "http://%s:%u", host, ntohs(sa->sin6_port));
+		return;
+	}
+	if (IN6_IS_ADDR_UNSPECIFIED(&sa->sin6_addr) || !inet_ntop(AF_INET6, &sa->sin6_addr, host, sizeof(host)))
+		strlcpy_(host, "::1", sizeof(host));
+	snprintf(out, size, "http://[%s]:%u", host, ntohs(sa->sin6_port));
+}
+
 struct admin *admin_new(const struct admin_opts *o)
 {
 	struct admin *a = xcalloc(1, sizeof(*a));
 
 	a->o = *o;
 	a->started_us = clock_now_us();
+	url_of(&o->config->api, a->endpoint, sizeof(a->endpoint));
+	url_of(&o->config->gateway, a->gateway, sizeof(a->gateway));
 	return a;
 }
 
@@ -126,13 +147,13 @@ static void env(struct admin *a, struct http_req *r, struct str name)
 
 	jw_init(&w, &out);
 	jw_obj(&w, NULL);
-	jw_strc(&w, "endpoint", a->o.endpoint);
-	jw_strc(&w, "gateway", a->o.gateway);
+	jw_strc(&w, "endpoint", a->endpoint);
+	jw_strc(&w, "gateway", a->gateway);
 	jw_strc(&w, "region", a->o.region);
 	jw_strc(&w, "account", a->o.account);
-	jw_strc(&w, "access_key", a->o.access_key);
-	jw_strc(&w, "secret_key", a->o.secret_key);
-	jw_strc(&w, "auth", a->o.auth_none ? "none" : "sigv4");
+	jw_strc(&w, "access_key", store_setting(a->o.store, "access_key"));
+	jw_strc(&w, "secret_key", store_setting(a->o.store, "secret_key"));
+	jw_strc(&w, "auth", a->o.config->auth_none ? "none" : "sigv4");
 	jw_end(&w, '}');
 	admin_json(r, 200, &out);
 }

@@ -25,6 +25,7 @@
 #include "ledger/logs.h"
 #include "sched/sched.h"
 #include "store/store.h"
+#include "wire/spawner.h"
 #define ADMIN_BODY_MAX (LIM_UNZIPPED_BYTES + (16 << 20))
 struct admin;
 struct admin_opts { /* everything is borrowed for the life of the admin */
@@ -35,10 +36,7 @@ struct admin_opts { /* everything is borrowed for the life of the admin */
 	struct logs *logs;
 	struct http_server *http;
 	const char *account, *region;
-	const char *access_key, *secret_key; /* the operator's key pair, what `tandem env` prints */
-	const char *endpoint, *gateway;      /* "http://127.0.0.1:4566", "http://127.0.0.1:8080": as they really listen */
-	const char *state_dir;               /* absolute; backups go below its daemon/ */
-	bool auth_none;
+	const struct serve_config *config;   /* addresses as they are really bound; state_dir: backups go below its daemon/ */
 	bool (*ready)(void *arg);            /* /readyz; NULL: always */
 	void *arg;
 };

@@ -10,6 +10,7 @@
 struct admin {
 	struct admin_opts o;
 	int64_t started_us;
+	char endpoint[80], gateway[80]; /* "http://127.0.0.1:4566" */
 	bool applying;       /* one apply or down at a time: two would plan against what the other is changing */
 };
 struct admin_route {

@@ -130,7 +130,7 @@ void admin_describe(struct admin *a, struct http_req *r, struct str name)
 	jw_strc(&w, "network", "loopback and platform addresses only; no egress yet");
 	if (f->route) {
 		buf_clear(&text);
-		buf_addf(&text, "%s%s", a->o.gateway, f->route);
+		buf_addf(&text, "%s%s", a->gateway, f->route);
 		jw_strc(&w, "route", f->route);
 		jw_str(&w, "url", buf_str(&text));
 	}

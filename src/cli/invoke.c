@@ -60,13 +60,13 @@ static void print_summary(struct cli *c, const struct json *j)
 {
 	const struct json *t = json_get(j, "timing");
 
-	cli_note(c, "%s%s, %.2f ms (wait %.2f, start %.2f, init %.2f, handler %.2f), billed %lld ms, %.10f USD as Lambda", cli_tint(c, TINT_NONE),
+	cli_note(c, "%s, %.2f ms (wait %.2f, start %.2f, init %.2f, handler %.2f), billed %lld ms",
 		 json_get_bool(t, "cold", false) ? "cold" : "warm",
 		 (double)(json_get_int(t, "queue_us", 0) + json_get_int(t, "start_us", 0) + json_get_int(t, "init_us", 0) +
 			  json_get_int(t, "handler_us", 0)) / 1000,
 		 (double)json_get_int(t, "queue_us", 0) / 1000, (double)json_get_int(t, "start_us", 0) / 1000,
 		 (double)json_get_int(t, "init_us", 0) / 1000, (double)json_get_int(t, "handler_us", 0) / 1000,
-		 (long long)json_get_int(t, "billed_ms", 0), json_real(json_get(t, "usd_lambda"), 0));
+		 (long long)json_get_int(t, "billed_ms", 0));
 }
 
 int invoke_run(struct cli *c, int argc, char **argv)
