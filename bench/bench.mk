@@ -7,10 +7,15 @@ $(B)/bench/direct: bench/direct.c $(call obj,$(LOW_SRC))
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $^
 
+# A function in C, as its README builds it.
+$(B)/examples/native/bootstrap: examples/native/bootstrap.c
+	@mkdir -p $(@D)
+	$(CC) -O2 -Wall -static -o $@ $<
+
 .PHONY: bench bench-build
 bench-build:
 	@tools/deps build run bench
-	$(MAKE) MODE=release B=$(BENCH_B) all $(BENCH_B)/bench/direct native-example
+	$(MAKE) MODE=release B=$(BENCH_B) all $(BENCH_B)/bench/direct $(BENCH_B)/examples/native/bootstrap
 
 bench: bench-build ## measure against nginx, print a table, write build/bench.json (needs root)
 	/usr/bin/python3 bench/run.py --bin $(BENCH_B) --out build/bench.json $(BENCH_ARGS)

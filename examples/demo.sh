@@ -83,7 +83,7 @@ build() {
 	done 3>build/demo-build.log < <(make -j"$(nproc)" all 2>&1 || echo 'demo: build failed')
 	if grep -q '^demo: build failed' build/demo-build.log; then
 		echo
-		grep -E 'error|\*\*\*' build/demo-build.log | head -20 >&2
+		grep -E ' error: |undefined reference|\*\*\*' build/demo-build.log | head -20 >&2
 		die 'the build failed; all of it is in build/demo-build.log'
 	fi
 	[ -z "$live" ] || printf '\r  %-28s' 'Build'
