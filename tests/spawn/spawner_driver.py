@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drives the real tandem-spawner the way tandemd does: structures of wire/spawner.h and wire/init.h, by hand."""
+import ctypes as C
+import os
+import select
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("TANDEM_BUILD", os.path.join(ROOT, "build"))
+VERSION, END = 1, 0x74646D21
+HELLO, BLANK, ASSIGN, END_SANDBOX, UNPACK, READY, BYE = range(1, 8)
+CONFIG, ADOPT, ADOPTED, MADE, ASSIGNED, UNPACKED, ENDED, DRAIN, HANDOVER = range(64, 73)
+CTL, CHAN, LOG, RTAPI, CREDS, API, DNS, DNS_TCP, PIDFD, FREEZE, CPU, MEM_PEAK, SB_N = range(13)
+ADMIN, API4, API6, GATEWAY4, GATEWAY6, STATE_DIR, SL_N = range(7)
+DAEMON_UID = 1879048190
+UID_BASE = 1879048192
+TIMEOUT_S = 20
+
+
+class Sockaddr6(C.Structure):
+    _fields_ = [("family", C.c_uint16), ("port", C.c_uint8 * 2), ("flow", C.c_uint32), ("addr", C.c_uint8 * 16), ("scope", C.c_uint32)]
+
+
+class Config(C.Structure):
+    _fields_ = [("version", C.c_uint32), ("state_dir", C.c_char * 256), ("libexec_dir", C.c_char * 256), ("api", Sockaddr6),
+                ("gateway", Sockaddr6), ("auth_none", C.c_uint8), ("debug", C.c_uint8), ("no_layer", C.c_uint8), ("has", C.c_uint8),
+                ("uid_base", C.c_uint32), ("daemon_uid", C.c_uint32), ("daemon_gid", C.c_uint32), ("end", C.c_uint32)]
+
+
+class Assign(C.Structure):
+    _fields_ = [("memory_bytes", C.c_uint64), ("tmp_bytes", C.c_uint64), ("pids_max", C.c_uint32), ("cpu_weight", C.c_uint32),
+                ("cpu_quota_us", C.c_uint32), ("has_opt", C.c_uint8), ("label", C.c_char * 256)]
+
+
+class Made(C.Structure):
+    _fields_ = [("has", C.c_uint32), ("uid", C.c_uint32), ("pid", C.c_int32), ("assigned", C.c_uint8), ("label", C.c_char * 256)]
+
+
+class Ended(C.Structure):
+    _fields_ = [("wait_status", C.c_int32), ("oom_kills", C.c_uint32), ("cpu_us", C.c_uint64), ("mem_peak_bytes", C.c_uint64)]
+
+
+class Unpack(C.Structure):
+    _fields_ = [("name", C.c_char * 72), ("max_bytes", C.c_uint64), ("max_files", C.c_uint64), ("bytes", C.c_uint64), ("files", C.c_uint64)]
+
+
+class Body(C.Union):
+    _fields_ = [("assign", Assign), ("made", Made), ("ended", Ended), ("unpack", Unpack), ("config", Config)]
+
+
+class Msg(C.Structure):
+    _fields_ = [("version", C.c_uint32), ("verb", C.c_uint16), ("err", C.c_uint16), ("id", C.c_uint64), ("u", Body),
+                ("text", C.c_char * 256), ("end", C.c_uint32)]
+
+
+class Sandbox:
+    def __init__(self, msg, fds):
+        fds = list(fds)
+        self.id, self.uid, self.pid = msg.id, msg.u.made.uid, msg.u.made.pid
+        self.assigned, self.label = msg.u.made.assigned, msg.u.made.label
+        self.fd = [fds.pop(0) if msg.u.made.has >> i & 1 else -1 for i in range(SB_N)]
+        self.ctl = socket.socket(fileno=os.dup(self.fd[CTL]))
+        self.ctl.settimeout(TIMEOUT_S)
+        self.log = b""
+
+    def start(self, argv, env=(), tag=1, channel=1):
+        text = b"".join(s.encode() + b"\0" for s in list(argv) + list(env))
+        self.ctl.send(struct.pack("<HHIiIIIII", 1, 1, tag, 0, channel, len(argv), len(env), len(text), 0) + text)
+
+    def signal(self, tag, value):
+        self.ctl.send(struct.pack("<HHIiIIIII", 1, 2, tag, value, 0, 0, 0, 0, 0))
+
+    def hear(self):
+        """(verb, tag, value): STARTED is 64, FAILED 65, EXITED 66."""
+        data = self.ctl.recv(65536)
+        version, verb, tag, value = struct.unpack_from("<HHIi", data)
+        assert version == 1 and len(data) == 32, data
+        return verb, tag, value
+
+    def output(self, until=None):
+        """What the log pipe says; until those bytes, or what is there now."""
+        end = time.monotonic() + TIMEOUT_S
+        while True:
+            try:
+                part = os.read(self.fd[LOG], 65536)
+            except BlockingIOError:
+                part = None
+            if part:
+                self.log += part
+                continue
+            if part == b"" or until is None or until in self.log:
+                return self.log.decode(errors="replace")
+            assert time.monotonic() < end, self.log
+            select.select([self.fd[LOG]], [], [], 1)
+
+    def run(self, argv, env=(), tag=1):
+        """Starts a program, waits for its end: (wait status, output)."""
+        self.log = b""
+        self.start(argv, env, tag)
+        verb, _, value = self.hear()
+        if verb != 64:
+            raise OSError(value, os.strerror(value))
+        while verb != 66:
+            verb, _, value = self.hear()
+        return value, self.output()
+
+    def python(self, code):
+        return self.run(["/usr/bin/python3", "-I", "-c", code], ["PATH=/usr/bin:/bin", "HOME=/tmp", "OPENBLAS_NUM_THREADS=1"])
+
+    def close(self):
+        self.ctl.close()
+        for fd in self.fd:
+            if fd >= 0:
+                os.close(fd)
+
+
+class Spawner:
+    """A spawner on a state directory of its own, and this program in tandemd's place."""
+
+    def __init__(self, no_layer=0, state=None, api=("127.0.0.1", 0), auth_none=0, ready=True, debug=0):
+        self.dir = tempfile.mkdtemp(prefix="tandem-spawner-")
+        os.chmod(self.dir, 0o755)
+        self.state = state or os.path.join(self.dir, "state")
+        self.libexec = os.path.join(self.dir, "libexec")
+        os.mkdir(self.libexec)
+        subprocess.run(["gcc", "-O1", "-o", self.libexec + "/tandemd", os.path.join(ROOT, "tests/spawn/fake_daemon.c")], check=True)
+        for name in ("tandem-spawner", "tandem-init", "tandem-unpack"):
+            if os.path.exists(os.path.join(BUILD, name)):
+                shutil.copy(os.path.join(BUILD, name), self.libexec)
+        shutil.copytree(os.path.join(ROOT, "shim"), self.libexec + "/shim")
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(self.dir + "/test.sock")
+        os.chmod(self.dir + "/test.sock", 0o777)
+        self.listener.listen()
+        self.listener.settimeout(TIMEOUT_S)
+        self.next_id, self.pending, self.sandboxes = 1, [], {}
+        self.link = self.sock = None
+        self.proc = self.spawn(no_layer, api, auth_none, debug)
+        if ready:
+            self.attach()
+            self.send(Msg(verb=READY))
+
+    def address(self, host, port):
+        a = Sockaddr6(family=socket.AF_INET6)
+        a.port[:] = port.to_bytes(2, "big")
+        a.addr[:] = socket.inet_pton(socket.AF_INET6, "::ffff:" + host)
+        return a
+
+    def spawn(self, no_layer, api, auth_none, debug):
+        c = Config(version=VERSION, state_dir=self.state.encode(), libexec_dir=self.libexec.encode(), api=self.address(*api),
+                   gateway=self.address("127.0.0.1", 0), auth_none=auth_none, debug=debug, no_layer=no_layer, uid_base=UID_BASE,
+                   daemon_uid=DAEMON_UID, daemon_gid=DAEMON_UID, end=END)
+        mem = os.memfd_create("config")
+        os.write(mem, bytes(c))
+        os.lseek(mem, 0, 0)
+        self.stderr = tempfile.TemporaryFile()
+
+        def place():
+            os.dup2(mem, 3)
+
+        try:
+            return subprocess.Popen([self.libexec + "/tandem-spawner"], preexec_fn=place, pass_fds=(3,) if mem == 3 else (), close_fds=False,
+                                    stderr=self.stderr, env=dict(os.environ, TANDEM_TEST_SOCK=self.dir + "/test.sock"))
+        finally:
+            os.close(mem)
+
+    def attach(self):
+        """Takes over from the fake tandemd that the spawner started; returns what it was told."""
+        self.detach()
+        self.link, _ = self.listener.accept()
+        self.link.settimeout(TIMEOUT_S)
+        data, fds, _, _ = socket.recv_fds(self.link, 4, 1)
+        self.daemon_pid = struct.unpack("<i", data)[0]
+        self.sock = socket.socket(fileno=fds[0])
+        self.sock.settimeout(TIMEOUT_S)
+        self.send(Msg(verb=HELLO))
+        self.config, fds = self.wait(CONFIG)
+        self.listeners = [fds.pop(0) if self.config.u.config.has >> i & 1 else -1 for i in range(SL_N)]
+        adopted = []
+        while True:
+            m, fds = self.receive()
+            if m.verb == ADOPTED:
+                return adopted
+            assert m.verb == ADOPT, m.verb
+            adopted.append(Sandbox(m, fds))
+
+    def detach(self):
+        for s in (self.sock, self.link):
+            if s:
+                s.close()
+        self.sock = self.link = None
+
+    def send(self, m, fds=()):
+        m.version, m.end = VERSION, END
+        socket.send_fds(self.sock, [bytes(m)], fds)
+
+    def receive(self):
+        data, fds, _, _ = socket.recv_fds(self.sock, C.sizeof(Msg) + 1, 32)
+        assert len(data) == C.sizeof(Msg), len(data)
+        m = Msg.from_buffer_copy(data)
+        assert m.version == VERSION and m.end == END
+        return m, fds
+
+    def wait(self, verb, id=None):
+        for i, (m, fds) in enumerate(self.pending):
+            if m.verb == verb and id in (None, m.id):
+                return self.pending.pop(i)
+        while True:
+            m, fds = self.receive()
+            if m.verb == verb and id in (None, m.id):
+                return m, fds
+            self.pending.append((m, fds))
+
+    def ask(self, m, answer, fds=()):
+        self.send(m, fds)
+        got, fds = self.wait(answer, m.id)
+        if got.err:
+            raise RuntimeError(got.text.decode())
+        return got, fds
+
+    def blank(self):
+        self.next_id += 1
+        return Sandbox(*self.ask(Msg(verb=BLANK, id=self.next_id), MADE))
+
+    def code_dir(self, files=()):
+        path = tempfile.mkdtemp(dir=self.dir)
+        for name, text in dict(files).items():
+            with open(os.path.join(path, name), "w") as f:
+                f.write(text)
+        os.chmod(path, 0o755)
+        os.chown(path, DAEMON_UID, DAEMON_UID)
+        return path
+
+    def assign(self, sb, files=(), memory=256 << 20, tmp=512 << 20, pids=64, label=b"label", weight=100, quota=0):
+        fd = os.open(self.code_dir(files), os.O_PATH | os.O_DIRECTORY)
+        try:
+            m = Msg(verb=ASSIGN, id=sb.id)
+            m.u.assign = Assign(memory, tmp, pids, weight, quota, 0, label)
+            self.ask(m, ASSIGNED, [fd])
+        finally:
+            os.close(fd)
+
+    def make(self, **kw):
+        sb = self.blank()
+        self.assign(sb, **kw)
+        return sb
+
+    def end(self, sb):
+        self.send(Msg(verb=END_SANDBOX, id=sb.id))
+        return self.ended(sb)
+
+    def ended(self, sb):
+        return self.wait(ENDED, sb.id)[0].u.ended
+
+    def errors(self):
+        self.stderr.seek(0)
+        return self.stderr.read().decode()
+
+    def stop(self):
+        if self.sock and self.proc.poll() is None:
+            self.send(Msg(verb=BYE))
+        self.detach()
+        try:
+            self.proc.wait(TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.proc.kill()
+            self.proc.wait()
+        self.listener.close()
+        shutil.rmtree(self.dir, ignore_errors=True)
+        return self.proc.returncode
