@@ -22,7 +22,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-#define PATH "/2018-06-01/runtime/"
+#define PATH	 "/2018-06-01/runtime/"
 #define BODY_MAX 6291556 /* the largest event and the largest answer, in bytes */
 #define HEAD_MAX 65536
 
@@ -48,11 +48,11 @@ static long handle(const struct event *ev, char *out, size_t room)
 
 struct api {
 	struct sockaddr_in to;
-	char name[64];   /* for the Host header */
-	char next[256];  /* the request for the next event, ready to be sent */
+	char name[64];	/* for the Host header */
+	char next[256]; /* the request for the next event, ready to be sent */
 	size_t next_n;
 	int fd;
-	char *in;        /* what was received; the answer in hand begins at 0 */
+	char *in; /* what was received; the answer in hand begins at 0 */
 	size_t have;
 };
 
@@ -85,8 +85,8 @@ static int api_open(struct api *a, const char *where)
 	a->to = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(atoi(colon + 1))};
 	if (inet_pton(AF_INET, a->name, &a->to.sin_addr) != 1)
 		return -1;
-	a->next_n = snprintf(a->next, sizeof(a->next), "GET " PATH "invocation/next HTTP/1.1\r\nHost: %s\r\n\r\n",
-			     a->name);
+	a->next_n =
+		snprintf(a->next, sizeof(a->next), "GET " PATH "invocation/next HTTP/1.1\r\nHost: %s\r\n\r\n", a->name);
 	a->in = malloc(HEAD_MAX + BODY_MAX + HEAD_MAX);
 	a->fd = -1;
 	return a->in ? api_connect(a) : -1;
