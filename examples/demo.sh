@@ -63,12 +63,9 @@ stop() {
 }
 
 packages() {
-	step 'Debian packages'
 	mkdir -p build
-	tools/deps build run >build/demo-deps.log 2>&1 || {
-		cat build/demo-deps.log >&2
-		die 'the packages above could not be installed'
-	}
+	tools/deps build run || die 'what is missing could not be installed'
+	step 'Debian packages'
 	echo 'there'
 }
 
