@@ -44,7 +44,7 @@ static void put_event(struct rtapi *r, const struct instance_event *ev, const ch
 static void give_ext(struct extension *x)
 {
 	struct http_req *q = x->next;
-	char head[128], event_id[37];
+	char head[192], event_id[37];
 	struct http_reply a = {.status = 200, .content_type = "application/json", .body = buf_str(&x->r->text)};
 	int n;
 
