@@ -7,18 +7,12 @@
 #include <string.h>
 
 static const char *const kind_names[] = {
-	[ERR_NONE] = "none",
-	[ERR_INVALID] = "invalid",
-	[ERR_LIMIT] = "limit",
-	[ERR_NOT_FOUND] = "not_found",
-	[ERR_EXISTS] = "exists",
-	[ERR_CONFLICT] = "conflict",
-	[ERR_DENIED] = "denied",
-	[ERR_TIMEOUT] = "timeout",
-	[ERR_CANCELED] = "canceled",
-	[ERR_UNAVAILABLE] = "unavailable",
-	[ERR_CORRUPT] = "corrupt",
-	[ERR_SYS] = "sys",
+	[ERR_NONE] = "none",	     [ERR_INVALID] = "invalid",
+	[ERR_LIMIT] = "limit",	     [ERR_NOT_FOUND] = "not_found",
+	[ERR_EXISTS] = "exists",     [ERR_CONFLICT] = "conflict",
+	[ERR_DENIED] = "denied",     [ERR_TIMEOUT] = "timeout",
+	[ERR_CANCELED] = "canceled", [ERR_UNAVAILABLE] = "unavailable",
+	[ERR_CORRUPT] = "corrupt",   [ERR_SYS] = "sys",
 	[ERR_BUG] = "bug",
 };
 static_assert(ARRAY_SIZE(kind_names) == ERR_N, "every kind has a name");

@@ -16,7 +16,7 @@
 struct call {
 	int fd;
 	int64_t deadline_us; /* 0: none */
-	struct buf in;       /* come, not used yet */
+	struct buf in;	     /* come, not used yet */
 	struct buf head;
 	int status;
 	bool eof, no_body, stopped;
@@ -312,7 +312,8 @@ static int read_body(struct call *c)
 	if (c->no_body)
 		return 0;
 	if (te.p)
-		return str_caseeqc(te, "chunked") ? read_chunks(c) : err_set(c->e, ERR_CORRUPT, "unknown transfer coding");
+		return str_caseeqc(te, "chunked") ? read_chunks(c)
+						  : err_set(c->e, ERR_CORRUPT, "unknown transfer coding");
 	if (cl.p) {
 		if (str_to_i64(cl, 0, INT64_MAX, &n) < 0)
 			return err_set(c->e, ERR_CORRUPT, "bad Content-Length in the answer");

@@ -8,13 +8,13 @@
 
 #include "base/mem.h"
 
-#define HEAD_US 20000000  /* from the first byte to the end of the head */
-#define BODY_US 60000000  /* from the first byte to the end, and more for more bytes: */
+#define HEAD_US		  20000000 /* from the first byte to the end of the head */
+#define BODY_US		  60000000 /* from the first byte to the end, and more for more bytes: */
 #define BODY_BYTES_PER_MS 16
-#define STUCK_US 60000000 /* without the client taking a byte of the answer */
-#define LINGER_US 2000000
-#define OUT_KEEP_BYTES 65536
-#define PARTS_MAX 4
+#define STUCK_US	  60000000 /* without the client taking a byte of the answer */
+#define LINGER_US	  2000000
+#define OUT_KEEP_BYTES	  65536
+#define PARTS_MAX	  4
 
 static void on_event(void *arg, int events);
 static void conn_run(struct conn *c);

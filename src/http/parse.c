@@ -7,8 +7,8 @@
 #include "base/mem.h"
 
 #define IN_FIRST_BYTES 4096
-#define IN_KEEP_BYTES 65536
-#define IN_STEP_BYTES 1048576
+#define IN_KEEP_BYTES  65536
+#define IN_STEP_BYTES  1048576
 
 static struct parse *of(llhttp_t *hp)
 {
@@ -37,7 +37,8 @@ static struct str value_of(const struct parse *p, const struct parse_span *s)
 	return str_trim((struct str){s->value ? p->in.p + s->value : "", s->value_n});
 }
 
-/* From the end of a line's last token to the next line there is a CRLF and nothing else but blanks. Returns 0 or where the next line begins. */
+/* From the end of a line's last token to the next line there is a CRLF and nothing else but blanks. Returns 0 or where
+ * the next line begins. */
 static uint32_t line_end(const struct parse *p, uint32_t at)
 {
 	const char *t = p->in.p;
@@ -47,7 +48,8 @@ static uint32_t line_end(const struct parse *p, uint32_t at)
 	return p->in.n - at >= 2 && t[at] == '\r' && t[at + 1] == '\n' ? at + 2 : 0;
 }
 
-/* The line before the one that begins at `next` was not folded and ended as it must. next 0: it is not known yet, and returned. */
+/* The line before the one that begins at `next` was not folded and ended as it must. next 0: it is not known yet, and
+ * returned. */
 static uint32_t check_line(const struct parse *p, uint32_t next)
 {
 	static const char version[] = " HTTP/1.";

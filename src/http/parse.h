@@ -33,8 +33,8 @@ struct parse {
 
 void parse_init(struct parse *p);
 void parse_done(struct parse *p);
-void parse_begin(struct parse *p, size_t body_max);  /* a message at in.p; bytes may be there already */
-void parse_next(struct parse *p);                    /* drops the whole message, and memory that it alone needed */
-enum parse_result parse_run(struct parse *p);        /* PARSE_FAIL: p->fail is set */
-size_t parse_room(const struct parse *p);            /* how many bytes to make room for before the next read */
+void parse_begin(struct parse *p, size_t body_max);   /* a message at in.p; bytes may be there already */
+void parse_next(struct parse *p);		      /* drops the whole message, and memory that it alone needed */
+enum parse_result parse_run(struct parse *p);	      /* PARSE_FAIL: p->fail is set */
+size_t parse_room(const struct parse *p);	      /* how many bytes to make room for before the next read */
 void parse_fill(struct parse *p, struct http_req *r); /* after PARSE_WHOLE: the borrowed strings */

@@ -81,7 +81,9 @@ static struct str date_line(struct http_server *s)
 
 	if (now != s->date_s) {
 		s->date_s = now;
-		s->date_n = gmtime_r(&now, &tm) ? strftime(s->date, sizeof(s->date), "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm) : 0;
+		s->date_n = gmtime_r(&now, &tm)
+				    ? strftime(s->date, sizeof(s->date), "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm)
+				    : 0;
 	}
 	return (struct str){s->date, s->date_n};
 }

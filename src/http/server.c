@@ -15,8 +15,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define RETRY_US 100000    /* after the descriptors ran out */
-#define SWEEP_MIN_US 250000 /* connections that end close together end in one sweep */
+#define RETRY_US	 100000 /* after the descriptors ran out */
+#define SWEEP_MIN_US	 250000 /* connections that end close together end in one sweep */
 #define ACCEPTS_PER_WAKE 64
 
 /* ---- time ---- */
@@ -38,10 +38,12 @@ static void on_sweep(void *arg)
 	int64_t now = clock_now_us(), next = INT64_MAX;
 
 	s->sweep_us = INT64_MAX;
-	list_each (&s->listeners, it) {
+	list_each(&s->listeners, it)
+	{
 		struct http_listener *hl = container_of(it, struct http_listener, node);
 
-		list_each (&hl->conns, ct) {
+		list_each(&hl->conns, ct)
+		{
 			struct conn *c = container_of(ct, struct conn, node);
 			int64_t at = conn_deadline_us(c);
 
@@ -60,7 +62,7 @@ static void on_sweep(void *arg)
 static void accept_all(struct http_server *s, bool on)
 {
 	s->paused = !on;
-	list_each (&s->listeners, it)
+	list_each(&s->listeners, it)
 		loop_fd_want(container_of(it, struct http_listener, node)->w, on && !s->draining ? LOOP_READ : 0);
 }
 
@@ -200,10 +202,12 @@ void http_server_drain(struct http_server *s)
 {
 	s->draining = true;
 	accept_all(s, false);
-	list_each (&s->listeners, it) {
+	list_each(&s->listeners, it)
+	{
 		struct http_listener *hl = container_of(it, struct http_listener, node);
 
-		list_each (&hl->conns, ct) {
+		list_each(&hl->conns, ct)
+		{
 			struct conn *c = container_of(ct, struct conn, node);
 
 			c->close_after = true;

@@ -6,7 +6,7 @@
  * - One request of a connection is with the handler at a time; pipelined ones wait in the buffer, reading stops meanwhile.
  * - The body is whole when the handler is called (limit by listener: 413 with Connection: close beyond it); Expect: 100-continue is answered.
  * - Exactly one of http_reply or http_stream_begin..end per request, now or later. Every request must be answered unless gone() was called.
- * - Keep-alive, HEAD (body left out), chunked requests, 400/413/414/431/501 for bad ones. Conflicting framing (two lengths, length and chunked) is refused.
+ * - Keep-alive, HEAD (body left out), chunked requests, 400/408/413/414/417/431/501/505 for bad ones. Conflicting framing (two lengths, length and chunked) is refused.
  * - Idle connections are closed after idle_us; a request that does not arrive whole in head/body time gets 408. No timer runs when no connection is open.
  * Limits: LIM_HTTP_*. Tests: tests/http, fuzz: tests/fuzz/http.c.
  */
@@ -47,7 +47,7 @@ void http_server_drain(struct http_server *s);          /* stop accepting, close
 size_t http_server_conns(const struct http_server *s);
 
 struct str http_header(const struct http_req *r, const char *name); /* first value, or {NULL,0} */
-void http_on_gone(struct http_req *r, void (*gone)(void *arg), void *arg); /* client left before the answer; r is invalid after gone returns */
+void http_on_gone(struct http_req *r, void (*gone)(void *arg), void *arg); /* client left (or shut down its sending side) before the answer; r is invalid after gone returns */
 
 struct http_reply {
 	int status;

@@ -22,7 +22,7 @@ struct http_server {
 	size_t n_conns;
 	bool paused, draining;
 	int64_t date_s; /* the second that date stands for */
-	char date[48];  /* "Date: ...\r\n" */
+	char date[48];	/* "Date: ...\r\n" */
 	size_t date_n;
 };
 
@@ -51,33 +51,33 @@ struct conn {
 	enum conn_state state;
 	struct parse p;
 	struct buf out;
-	size_t out_at;    /* bytes of out that are sent */
+	size_t out_at;	  /* bytes of out that are sent */
 	int64_t since_us; /* of the last move or progress; deadlines count from here */
 	struct loop_defer later;
 	void (*gone)(void *arg);
 	void *gone_arg;
 	bool close_after; /* no other request after this answer */
-	bool linger;      /* the request was not read to its end */
-	bool blocked;     /* the socket takes no more for now */
+	bool linger;	  /* the request was not read to its end */
+	bool blocked;	  /* the socket takes no more for now */
 	bool streaming, chunked, no_body;
-	bool busy;        /* conn_run is on the stack: it frees */
+	bool busy; /* conn_run is on the stack: it frees */
 	bool freed;
 };
 
 /* conn.c */
 void conn_new(struct http_listener *hl, int fd, const char *peer, int peer_uid);
-void conn_close(struct conn *c);                /* from outside a reply: tells the handler at once */
-void conn_lost(struct conn *c);                 /* from inside a reply: tells it on the next turn, unless it lets go before */
-void conn_release(struct conn *c);              /* the handler is done with a GONE one */
-void conn_answered(struct conn *c);             /* the whole answer is given to conn_send */
+void conn_close(struct conn *c);    /* from outside a reply: tells the handler at once */
+void conn_lost(struct conn *c);	    /* from inside a reply: tells it on the next turn, unless it lets go before */
+void conn_release(struct conn *c);  /* the handler is done with a GONE one */
+void conn_answered(struct conn *c); /* the whole answer is given to conn_send */
 int conn_send(struct conn *c, const struct str *parts, unsigned n); /* -1: the client is gone */
-void conn_queue(struct conn *c);                /* out is to be sent no later than the next turn */
+void conn_queue(struct conn *c);				    /* out is to be sent no later than the next turn */
 int64_t conn_deadline_us(const struct conn *c);
-void conn_timeout(struct conn *c);               /* never calls the handler's code */
+void conn_timeout(struct conn *c); /* never calls the handler's code */
 
 /* server.c */
 void server_conn_closed(struct http_server *s);
 void server_sweep_by(struct http_server *s, int64_t when_us);
 
 /* reply.c */
-void reply_refuse(struct conn *c, int status);  /* a whole answer to a request that never reached the handler */
+void reply_refuse(struct conn *c, int status); /* a whole answer to a request that never reached the handler */

@@ -2,13 +2,13 @@
 #include "json/read.h"
 
 /* jansson uses some of our names for other things; under these spellings the two live in one file. */
-#define json_type jansson_type
-#define json_real jansson_real
+#define json_type   jansson_type
+#define json_real   jansson_real
 #define JSON_OBJECT JANSSON_OBJECT
-#define JSON_ARRAY JANSSON_ARRAY
+#define JSON_ARRAY  JANSSON_ARRAY
 #define JSON_STRING JANSSON_STRING
-#define JSON_REAL JANSSON_REAL
-#define JSON_NULL JANSSON_NULL
+#define JSON_REAL   JANSSON_REAL
+#define JSON_NULL   JANSSON_NULL
 #include <jansson.h>
 #undef json_type
 #undef json_real

@@ -107,8 +107,8 @@ void jw_raw(struct jw *w, const char *key, struct str json)
 
 static void escape(struct buf *out, unsigned char c)
 {
-	static const char short_of[] = {['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r',
-					['"'] = '"', ['\\'] = '\\'};
+	static const char short_of[] = {
+		['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r', ['"'] = '"', ['\\'] = '\\'};
 
 	if (c < sizeof(short_of) && short_of[c]) {
 		buf_addc(out, '\\');

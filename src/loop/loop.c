@@ -136,7 +136,8 @@ static void on_poll(uv_poll_t *p, int status, int events)
 
 static void poll_start(struct loop_fd *w)
 {
-	int r = uv_poll_start(&w->uv, (w->events & LOOP_READ ? UV_READABLE : 0) | (w->events & LOOP_WRITE ? UV_WRITABLE : 0),
+	int r = uv_poll_start(&w->uv,
+			      (w->events & LOOP_READ ? UV_READABLE : 0) | (w->events & LOOP_WRITE ? UV_WRITABLE : 0),
 			      on_poll);
 
 	assert(!r);

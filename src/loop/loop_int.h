@@ -10,8 +10,8 @@ struct loop {
 	uv_loop_t uv;
 	uv_prepare_t prepare;
 	uv_idle_t idle;
-	int64_t now_us;                     /* 0: not read yet in this turn */
-	struct loop_defer *first, **last;   /* queued for the next turn */
-	struct loop_defer *running;         /* what is left of this turn's */
+	int64_t now_us;			  /* 0: not read yet in this turn */
+	struct loop_defer *first, **last; /* queued for the next turn */
+	struct loop_defer *running;	  /* what is left of this turn's */
 	struct loop_sig *sigs;
 };

@@ -20,8 +20,8 @@ struct loop_thread {
 	pthread_cond_t more;
 	struct queue todo, done;
 	struct loop_work *batch; /* taken by the work that runs now */
-	bool ending;             /* finish what is queued, then leave */
-	bool joined;             /* nothing comes any more: only the loop is left */
+	bool ending;		 /* finish what is queued, then leave */
+	bool joined;		 /* nothing comes any more: only the loop is left */
 };
 
 static void queue_init(struct queue *q)

@@ -12,7 +12,8 @@ TEST(hex)
 	enc_hex("\x00\xff\x1a\xb0", 4, out);
 	CHECK_STR(out, "00ff1ab0");
 	CHECK(!dec_hex(STR("00FF1aB0"), back, 4) && !memcmp(back, "\x00\xff\x1a\xb0", 4));
-	CHECK(dec_hex(STR("00"), back, 4) == -1 && dec_hex(STR("0g"), back, 1) == -1 && dec_hex(STR("000"), back, 1) == -1);
+	CHECK(dec_hex(STR("00"), back, 4) == -1 && dec_hex(STR("0g"), back, 1) == -1 &&
+	      dec_hex(STR("000"), back, 1) == -1);
 }
 
 TEST(b64)
@@ -20,8 +21,10 @@ TEST(b64)
 	static const struct {
 		struct str raw;
 		const char *text;
-	} table[] = {{STR(""), ""}, {STR("f"), "Zg=="}, {STR("fo"), "Zm8="}, {STR("foo"), "Zm9v"}, {STR("foob"), "Zm9vYg=="}, {STR("\xff\xfe\xfd"), "//79"}};
-	static const char *const bad[] = {"Z", "Zg=", "Zh==", "Zm9", "Zm8=a", "Zg==\n", "Z_==", "====", "Zg===", "Zm9v="};
+	} table[] = {{STR(""), ""},	   {STR("f"), "Zg=="},	      {STR("fo"), "Zm8="},
+		     {STR("foo"), "Zm9v"}, {STR("foob"), "Zm9vYg=="}, {STR("\xff\xfe\xfd"), "//79"}};
+	static const char *const bad[] = {"Z",	    "Zg=",  "Zh==", "Zm9",   "Zm8=a",
+					  "Zg==\n", "Z_==", "====", "Zg===", "Zm9v="};
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
 		auto_buf a = {0}, b = {0};
@@ -56,7 +59,8 @@ TEST(percent)
 	CHECK(!dec_percent(&b, STR("a%20b+c%2f"), true) && str_eqc(buf_str(&b), "a b c/"));
 	buf_clear(&b);
 	CHECK(!dec_percent(&b, STR("+%00"), false) && str_eq(buf_str(&b), STR("+\0")));
-	CHECK(dec_percent(&b, STR("%"), false) == -1 && dec_percent(&b, STR("%4"), false) == -1 && dec_percent(&b, STR("%4x"), false) == -1);
+	CHECK(dec_percent(&b, STR("%"), false) == -1 && dec_percent(&b, STR("%4"), false) == -1 &&
+	      dec_percent(&b, STR("%4x"), false) == -1);
 }
 
 TEST(utf8)
@@ -65,9 +69,18 @@ TEST(utf8)
 		struct str s;
 		bool ok;
 	} table[] = {
-		{STR("plain"), true}, {STR("\xc2\x80"), true}, {STR("\xef\xbf\xbf"), true}, {STR("\xf4\x8f\xbf\xbf"), true},
-		{STR("\xf4\x90\x80\x80"), false}, {STR("\xc1\xbf"), false}, {STR("\xe0\x9f\xbf"), false}, {STR("\xf0\x8f\xbf\xbf"), false},
-		{STR("\xed\xbf\xbf"), false}, {STR("\x80"), false}, {STR("\xe2\x82"), false}, {STR("\xf8\x88\x80\x80\x80"), false},
+		{STR("plain"), true},
+		{STR("\xc2\x80"), true},
+		{STR("\xef\xbf\xbf"), true},
+		{STR("\xf4\x8f\xbf\xbf"), true},
+		{STR("\xf4\x90\x80\x80"), false},
+		{STR("\xc1\xbf"), false},
+		{STR("\xe0\x9f\xbf"), false},
+		{STR("\xf0\x8f\xbf\xbf"), false},
+		{STR("\xed\xbf\xbf"), false},
+		{STR("\x80"), false},
+		{STR("\xe2\x82"), false},
+		{STR("\xf8\x88\x80\x80\x80"), false},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)

@@ -77,7 +77,8 @@ TEST(list)
 	CHECK(list_empty(&l) && !list_first(&l, struct item, node));
 	list_push(&l, &a.node), list_push(&l, &b.node), list_push_front(&l, &c.node);
 	CHECK(list_first(&l, struct item, node) == &c && list_last(&l, struct item, node) == &b);
-	list_each (&l, it) {
+	list_each(&l, it)
+	{
 		sum = sum * 10 + container_of(it, struct item, node)->seen;
 		list_del(it);
 		list_del(it);

@@ -7,7 +7,8 @@
 TEST(compare)
 {
 	CHECK(str_eq(STR(""), STR_NULL) && str_eq(STR("ab"), STR("ab")) && !str_eq(STR("ab"), STR("abc")));
-	CHECK(str_caseeqc(STR("Content-LENGTH"), "content-length") && !str_caseeqc(STR("a"), "ab") && !str_caseeqc(STR("ab"), "a"));
+	CHECK(str_caseeqc(STR("Content-LENGTH"), "content-length") && !str_caseeqc(STR("a"), "ab") &&
+	      !str_caseeqc(STR("ab"), "a"));
 	CHECK(!str_caseeqc(STR("[@"), "{`"));
 	CHECK(str_starts(STR("abc"), "ab") && !str_starts(STR("a"), "ab") && str_starts(STR_NULL, ""));
 	CHECK(str_ends(STR("abc"), "bc") && !str_ends(STR("c"), "bc"));
@@ -30,9 +31,20 @@ TEST(to_i64)
 		int r;
 		int64_t v;
 	} table[] = {
-		{"0", 0, 0}, {"-0", 0, 0}, {"007", 0, 7}, {"9223372036854775807", 0, INT64_MAX},
-		{"-9223372036854775808", 0, INT64_MIN}, {"9223372036854775808", -1, 0}, {"-9223372036854775809", -1, 0},
-		{"", -1, 0}, {"-", -1, 0}, {"+1", -1, 0}, {" 1", -1, 0}, {"1 ", -1, 0}, {"0x1", -1, 0}, {"99999999999999999999", -1, 0},
+		{"0", 0, 0},
+		{"-0", 0, 0},
+		{"007", 0, 7},
+		{"9223372036854775807", 0, INT64_MAX},
+		{"-9223372036854775808", 0, INT64_MIN},
+		{"9223372036854775808", -1, 0},
+		{"-9223372036854775809", -1, 0},
+		{"", -1, 0},
+		{"-", -1, 0},
+		{"+1", -1, 0},
+		{" 1", -1, 0},
+		{"1 ", -1, 0},
+		{"0x1", -1, 0},
+		{"99999999999999999999", -1, 0},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
@@ -73,7 +85,8 @@ TEST(buf)
 	buf_addf(&b, "%0500d", 1);
 	CHECK(b.n == 504);
 	buf_clear(&b);
-	buf_add_i64(&b, INT64_MIN), buf_addc(&b, ' '), buf_add_i64(&b, 0), buf_addc(&b, ' '), buf_add_i64(&b, INT64_MAX);
+	buf_add_i64(&b, INT64_MIN), buf_addc(&b, ' '), buf_add_i64(&b, 0), buf_addc(&b, ' '),
+		buf_add_i64(&b, INT64_MAX);
 	CHECK_STR(b.p, "-9223372036854775808 0 9223372036854775807");
 	t = buf_take(&b);
 	CHECK(!b.p && !b.n);

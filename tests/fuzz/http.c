@@ -12,7 +12,7 @@
 
 #include "http/parse.h"
 
-#define BODY_MAX 256
+#define BODY_MAX     256
 #define REQUESTS_MAX 16
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -30,7 +30,9 @@ TEST(answers)
 		const char *body;
 	} table[] = {
 		{STR("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A:  b \r\n\r\nhello"), "GET", 200, 0, "hello"},
-		{STR("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nA;x\r\n0123456789\r\n0\r\nT: u\r\n\r\n"), "GET", 200, 0, "hello0123456789"},
+		{STR("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nA;x\r\n0123456789\r\n0\r\nT: "
+		     "u\r\n\r\n"),
+		 "GET", 200, 0, "hello0123456789"},
 		{STR("HTTP/1.0 404 Not Found\r\n\r\nuntil the end"), "GET", 404, 0, "until the end"},
 		{STR("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 \r\nContent-Length: 1\r\n\r\nx"), "PUT", 201, 0, "x"},
 		{STR("HTTP/1.1 204 No Content\r\n\r\n"), "POST", 204, 0, ""},
@@ -41,7 +43,8 @@ TEST(answers)
 		{STR("HTTP/1.1 2x0 OK\r\n\r\n"), "GET", 0, ERR_CORRUPT, NULL},
 		{STR("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"), "GET", 0, ERR_CORRUPT, NULL},
 		{STR("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n"), "GET", 0, ERR_CORRUPT, NULL},
-		{STR("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nxy\r\n0\r\n\r\n"), "GET", 0, ERR_CORRUPT, NULL},
+		{STR("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nxy\r\n0\r\n\r\n"), "GET", 0,
+		 ERR_CORRUPT, NULL},
 		{STR("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n"), "GET", 0, ERR_CORRUPT, NULL},
 	};
 
@@ -63,7 +66,9 @@ TEST(request_as_sent)
 {
 	struct http_answer a = {0};
 	char got[512];
-	int server, fd = answer_with(STR("HTTP/1.1 200 OK\r\nX-A: b \r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), &server, false);
+	int server, fd = answer_with(STR("HTTP/1.1 200 OK\r\nX-A: b \r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 "
+					 "OK\r\nContent-Length: 2\r\n\r\nok"),
+				     &server, false);
 	ssize_t n;
 
 	CHECK(!http_call(fd, "POST", "/p?q", "X-B: c\r\n", STR("body"), 0, &a, NULL));
@@ -106,7 +111,9 @@ static int sink(void *arg, int status, struct str piece)
 TEST(stream)
 {
 	auto_buf b = {0};
-	int server, fd = answer_with(STR("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n1\r\ns\r\n1\r\nd\r\n0\r\n\r\n"), &server, false);
+	int server, fd = answer_with(STR("HTTP/1.1 200 OK\r\nTransfer-Encoding: "
+					 "chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n1\r\ns\r\n1\r\nd\r\n0\r\n\r\n"),
+				     &server, false);
 
 	CHECK(!http_call_stream(fd, "GET", "/", NULL, STR(""), sink, &b, NULL));
 	CHECK_STR(b.p, "200:|200:a|200:bc|200:s|");

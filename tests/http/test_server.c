@@ -20,10 +20,10 @@ struct side {
 	struct loop_fd *w;
 	struct buf got;
 	bool eof;
-	const char *until;      /* stop when got holds this */
-	struct http_req *held;  /* by hold() */
+	const char *until;     /* stop when got holds this */
+	struct http_req *held; /* by hold() */
 	int calls, gones;
-	bool late;              /* the guard fired */
+	bool late; /* the guard fired */
 };
 
 static void echo(void *arg, struct http_req *r)
@@ -33,7 +33,8 @@ static void echo(void *arg, struct http_req *r)
 	auto_buf b = {0};
 
 	x->calls++;
-	buf_addf(&b, STR_FMT " [" STR_FMT "] [" STR_FMT "] [" STR_FMT "] [", STR_ARG(r->method), STR_ARG(r->path), STR_ARG(r->query), STR_ARG(a));
+	buf_addf(&b, STR_FMT " [" STR_FMT "] [" STR_FMT "] [" STR_FMT "] [", STR_ARG(r->method), STR_ARG(r->path),
+		 STR_ARG(r->query), STR_ARG(a));
 	buf_addstr(&b, r->body);
 	buf_addc(&b, ']');
 	http_reply(r, &(struct http_reply){.status = 200, .content_type = "text/plain", .body = buf_str(&b)});
@@ -76,7 +77,8 @@ static void side_open(struct side *x, http_handler *h, size_t body_max)
 	/* An address of no bytes: the kernel chooses an abstract one. */
 	CHECK(!bind(x->listener, (struct sockaddr *)&sun, sizeof(sa_family_t)));
 	CHECK(!listen(x->listener, 64));
-	x->hl = http_listen(x->s, x->listener, &(struct http_listener_opts){.body_max = body_max, .handler = h, .arg = x});
+	x->hl = http_listen(x->s, x->listener,
+			    &(struct http_listener_opts){.body_max = body_max, .handler = h, .arg = x});
 	(void)n;
 }
 
@@ -187,7 +189,7 @@ static const char *statuses(struct side *x, char out[128])
 	return out;
 }
 
-#define H "Host: x\r\n"
+#define H   "Host: x\r\n"
 #define END "GET /end HTTP/1.1\r\n" H "Connection: close\r\n\r\n"
 
 static const struct {
@@ -195,8 +197,14 @@ static const struct {
 	const char *want; /* statuses until the connection ends */
 	const char *part; /* of what came */
 } table[] = {
-#define GOOD(text, part) {STR(text END), "200 200", part}
-#define BAD(text, status) {STR(text END), status, "Connection: close"}
+#define GOOD(text, part)                                                                                               \
+	{                                                                                                              \
+		STR(text END), "200 200", part                                                                         \
+	}
+#define BAD(text, status)                                                                                              \
+	{                                                                                                              \
+		STR(text END), status, "Connection: close"                                                             \
+	}
 	GOOD("GET / HTTP/1.1\r\n" H "\r\n", "GET [/] [] [] []"),
 	GOOD("\r\n\r\nGET /a?b=c&d?e HTTP/1.1\r\n" H "X-A: v \t w \t\r\n\r\n", "GET [/a] [b=c&d?e] [v \t w] []"),
 	GOOD("GET /%41?%20 HTTP/1.1\r\n" H "x-A:\r\n\r\n", "GET [/%41] [%20] [] []"),
@@ -205,8 +213,10 @@ static const struct {
 	GOOD("POST / HTTP/1.1\r\n" H "Content-Length: 5\r\n\r\nhello", "[hello]"),
 	GOOD("POST / HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n", "POST [/] [] [] []"),
 	GOOD("POST / HTTP/1.1\r\n" H "content-length: 5\r\nX-A: a\r\n\r\nGET /", "[a] [GET /]"),
-	GOOD("PUT / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\n", "[hello world]"),
-	GOOD("PUT / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n" H "\r\nA\r\n0123456789\r\n0\r\nX-A: trailer\r\n\r\n", "[] [0123456789]"),
+	GOOD("PUT / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\n",
+	     "[hello world]"),
+	GOOD("PUT / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n" H "\r\nA\r\n0123456789\r\n0\r\nX-A: trailer\r\n\r\n",
+	     "[] [0123456789]"),
 	GOOD("PUT / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "PUT [/] [] [] []"),
 	GOOD("GET / HTTP/1.1\r\n" H "Upgrade: h2c\r\nConnection: Upgrade\r\n\r\n", "GET [/]"),
 	GOOD("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "Connection: keep-alive"),
@@ -273,7 +283,9 @@ static const struct {
 	BAD("POST / HTTP/1.1\r\n" H "Expect: tea\r\nContent-Length: 1\r\n\r\nx", "417"),
 	BAD("POST / HTTP/1.1\r\n" H "Content-Length: 65\r\n\r\n", "413"),
 	BAD("POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n41\r\n", "413"),
-	BAD("POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n20\r\n01234567890123456789012345678901\r\n21\r\n", "413"),
+	BAD("POST / HTTP/1.1\r\n" H
+	    "Transfer-Encoding: chunked\r\n\r\n20\r\n01234567890123456789012345678901\r\n21\r\n",
+	    "413"),
 };
 
 static void check_talk(struct side *x, size_t i, const char *how)
@@ -282,7 +294,8 @@ static void check_talk(struct side *x, size_t i, const char *how)
 
 	wait_for(x, NULL);
 	if (strcmp(statuses(x, st), table[i].want) || !memmem(x->got.p, x->got.n, table[i].part, strlen(table[i].part)))
-		printf("%s #%zu: " STR_FMT "\n-> %s\n%s\n", how, i, STR_ARG(table[i].text), st, x->got.p ? x->got.p : "");
+		printf("%s #%zu: " STR_FMT "\n-> %s\n%s\n", how, i, STR_ARG(table[i].text), st,
+		       x->got.p ? x->got.p : "");
 	CHECK_STR(st, table[i].want);
 	CHECK(x->got.n && memmem(x->got.p, x->got.n, table[i].part, strlen(table[i].part)));
 }
@@ -422,7 +435,9 @@ TEST(head_limits)
 		int times;
 		const char *want;
 	} cases[] = {
-		{"GET /", 1, "414"}, {"GET / HTTP/1.1\r\n" H "X-A: ", 1, "431"}, {"GET / HTTP/1.1\r\n" H, LIM_HTTP_HEADERS, "431"},
+		{"GET /", 1, "414"},
+		{"GET / HTTP/1.1\r\n" H "X-A: ", 1, "431"},
+		{"GET / HTTP/1.1\r\n" H, LIM_HTTP_HEADERS, "431"},
 	};
 	struct side x;
 
@@ -460,7 +475,8 @@ TEST(stream)
 	http_stream_begin(x.held, 200, "text/event-stream", STR("X-B: c\r\n"));
 	wait_for(&x, "\r\n\r\n"); /* the head does not wait for the body */
 	CHECK(strstr(x.got.p, "Transfer-Encoding: chunked\r\n") && strstr(x.got.p, "X-B: c\r\n"));
-	CHECK(http_stream_write(x.held, STR("hello")) && http_stream_write(x.held, STR("")) && http_stream_write(x.held, STR("0123456789abcdef")));
+	CHECK(http_stream_write(x.held, STR("hello")) && http_stream_write(x.held, STR("")) &&
+	      http_stream_write(x.held, STR("0123456789abcdef")));
 	http_stream_end(x.held);
 	wait_for(&x, "0\r\n\r\n");
 	CHECK(str_ends(buf_str(&x.got), "\r\n\r\n5\r\nhello\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n"));
@@ -618,7 +634,8 @@ TEST(times_out)
 
 	side_open(&x, echo, 64);
 	http_listener_free(x.hl);
-	x.hl = http_listen(x.s, x.listener, &(struct http_listener_opts){.body_max = 64, .idle_us = 1000, .handler = echo, .arg = &x});
+	x.hl = http_listen(x.s, x.listener,
+			   &(struct http_listener_opts){.body_max = 64, .idle_us = 1000, .handler = echo, .arg = &x});
 	dial(&x);
 	wait_for(&x, NULL);
 	CHECK(x.eof && !x.got.n);

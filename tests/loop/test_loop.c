@@ -221,7 +221,8 @@ TEST(thread)
 
 	pthread_mutex_lock(&gate);
 	for (int i = 0; i < 5; i++) {
-		jobs[i] = (struct job){.w = {.work = job_work, .done = job_done}, .c = &c, .t = t, .name = (char)('a' + i)};
+		jobs[i] = (struct job){
+			.w = {.work = job_work, .done = job_done}, .c = &c, .t = t, .name = (char)('a' + i)};
 		jobs[i].gate = i == 0 ? &gate : NULL;
 		loop_thread_push(t, &jobs[i].w);
 	}
