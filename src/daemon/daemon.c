@@ -96,7 +96,7 @@ static void on_adopted(void *arg)
 	sched_adopted(d->sched);
 	if (sched_async_recover(d->sched, &e) < 0)
 		log_error("daemon", "events of before: %s", e.text);
-	listen_on(d, SL_ADMIN, LIM_CREATE_BODY_BYTES, admin_handle, d->admin);
+	listen_on(d, SL_ADMIN, ADMIN_BODY_MAX, admin_handle, d->admin);
 	listen_on(d, SL_API4, LIM_CREATE_BODY_BYTES, api_handle, d->api);
 	listen_on(d, SL_API6, LIM_CREATE_BODY_BYTES, api_handle, d->api);
 	listen_on(d, SL_GATEWAY4, LIM_PAYLOAD_BYTES, gateway_handle, d->gateway);

@@ -2,6 +2,8 @@
 /* Building all parts, in the order of who needs whom. */
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
 
 #include "base/io.h"
 #include "base/limits.h"
@@ -43,6 +45,37 @@ static int open_state(struct tandemd *d, struct err *e)
 	return 0;
 }
 
+static bool is_ready(void *arg)
+{
+	struct tandemd *d = arg;
+
+	return d->state == DAEMON_SERVING;
+}
+
+/* The address as it is really bound, v4 mapped into v6: port 0 was the kernel's to choose. */
+static void real_address(int fd, struct sockaddr_in6 *ret)
+{
+	struct sockaddr_storage a;
+	socklen_t n = sizeof(a);
+
+	if (fd < 0 || getsockname(fd, (struct sockaddr *)&a, &n) < 0)
+		return;
+	if (a.ss_family == AF_INET6) {
+		memcpy(ret, &a, sizeof(*ret));
+	} else if (a.ss_family == AF_INET) {
+		const struct sockaddr_in *v4 = (const struct sockaddr_in *)&a;
+
+		*ret = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = v4->sin_port};
+		ret->sin6_addr.s6_addr[10] = ret->sin6_addr.s6_addr[11] = 0xff;
+		memcpy(ret->sin6_addr.s6_addr + 12, &v4->sin_addr, 4);
+	}
+}
+
+static int first_fd(const struct tandemd *d, enum spawner_listener a, enum spawner_listener b)
+{
+	return d->listeners[a] >= 0 ? d->listeners[a] : d->listeners[b];
+}
+
 int tandemd_open(struct tandemd *d, struct err *e)
 {
 	if (open_state(d, e) < 0)
@@ -74,6 +107,9 @@ int tandemd_open(struct tandemd *d, struct err *e)
 
 	d->api = api_new(&ao);
 
+	real_address(first_fd(d, SL_API4, SL_API6), &d->config.api);
+	real_address(first_fd(d, SL_GATEWAY4, SL_GATEWAY6), &d->config.gateway);
+
 	struct admin_opts mo = {.loop = d->loop,
 				.store = d->store,
 				.sched = d->sched,
@@ -82,7 +118,9 @@ int tandemd_open(struct tandemd *d, struct err *e)
 				.http = d->http,
 				.account = d->account,
 				.region = d->region,
-				.config = &d->config};
+				.config = &d->config,
+				.ready = is_ready,
+				.arg = d};
 
 	d->admin = admin_new(&mo);
 	return 0;
