@@ -2,8 +2,8 @@
 /*
  * Logs on disk, per workload: <state>/daemon/logs/<workload>/NNNNNN.log, append-only segments, kept when nothing runs.
  * Each line is stored as "<wall time ISO us>Z <stream> <request id or -> <text>\n" (streams: fn, platform). Rotation at 8 MiB a segment,
- * at most 4 segments a workload. Rate limits per workload: "fn" 2 MiB/s (burst 8 MiB); platform lines, whose number the caller's
- * invocations bound, 64 MiB/s (burst 64 MiB), so that START, END and REPORT of 40,000 invocations/s are kept. What is over the limit is
+ * at most 4 segments a workload. Rate limits per workload: "fn" 2 MB/s (burst 8 MiB); platform lines, whose number the caller's
+ * invocations bound, 64 MB/s (burst 64 MiB), so that START, END and REPORT of 40,000 invocations/s are kept. What is over the limit is
  * dropped line by line, and a platform line "dropped N lines" says so once it ends.
  * Writing never waits: appended to a buffer, written by a file thread (after 100 ms or 256 KiB; timer armed only while it holds something;
  * when the disk cannot follow, at most 16 MiB wait and lines beyond are dropped as above).
@@ -37,8 +37,9 @@ struct log_read {
 	struct buf out;              /* freed after done */
 	struct err e;
 	struct loop_defer defer;
+	struct list node;
 };
-void log_read_start(struct logs *lg, struct log_read *r);
+void log_read_start(struct logs *lg, struct log_read *r); /* ERR_INVALID through done when workload is not a name */
 /* Follow: called with each piece that is added from now on, in the form of log_read: one or more whole lines. */
 struct log_follow {
 	struct list node;

@@ -130,7 +130,7 @@ void spool_added(struct spool *sp)
 {
 	if (sp->active->data.n >= sp->o.flush_bytes && sp->in_flight == 0) {
 		spool_flush(sp);
-	} else if (!sp->armed) {
+	} else if (!sp->armed && sp->active->data.n) {
 		sp->armed = true;
 		loop_timer_in(sp->timer, sp->o.delay_us);
 	}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* spec/prices.json and the arithmetic on it, against figures that others published. */
+#include <math.h>
+
+#include "tests/ledger/fixture.h"
+
+static struct prices load(void)
+{
+	auto_free char *text = fixture_prices();
+	struct prices p = {0};
+	struct err e = {0};
+
+	CHECK(prices_parse(str_of(text), &p, &e) == 0);
+	CHECK_STR(e.text, "");
+	return p;
+}
+
+static bool near(double got, double want, double by)
+{
+	if (fabs(got - want) <= by)
+		return true;
+	printf("got %.10g, want %.10g\n", got, want);
+	return false;
+}
+
+TEST(published_figures)
+{
+	struct prices p = load();
+	struct {
+		double got, want, by;
+		const char *what, *src;
+	} t[] = {
+		{price_lambda(&p, PRICE_X86, 1e6, 0, 1e6 * 0.5 * 0.2), 1.86667, 1e-5, "1 M requests, 512 MB, 200 ms, x86",
+		 "https://keystone.page/blog/lambda-vs-fargate-cost-1m-requests says 1.87"},
+		{price_lambda(&p, PRICE_ARM, 1e6, 0, 1e6 * 0.5 * 0.2), 1.53334, 1e-5, "same, arm64", "same, says 1.53"},
+		{price_lambda(&p, PRICE_X86, 1e6, 0, 1e6 * 1.0 * 0.2), 3.53334, 1e-5, "1 M requests, 1 GB, 200 ms, x86",
+		 "https://www.deepakkarkala.com/playbooks/aws-for-mlops/compute/compute_when_to_use_which says 3.53"},
+		{price_lambda(&p, PRICE_X86, 1e6, 0, 1e6 * 1.0 * 1.0), 16.8667, 1e-5, "1 M requests, 1 GB, 1 s, x86",
+		 "same, says 16.87"},
+		{price_lambda(&p, PRICE_X86, 15000e6, 0, 61.44e9), 857203.30, 0.005, "15,000 M requests, 61.44e9 GB-s x86 in a month",
+		 "infracost lambda_function_test.golden: 3,000.00 + 100,000.20 + 135,000.00 + 619,203.10"},
+		{price_lambda(&p, PRICE_ARM, 18250e6, 0, 74.752e9), 836008.16, 0.005,
+		 "18,250 M requests, 74.752e9 GB-s arm64 in a month",
+		 "infracost golden: 3,650.00 + 100,000.50 + 135,001.13 + 597,356.53"},
+		{price_provisioned_break_even(&p, PRICE_X86), 0.60, 1e-4, "provisioned concurrency pays off above",
+		 "AWS blog on billing of INIT: sustained usage patterns above 60%"},
+		{price_fargate(&p, PRICE_X86, 0.5, 1, 730 * 3600), 18.02, 0.005, "Fargate 0.5 vCPU/1 GB, 730 h",
+		 "https://infra.furybee.org/articles/serverless-vs-containers-cost"},
+		{price_fargate(&p, PRICE_X86, 1, 2, 730 * 3600), 36.04, 0.005, "Fargate 1 vCPU/2 GB, 730 h",
+		 "same; infracost golden: 29.55 + 6.49"},
+		{ledger_billed_ms(100770, 250060, true), 351, 0, "billed duration of 250.06 ms + Init 100.77 ms", "AWS blog"},
+		{price_cloud_run(&p, 2, PRICE_RUN_REQUEST, 1.8e6, 0.9e6, 0.5e6), 63.83, 0.005,
+		 "Cloud Run tier 2 by request: 1.8 M vCPU-s, 0.9 M GiB-s, 0.5 M requests", "infracost golden"},
+		{price_azure_functions(&p, 876180.4425, 3.5401e6), 14.73, 0.005,
+		 "Azure Functions consumption: 876,180.4425 GB-s, 3.5401 M executions", "infracost golden: 14.02 + 0.71"},
+		{price_apigw_rest(&p, 21000e6), 49763.10, 0.005, "API Gateway REST 21,000 M requests", "infracost golden"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
+		bool ok = near(t[i].got, t[i].want, t[i].by);
+
+		CHECK(ok);
+		if (!ok)
+			printf("%s (%s)\n", t[i].what, t[i].src);
+	}
+}
+
+TEST(other_rules)
+{
+	struct prices p = load();
+
+	CHECK(near(price_fargate(&p, PRICE_X86, 1, 0, 3), 0.04048 / 60, 1e-12));          /* at least a minute */
+	CHECK(near(price_fargate(&p, PRICE_X86, 1, 0, 90.2), 0.04048 * 91 / 3600, 1e-12)); /* whole seconds */
+	CHECK(near(price_lambda(&p, PRICE_X86, 0, 6e9 - 1, 2), 0.0000166667 + 0.000015, 1e-12)); /* across a tier */
+	CHECK(near(price_lambda(&p, PRICE_X86, 0, 0, 6e9) + price_lambda(&p, PRICE_X86, 0, 6e9, 1e9),
+		   price_lambda(&p, PRICE_X86, 0, 0, 7e9), 1e-6));
+	CHECK(price_lambda_ephemeral(&p, 512, 1000) == 0);
+	CHECK(near(price_lambda_ephemeral(&p, 1536, 1000), 0.0000309, 1e-12));
+	/* At the break-even point both ways cost the same. */
+	CHECK(near(price_lambda_provisioned(&p, PRICE_X86, 0, 1000, 1000 * price_provisioned_break_even(&p, PRICE_X86)),
+		   price_lambda(&p, PRICE_X86, 0, 0, 1000 * price_provisioned_break_even(&p, PRICE_X86)), 1e-9));
+	CHECK(near(price_ec2(&p, "m5.large", 730), 70.08, 1e-9));
+	CHECK(isnan(price_ec2(&p, "m99.huge", 1)));
+	CHECK(near(price_apigw_http(&p, 301e6), 300.9, 1e-9));
+	CHECK(near(price_cloud_run(&p, 1, PRICE_RUN_INSTANCE, 1e6, 0, 1e9), 18, 1e-9)); /* requests are free there */
+	CHECK(near(price_azure_container_apps(&p, 1e6, 1e6, 1, 2, 0), 24 + 6 + 3 + 6, 1e-9));
+	CHECK(p.machine_usd_hour == 0.01);
+}
+
+TEST(billed_ms)
+{
+	static const struct {
+		int64_t init_us, handler_us;
+		bool cold;
+		uint32_t want;
+	} t[] = {
+		{0, 0, false, 0},          {0, 1, false, 1},       {0, 1000, false, 1}, {0, 1001, false, 2},
+		{500000, 1000, false, 1},  {999, 1, true, 1},      {1000, 1, true, 2},  {-5, 10, true, 1},
+		{0, INT64_MAX / 2, false, UINT32_MAX},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(t); i++)
+		CHECK(ledger_billed_ms(t[i].init_us, t[i].handler_us, t[i].cold) == t[i].want);
+}
+
+TEST(machine_in_full_use_costs_its_price)
+{
+	struct prices p = load();
+	struct price_machine m;
+
+	price_machine_init(&m, &p, 0.5, 4, 16e9);
+	CHECK(near(price_machine_use(&m, 4 * 3600e6, 16e9, 3600e6), 0.5, 1e-12));
+	CHECK(near(price_machine_use(&m, 0, 16e9, 3600e6) / 0.5, 16 * 0.004445 / (16 * 0.004445 + 4 * 0.04048), 1e-12));
+	price_machine_init(&m, &p, 0, 4, 16e9);
+	CHECK(price_machine_use(&m, 1e9, 1e9, 1e9) == 0);
+}
+
+/* Each replacement in the good file must be refused, naming the member. */
+TEST(damaged_files_are_refused)
+{
+	static const struct {
+		const char *find, *put, *says;
+	} t[] = {
+		{"\"request\": 2e-07", "\"request\": -1", "request"},
+		{"\"request\": 2e-07", "\"request\": \"2e-07\"", "request"},
+		{"\"usd_hour\": 0.01", "\"usd_hour\": 1e300", "usd_hour"},
+		{"\"upto\": 6000000000.0", "\"upto\": 16000000000.0", "duration_gb_s_x86"},
+		{"\"upto\": 6000000000.0", "\"upto\": null", "duration_gb_s_x86"},
+		{"\"t3.nano\": 0.0052", "\"t3.nano\": true", "t3.nano"},
+		{"\"vcpu_hour_arm\"", "\"vcpu_hour\"", "vcpu_hour_arm"},
+		{"\"as_of\": \"2026-11\"", "\"as_of\": 2026", "as_of"},
+		{"{", "[", "prices"},
+	};
+	auto_free char *good = fixture_prices();
+
+	for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
+		char *at = strstr(good, t[i].find);
+		struct prices p = {.machine_usd_hour = 7};
+		struct err e = {0};
+		auto_buf bad = {0};
+
+		CHECK(at != NULL);
+		if (!at)
+			continue;
+		buf_add(&bad, good, (size_t)(at - good));
+		buf_adds(&bad, t[i].put);
+		buf_adds(&bad, at + strlen(t[i].find));
+		CHECK(prices_parse(buf_str(&bad), &p, &e) == -1);
+		CHECK(strstr(e.text, t[i].says) != NULL);
+		CHECK(p.machine_usd_hour == 7);
+	}
+}
