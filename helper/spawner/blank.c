@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The child that becomes a blank. It begins as root in new pid, ipc, uts and net namespaces and ends as tandem-init with no
+ * The child that becomes a blank. It begins as root in a new pid namespace and ends as tandem-init with no
  * right at all. Each step needs what a later one gives up:
  *
- *   groups, time, mount and cgroup namespace   need capabilities in the first user namespace
+ *   groups, all namespaces but one             need capabilities in the first user namespace
  *   network, mounts, host name                 as well, and they must belong to that namespace: functions have no right there
  *   limits                                     before the user namespace
  *   user namespace                             the parent writes its maps: told and answered over setup
@@ -37,21 +37,47 @@ static void fail(const struct blank *b, const struct err *e)
 	_exit(1);
 }
 
-/* Above 5, so that putting them to their places overwrites none of them. */
-static int lift(int fd)
+/* To a low number; what it was before stays open until shed. */
+static int stage(int fd, int *at)
 {
-	return fcntl(fd, F_DUPFD_CLOEXEC, 16);
+	return fd < 0 ? -1 : dup3(fd, (*at)++, O_CLOEXEC);
+}
+
+/* We inherit thousands of descriptors of other sandboxes: take ours below FD_RESERVED, close the rest at once. */
+static int shed(struct blank *b, struct err *e)
+{
+	int at = INIT_FD_LOG + 1;
+
+	b->setup = stage(b->setup, &at);
+	b->ctl = stage(b->ctl, &at);
+	b->chan = stage(b->chan, &at);
+	b->log = stage(b->log, &at);
+	b->base.mntns = stage(b->base.mntns, &at);
+	b->base.timens = stage(b->base.timens, &at);
+	b->base.init_exe = stage(b->base.init_exe, &at);
+	for (unsigned i = 0; i < b->n_v1_tasks; i++)
+		b->v1_tasks[i] = stage(b->v1_tasks[i], &at);
+	if (b->setup < 0 || b->ctl < 0 || b->chan < 0 || b->log < 0 || b->base.mntns < 0 || b->base.init_exe < 0 ||
+	    close_range((unsigned)at, ~0u, 0) < 0)
+		return err_sys(e, errno, "stage descriptors");
+	return 0;
 }
 
 static int enter(const struct blank *b, struct err *e)
 {
-	const struct base *base = &b->s->base;
+	int flags = CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET;
 
 	for (unsigned i = 0; i < b->n_v1_tasks; i++)
 		if (write(b->v1_tasks[i], "0", 1) != 1)
 			return err_sys(e, errno, "join a group");
-	if (base->timens >= 0 && setns(base->timens, CLONE_NEWTIME) < 0)
+	if (b->base.timens >= 0 && setns(b->base.timens, CLONE_NEWTIME) < 0)
 		return err_sys(e, errno, "enter the time namespace");
+	if (b->layer == LAYER_NO_NETNS)
+		flags &= ~CLONE_NEWNET;
+	if (b->layer == LAYER_NO_IPCNS)
+		flags &= ~CLONE_NEWIPC;
+	if (unshare(flags) < 0)
+		return err_sys(e, errno, "make ipc, uts and net namespaces");
 	return 0;
 }
 
@@ -63,7 +89,7 @@ static int surroundings(const struct blank *b, int socks[BLANK_SOCKS], unsigned 
 			return -1;
 		*ret_n = BLANK_SOCKS;
 	}
-	if (setns(b->s->base.mntns, CLONE_NEWNS) < 0 || unshare(CLONE_NEWNS | CLONE_NEWCGROUP) < 0)
+	if (setns(b->base.mntns, CLONE_NEWNS) < 0 || unshare(CLONE_NEWNS | CLONE_NEWCGROUP) < 0)
 		return err_sys(e, errno, "copy the mount namespace");
 	if (mount_blank(BLANK_TMP_BYTES, b->layer == LAYER_NO_TMP_SIZE, e) < 0)
 		return -1;
@@ -111,15 +137,13 @@ static int give_up_rights(const struct blank *b, struct err *e)
 	return 0;
 }
 
-/* 0 /dev/null, 1 and 2 the log, 3 to 5 as wire/init.h says; everything else is close-on-exec. */
+/* 0 /dev/null, 1 and 2 the log, 3 to 5 as wire/init.h says (shed put them above that); everything else is close-on-exec. */
 static int place_fds(const struct blank *b, struct err *e)
 {
-	int ctl = lift(b->ctl), chan = lift(b->chan), log = lift(b->log), null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	if (ctl < 0 || chan < 0 || log < 0 || null < 0)
-		return err_sys(e, errno, "place descriptors");
-	if (dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0 || dup2(ctl, INIT_FD_CTL) < 0 || dup2(chan, INIT_FD_CHAN) < 0 ||
-	    dup2(log, INIT_FD_LOG) < 0)
+	if (null < 0 || dup2(null, 0) < 0 || dup2(b->log, 1) < 0 || dup2(b->log, 2) < 0 || dup2(b->ctl, INIT_FD_CTL) < 0 ||
+	    dup2(b->chan, INIT_FD_CHAN) < 0 || dup2(b->log, INIT_FD_LOG) < 0)
 		return err_sys(e, errno, "place descriptors");
 	return 0;
 }
@@ -130,21 +154,21 @@ void blank_run(const struct blank *given)
 	char *envp[] = {NULL};
 	struct blank b = *given;
 	struct err e = {0};
-	int socks[BLANK_SOCKS], exe = lift(b.s->base.init_exe);
+	int socks[BLANK_SOCKS];
 	sigset_t none;
 	unsigned n;
 
-	b.setup = lift(b.setup);
+	signal(SIGPIPE, SIG_DFL); /* ignoring it would be inherited */
 	sigemptyset(&none);
 	umask(022);
-	if (exe < 0 || b.setup < 0 || enter(&b, &e) < 0 || surroundings(&b, socks, &n, &e) < 0 || new_user_namespace(&b, socks, n, &e) < 0)
+	if (shed(&b, &e) < 0 || enter(&b, &e) < 0 || surroundings(&b, socks, &n, &e) < 0 || new_user_namespace(&b, socks, n, &e) < 0)
 		fail(&b, &e);
 	if (give_up_rights(&b, &e) < 0 || place_fds(&b, &e) < 0)
 		fail(&b, &e);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (b.layer != LAYER_NO_SECCOMP && priv_filter_sandbox(&e) < 0)
 		fail(&b, &e);
-	fexecve(exe, argv, envp);
+	fexecve(b.base.init_exe, argv, envp);
 	err_sys(&e, errno, "execute tandem-init");
 	fail(&b, &e);
 }

@@ -53,6 +53,7 @@ static void child(const struct spawner *s, int sock)
 	pid_t parent = getppid();
 
 	sigemptyset(&none);
+	signal(SIGPIPE, SIG_DFL); /* ignoring it would be inherited */
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	snprintf(path, sizeof(path), "%s/tandemd", s->config.libexec_dir);
 	pick_env(envp);
@@ -127,8 +128,7 @@ void daemon_lost(struct spawner *s, const char *why)
 		return;
 	if (!s->quit && !s->upgrading)
 		log_error("daemon", "ending tandemd: %s", why);
-	close(s->daemon_sock);
-	s->daemon_sock = -1;
+	watch_close(s, &s->daemon_sock);
 	/* Its death arrives by pidfd. On an orderly way out it may have closed the socket first. */
 	if (s->daemon_pid && !s->quit && !s->upgrading)
 		kill(s->daemon_pid, SIGKILL);
@@ -153,9 +153,8 @@ void daemon_gone(struct spawner *s)
 	if (got == 0)
 		return;
 	s->daemon_pid = 0;
-	close_p(&s->daemon_pidfd);
-	close_p(&s->daemon_sock);
-	s->daemon_pidfd = s->daemon_sock = -1;
+	watch_close(s, &s->daemon_pidfd);
+	watch_close(s, &s->daemon_sock);
 	unpack_kill_all(s);
 	sandbox_forget_making(s);
 	if (s->upgrading)

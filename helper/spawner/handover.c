@@ -90,7 +90,7 @@ static int read_whole(int fd, void *p, size_t n)
 	return 0;
 }
 
-static int watch_again(struct spawner *s)
+int handover_watch(struct spawner *s, struct err *e)
 {
 	for (unsigned i = 0; i < s->high; i++) {
 		const struct sandbox *b = &s->sb[i];
@@ -100,7 +100,7 @@ static int watch_again(struct spawner *s)
 		if ((b->setup >= 0 && watch_add(s, b->setup, WATCH_SETUP, i, b->gen) < 0) ||
 		    watch_add(s, b->fd[SB_PIDFD], WATCH_PID1, i, b->gen) < 0 ||
 		    (b->leaf.oom_event >= 0 && watch_add(s, b->leaf.oom_event, WATCH_OOM, i, b->gen) < 0))
-			return -1;
+			return err_sys(e, errno, "watch the sandboxes again");
 	}
 	return 0;
 }
@@ -108,7 +108,6 @@ static int watch_again(struct spawner *s)
 /* 1: everything is taken over; 0: only the configuration; fd is at the start. */
 int handover_resume(struct spawner *s, int fd, struct err *e)
 {
-	int epoll = s->epoll, signals = s->signals;
 	struct table_head h;
 
 	if (read_whole(fd, &h, sizeof(h)) < 0 || h.magic != TABLE_MAGIC)
@@ -117,14 +116,12 @@ int handover_resume(struct spawner *s, int fd, struct err *e)
 		log_warn("upgrade", "the predecessor's table is of another version: all instances start afresh");
 		if (read_whole(fd, &s->config, sizeof(s->config)) < 0)
 			return err_set(e, ERR_CORRUPT, "the predecessor's table cannot be read");
+		(void)close_range(FD_RESERVED, ~0u, 0); /* its lock and listeners would stand in our way; fd goes too */
 		return 0;
 	}
 	if (read_whole(fd, s, h.size) < 0 || s->high > SANDBOX_MAX || read_whole(fd, s->sb, s->high * sizeof(s->sb[0])) < 0)
 		return err_set(e, ERR_CORRUPT, "the predecessor's table is cut off");
-	s->epoll = epoll, s->signals = signals;
 	s->upgrading = false;
 	each_kept(s, close_on_exec);
-	if (watch_again(s) < 0)
-		return err_sys(e, errno, "watch the sandboxes again");
 	return 1;
 }

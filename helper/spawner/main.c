@@ -29,6 +29,15 @@ int watch_add(struct spawner *s, int fd, enum watch_kind kind, unsigned slot, ui
 	return epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &ev);
 }
 
+void watch_close(struct spawner *s, int *fd)
+{
+	if (*fd < 0)
+		return;
+	(void)epoll_ctl(s->epoll, EPOLL_CTL_DEL, *fd, NULL);
+	close(*fd);
+	*fd = -1;
+}
+
 static void begin_drain(struct spawner *s)
 {
 	struct spawner_msg m;
@@ -172,8 +181,7 @@ static void finish(struct spawner *s)
 	if (s->daemon_pid) {
 		struct pollfd p = {.fd = s->daemon_pidfd, .events = POLLIN};
 
-		close_p(&s->daemon_sock);
-		s->daemon_sock = -1;
+		watch_close(s, &s->daemon_sock);
 		if (poll(&p, 1, s->exit_code ? 0 : 2000) <= 0)
 			kill(s->daemon_pid, SIGKILL);
 		waitpid(s->daemon_pid, NULL, 0);
@@ -215,26 +223,39 @@ static int prepare(struct spawner *s, struct err *e)
 	return state_write_run(s, e);
 }
 
+/* Low numbers are kept taken: what we open lies above them, so that a child can place its own there without looking. */
+static int reserve_fds(struct err *e)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			return err_sys(e, errno, "open /dev/null");
+	} while (fd < FD_RESERVED);
+	close(fd);
+	return 0;
+}
+
 static int read_config(struct spawner *s, bool *ret_resumed, struct err *e)
 {
 	struct serve_config c;
-	int fd = fcntl(CONFIG_FD, F_DUPFD_CLOEXEC, 16), null, resumed = 0;
+	int fd = fcntl(CONFIG_FD, F_DUPFD_CLOEXEC, FD_RESERVED), resumed = 0;
 	bool other;
 
 	if (fd < 0)
 		return err_set(e, ERR_INVALID, "tandem-spawner is started by \"tandem serve\", not by hand");
-	/* The number stays taken: a handover uses it again. */
-	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (null < 0 || dup3(null, CONFIG_FD, O_CLOEXEC) < 0)
-		return err_sys(e, errno, "keep descriptor %d", CONFIG_FD);
-	close(null);
+	(void)close(CONFIG_FD);
+	if (reserve_fds(e) < 0)
+		return -1;
 	other = pread(fd, &c, sizeof(c), 0) != sizeof(c) || c.version != SPAWNER_VERSION;
 	if (other) {
 		(void)lseek(fd, 0, SEEK_SET);
 		resumed = handover_resume(s, fd, e);
 	} else
 		s->config = c;
-	close(fd);
+	if (!other || resumed)
+		close(fd);
 	if (resumed < 0)
 		return -1;
 	*ret_resumed = resumed == 1;
@@ -285,7 +306,7 @@ int main(void)
 	s->daemon_sock = s->daemon_pidfd = s->lock = -1;
 	for (unsigned i = 0; i < SL_N; i++)
 		s->listener[i] = -1;
-	if (set_up_process(s, &e) < 0 || read_config(s, &resumed, &e) < 0) {
+	if (read_config(s, &resumed, &e) < 0 || set_up_process(s, &e) < 0 || (resumed && handover_watch(s, &e) < 0)) {
 		fprintf(stderr, "tandem: %s\n", e.text);
 		return 1;
 	}

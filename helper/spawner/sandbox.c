@@ -27,21 +27,22 @@ int sandbox_find(const struct spawner *s, uint64_t id)
 	return -1;
 }
 
-static void close_all(struct sandbox *b)
+static void close_all(struct spawner *s, struct sandbox *b)
 {
+	watch_close(s, &b->setup);
+	watch_close(s, &b->fd[SB_PIDFD]);
+	watch_close(s, &b->leaf.oom_event);
 	for (unsigned i = 0; i < SB_N; i++) {
 		close_p(&b->fd[i]);
 		b->fd[i] = -1;
 	}
-	close_p(&b->setup);
-	b->setup = -1;
 }
 
 static void slot_free(struct spawner *s, unsigned slot)
 {
 	struct sandbox *b = &s->sb[slot];
 
-	close_all(b);
+	close_all(s, b);
 	cg_leaf_release(&s->cg, &b->leaf);
 	s->id[slot] = 0;
 	b->state = SLOT_FREE;
@@ -92,20 +93,15 @@ static int make_ends(struct sandbox *b, uint32_t uid, struct ends *x, struct err
 	return 0;
 }
 
+/* Only the pid namespace is made here: the others take the child's time, not ours. */
 static pid_t clone_into(int layer, int v2_dir, int *ret_pidfd)
 {
 	struct clone_args a = {
-		.flags = CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_PIDFD,
+		.flags = CLONE_PIDFD | (layer == LAYER_NO_PIDNS ? 0 : CLONE_NEWPID),
 		.pidfd = (uint64_t)(uintptr_t)ret_pidfd,
 		.exit_signal = SIGCHLD,
 	};
 
-	if (layer == LAYER_NO_PIDNS)
-		a.flags &= ~(uint64_t)CLONE_NEWPID;
-	if (layer == LAYER_NO_NETNS)
-		a.flags &= ~(uint64_t)CLONE_NEWNET;
-	if (layer == LAYER_NO_IPCNS)
-		a.flags &= ~(uint64_t)CLONE_NEWIPC;
 	if (v2_dir >= 0) {
 		a.flags |= CLONE_INTO_CGROUP;
 		a.cgroup = (uint64_t)v2_dir;
@@ -117,7 +113,7 @@ static int start_child(struct spawner *s, unsigned slot, struct ends *x, struct 
 {
 	struct sandbox *b = &s->sb[slot];
 	struct blank child = {
-		.s = s,
+		.base = s->base,
 		.setup = x->setup,
 		.ctl = x->ctl,
 		.chan = x->chan,
@@ -221,8 +217,7 @@ static void making_failed(struct spawner *s, unsigned slot, const struct err *e)
 
 	verbs_send_err(s, SPAWNER_MADE, s->id[slot], e);
 	b->ending = 1;
-	close_p(&b->setup);
-	b->setup = -1;
+	watch_close(s, &b->setup);
 	sandbox_kill(s, slot);
 }
 
@@ -238,8 +233,7 @@ void sandbox_setup_event(struct spawner *s, unsigned slot)
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (got == 0) { /* closed by exec: tandem-init runs */
-		close_p(&b->setup);
-		b->setup = -1;
+		watch_close(s, &b->setup);
 		b->state = SLOT_READY;
 		verbs_send_made(s, SPAWNER_MADE, slot);
 		return;

@@ -17,6 +17,7 @@
 
 #define SANDBOX_MAX 4096
 #define UNPACK_MAX 16
+#define FD_RESERVED 32 /* numbers below stay free for children to put theirs at */
 #define BLANK_TMP_BYTES (512ull << 20) /* /tmp of a blank; ASSIGN changes it when the function's differs */
 #define INSIDE_UID 1051
 #define INSIDE_GID 990
@@ -72,6 +73,8 @@ struct spawner {
 /* What an epoll event is about; packed with slot and generation. */
 enum watch_kind { WATCH_SIGNALS = 1, WATCH_DAEMON_SOCK, WATCH_DAEMON_PID, WATCH_SETUP, WATCH_PID1, WATCH_OOM, WATCH_UNPACK, WATCH_UNPACK_PID };
 int watch_add(struct spawner *s, int fd, enum watch_kind kind, unsigned slot, uint32_t gen);
+/* Closing alone is not enough: while tandemd or a child has a duplicate, epoll would go on reporting it. -1 is fine. */
+void watch_close(struct spawner *s, int *fd);
 
 /* verbs.c: messages from and to tandemd */
 void verbs_receive(struct spawner *s);
@@ -91,7 +94,7 @@ int sandbox_find(const struct spawner *s, uint64_t id); /* slot, or -1 */
 
 /* blank.c: the child's side; never returns */
 struct blank {
-	const struct spawner *s;
+	struct base base;
 	int setup, ctl, chan, log, layer;
 	uint32_t uid;
 	int v1_tasks[CG_HIER_MAX];
@@ -149,4 +152,5 @@ void state_notify(const char *text);
 
 /* handover.c */
 void handover_exec(struct spawner *s);                       /* returns only when it failed */
-int handover_resume(struct spawner *s, int fd, struct err *e); /* the successor reads the table */
+int handover_resume(struct spawner *s, int fd, struct err *e); /* the successor reads the table: 1 all, 0 only the configuration */
+int handover_watch(struct spawner *s, struct err *e);         /* its events, once there is a loop */

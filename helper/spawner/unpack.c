@@ -44,12 +44,12 @@ static void child(const struct spawner *s, const struct spawner_msg *m, int arch
 	char path[300], name[sizeof(m->u.unpack.name)], max_bytes[24], max_files[24];
 	char *argv[] = {"tandem-unpack", name, max_bytes, max_files, NULL}, *envp[] = {"LANG=C.UTF-8", NULL};
 	int a = fcntl(archive, F_DUPFD_CLOEXEC, 16), d = fcntl(dir, F_DUPFD_CLOEXEC, 16), r = fcntl(result, F_DUPFD_CLOEXEC, 16);
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC), none = -1;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	struct err e = {0};
 	sigset_t set;
 
-	(void)none;
 	sigemptyset(&set);
+	signal(SIGPIPE, SIG_DFL); /* ignoring it would be inherited */
 	sigprocmask(SIG_SETMASK, &set, NULL);
 	memcpy(name, m->u.unpack.name, sizeof(name));
 	snprintf(max_bytes, sizeof(max_bytes), "%" PRIu64, m->u.unpack.max_bytes);
@@ -116,7 +116,7 @@ static void finish(struct spawner *s, struct unpack_job *j, struct spawner_msg *
 	while (waitpid(j->pid, &status, 0) < 0 && errno == EINTR)
 		;
 	close(j->pidfd);
-	close(j->result);
+	watch_close(s, &j->result);
 	if (answer)
 		verbs_send(s, answer, NULL, 0);
 	else if (e)

@@ -262,14 +262,17 @@ class Spawner:
         return self.stderr.read().decode()
 
     def stop(self):
-        if self.sock and self.proc.poll() is None:
-            self.send(Msg(verb=BYE))
-        self.detach()
+        try:
+            if self.sock and self.proc.poll() is None:
+                self.send(Msg(verb=BYE))
+        except OSError:
+            self.proc.terminate()
         try:
             self.proc.wait(TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.proc.kill()
             self.proc.wait()
+        self.detach()
         self.listener.close()
         shutil.rmtree(self.dir, ignore_errors=True)
         return self.proc.returncode
