@@ -32,6 +32,7 @@ struct admin *admin_new(const struct admin_opts *o)
 	struct admin *a = xcalloc(1, sizeof(*a));
 
 	a->o = *o;
+	a->refs = 1;
 	a->started_us = clock_now_us();
 	url_of(&o->config->api, a->endpoint, sizeof(a->endpoint));
 	url_of(&o->config->gateway, a->gateway, sizeof(a->gateway));
@@ -40,7 +41,16 @@ struct admin *admin_new(const struct admin_opts *o)
 
 void admin_free(struct admin *a)
 {
-	free(a);
+	if (!a)
+		return;
+	a->closed = true;
+	admin_unref(a);
+}
+
+void admin_unref(struct admin *a)
+{
+	if (!--a->refs)
+		free(a);
 }
 
 void admin_json(struct http_req *r, int status, const struct buf *body)
@@ -151,8 +161,8 @@ static void env(struct admin *a, struct http_req *r, struct str name)
 	jw_strc(&w, "gateway", a->gateway);
 	jw_strc(&w, "region", a->o.region);
 	jw_strc(&w, "account", a->o.account);
-	jw_strc(&w, "access_key", store_setting(a->o.store, "access_key"));
-	jw_strc(&w, "secret_key", store_setting(a->o.store, "secret_key"));
+	jw_strc(&w, "access_key", store_setting(a->o.store, "operator_access_key"));
+	jw_strc(&w, "secret_key", store_setting(a->o.store, "operator_secret_key"));
 	jw_strc(&w, "auth", a->o.config->auth_none ? "none" : "sigv4");
 	jw_end(&w, '}');
 	admin_json(r, 200, &out);

@@ -11,6 +11,8 @@ struct admin {
 	struct admin_opts o;
 	int64_t started_us;
 	char endpoint[80], gateway[80]; /* "http://127.0.0.1:4566" */
+	unsigned refs;       /* of an up or down under way too */
+	bool closed;         /* admin_free was called: store and scheduler are going */
 	bool applying;       /* one apply or down at a time: two would plan against what the other is changing */
 };
 struct admin_route {
@@ -18,6 +20,7 @@ struct admin_route {
 	const char *path;    /* "*" stands for one segment, given to run decoded */
 	void (*run)(struct admin *a, struct http_req *r, struct str name);
 };
+void admin_unref(struct admin *a);
 void admin_json(struct http_req *r, int status, const struct buf *body);
 void admin_error(struct http_req *r, const struct err *e);
 void admin_errorf(struct http_req *r, enum err_kind kind, const char *fmt, ...) PRINTF(3, 4);

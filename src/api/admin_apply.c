@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* plan, blobs, apply, down, backup: the daemon's half of `tandem up`. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include "api/admin_int.h"
+#include "app/apply.h"
+#include "base/enc.h"
+#include "base/map.h"
+#include "store/digest.h"
+
+static const char *lookup(void *arg, const char *name)
+{
+	return json_get_str(arg, name).p;
+}
+
+static int read_manifest(const struct json *body, struct manifest **ret, struct err *e)
+{
+	struct str file = json_get_str(body, "file"), yaml = json_get_str(body, "yaml");
+	struct tree_opts o = {.file = file.n && file.n < 4096 ? file.p : "tandem.yaml", .lookup = lookup};
+
+	if (!yaml.p)
+		return err_set(e, ERR_INVALID, "the request holds no \"yaml\"");
+	o.arg = (void *)json_get(body, "vars");
+	return manifest_parse(&o, yaml, ret, e);
+}
+
+struct digests {
+	struct plan_digest *p;
+	size_t n;
+};
+
+static int take_digest(void *arg, const char *folder, const struct json *value)
+{
+	struct digests *d = arg;
+
+	d->p = xrealloc(d->p, sizeof(*d->p) * (d->n + 1));
+	d->p[d->n].folder = xstrdup(folder);
+	/* A value that is too long or no text becomes one that is not a digest, and plan_up says so. */
+	strlcpy_(d->p[d->n++].sha256, json_str(value).p ? json_str(value).p : "", sizeof(d->p->sha256));
+	return 0;
+}
+
+static int make_plan(struct admin *a, const struct json *body, struct plan **ret, struct err *e)
+{
+	struct manifest *m = NULL;
+	struct digests d = {0};
+
+	if (read_manifest(body, &m, e) < 0)
+		return -1;
+	json_each(json_get(body, "code"), take_digest, &d);
+	return plan_up(a->o.store, m, d.p, d.n, ret, e);
+}
+
+static void put_once(struct jw *w, struct map *seen, char *folder)
+{
+	if (!folder || map_get(seen, str_of(folder)))
+		return;
+	map_put(seen, str_of(folder), folder);
+	jw_strc(w, NULL, folder);
+}
+
+static void answer_folders(struct http_req *r, const struct manifest *m)
+{
+	struct map seen = {0};
+	auto_buf out = {0};
+	struct jw w;
+
+	jw_init(&w, &out);
+	jw_obj(&w, NULL);
+	jw_strc(&w, "project", m->name);
+	jw_arr(&w, "folders");
+	for (size_t i = 0; i < m->n; i++) {
+		put_once(&w, &seen, m->functions[i].code);
+		for (unsigned k = 0; k < m->functions[i].n_layers; k++)
+			put_once(&w, &seen, m->functions[i].layers[k]);
+	}
+	jw_end(&w, ']');
+	jw_end(&w, '}');
+	map_done(&seen);
+	admin_json(r, 200, &out);
+}
+
+static void put_missing(void *arg, const char *sha256)
+{
+	jw_strc(arg, NULL, sha256);
+}
+
+static void answer_plan(struct admin *a, struct http_req *r, const struct plan *p)
+{
+	auto_buf out = {0};
+	struct jw w;
+
+	jw_init(&w, &out);
+	jw_obj(&w, NULL);
+	jw_strc(&w, "project", p->project);
+	jw_arr(&w, "entries");
+	for (size_t i = 0; i < p->n; i++) {
+		jw_obj(&w, NULL);
+		jw_strc(&w, "name", p->entries[i].name);
+		jw_strc(&w, "action", plan_action_name[p->entries[i].action]);
+		jw_arr(&w, "changes");
+		for (unsigned k = 0; k < p->entries[i].n_changes; k++)
+			jw_strc(&w, NULL, p->entries[i].changes[k]);
+		jw_end(&w, ']');
+		jw_end(&w, '}');
+	}
+	jw_end(&w, ']');
+	jw_arr(&w, "missing");
+	plan_missing(p, a->o.store, put_missing, &w);
+	jw_end(&w, ']');
+	jw_end(&w, '}');
+	admin_json(r, 200, &out);
+}
+
+void admin_plan(struct admin *a, struct http_req *r, struct str name)
+{
+	auto_(manifest_free_p) struct manifest *m = NULL;
+	auto_(plan_free_p) struct plan *p = NULL;
+	struct err e = {0};
+	auto_json body = json_parse(r->body, &e);
+
+	if (!body) {
+		admin_error(r, &e);
+	} else if (!json_get(body, "code")) {
+		if (read_manifest(body, &m, &e) < 0)
+			admin_error(r, &e);
+		else
+			answer_folders(r, m);
+	} else if (make_plan(a, body, &p, &e) < 0) {
+		admin_error(r, &e);
+	} else {
+		answer_plan(a, r, p);
+	}
+}
+
+/* A write to the store for one request. The bytes are the request's own, so it is answered only by done; a client that leaves before makes
+ * the server keep nothing: the copy is ours then. */
+struct put {
+	struct store_op op;
+	struct http_req *r;
+	char *copy;
+};
+
+static void put_done(struct store_op *op, const struct err *e)
+{
+	struct put *p = container_of(op, struct put, op);
+	auto_buf out = {0};
+
+	buf_adds(&out, "{}");
+	if (p->r && e->kind)
+		admin_error(p->r, e);
+	else if (p->r)
+		admin_json(p->r, 201, &out);
+	free(p->copy);
+	free(p);
+}
+
+static void put_left(void *arg)
+{
+	struct put *p = arg;
+
+	p->r = NULL;
+}
+
+void admin_blob(struct admin *a, struct http_req *r, struct str name)
+{
+	char have[65];
+	uint8_t raw[32];
+	struct put *p;
+
+	if (dec_hex(name, raw, sizeof(raw)) < 0) {
+		admin_errorf(r, ERR_INVALID, "a blob is named by 64 hexadecimal digits");
+		return;
+	}
+	digest_sha256_hex(r->body.p, r->body.n, have);
+	if (!str_eqc(name, have)) {
+		admin_errorf(r, ERR_INVALID, "the blob's digest is %s, not the one it was sent under", have);
+		return;
+	}
+	p = xcalloc(1, sizeof(*p));
+	p->r = r;
+	/* gone() may come while the store's thread still reads. */
+	p->copy = xmemdup(r->body.p, r->body.n);
+	p->op.done = put_done;
+	http_on_gone(r, put_left, p);
+	store_blob_put(a->o.store, &p->op, have, p->copy, r->body.n);
+}
+
+struct run {
+	struct admin *a;
+	struct http_req *r; /* NULL: the client left; the work goes on */
+};
+
+static void stream_line(struct run *run, struct buf *line)
+{
+	buf_addc(line, '\n');
+	if (run->r)
+		http_stream_write(run->r, buf_str(line));
+}
+
+static void on_event(void *arg, const struct apply_event *ev)
+{
+	static const char *const name[] = {[APPLY_START] = "start", [APPLY_DONE] = "done", [APPLY_FAILED] = "failed"};
+	struct run *run = arg;
+	auto_buf line = {0}, url = {0};
+	struct jw w;
+
+	jw_init(&w, &line);
+	jw_obj(&w, NULL);
+	jw_strc(&w, "event", name[ev->kind]);
+	jw_strc(&w, "name", ev->entry->name);
+	jw_strc(&w, "action", plan_action_name[ev->entry->action]);
+	if (ev->kind == APPLY_DONE)
+		jw_strc(&w, "state", ev->function ? admin_function_state[ev->function->state] : "Deleted");
+	if (ev->function && ev->function->route) {
+		buf_addf(&url, "%s%s", run->a->gateway, ev->function->route);
+		jw_str(&w, "url", buf_str(&url));
+	}
+	if (ev->reason)
+		jw_strc(&w, "reason", ev->reason);
+	if (ev->kind != APPLY_START)
+		jw_int(&w, "us", ev->took_us);
+	jw_end(&w, '}');
+	stream_line(run, &line);
+}
+
+static void on_done(void *arg, bool ok)
+{
+	struct run *run = arg;
+	auto_buf line = {0};
+	struct jw w;
+
+	jw_init(&w, &line);
+	jw_obj(&w, NULL);
+	jw_strc(&w, "event", "end");
+	jw_bool(&w, "ok", ok);
+	jw_end(&w, '}');
+	stream_line(run, &line);
+	if (run->r)
+		http_stream_end(run->r);
+	run->a->applying = false;
+	if (!run->a->closed)
+		store_gc(run->a->o.store);
+	admin_unref(run->a);
+	free(run);
+}
+
+static void run_left(void *arg)
+{
+	struct run *run = arg;
+
+	run->r = NULL;
+}
+
+static void start(struct admin *a, struct http_req *r, struct plan *p)
+{
+	struct run *run = xcalloc(1, sizeof(*run));
+	struct apply_opts o = {.loop = a->o.loop, .store = a->o.store, .sched = a->o.sched, .plan = p};
+
+	run->a = a, run->r = r;
+	o.event = on_event, o.done = on_done, o.arg = run;
+	a->applying = true;
+	a->refs++;
+	http_on_gone(r, run_left, run);
+	http_stream_begin(r, 200, "application/x-ndjson", STR_NULL);
+	apply_start(&o);
+}
+
+static void count_missing(void *arg, const char *sha256)
+{
+	(*(unsigned *)arg)++;
+}
+
+static bool busy(struct admin *a, struct http_req *r)
+{
+	if (a->applying)
+		admin_errorf(r, ERR_CONFLICT, "another up or down is under way; try again when it is done");
+	return a->applying;
+}
+
+void admin_apply(struct admin *a, struct http_req *r, struct str name)
+{
+	struct plan *p = NULL;
+	struct err e = {0};
+	auto_json body = NULL;
+	unsigned lack = 0;
+
+	if (busy(a, r))
+		return;
+	body = json_parse(r->body, &e);
+	if (!body || make_plan(a, body, &p, &e) < 0) {
+		admin_error(r, &e);
+		return;
+	}
+	plan_missing(p, a->o.store, count_missing, &lack);
+	if (lack) {
+		admin_errorf(r, ERR_CONFLICT, "%u code archives were not sent", lack);
+		plan_free(p);
+		return;
+	}
+	start(a, r, p);
+}
+
+void admin_down(struct admin *a, struct http_req *r, struct str name)
+{
+	auto_(manifest_free_p) struct manifest *m = NULL;
+	auto_free char *project = NULL;
+	struct err e = {0};
+	auto_json body = NULL;
+
+	if (busy(a, r))
+		return;
+	body = json_parse(r->body, &e);
+	if (!body) {
+		admin_error(r, &e);
+		return;
+	}
+	project = json_get_str(body, "project").p ? str_dup(json_get_str(body, "project")) : NULL;
+	if (!project && read_manifest(body, &m, &e) < 0) {
+		admin_error(r, &e);
+		return;
+	}
+	if (!project)
+		project = xstrdup(m->name);
+	if (!strcmp(project, "api")) {
+		admin_errorf(r, ERR_INVALID, "what was made through the AWS API is deleted there");
+		return;
+	}
+	start(a, r, plan_down(a->o.store, project));
+}
+
+void admin_backup(struct admin *a, struct http_req *r, struct str name)
+{
+	auto_buf to = {0};
+	auto_free char *dir = NULL;
+	struct put *p;
+
+	if (!admin_query(r, "name", &to) || !str_name_ok(buf_str(&to), 64, "-_")) {
+		admin_errorf(r, ERR_INVALID, "a backup's name is made of letters, digits, - and _");
+		return;
+	}
+	if (mkdirat(store_dirfd(a->o.store), "backups", 0700) < 0 && errno != EEXIST) {
+		admin_errorf(r, ERR_SYS, "the folder for backups cannot be made");
+		return;
+	}
+	/* By descriptor: the path of the state as it is for the tool need not be the daemon's. */
+	dir = xasprintf("/proc/self/fd/%d/backups/%s", store_dirfd(a->o.store), to.p);
+	ledger_flush(a->o.ledger);
+	p = xcalloc(1, sizeof(*p));
+	p->r = r;
+	p->op.done = put_done;
+	http_on_gone(r, put_left, p);
+	store_backup(a->o.store, &p->op, dir);
+}

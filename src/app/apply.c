@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <sys/stat.h>
+#include "app/apply.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "sched/deploy.h"
+
+/* One entry under way. The deploy is the start of a heap block of its own, as deploy.h asks. */
+struct item {
+	struct deploy deploy;
+	struct apply *a;
+	struct plan_entry *entry;
+	struct function *function; /* a reference */
+	struct pairs tags;
+	int64_t started_us;
+};
+struct removal {
+	struct store_op op;
+	struct apply *a;
+	struct plan_entry *entry;
+	int64_t started_us;
+};
+struct apply {
+	struct apply_opts o;
+	size_t next;         /* entry to look at */
+	unsigned running;
+	bool deleting, failed;
+	struct loop_defer defer;
+};
+
+static void tick(struct apply *a);
+
+static void tell(struct apply *a, enum apply_event_kind kind, const struct plan_entry *en, const struct function *f, const char *reason,
+		 int64_t started_us)
+{
+	struct apply_event ev = {.kind = kind, .entry = en, .function = f, .reason = reason};
+
+	ev.took_us = clock_now_us() - started_us;
+	a->o.event(a->o.arg, &ev);
+}
+
+static void deployed(struct deploy *d, const struct err *e)
+{
+	struct item *it = container_of(d, struct item, deploy);
+	struct apply *a = it->a;
+	struct function *f = it->function;
+
+	if (e->kind) {
+		a->failed = true;
+		tell(a, APPLY_FAILED, it->entry, NULL, e->text, it->started_us);
+		/* A new one that never reached the store's table is still ours. */
+		if (d->is_new && !f->deleted && function_get(a->o.store, str_of(f->name)) != f)
+			function_unref(f);
+	} else {
+		tell(a, APPLY_DONE, it->entry, f, f->state == FUNCTION_FAILED ? f->reason : NULL, it->started_us);
+		a->failed |= f->state == FUNCTION_FAILED;
+	}
+	pairs_done(&it->tags);
+	function_unref(f);
+	free(it);
+	a->running--;
+	tick(a);
+}
+
+static int64_t blob_bytes(const struct store *s, const char *sha256)
+{
+	auto_close int fd = store_blob_open(s, sha256, NULL);
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 ? st.st_size : 0;
+}
+
+static void set_text(char **at, const char *text)
+{
+	free(*at);
+	*at = xstrdup(text);
+}
+
+static void copy_pairs(struct pairs *to, const struct pairs *from)
+{
+	pairs_done(to);
+	*to = (struct pairs){0};
+	for (unsigned i = 0; i < from->n; i++)
+		pairs_add(to, str_of(from->p[i].name), str_of(from->p[i].value));
+}
+
+static struct revision *wanted(const struct apply *a, const struct plan_entry *en)
+{
+	const struct manifest_function *w = en->want;
+	struct revision *r = en->have ? revision_clone(en->have->latest) : revision_new();
+
+	strlcpy_(r->name, w->name, sizeof(r->name));
+	set_text(&r->runtime, w->runtime);
+	set_text(&r->handler, w->handler);
+	set_text(&r->description, w->description ? w->description : "");
+	r->kind = en->runtime;
+	strlcpy_(r->code_sha256, en->code_sha256, sizeof(r->code_sha256));
+	r->code_bytes = blob_bytes(a->o.store, en->code_sha256);
+	for (unsigned i = 0; i < LIM_LAYERS; i++)
+		strlcpy_(r->layers[i], en->layer_sha256[i] ? en->layer_sha256[i] : "", sizeof(r->layers[i]));
+	r->memory_mb = w->memory_mb, r->timeout_s = w->timeout_s, r->tmp_mb = w->tmp_mb;
+	r->cpu_quota_us = w->cpu_quota_us;
+	copy_pairs(&r->env, &w->env);
+	return r;
+}
+
+static void start_deploy(struct apply *a, struct plan_entry *en)
+{
+	struct item *it = xcalloc(1, sizeof(*it));
+	struct deploy *d = &it->deploy;
+
+	it->a = a, it->entry = en, it->started_us = clock_now_us();
+	d->is_new = !en->have;
+	d->function = en->have ? en->have : function_new(en->name, a->o.plan->project);
+	it->function = function_ref(d->function);
+	d->revision = wanted(a, en);
+	copy_pairs(&it->tags, &en->want->tags);
+	d->tags = &it->tags;
+	d->route = en->want->route ? en->want->route : "";
+	d->allow = en->want->allow ? en->want->allow : "";
+	d->done = deployed;
+	a->running++;
+	tell(a, APPLY_START, en, NULL, NULL, it->started_us);
+	deploy_start(a->o.sched, d);
+}
+
+static void removed(struct store_op *op, const struct err *e)
+{
+	struct removal *r = container_of(op, struct removal, op);
+	struct apply *a = r->a;
+
+	a->failed |= e->kind != ERR_NONE;
+	tell(a, e->kind ? APPLY_FAILED : APPLY_DONE, r->entry, NULL, e->kind ? e->text : NULL, r->started_us);
+	free(r);
+	a->running--;
+	tick(a);
+}
+
+static void start_removal(struct apply *a, struct plan_entry *en)
+{
+	struct removal *r;
+
+	if (en->have->deleted) /* by somebody else, meanwhile: what was wanted is so */
+		return;
+	r = xcalloc(1, sizeof(*r));
+	r->a = a, r->entry = en, r->started_us = clock_now_us();
+	r->op.done = removed;
+	a->running++;
+	tell(a, APPLY_START, en, NULL, NULL, r->started_us);
+	function_del(a->o.store, &r->op, en->have);
+}
+
+/* Starts what may run now. Completion calls it again; nothing here completes at once, so it never enters itself. */
+static void tick(struct apply *a)
+{
+	struct plan *p = a->o.plan;
+
+	for (; a->next < p->n && a->running < APPLY_PARALLEL; a->next++) {
+		struct plan_entry *en = &p->entries[a->next];
+
+		if (!a->deleting && (en->action == PLAN_CREATE || en->action == PLAN_UPDATE))
+			start_deploy(a, en);
+		if (a->deleting && en->action == PLAN_DELETE)
+			start_removal(a, en);
+	}
+	if (a->running || a->next < p->n)
+		return;
+	if (!a->deleting && !a->failed) {
+		a->deleting = true;
+		a->next = 0;
+		tick(a);
+		return;
+	}
+	a->o.done(a->o.arg, !a->failed);
+	plan_free(p);
+	free(a);
+}
+
+static void begin(void *arg)
+{
+	tick(arg);
+}
+
+void apply_start(const struct apply_opts *o)
+{
+	struct apply *a = xcalloc(1, sizeof(*a));
+
+	a->o = *o;
+	loop_defer(o->loop, &a->defer, begin, a);
+}

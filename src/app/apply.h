@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Apply: does what a plan says.
+ *
+ *      DEPLOY ────► DELETE ────► DONE
+ *
+ *   DEPLOY  creations and updates, at most APPLY_PARALLEL at once
+ *   DELETE  the removals; only when every deploy succeeded or was Failed by its own code, so that a broken `up` removes nothing
+ * Every entry that is not "unchanged" gives one START and one DONE or FAILED event. Cannot be cancelled: a client that leaves does not
+ * leave half of it.
+ */
+#pragma once
+#include "app/plan.h"
+#include "loop/loop.h"
+#include "sched/sched.h"
+#define APPLY_PARALLEL 4
+enum apply_event_kind { APPLY_START, APPLY_DONE, APPLY_FAILED };
+struct apply_event {
+	enum apply_event_kind kind;
+	const struct plan_entry *entry;
+	const struct function *function; /* DONE: as it is now; NULL when deleted */
+	const char *reason;              /* FAILED; DONE with state FAILED too */
+	int64_t took_us;
+};
+struct apply_opts {
+	struct loop *loop;
+	struct store *store;
+	struct sched *sched;
+	struct plan *plan;               /* taken */
+	void (*event)(void *arg, const struct apply_event *ev);
+	void (*done)(void *arg, bool ok); /* exactly once, never before _start returned */
+	void *arg;
+};
+void apply_start(const struct apply_opts *o);

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include "app/manifest.h"
+#include "app/value.h"
+#include "base/mem.h"
+
+#define MEMORY_MIN 128
+#define MEMORY_MAX 10240
+#define TMP_MIN 16
+#define TIMEOUT_MAX 900 /* Lambda's; longer work is a task, which comes later */
+
+struct key {
+	const char *name;
+	int (*read)(const struct tree_opts *o, const struct node *v, void *into, struct err *e);
+	bool required;
+};
+static int read_keys(const struct tree_opts *o, const struct node *map, const struct key *keys, const char *of, void *into, struct err *e);
+
+static int fail(const struct tree_opts *o, const struct node *v, struct err *e, const char *what)
+{
+	return tree_error(o, v->line, v->col, e, "%s", what);
+}
+
+static int read_code(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	return value_text(o, v, 1024, &((struct manifest_function *)into)->code, e);
+}
+
+static int read_runtime(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	return value_text(o, v, 64, &((struct manifest_function *)into)->runtime, e);
+}
+
+static int read_handler(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	struct manifest_function *f = into;
+
+	if (value_text(o, v, 128, &f->handler, e) < 0)
+		return -1;
+	return strpbrk(f->handler, " \t\n") ? fail(o, v, e, "a handler has no spaces; it looks like app.handler") : 0;
+}
+
+static int read_description(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	return value_text(o, v, 256, &((struct manifest_function *)into)->description, e);
+}
+
+static int read_memory(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	return value_mb(o, v, "memory", MEMORY_MIN, MEMORY_MAX, &((struct manifest_function *)into)->memory_mb, e);
+}
+
+static int read_tmp(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	return value_mb(o, v, "tmp", TMP_MIN, MEMORY_MAX, &((struct manifest_function *)into)->tmp_mb, e);
+}
+
+static int read_timeout(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	return value_seconds(o, v, "timeout", TIMEOUT_MAX, &((struct manifest_function *)into)->timeout_s, e);
+}
+
+static int read_cpu(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	return value_cpu(o, v, &((struct manifest_function *)into)->cpu_quota_us, e);
+}
+
+static int read_route(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	struct manifest_function *f = into;
+	const char *star;
+
+	if (value_text(o, v, 256, &f->route, e) < 0)
+		return -1;
+	if (f->route[0] != '/')
+		return fail(o, v, e, "a route begins with a slash, like /predict or /shop/*");
+	for (const char *p = f->route; *p; p++)
+		if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 127 || strchr("?#%\"<>\\^`{|}", *p))
+			return fail(o, v, e, "a route holds plain characters of a path only, no ?, #, % or spaces");
+	star = strchr(f->route, '*');
+	if (star && (star[1] || star[-1] != '/'))
+		return fail(o, v, e, "a star may only stand at the end of a route, after a slash: /shop/*");
+	return 0;
+}
+
+static bool env_name_ok(const char *name)
+{
+	size_t n = strlen(name);
+
+	if (!n || !((name[0] | 32) >= 'a' && (name[0] | 32) <= 'z') || n > 128)
+		return name[0] == '_' && n > 1 && n <= 128 && str_name_ok(str_of(name), 128, "_");
+	return str_name_ok(str_of(name), 128, "_");
+}
+
+/* What the platform itself sets (Lambda's list of reserved variables). */
+static bool env_reserved(const char *name)
+{
+	static const char *const fixed[] = {"_HANDLER",           "_X_AMZN_TRACE_ID",      "AWS_DEFAULT_REGION", "AWS_REGION",
+					    "AWS_EXECUTION_ENV",  "AWS_ACCESS_KEY",        "AWS_ACCESS_KEY_ID",  "AWS_SECRET_ACCESS_KEY",
+					    "AWS_SESSION_TOKEN",  "LAMBDA_TASK_ROOT",      "LAMBDA_RUNTIME_DIR", "TANDEM_FD"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(fixed); i++)
+		if (!strcmp(name, fixed[i]))
+			return true;
+	return str_starts(str_of(name), "AWS_LAMBDA_");
+}
+
+static int read_environment(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	struct manifest_function *f = into;
+	size_t bytes = 0;
+
+	if (value_pairs(o, v, "environment", &f->env, e) < 0)
+		return -1;
+	for (size_t i = 0; i < v->n; i++) {
+		const struct node *c = &v->child[i];
+
+		if (!env_name_ok(c->key))
+			return tree_error(o, c->key_line, c->key_col, e, "\"%.80s\" is no name of an environment variable", c->key);
+		if (env_reserved(c->key))
+			return tree_error(o, c->key_line, c->key_col, e, "%s is set by the platform itself", c->key);
+		bytes += strlen(c->key) + strlen(c->text);
+	}
+	if (bytes > LIM_ENV_BYTES)
+		return tree_error(o, v->line, v->col, e, "the environment has %zu bytes; at most %d are taken", bytes, LIM_ENV_BYTES);
+	return 0;
+}
+
+static int read_tags(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	struct manifest_function *f = into;
+
+	if (value_pairs(o, v, "tags", &f->tags, e) < 0)
+		return -1;
+	if (f->tags.n > LIM_TAGS)
+		return tree_error(o, v->line, v->col, e, "%u tags; at most %d are taken", f->tags.n, LIM_TAGS);
+	for (size_t i = 0; i < v->n; i++) {
+		const struct node *c = &v->child[i];
+
+		if (strlen(c->key) > 128 || strlen(c->text) > 256 || !strncmp(c->key, "aws:", 4))
+			return tree_error(o, c->key_line, c->key_col, e,
+					  "a tag has a name of at most 128 bytes, not beginning with aws:, and a value of at most 256");
+	}
+	return 0;
+}
+
+static int read_layers(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	struct manifest_function *f = into;
+
+	if (v->kind != NODE_LIST)
+		return fail(o, v, e, "layers is a list of folders");
+	if (v->n > LIM_LAYERS)
+		return tree_error(o, v->line, v->col, e, "%zu layers; at most %d are taken", v->n, LIM_LAYERS);
+	for (size_t i = 0; i < v->n; i++) {
+		if (value_text(o, &v->child[i], 1024, &f->layers[i], e) < 0)
+			return -1;
+		f->n_layers++;
+	}
+	return 0;
+}
+
+struct allow {
+	char *action, *resource;
+};
+
+static int read_action(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	struct allow *a = into;
+
+	if (value_text(o, v, 128, &a->action, e) < 0)
+		return -1;
+	return strcmp(a->action, "*") && !strchr(a->action, ':') ? fail(o, v, e, "an action looks like lambda:InvokeFunction, lambda:* or *") : 0;
+}
+
+static int read_resource(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	return value_text(o, v, 512, &((struct allow *)into)->resource, e);
+}
+
+static const struct key allow_keys[] = {
+	{"action", read_action, true},
+	{"resource", read_resource, true},
+	{0},
+};
+
+static int read_allow(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	struct manifest_function *f = into;
+	auto_buf out = {0};
+	struct jw w;
+
+	if (v->kind != NODE_LIST)
+		return fail(o, v, e, "allow is a list of items with action and resource");
+	if (v->n > 100)
+		return fail(o, v, e, "allow holds more than 100 items");
+	jw_init(&w, &out);
+	jw_arr(&w, NULL);
+	for (size_t i = 0; i < v->n; i++) {
+		struct allow a = {0};
+		int r = read_keys(o, &v->child[i], allow_keys, "an item of allow", &a, e);
+
+		if (!r) {
+			jw_obj(&w, NULL);
+			jw_strc(&w, "action", a.action);
+			jw_strc(&w, "resource", a.resource);
+			jw_end(&w, '}');
+		}
+		free(a.action);
+		free(a.resource);
+		if (r)
+			return -1;
+	}
+	jw_end(&w, ']');
+	f->allow = v->n ? buf_take(&out) : NULL;
+	return 0;
+}
+
+static const struct key function_keys[] = {
+	{"code", read_code, true},
+	{"runtime", read_runtime, true},
+	{"handler", read_handler, false},
+	{"memory", read_memory, false},
+	{"timeout", read_timeout, false},
+	{"tmp", read_tmp, false},
+	{"cpu", read_cpu, false},
+	{"environment", read_environment, false},
+	{"tags", read_tags, false},
+	{"route", read_route, false},
+	{"allow", read_allow, false},
+	{"layers", read_layers, false},
+	{"description", read_description, false},
+	{0},
+};
+
+static int read_function(const struct tree_opts *o, const struct node *v, struct manifest_function *f, struct err *e)
+{
+	if (!str_name_ok(str_of(v->key), LIM_NAME_BYTES, "-_"))
+		return tree_error(o, v->key_line, v->key_col, e, "\"%.80s\" is no name for a function: 1 to %d letters, digits, - and _", v->key,
+				  LIM_NAME_BYTES);
+	strlcpy_(f->name, v->key, sizeof(f->name));
+	f->line = v->key_line, f->col = v->key_col;
+	f->memory_mb = 128, f->timeout_s = 3, f->tmp_mb = 512;
+	if (read_keys(o, v, function_keys, "a function", f, e) < 0)
+		return -1;
+	if (f->handler)
+		return 0;
+	if (!str_starts(str_of(f->runtime), "provided"))
+		return tree_error(o, v->key_line, v->key_col, e, "\"%s\" has no handler; it looks like app.handler (file and function)", f->name);
+	f->handler = xstrdup("bootstrap");
+	return 0;
+}
+
+static int read_functions(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	struct manifest *m = into;
+
+	if (v->kind != NODE_MAP)
+		return fail(o, v, e, "functions is a map from names to what they are");
+	m->functions = xcalloc(v->n + 1, sizeof(*m->functions));
+	for (size_t i = 0; i < v->n; i++) {
+		struct manifest_function *f = &m->functions[m->n++];
+
+		if (read_function(o, &v->child[i], f, e) < 0)
+			return -1;
+		for (size_t k = 0; k + 1 < m->n; k++)
+			if (f->route && m->functions[k].route && !strcmp(f->route, m->functions[k].route))
+				return tree_error(o, f->line, f->col, e, "\"%s\" and \"%s\" have the same route %s", m->functions[k].name,
+						  f->name, f->route);
+	}
+	return 0;
+}
+
+static int read_name(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	struct manifest *m = into;
+	auto_free char *text = NULL;
+
+	if (value_text(o, v, 1024, &text, e) < 0)
+		return -1;
+	for (const char *p = text; *p; p++)
+		if (!((*p >= 'a' && *p <= 'z') || (*p >= '0' && *p <= '9') || *p == '-'))
+			return fail(o, v, e, "a project's name is made of small letters, digits and -");
+	if (strlen(text) > LIM_NAME_BYTES)
+		return tree_error(o, v->line, v->col, e, "a project's name has at most %d characters", LIM_NAME_BYTES);
+	if (!strcmp(text, "api"))
+		return fail(o, v, e, "the name api stands for what was made through the AWS API; choose another");
+	strlcpy_(m->name, text, sizeof(m->name));
+	return 0;
+}
+
+static int read_version(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	auto_free char *text = NULL;
+
+	if (value_text(o, v, 64, &text, e) < 0)
+		return -1;
+	return strcmp(text, "1") ? fail(o, v, e, "this Tandem reads version 1 of the file") : 0;
+}
+
+static const struct key top_keys[] = {
+	{"name", read_name, true},
+	{"version", read_version, false},
+	{"functions", read_functions, false},
+	{0},
+};
+
+static const char *key_at(const void *keys, size_t i)
+{
+	return ((const struct key *)keys)[i].name;
+}
+
+static int read_keys(const struct tree_opts *o, const struct node *map, const struct key *keys, const char *of, void *into, struct err *e)
+{
+	if (map->kind != NODE_MAP)
+		return tree_error(o, map->line, map->col, e, "here stands %s, which is keys with values", of);
+	for (size_t i = 0; i < map->n; i++) {
+		const struct node *c = &map->child[i];
+		const struct key *k = keys;
+
+		while (k->name && strcmp(k->name, c->key))
+			k++;
+		if (!k->name)
+			return value_unknown_key(o, c, key_at, keys, e);
+		if (k->read(o, c, into, e) < 0)
+			return -1;
+	}
+	for (const struct key *k = keys; k->name; k++)
+		if (k->required && !tree_get(map, k->name))
+			return tree_error(o, map->key ? map->key_line : map->line, map->key ? map->key_col : map->col, e,
+					  "%s needs the key \"%s\"", of, k->name);
+	return 0;
+}
+
+int manifest_parse(const struct tree_opts *o, struct str text, struct manifest **ret, struct err *e)
+{
+	auto_(tree_free_p) struct node *root = NULL;
+	auto_(manifest_free_p) struct manifest *m = xcalloc(1, sizeof(*m));
+
+	if (tree_parse(o, text, &root, e) < 0)
+		return -1;
+	m->file = xstrdup(o->file);
+	if (read_keys(o, root, top_keys, "tandem.yaml", m, e) < 0)
+		return -1;
+	*ret = take_ptr(m);
+	return 0;
+}
+
+void manifest_free(struct manifest *m)
+{
+	if (!m)
+		return;
+	for (size_t i = 0; i < m->n; i++) {
+		struct manifest_function *f = &m->functions[i];
+
+		free(f->code);
+		free(f->runtime);
+		free(f->handler);
+		free(f->description);
+		free(f->route);
+		free(f->allow);
+		for (unsigned k = 0; k < LIM_LAYERS; k++)
+			free(f->layers[k]);
+		pairs_done(&f->env);
+		pairs_done(&f->tags);
+	}
+	free(m->functions);
+	free(m->file);
+	free(m);
+}
+
+const char *manifest_key(int table, size_t i)
+{
+	const struct key *const tables[] = {top_keys, function_keys, allow_keys};
+
+	return tables[table][i].name;
+}
