@@ -42,8 +42,11 @@ int ledger_files_open(struct ledger_files *f, int state_dirfd, struct err *e)
 	auto_free struct segment_name *v = NULL;
 	size_t n = 0;
 
-	*f = (struct ledger_files){.dirfd = -1, .names.fd = -1, .rows.fd = -1, .segment_bytes = LEDGER_SEGMENT_BYTES,
-	                           .segments = LEDGER_SEGMENTS};
+	*f = (struct ledger_files){.dirfd = -1,
+				   .names.fd = -1,
+				   .rows.fd = -1,
+				   .segment_bytes = LEDGER_SEGMENT_BYTES,
+				   .segments = LEDGER_SEGMENTS};
 	if (open_dir(state_dirfd, &f->dirfd, e) < 0 || segment_open(&f->names, f->dirfd, NAMES_FILE, e) < 0 ||
 	    segment_cut_line(&f->names, e) < 0 || segment_list(f->dirfd, "ledger-", ".seg", &v, &n, e) < 0 ||
 	    (n && reopen(f, &v[n - 1], e) < 0)) {

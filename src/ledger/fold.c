@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Folding: the oldest segments become sums by hour (by day when older than a month), so that the ledger is bounded and still adds up.
- * SUMS_FILE is replaced whole and says up to which segment it counts: a crash between replacing it and removing the segment counts
- * nothing twice, because segments up to that number are then only removed.
+ * Folding: the oldest segments become sums by hour (by day when older than a month), so that the ledger is bounded and
+ * still adds up. SUMS_FILE is replaced whole and says up to which segment it counts: a crash between replacing it and
+ * removing the segment counts nothing twice, because segments up to that number are then only removed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -55,7 +55,8 @@ int ledger_sums_load(int dirfd, struct sums *ret, uint64_t *ret_upto, uint64_t *
 	return 0;
 }
 
-static int fold_segment(int dirfd, const char *name, int64_t fine_wall_us, struct sums *to, uint64_t *ret_bad, struct err *e)
+static int fold_segment(int dirfd, const char *name, int64_t fine_wall_us, struct sums *to, uint64_t *ret_bad,
+			struct err *e)
 {
 	auto_close int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	auto_free struct row *rows = xmalloc(BLOCK_ROWS * ROW_BYTES);
@@ -63,7 +64,8 @@ static int fold_segment(int dirfd, const char *name, int64_t fine_wall_us, struc
 
 	if (fd < 0)
 		return err_sys(e, errno, "open %s", name);
-	for (int64_t at = ROW_BYTES; (got = pread(fd, rows, BLOCK_ROWS * ROW_BYTES, at)) >= ROW_BYTES; at += got - got % ROW_BYTES)
+	for (int64_t at = ROW_BYTES; (got = pread(fd, rows, BLOCK_ROWS * ROW_BYTES, at)) >= ROW_BYTES;
+	     at += got - got % ROW_BYTES)
 		for (ssize_t i = 0; i < got / ROW_BYTES; i++) {
 			const struct ledger_row *r = &rows[i].r;
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The ledger: one fixed-size row per invocation or stretch of idle time, append-only segments under <state>/daemon/ledger/
- * (ledger-YYYYMMDD-NNNNNN.seg: header row with magic and row size, rows of 160 bytes with a checksum), written through a buffer
- * that is handed to a file thread after at most 200 ms (a timer armed only while it holds rows) or 256 KiB. After a crash the
- * incomplete tail is cut. When the disk cannot follow, at most 16 MiB wait; what is beyond is dropped, counted, shown, logged.
- * Names and tags are interned: rows carry a dictionary number; the dictionary is a text file beside them (written before the row).
- * At most 16 full segments are kept (1 GiB); older ones are folded into sums by hour, so that queries still add up.
- * Everything in full: docs/state.md, section "ledger".
+ * The ledger: one fixed-size row per invocation or stretch of idle time, append-only segments under
+ * <state>/daemon/ledger/ (ledger-YYYYMMDD-NNNNNN.seg: header row with magic and row size, rows of 160 bytes with a
+ * checksum), written through a buffer that is handed to a file thread after at most 200 ms (a timer armed only while it
+ * holds rows) or 256 KiB. After a crash the incomplete tail is cut. When the disk cannot follow, at most 16 MiB wait;
+ * what is beyond is dropped, counted, shown, logged. Names and tags are interned: rows carry a dictionary number; the
+ * dictionary is a text file beside them (written before the row). At most 16 full segments are kept (1 GiB); older ones
+ * are folded into sums by hour, so that queries still add up. Everything in full: docs/state.md, section "ledger".
  *
  * All calls are made on the loop's thread. ledger_add costs no allocation and no system call in the steady state.
  */
@@ -30,61 +30,68 @@ enum ledger_outcome {
 	OUTCOME_CANCELED,
 	OUTCOME_N
 };
-extern const char *const ledger_kind_name[LEDGER_KIND_N], *const ledger_lane_name[LANE_N],
-	*const ledger_trigger_name[TRIGGER_N], *const ledger_outcome_name[OUTCOME_N];
-struct ledger_row {                  /* as callers fill it; 128 bytes, also on disk; zero-initialise it */
+extern const char *const ledger_kind_name[LEDGER_KIND_N],
+	*const ledger_lane_name[LANE_N], *const ledger_trigger_name[TRIGGER_N], *const ledger_outcome_name[OUTCOME_N];
+struct ledger_row { /* as callers fill it; 128 bytes, also on disk; zero-initialise it */
 	int64_t start_wall_us;
-	uint32_t workload;           /* ledger_intern: "project/name" */
-	uint32_t tags;               /* ledger_intern: "k=v,k2=v2" sorted; 0: none */
-	uint64_t revision;           /* serial */
+	uint32_t workload; /* ledger_intern: "project/name" */
+	uint32_t tags;	   /* ledger_intern: "k=v,k2=v2" sorted; 0: none */
+	uint64_t revision; /* serial */
 	uint64_t instance;
 	uint8_t kind, lane, trigger, outcome, cold;
-	uint8_t request_id[16];      /* uuid as bytes; zero for idle */
-	uint32_t queue_us, start_us, init_us, handler_us; /* waiting for an instance; sandbox; runtime + import; handler */
-	uint32_t idle_ms;            /* LEDGER_IDLE, LEDGER_PLATFORM: length of the stretch */
-	uint32_t billed_ms;          /* Lambda's rule: ceil of init (cold) + handler; by ledger_add when 0 */
-	uint64_t cpu_us;             /* CPU time of the group in that stretch */
-	uint32_t memory_mb;          /* limit */
+	uint8_t request_id[16]; /* uuid as bytes; zero for idle */
+	/* waiting for an instance; sandbox; runtime + import; handler */
+	uint32_t queue_us, start_us, init_us, handler_us;
+	uint32_t idle_ms;   /* LEDGER_IDLE, LEDGER_PLATFORM: length of the stretch */
+	uint32_t billed_ms; /* Lambda's rule: ceil of init (cold) + handler; by ledger_add when 0 */
+	uint64_t cpu_us;    /* CPU time of the group in that stretch */
+	uint32_t memory_mb; /* limit */
 	uint64_t mem_peak_bytes;
 	uint32_t bytes_in, bytes_out;
-	double usd_lambda;           /* what AWS Lambda would take (spec/prices.json); by ledger_add when 0 */
-	double usd_machine;          /* share of the machine's own price (ledger/prices.h); by ledger_add when 0 */
+	double usd_lambda;  /* what AWS Lambda would take (spec/prices.json); by ledger_add when 0 */
+	double usd_machine; /* share of the machine's own price (ledger/prices.h); by ledger_add when 0 */
 };
 struct ledger;
 /* Blocking; prices_json: the text of spec/prices.json. */
 int ledger_open(struct loop *l, int state_dirfd, const char *prices_json, struct ledger **ret, struct err *e);
-void ledger_free(struct ledger *lg);         /* writes what is buffered; running queries get ERR_CANCELED. NULL is fine */
+void ledger_free(struct ledger *lg); /* writes what is buffered; running queries get ERR_CANCELED. NULL is fine */
 /* Never 0. Each call is a reference; the number is valid (and its text in memory) until as many ledger_release. */
 uint32_t ledger_intern(struct ledger *lg, const char *text);
-/* Optional: when a workload is deleted. Forgets number's metrics and memory with the last reference; rows on disk keep their name. 0 is fine. */
+/* Optional: when a workload is deleted. Forgets number's metrics and memory with the last reference; rows on disk keep
+ * their name. 0 is fine. */
 void ledger_release(struct ledger *lg, uint32_t number);
 void ledger_add(struct ledger *lg, const struct ledger_row *row); /* never waits; also feeds the metrics */
-void ledger_flush(struct ledger *lg);        /* asks for a flush now */
-/* "Your machine's price per hour"; default from prices.json. Rows from now on. -1: not a price (negative, not finite). */
+void ledger_flush(struct ledger *lg);				  /* asks for a flush now */
+/* "Your machine's price per hour"; default from prices.json. Rows from now on. -1: negative or not finite. */
 int ledger_machine_price(struct ledger *lg, double usd_per_hour);
 
 /*
- * Query for `tandem cost`: sums by workload|tag|trigger|hour since a time; runs on the file thread in pieces (rows go on being written
- * between them) and sees every row that was added before; the JSON is given to done.
+ * Query for `tandem cost`: sums by workload|tag|trigger|hour since a time; runs on the file thread in pieces (rows go
+ * on being written between them) and sees every row that was added before; the JSON is given to done.
  *
- * {"by":"workload","since":"<ISO>","until":"<ISO>","machine_usd_per_hour":0.01,"prices_as_of":"2026-11","bad_rows":0,"dropped_rows":0,
- *  "total":{SUM},"sums":[{"key":"shop/iris",SUM}, ...]}     sums: largest usd_lambda first; by hour: in order, key "2026-11-21T10:00:00Z"
- * SUM: "invocations","cold","errors","queue_us","start_us","init_us","handler_us","idle_ms","billed_ms","gb_s","cpu_us",
- *      "mem_peak_bytes" (largest),"bytes_in","bytes_out","usd_lambda","usd_machine"
+ * {"by":"workload","since":"<ISO>","until":"<ISO>","machine_usd_per_hour":0.01,"prices_as_of":"2026-11",
+ *  "bad_rows":0,"dropped_rows":0,"total":{SUM},"sums":[{"key":"shop/iris",SUM}, ...]}
+ *
+ * SUM: "invocations" "cold" "errors" "queue_us" "start_us" "init_us" "handler_us" "idle_ms" "billed_ms" "gb_s" "cpu_us"
+ *      "mem_peak_bytes" (largest) "bytes_in" "bytes_out" "usd_lambda" "usd_machine"
+ * Largest usd_lambda first; by hour: in order, key "2026-11-21T10:00:00Z". A deployment's own check (TRIGGER_CHECK) is
+ * in all but "invocations", "cold" and "errors".
+ *
  * by "tag": a row counts under each of its tags, rows without tags under ""; total counts each row once.
- * by "rows": "rows":[{"time","workload","tags","revision","instance","kind","lane","trigger","outcome","cold","request_id","queue_us",
- *      "start_us","init_us","handler_us","idle_ms","billed_ms","cpu_us","memory_mb","mem_peak_bytes","bytes_in","bytes_out",
- *      "usd_lambda","usd_machine"}, ...], the last 100 in order of time, instead of total and sums.
+ * by "rows": instead of total and sums "rows", the last 100 in order of time, each with "time" "workload" "tags"
+ *      "revision" "instance" "kind" "lane" "trigger" "outcome" "cold" "request_id" "queue_us" "start_us" "init_us"
+ *      "handler_us" "idle_ms" "billed_ms" "cpu_us" "memory_mb" "mem_peak_bytes" "bytes_in" "bytes_out" "usd_lambda"
+ *      "usd_machine"
  */
 struct ledger_scan;
 struct ledger_query {
-	int64_t since_wall_us;       /* sums of folded segments count by whole hours (days when older than a month) */
-	char by[16];                 /* "workload", "tag", "trigger", "hour", "rows" (the last 100 rows) */
-	char workload[160];          /* "" : all */
+	int64_t since_wall_us; /* sums of folded segments count by whole hours (days when older than a month) */
+	char by[16];	       /* "workload", "tag", "trigger", "hour", "rows" (the last 100 rows) */
+	char workload[160];    /* "" : all */
 	void (*done)(struct ledger_query *q, struct buf *json, const struct err *e);
 	struct loop_work work;
 	struct ledger *lg;
-	struct buf out;              /* freed after done */
+	struct buf out; /* freed after done */
 	struct err e;
 	struct ledger_scan *scan;
 	struct loop_defer defer;
@@ -92,9 +99,10 @@ struct ledger_query {
 void ledger_query_start(struct ledger *lg, struct ledger_query *q); /* ERR_INVALID through done when by is unknown */
 
 /*
- * Prometheus text (tandem_ prefix, base units, histogram buckets from 0.1 ms): invocations_total{workload,lane,trigger,outcome},
- * invocation_duration_seconds, cold_starts_total, cold_start_seconds{phase}, cost_usd_total{workload,price}, ledger_rows_total,
- * ledger_rows_dropped_total. Gauges are the caller's (who adds them at the end).
+ * Prometheus text (tandem_ prefix, base units, histogram buckets from 0.1 ms):
+ * invocations_total{workload,lane,trigger,outcome}, invocation_duration_seconds, cold_starts_total,
+ * cold_start_seconds{phase}, cost_usd_total{workload,price}, ledger_rows_total, ledger_rows_dropped_total. Gauges are
+ * the caller's (who adds them at the end).
  */
 void ledger_metrics(struct ledger *lg, struct buf *out);
 /* Lambda's rule: ceil(init if cold + duration) in ms. */

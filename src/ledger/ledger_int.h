@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of the ledger share. struct ledger is the loop's; struct ledger_files is the file thread's, once ledger_open is through
- * (only its atomics are read by the loop).
+ * What the files of the ledger share. struct ledger is the loop's; struct ledger_files is the file thread's, once
+ * ledger_open is through (only its atomics are read by the loop).
  */
 #pragma once
 #include <stdatomic.h>
@@ -11,25 +11,25 @@
 #include "ledger/sums.h"
 #include "ledger/segment.h"
 #include "ledger/spool.h"
-#define LEDGER_DELAY_US 200000
-#define LEDGER_FLUSH_BYTES (256u << 10)
-#define LEDGER_MAX_BYTES (16u << 20)
+#define LEDGER_DELAY_US	     200000
+#define LEDGER_FLUSH_BYTES   (256u << 10)
+#define LEDGER_MAX_BYTES     (16u << 20)
 #define LEDGER_SEGMENT_BYTES (64u << 20)
-#define LEDGER_SEGMENTS 16               /* full ones that are kept as rows */
-#define LEDGER_FINE_DAYS 32              /* sums older than this are by day */
-#define SUMS_FILE "sums.seg"
-#define SUMS_FILE_BYTES (512u << 20)     /* a larger one is not ours */
-#define HOUR_US 3600000000
-#define DAY_US (24 * HOUR_US)
+#define LEDGER_SEGMENTS	     16 /* full ones that are kept as rows */
+#define LEDGER_FINE_DAYS     32 /* sums older than this are by day */
+#define SUMS_FILE	     "sums.seg"
+#define SUMS_FILE_BYTES	     (512u << 20) /* a larger one is not ours */
+#define HOUR_US		     3600000000
+#define DAY_US		     (24 * HOUR_US)
 
 struct ledger_files {
 	int dirfd;
-	struct segment names, rows;      /* rows: open for appending, or fd -1 */
-	uint32_t number;                 /* of the last segment */
-	int64_t segment_bytes;           /* LEDGER_SEGMENT_BYTES; tests take less */
+	struct segment names, rows; /* rows: open for appending, or fd -1 */
+	uint32_t number;	    /* of the last segment */
+	int64_t segment_bytes;	    /* LEDGER_SEGMENT_BYTES; tests take less */
 	size_t segments;
-	bool failing;                    /* said once */
-	_Atomic uint64_t lost_rows;      /* that could not be written */
+	bool failing;		    /* said once */
+	_Atomic uint64_t lost_rows; /* that could not be written */
 };
 int ledger_files_open(struct ledger_files *f, int state_dirfd, struct err *e);
 void ledger_files_close(struct ledger_files *f);
@@ -51,7 +51,7 @@ struct ledger {
 	double vcpus, memory_bytes;
 	double lambda_request, lambda_mb_ms; /* this host's architecture, first tier */
 	uint64_t rows, dropped_rows;
-	bool dropping;                       /* said once per stretch */
-	struct ledger_scan *scans;           /* running */
+	bool dropping;		   /* said once per stretch */
+	struct ledger_scan *scans; /* running */
 };
 void ledger_queries_cancel(struct ledger *lg);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Log segments, on the file thread: gathered writes per workload, rotation, reading back. At most LOG_OPEN_FILES descriptors. */
+/* Log segments, on the file thread: gathered writes per workload, rotation, reading back. At most LOG_OPEN_FILES
+ * descriptors. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -18,8 +19,8 @@ struct log_file {
 	struct log_stream *stream;
 	struct segment seg;
 	uint32_t number;
-	bool known;                  /* number was found on disk, the tail was cut */
-	uint32_t first, last;        /* chain in the batch being written: offsets + 1, 0: none */
+	bool known;	      /* number was found on disk, the tail was cut */
+	uint32_t first, last; /* chain in the batch being written: offsets + 1, 0: none */
 	struct log_file *next_dirty;
 	struct list lru;
 };
@@ -85,8 +86,8 @@ static int open_dir(const struct log_files *f, const char *name, bool make, int 
 			return err_sys(e, errno, "make log directory %s", name);
 		next = openat(dir, buf, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (next < 0)
-			return errno == ENOENT ? err_set(e, ERR_NOT_FOUND, "no log of %s", name) :
-						 err_sys(e, errno, "open log directory %s", name);
+			return errno == ENOENT ? err_set(e, ERR_NOT_FOUND, "no log of %s", name)
+					       : err_sys(e, errno, "open log directory %s", name);
 		close(dir);
 		dir = next;
 	}
@@ -173,7 +174,8 @@ static int file_append(struct log_files *f, struct log_file *file, struct iovec 
 	return 0;
 }
 
-static void lost(struct log_files *f, const struct log_file *file, const struct iovec *iov, size_t n, const struct err *e)
+static void lost(struct log_files *f, const struct log_file *file, const struct iovec *iov, size_t n,
+		 const struct err *e)
 {
 	uint64_t lines = 0;
 
@@ -281,7 +283,8 @@ int log_files_remove(struct log_files *f, struct log_stream *s, const char *name
 		return -1;
 	for (size_t i = 0; i < n; i++)
 		unlinkat(dir, v[i].name, 0);
-	/* Its directory, and the project's when this was the last: refused by the kernel as long as anything is in there. */
+	/* Its directory, and the project's when this was the last: refused by the kernel as long as anything is in
+	 * there. */
 	path = xstrdup(name);
 	for (char *slash = path; slash && unlinkat(f->dirfd, path, AT_REMOVEDIR) == 0;) {
 		slash = strrchr(path, '/');
@@ -298,8 +301,8 @@ static bool show(struct str line, struct buf *out)
 {
 	struct str when, stream, rest;
 
-	if (line.n <= LOG_STAMP || line.p[LOG_STAMP] != ' ' || line.p[LOG_STAMP - 1] != 'Z' || !str_cut(line, ' ', &when, &rest) ||
-	    !str_cut(rest, ' ', &stream, &rest))
+	if (line.n <= LOG_STAMP || line.p[LOG_STAMP] != ' ' || line.p[LOG_STAMP - 1] != 'Z' ||
+	    !str_cut(line, ' ', &when, &rest) || !str_cut(rest, ' ', &stream, &rest))
 		return false;
 	if (out) {
 		buf_addstr(out, when);
@@ -312,7 +315,7 @@ static bool show(struct str line, struct buf *out)
 
 struct part {
 	struct buf text;
-	size_t from;                 /* first line that is wanted */
+	size_t from; /* first line that is wanted */
 };
 
 static void part_done(struct part *p)
@@ -345,7 +348,8 @@ static bool walk_back(struct part *p, const char *since, unsigned *left)
 	return false;
 }
 
-int log_files_read(struct log_files *f, const char *name, int64_t since_wall_us, unsigned max_lines, struct buf *out, struct err *e)
+int log_files_read(struct log_files *f, const char *name, int64_t since_wall_us, unsigned max_lines, struct buf *out,
+		   struct err *e)
 {
 	auto_free struct segment_name *v = NULL;
 	struct part parts[LOG_SEGMENTS] = {0};

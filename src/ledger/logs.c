@@ -19,11 +19,12 @@ static const struct {
 	[FN] = {2, 8 << 20},
 	[PLATFORM] = {64, 64 << 20},
 };
-/* Once dry, a bucket gives nothing until this much is in it: one "dropped" line for many lines, not for each. More than a line. */
+/* Once dry, a bucket gives nothing until this much is in it: one "dropped" line for many lines, not for each. More than
+ * a line. */
 #define RESUME_BYTES (512 << 10)
-#define RECORD_BYTES (64u << 10)             /* a record is not extended beyond */
+#define RECORD_BYTES (64u << 10) /* a record is not extended beyond */
 #define STREAM_BYTES 16
-#define ID_BYTES 64
+#define ID_BYTES     64
 static_assert(RESUME_BYTES > LIM_LOG_LINE_BYTES + 256, "a line must fit into a bucket that gives");
 
 struct logs {
@@ -31,14 +32,14 @@ struct logs {
 	struct spool *spool;
 	struct log_files files;
 	struct map by_name;
-	struct list followers;               /* of all workloads */
-	struct list reads;                   /* running */
-	struct buf piece;                    /* for followers */
+	struct list followers; /* of all workloads */
+	struct list reads;     /* running */
+	struct buf piece;      /* for followers */
 	/* where the last record is, so that the next line of the same stream joins it */
 	struct spool_batch *last_batch;
 	struct log_stream *last_stream;
 	size_t last_at;
-	int64_t second;                      /* stamp is of this one */
+	int64_t second; /* stamp is of this one */
 	char stamp[LOG_STAMP + 1];
 	uint64_t dropped_lines;
 };
@@ -371,7 +372,8 @@ void log_stream_add(struct log_stream *s, const char *stream, const char *reques
 		if (!bucket_take(&s->bucket[class], class, now, p.n + n + 1)) {
 			s->dropped++, lg->dropped_lines++;
 		} else {
-			/* Only where this line fits too: else each line that does not would be told of by one that does. */
+			/* Only where this line fits too: else each line that does not would be told of by one that
+			 * does. */
 			if (s->dropped && spool_room(lg->spool, 2 * sizeof(struct log_record) + 256 + p.n + n))
 				dropped_line(s);
 			if (!line_add(s, &p, at, n))
@@ -451,10 +453,11 @@ void logs_metrics(struct logs *lg, struct buf *out)
 {
 	uint64_t lost = atomic_load(&lg->files.lost_lines);
 
-	buf_addf(out,
-	         "# HELP tandem_log_bytes_total Bytes of log written.\n# TYPE tandem_log_bytes_total counter\n"
-	         "tandem_log_bytes_total %lu\n"
-	         "# HELP tandem_log_lines_dropped_total Lines over a limit, or lost because the disk was slow or full.\n"
-	         "# TYPE tandem_log_lines_dropped_total counter\ntandem_log_lines_dropped_total %lu\n",
-	         (unsigned long)atomic_load(&lg->files.bytes), (unsigned long)(lg->dropped_lines + lost));
+	buf_addf(
+		out,
+		"# HELP tandem_log_bytes_total Bytes of log written.\n# TYPE tandem_log_bytes_total counter\n"
+		"tandem_log_bytes_total %lu\n"
+		"# HELP tandem_log_lines_dropped_total Lines over a limit, or lost because the disk was slow or full.\n"
+		"# TYPE tandem_log_lines_dropped_total counter\ntandem_log_lines_dropped_total %lu\n",
+		(unsigned long)atomic_load(&lg->files.bytes), (unsigned long)(lg->dropped_lines + lost));
 }

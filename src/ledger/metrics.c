@@ -7,7 +7,8 @@
 #include "ledger/names.h"
 
 static const uint32_t bucket_us[METRICS_BUCKETS] = {
-	100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000,
+	100,   250,    500,    1000,   2500,	5000,	 10000,	  25000,
+	50000, 100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000,
 };
 static const char *const phase_name[COLD_N] = {"queue", "start", "init"};
 
@@ -88,7 +89,8 @@ static void series(struct buf *out, const char *name, const struct name *w)
 	buf_addc(out, '"');
 }
 
-static void histogram_text(struct buf *out, const char *name, const struct name *w, const char *phase, const struct histogram *h)
+static void histogram_text(struct buf *out, const char *name, const struct name *w, const char *phase,
+			   const struct histogram *h)
 {
 	char bucket[64], part[64], extra[32] = "";
 	uint64_t sum = 0;
@@ -113,8 +115,8 @@ static void histogram_text(struct buf *out, const char *name, const struct name 
 }
 
 /* Each workload that had a row. */
-#define EACH(names, w)                                     \
-	for (uint32_t i_ = 0; i_ < (names)->n; i_++)       \
+#define EACH(names, w)                                                                                                 \
+	for (uint32_t i_ = 0; i_ < (names)->n; i_++)                                                                   \
 		for (const struct name *w = (names)->v[i_]; w && w->metrics; w = NULL)
 
 static void count_text(struct buf *out, const struct name *w)
@@ -144,20 +146,22 @@ void metrics_text(const struct names *names, struct buf *out)
 {
 	family(out, "invocations_total", "counter", "Finished invocations.");
 	EACH(names, w)
-		count_text(out, w);
+	count_text(out, w);
 	family(out, "invocation_duration_seconds", "histogram", "Time in the handler.");
 	EACH(names, w)
-		histogram_text(out, "invocation_duration_seconds", w, NULL, &w->metrics->handler);
+	histogram_text(out, "invocation_duration_seconds", w, NULL, &w->metrics->handler);
 	family(out, "cold_starts_total", "counter", "Invocations that started an instance.");
-	EACH(names, w) {
+	EACH(names, w)
+	{
 		series(out, "cold_starts_total", w);
 		buf_addf(out, "} %lu\n", (unsigned long)w->metrics->cold_starts);
 	}
 	family(out, "cold_start_seconds", "histogram", "Cold starts by phase: waiting, sandbox, runtime and import.");
 	EACH(names, w)
-		for (int p = 0; w->metrics->cold && p < COLD_N; p++)
-			histogram_text(out, "cold_start_seconds", w, phase_name[p], &w->metrics->cold[p]);
-	family(out, "cost_usd_total", "counter", "What AWS Lambda would have taken, and the share of this machine's price.");
+	for (int p = 0; w->metrics->cold && p < COLD_N; p++)
+		histogram_text(out, "cold_start_seconds", w, phase_name[p], &w->metrics->cold[p]);
+	family(out, "cost_usd_total", "counter",
+	       "What AWS Lambda would have taken, and the share of this machine's price.");
 	EACH(names, w)
-		cost_text(out, w);
+	cost_text(out, w);
 }

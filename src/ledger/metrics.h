@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Counters and histograms of one workload, and their Prometheus text. Allocated with the first row; metrics_add allocates only for a
- * combination of labels that is new. */
+/* Counters and histograms of one workload, and their Prometheus text. Allocated with the first row; metrics_add
+ * allocates only for a combination of labels that is new. */
 #pragma once
 #include "base/buf.h"
 #include "ledger/ledger.h"
@@ -11,9 +11,9 @@ struct histogram {
 };
 enum cold_phase { COLD_QUEUE, COLD_START, COLD_INIT, COLD_N };
 struct metrics {
-	uint64_t *count[LANE_N][TRIGGER_N];  /* [OUTCOME_N]; NULL: none yet */
+	uint64_t *count[LANE_N][TRIGGER_N]; /* [OUTCOME_N]; NULL: none yet */
 	struct histogram handler;
-	struct histogram *cold;              /* [COLD_N]; NULL: none yet */
+	struct histogram *cold; /* [COLD_N]; NULL: none yet */
 	uint64_t cold_starts;
 	double usd_lambda, usd_machine;
 };

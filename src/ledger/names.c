@@ -126,7 +126,8 @@ void names_unref(struct names *n, uint32_t number)
 		return;
 	if (!name->saved) {
 		if (n->n_unused == n->cap_unused)
-			n->unused = xrealloc(n->unused, (n->cap_unused = n->cap_unused ? n->cap_unused * 2 : 64) * sizeof(*n->unused));
+			n->unused = xrealloc(n->unused, (n->cap_unused = n->cap_unused ? n->cap_unused * 2 : 64) *
+								sizeof(*n->unused));
 		n->unused[n->n_unused++] = number;
 	}
 	forget(n, name);

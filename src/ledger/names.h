@@ -1,27 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The dictionary: numbers for workloads and tags. On disk names.txt, lines "<number> <percent-encoded text>\n", appended with the first row
- * that carries the number and synced before that row; a number is never given to another text once it is there.
- * In memory (struct names, the loop's) are the names in use and those of earlier runs; queries read the file (struct name_table, the thread's).
+ * The dictionary: numbers for workloads and tags. On disk names.txt, lines "<number> <percent-encoded text>\n",
+ * appended with the first row that carries the number and synced before that row; a number is never given to another
+ * text once it is there. In memory (struct names, the loop's) are the names in use and those of earlier runs; queries
+ * read the file (struct name_table, the thread's).
  */
 #pragma once
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/map.h"
-#define NAMES_FILE "names.txt"
-#define NAMES_FILE_BYTES (256u << 20)        /* more is not read */
+#define NAMES_FILE	 "names.txt"
+#define NAMES_FILE_BYTES (256u << 20) /* more is not read */
 struct metrics;
 struct name {
 	char *text;
 	uint32_t number, refs;
-	bool saved;                  /* in the file, or in the batch that goes there */
-	struct metrics *metrics;     /* ledger/metrics.h; NULL until its first row */
+	bool saved;		 /* in the file, or in the batch that goes there */
+	struct metrics *metrics; /* ledger/metrics.h; NULL until its first row */
 };
 struct names {
 	struct map by_text;
-	struct name **v;             /* by number; NULL: free or forgotten */
-	uint32_t n, cap;             /* v[0] is never used */
-	uint32_t *unused;            /* numbers that never reached the file */
+	struct name **v;  /* by number; NULL: free or forgotten */
+	uint32_t n, cap;  /* v[0] is never used */
+	uint32_t *unused; /* numbers that never reached the file */
 	uint32_t n_unused, cap_unused;
 };
 int names_load(struct names *n, int dirfd, struct err *e); /* cuts nothing; an absent file is empty */
@@ -35,7 +36,7 @@ static inline struct name *names_at(const struct names *n, uint32_t number)
 void names_line(struct buf *out, uint32_t number, const char *text);
 
 struct name_table {
-	char **v;                    /* NULL: unknown */
+	char **v; /* NULL: unknown */
 	uint32_t n;
 };
 int name_table_load(struct name_table *t, int dirfd, struct err *e);

@@ -108,7 +108,8 @@ static void parse_aws(struct reader *r, const struct json *aws, struct prices *p
 
 static void parse_others(struct reader *r, const struct json *root, struct prices *p)
 {
-	static const char *const name[2][PRICE_RUN_N] = {{"tier1_request", "tier1_instance"}, {"tier2_request", "tier2_instance"}};
+	static const char *const name[2][PRICE_RUN_N] = {{"tier1_request", "tier1_instance"},
+							 {"tier2_request", "tier2_instance"}};
 	const struct json *run = json_get(json_get(root, "gcp"), "cloud_run"), *azure = json_get(root, "azure");
 	const struct json *fn = json_get(azure, "functions_consumption"), *apps = json_get(azure, "container_apps");
 
@@ -176,7 +177,8 @@ double price_lambda_ephemeral(const struct prices *p, double mb, double seconds)
 	return mb <= 512 ? 0 : (mb - 512) / 1024 * seconds * p->lambda.ephemeral_gb_s;
 }
 
-double price_lambda_provisioned(const struct prices *p, enum price_arch arch, double requests, double reserved_gb_s, double used_gb_s)
+double price_lambda_provisioned(const struct prices *p, enum price_arch arch, double requests, double reserved_gb_s,
+				double used_gb_s)
 {
 	return requests * p->lambda.request + reserved_gb_s * p->lambda.provisioned[arch] +
 	       used_gb_s * p->lambda.duration_provisioned[arch];
@@ -206,11 +208,13 @@ double price_ec2(const struct prices *p, const char *type, double hours)
 	return NAN;
 }
 
-double price_cloud_run(const struct prices *p, int tier, enum price_run run, double vcpu_s, double gib_s, double requests)
+double price_cloud_run(const struct prices *p, int tier, enum price_run run, double vcpu_s, double gib_s,
+		       double requests)
 {
 	int t = tier == 2;
 
-	return vcpu_s * p->cloud_run[t][run].vcpu_s + gib_s * p->cloud_run[t][run].gib_s + requests * p->cloud_run[t][run].request;
+	return vcpu_s * p->cloud_run[t][run].vcpu_s + gib_s * p->cloud_run[t][run].gib_s +
+	       requests * p->cloud_run[t][run].request;
 }
 
 double price_azure_functions(const struct prices *p, double gb_s, double executions)
@@ -218,7 +222,8 @@ double price_azure_functions(const struct prices *p, double gb_s, double executi
 	return gb_s * p->azure_functions.gb_s + executions / 1e6 * p->azure_functions.per_million;
 }
 
-double price_azure_container_apps(const struct prices *p, double active_s, double idle_s, double vcpu, double gib, double requests)
+double price_azure_container_apps(const struct prices *p, double active_s, double idle_s, double vcpu, double gib,
+				  double requests)
 {
 	return active_s * (vcpu * p->azure_container_apps.vcpu_s_active + gib * p->azure_container_apps.gib_s_active) +
 	       idle_s * (vcpu * p->azure_container_apps.vcpu_s_idle + gib * p->azure_container_apps.gib_s_idle) +
@@ -235,7 +240,8 @@ double price_apigw_http(const struct prices *p, double requests)
 	return price_tiered(&p->apigw_http, 0, requests / 1e6);
 }
 
-void price_machine_init(struct price_machine *m, const struct prices *p, double usd_hour, double vcpus, double memory_bytes)
+void price_machine_init(struct price_machine *m, const struct prices *p, double usd_hour, double vcpus,
+			double memory_bytes)
 {
 	double cpu = p->fargate.vcpu_hour[PRICE_X86], gb = p->fargate.gb_hour[PRICE_X86];
 	double whole = vcpus * cpu + memory_bytes / 1e9 * gb, hour_us = 3600e6;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Queries. The first piece opens every segment and reads names and sums, so that a query sees one moment whatever is folded meanwhile;
- * each further piece reads a few megabytes; rows that were added meanwhile are written between pieces.
+ * Queries. The first piece opens every segment and reads names and sums, so that a query sees one moment whatever is
+ * folded meanwhile; each further piece reads a few megabytes; rows that were added meanwhile are written between
+ * pieces.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,9 +17,9 @@
 #include "ledger/ledger_int.h"
 #include "ledger/sums.h"
 
-#define PIECE_ROWS 49152u       /* some milliseconds of the file thread */
+#define PIECE_ROWS 49152u /* some milliseconds of the file thread */
 #define BLOCK_ROWS 1024u
-#define LAST_ROWS 100
+#define LAST_ROWS  100
 
 enum by { BY_WORKLOAD, BY_TAG, BY_TRIGGER, BY_HOUR, BY_ROWS, BY_N };
 static const char *const by_name[BY_N] = {"workload", "tag", "trigger", "hour", "rows"};
@@ -29,7 +30,7 @@ struct part {
 	int64_t rows;
 };
 struct ledger_scan {
-	struct ledger_scan *next;       /* the ledger's list, loop only */
+	struct ledger_scan *next; /* the ledger's list, loop only */
 	struct ledger_query *q;
 	struct ledger_files *files;
 	enum by by;
@@ -37,12 +38,12 @@ struct ledger_scan {
 	struct name_table names;
 	struct part *parts;
 	size_t n_parts, part;
-	int64_t at;                     /* row in the part; by rows: rows left before it */
+	int64_t at; /* row in the part; by rows: rows left before it */
 	struct sums sums;
 	struct sum total;
-	struct row *last;               /* by rows: newest first */
+	struct row *last; /* by rows: newest first */
 	size_t n_last;
-	uint8_t *wanted;                /* by number: 1 this workload, 2 another; 0 not looked at yet */
+	uint8_t *wanted; /* by number: 1 this workload, 2 another; 0 not looked at yet */
 	uint64_t bad, dropped;
 	int64_t until_wall_us;
 	double machine_usd_hour;
@@ -128,7 +129,8 @@ static int scan_open(struct ledger_scan *s, struct err *e)
 	size_t n = 0;
 
 	s->opened = true;
-	if (name_table_load(&s->names, s->files->dirfd, e) < 0 || ledger_sums_load(s->files->dirfd, &folded, &upto, &s->bad, e) < 0 ||
+	if (name_table_load(&s->names, s->files->dirfd, e) < 0 ||
+	    ledger_sums_load(s->files->dirfd, &folded, &upto, &s->bad, e) < 0 ||
 	    segment_list(s->files->dirfd, "ledger-", ".seg", &v, &n, e) < 0)
 		return -1;
 	s->wanted = xcalloc(s->names.n + 1u, 1);
@@ -139,7 +141,8 @@ static int scan_open(struct ledger_scan *s, struct err *e)
 	if (s->by != BY_ROWS)
 		add_folded(s, &folded);
 	/* Rows are added after they began: what was written before the next segment's creation is older than it. */
-	while (s->by != BY_ROWS && s->part + 1 < s->n_parts && s->parts[s->part + 1].created_wall_us <= s->q->since_wall_us)
+	while (s->by != BY_ROWS && s->part + 1 < s->n_parts &&
+	       s->parts[s->part + 1].created_wall_us <= s->q->since_wall_us)
 		s->part++;
 	if (s->by == BY_ROWS) {
 		s->last = xcalloc(LAST_ROWS, sizeof(*s->last));
@@ -307,7 +310,8 @@ static void line_add(struct lines *l, struct str key, const struct sum *sum)
 	sum_add(&line->sum, sum);
 }
 
-/* Numbers become texts here: several may stand for one (a workload that was deleted and made again), and one tag text for several tags. */
+/* Numbers become texts here: several may stand for one (a workload that was deleted and made again), and one tag text
+ * for several tags. */
 static void lines_of(struct ledger_scan *s, const struct sum *sum, struct lines *l)
 {
 	char room[16], when[32];

@@ -30,7 +30,8 @@ static void prices_use(struct ledger *lg)
 	lg->vcpus = cpus > 0 ? (double)cpus : 1;
 	lg->memory_bytes = sysinfo(&si) == 0 ? (double)si.totalram * si.mem_unit : 1e9;
 	lg->lambda_request = lg->prices.lambda.request;
-	/* The first tier: one machine has not enough memory to reach the second, at six thousand million GB-seconds a month. */
+	/* The first tier: one machine has not enough memory to reach the second, at six thousand million GB-seconds a
+	 * month. */
 	lg->lambda_mb_ms = lg->prices.lambda.duration[HOST_ARCH].t[0].usd / 1024 / 1000;
 	price_machine_init(&lg->machine, &lg->prices, lg->prices.machine_usd_hour, lg->vcpus, lg->memory_bytes);
 }
@@ -41,8 +42,8 @@ int ledger_open(struct loop *l, int state_dirfd, const char *prices_json, struct
 
 	lg->loop = l;
 	lg->files.dirfd = lg->files.names.fd = lg->files.rows.fd = -1;
-	if (prices_parse(str_of(prices_json), &lg->prices, e) < 0 || ledger_files_open(&lg->files, state_dirfd, e) < 0 ||
-	    names_load(&lg->names, lg->files.dirfd, e) < 0) {
+	if (prices_parse(str_of(prices_json), &lg->prices, e) < 0 ||
+	    ledger_files_open(&lg->files, state_dirfd, e) < 0 || names_load(&lg->names, lg->files.dirfd, e) < 0) {
 		ledger_free(lg);
 		return -1;
 	}
@@ -98,7 +99,8 @@ static bool lambda_charges(const struct ledger_row *r)
 
 static void fill(const struct ledger *lg, struct ledger_row *r)
 {
-	double held_us = r->kind == LEDGER_INVOKE ? (double)r->start_us + r->init_us + r->handler_us : r->idle_ms * 1000.0;
+	double held_us =
+		r->kind == LEDGER_INVOKE ? (double)r->start_us + r->init_us + r->handler_us : r->idle_ms * 1000.0;
 	double held_bytes = r->mem_peak_bytes ? (double)r->mem_peak_bytes : r->memory_mb * 1048576.0;
 	bool charged = lambda_charges(r);
 
@@ -176,9 +178,10 @@ void ledger_metrics(struct ledger *lg, struct buf *out)
 
 	metrics_text(&lg->names, out);
 	buf_addf(out,
-	         "# HELP tandem_ledger_rows_total Rows given to the file thread.\n# TYPE tandem_ledger_rows_total counter\n"
-	         "tandem_ledger_rows_total %lu\n"
-	         "# HELP tandem_ledger_rows_dropped_total Rows lost because the disk was slow or full.\n"
-	         "# TYPE tandem_ledger_rows_dropped_total counter\ntandem_ledger_rows_dropped_total %lu\n",
-	         (unsigned long)lg->rows, (unsigned long)(lg->dropped_rows + lost));
+		 "# HELP tandem_ledger_rows_total Rows given to the file thread.\n# TYPE tandem_ledger_rows_total "
+		 "counter\n"
+		 "tandem_ledger_rows_total %lu\n"
+		 "# HELP tandem_ledger_rows_dropped_total Rows lost because the disk was slow or full.\n"
+		 "# TYPE tandem_ledger_rows_dropped_total counter\ntandem_ledger_rows_dropped_total %lu\n",
+		 (unsigned long)lg->rows, (unsigned long)(lg->dropped_rows + lost));
 }

@@ -35,7 +35,8 @@ static bool name_number(const char *name, const char *prefix, const char *suffix
 	return i < s.n && v > 0;
 }
 
-int segment_list(int dirfd, const char *prefix, const char *suffix, struct segment_name **ret, size_t *ret_n, struct err *e)
+int segment_list(int dirfd, const char *prefix, const char *suffix, struct segment_name **ret, size_t *ret_n,
+		 struct err *e)
 {
 	auto_free struct segment_name *v = NULL;
 	size_t n = 0, cap = 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Append-only files in a directory, numbered: <prefix><anything><number><suffix>. Shared by rows and logs. Blocking: file thread only
- * (and while opening). A failed append is taken back, so that a file never ends inside what was given at once.
+ * Append-only files in a directory, numbered: <prefix><anything><number><suffix>. Shared by rows and logs. Blocking:
+ * file thread only (and while opening). A failed append is taken back, so that a file never ends inside what was given
+ * at once.
  */
 #pragma once
 #include <sys/uio.h>
@@ -12,12 +13,14 @@ struct segment_name {
 	char name[SEGMENT_NAME_BYTES];
 };
 struct segment {
-	int fd;          /* -1: closed */
+	int fd; /* -1: closed */
 	int64_t bytes;
 };
 /* By number, ascending; caller frees *ret (NULL when *ret_n is 0). Other files are ignored. */
-int segment_list(int dirfd, const char *prefix, const char *suffix, struct segment_name **ret, size_t *ret_n, struct err *e);
-int segment_open(struct segment *s, int dirfd, const char *name, struct err *e);   /* created when absent, 0640; never through a link */
+int segment_list(int dirfd, const char *prefix, const char *suffix, struct segment_name **ret, size_t *ret_n,
+		 struct err *e);
+int segment_open(struct segment *s, int dirfd, const char *name,
+		 struct err *e); /* created when absent, 0640; never through a link */
 void segment_close(struct segment *s);
 int segment_append(struct segment *s, struct iovec *iov, size_t n, struct err *e); /* iov is used up */
 int segment_truncate(struct segment *s, int64_t bytes, struct err *e);

@@ -13,7 +13,7 @@ struct spool {
 	struct loop_thread *thread;
 	struct loop_timer *timer;
 	struct spool_batch *active, *spare;
-	size_t waiting_bytes;   /* with the thread */
+	size_t waiting_bytes; /* with the thread */
 	unsigned in_flight;
 	bool armed, closing;
 };

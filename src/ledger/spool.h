@@ -15,26 +15,29 @@ struct spool;
 struct spool_batch {
 	struct loop_work work;
 	struct spool *spool;
-	struct buf data;        /* the bytes */
-	struct buf head;        /* what must reach the disk before them (names) */
-	size_t items;           /* the caller's count */
+	struct buf data; /* the bytes */
+	struct buf head; /* what must reach the disk before them (names) */
+	size_t items;	 /* the caller's count */
 };
 struct spool_opts {
 	struct loop *loop;
-	const char *name;       /* of the thread */
+	const char *name; /* of the thread */
 	int64_t delay_us;
 	size_t flush_bytes, max_bytes;
-	void (*write)(void *arg, struct spool_batch *b);   /* on the thread */
-	void (*written)(void *arg);                        /* on the loop, after each batch; may be NULL */
+	void (*write)(void *arg, struct spool_batch *b); /* on the thread */
+	void (*written)(void *arg);			 /* on the loop, after each batch; may be NULL */
 	void *arg;
 };
 struct spool *spool_new(const struct spool_opts *o);
-/* Writes everything and waits for the thread. No callback of the spool comes after it; works given to spool_push that had not
- * finished are finished by the thread, and their done may run in a later turn of the loop: they must be able to stand alone. */
+/* Writes everything and waits for the thread. No callback of the spool comes after it; works given to spool_push that
+ * had not finished are finished by the thread, and their done may run in a later turn of the loop: they must be able to
+ * stand alone. */
 void spool_free(struct spool *sp);
 /* The active batch with room for n more bytes of data, or NULL: the bound is reached. */
 struct spool_batch *spool_room(struct spool *sp, size_t n);
-void spool_added(struct spool *sp);                        /* after adding: arms the timer or hands the batch over */
+void spool_added(struct spool *sp); /* after adding: arms the timer or hands the batch over */
 void spool_flush(struct spool *sp);
-void spool_push(struct spool *sp, struct loop_work *w);    /* flushes; w runs on the thread after all that was added before */
-void spool_push_behind(struct spool *sp, struct loop_work *w); /* the same without a flush: behind what the thread has */
+void spool_push(struct spool *sp,
+		struct loop_work *w); /* flushes; w runs on the thread after all that was added before */
+void spool_push_behind(struct spool *sp,
+		       struct loop_work *w); /* the same without a flush: behind what the thread has */

@@ -97,7 +97,8 @@ UNUSED static void waiting_read(struct log_read *r, struct buf *text, const stru
 }
 
 /* The answer as JSON, NULL when it failed (then w.e says so). */
-UNUSED static struct json *query(struct fixture *x, const char *by, const char *workload, int64_t since, struct err *ret_e)
+UNUSED static struct json *query(struct fixture *x, const char *by, const char *workload, int64_t since,
+				 struct err *ret_e)
 {
 	struct waiting w = {.loop = x->loop};
 	struct json *j = NULL;
@@ -117,7 +118,8 @@ UNUSED static struct json *query(struct fixture *x, const char *by, const char *
 }
 
 /* The log as it is read back; caller frees. */
-UNUSED static char *read_log(struct fixture *x, const char *workload, int64_t since, unsigned max_lines, struct err *ret_e)
+UNUSED static char *read_log(struct fixture *x, const char *workload, int64_t since, unsigned max_lines,
+			     struct err *ret_e)
 {
 	struct waiting w = {.loop = x->loop};
 

@@ -13,7 +13,8 @@ static char *without_time(const char *text)
 	struct str rest = str_of(text), line;
 
 	while (str_cut(rest, '\n', &line, &rest)) {
-		CHECK(line.n > LOG_STAMP && line.p[LOG_STAMP] == ' ' && line.p[LOG_STAMP - 1] == 'Z' && line.p[10] == 'T');
+		CHECK(line.n > LOG_STAMP && line.p[LOG_STAMP] == ' ' && line.p[LOG_STAMP - 1] == 'Z' &&
+		      line.p[10] == 'T');
 		if (line.n <= LOG_STAMP)
 			continue;
 		buf_add(&out, line.p + LOG_STAMP + 1, line.n - LOG_STAMP - 1);
@@ -75,8 +76,8 @@ TEST(there_and_back)
 	log_stream_add(a, "platform", ID, STR("REPORT RequestId: " ID "\tDuration: 3.01 ms\t\n"));
 	log_stream_add(a, "fn", "", STR(""));
 	check_log(&x, "shop/iris", 100,
-		  ID " START RequestId: " ID " Version: $LATEST|" ID " hello|" ID " |" ID " third line|" ID " unfinished|" ID
-		     " REPORT RequestId: " ID "\tDuration: 3.01 ms\t|");
+		  ID " START RequestId: " ID " Version: $LATEST|" ID " hello|" ID " |" ID " third line|" ID
+		     " unfinished|" ID " REPORT RequestId: " ID "\tDuration: 3.01 ms\t|");
 	check_log(&x, "mail", 100, "- no request|");
 	check_log(&x, "mail", 0, "");
 	check_log(&x, "shop/iris", 2, ID " unfinished|" ID " REPORT RequestId: " ID "\tDuration: 3.01 ms\t|");
@@ -96,8 +97,9 @@ TEST(names)
 		const char *name;
 		bool ok;
 	} t[] = {
-		{"f", true}, {"shop/iris_2-b", true}, {"a.b", true}, {"", false}, {"/f", false}, {"f/", false}, {"a//b", false},
-		{"..", false}, {"a/../b", false}, {".hidden", false}, {"a b", false}, {"a/000001.log", false}, {"a\nb", false},
+		{"f", true},	{"shop/iris_2-b", true}, {"a.b", true},	  {"", false},	     {"/f", false},
+		{"f/", false},	{"a//b", false},	 {"..", false},	  {"a/../b", false}, {".hidden", false},
+		{"a b", false}, {"a/000001.log", false}, {"a\nb", false},
 	};
 	struct fixture x;
 
@@ -205,7 +207,8 @@ TEST(platform_lines_of_a_busy_second)
 		log_stream_add(s, "platform", ID, STR("START RequestId: " ID " Version: $LATEST"));
 		log_stream_add(s, "platform", ID, STR("END RequestId: " ID));
 		log_stream_add(s, "platform", ID,
-			       STR("REPORT RequestId: " ID "\tDuration: 3.01 ms\tBilled Duration: 4 ms\tMemory Size: 128 MB\tMax Memory Used: 36 MB\t"));
+			       STR("REPORT RequestId: " ID "\tDuration: 3.01 ms\tBilled Duration: 4 ms\tMemory Size: "
+				   "128 MB\tMax Memory Used: 36 MB\t"));
 		clock_test_step(25);
 		if (i % 1000 == 0)
 			free(read_log(&x, "busy", 0, 1, NULL)); /* lets the disk follow */
@@ -352,7 +355,8 @@ static void follow_line(struct log_follow *f, struct str text)
 TEST(followers)
 {
 	struct fixture x;
-	struct follower one = {.f.line = follow_line}, all = {.f.line = follow_line}, once = {.f.line = follow_line, .stop_at_once = true};
+	struct follower one = {.f.line = follow_line}, all = {.f.line = follow_line},
+			once = {.f.line = follow_line, .stop_at_once = true};
 	struct log_stream *a, *b;
 
 	fixture_init(&x);

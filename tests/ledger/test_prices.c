@@ -30,14 +30,16 @@ TEST(published_figures)
 		double got, want, by;
 		const char *what, *src;
 	} t[] = {
-		{price_lambda(&p, PRICE_X86, 1e6, 0, 1e6 * 0.5 * 0.2), 1.86667, 1e-5, "1 M requests, 512 MB, 200 ms, x86",
+		{price_lambda(&p, PRICE_X86, 1e6, 0, 1e6 * 0.5 * 0.2), 1.86667, 1e-5,
+		 "1 M requests, 512 MB, 200 ms, x86",
 		 "https://keystone.page/blog/lambda-vs-fargate-cost-1m-requests says 1.87"},
 		{price_lambda(&p, PRICE_ARM, 1e6, 0, 1e6 * 0.5 * 0.2), 1.53334, 1e-5, "same, arm64", "same, says 1.53"},
 		{price_lambda(&p, PRICE_X86, 1e6, 0, 1e6 * 1.0 * 0.2), 3.53334, 1e-5, "1 M requests, 1 GB, 200 ms, x86",
 		 "https://www.deepakkarkala.com/playbooks/aws-for-mlops/compute/compute_when_to_use_which says 3.53"},
 		{price_lambda(&p, PRICE_X86, 1e6, 0, 1e6 * 1.0 * 1.0), 16.8667, 1e-5, "1 M requests, 1 GB, 1 s, x86",
 		 "same, says 16.87"},
-		{price_lambda(&p, PRICE_X86, 15000e6, 0, 61.44e9), 857203.30, 0.005, "15,000 M requests, 61.44e9 GB-s x86 in a month",
+		{price_lambda(&p, PRICE_X86, 15000e6, 0, 61.44e9), 857203.30, 0.005,
+		 "15,000 M requests, 61.44e9 GB-s x86 in a month",
 		 "infracost lambda_function_test.golden: 3,000.00 + 100,000.20 + 135,000.00 + 619,203.10"},
 		{price_lambda(&p, PRICE_ARM, 18250e6, 0, 74.752e9), 836008.16, 0.005,
 		 "18,250 M requests, 74.752e9 GB-s arm64 in a month",
@@ -48,12 +50,15 @@ TEST(published_figures)
 		 "https://infra.furybee.org/articles/serverless-vs-containers-cost"},
 		{price_fargate(&p, PRICE_X86, 1, 2, 730 * 3600), 36.04, 0.005, "Fargate 1 vCPU/2 GB, 730 h",
 		 "same; infracost golden: 29.55 + 6.49"},
-		{ledger_billed_ms(100770, 250060, true), 351, 0, "billed duration of 250.06 ms + Init 100.77 ms", "AWS blog"},
+		{ledger_billed_ms(100770, 250060, true), 351, 0, "billed duration of 250.06 ms + Init 100.77 ms",
+		 "AWS blog"},
 		{price_cloud_run(&p, 2, PRICE_RUN_REQUEST, 1.8e6, 0.9e6, 0.5e6), 63.83, 0.005,
 		 "Cloud Run tier 2 by request: 1.8 M vCPU-s, 0.9 M GiB-s, 0.5 M requests", "infracost golden"},
 		{price_azure_functions(&p, 876180.4425, 3.5401e6), 14.73, 0.005,
-		 "Azure Functions consumption: 876,180.4425 GB-s, 3.5401 M executions", "infracost golden: 14.02 + 0.71"},
-		{price_apigw_rest(&p, 21000e6), 49763.10, 0.005, "API Gateway REST 21,000 M requests", "infracost golden"},
+		 "Azure Functions consumption: 876,180.4425 GB-s, 3.5401 M executions",
+		 "infracost golden: 14.02 + 0.71"},
+		{price_apigw_rest(&p, 21000e6), 49763.10, 0.005, "API Gateway REST 21,000 M requests",
+		 "infracost golden"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
@@ -69,8 +74,8 @@ TEST(other_rules)
 {
 	struct prices p = load();
 
-	CHECK(near(price_fargate(&p, PRICE_X86, 1, 0, 3), 0.04048 / 60, 1e-12));          /* at least a minute */
-	CHECK(near(price_fargate(&p, PRICE_X86, 1, 0, 90.2), 0.04048 * 91 / 3600, 1e-12)); /* whole seconds */
+	CHECK(near(price_fargate(&p, PRICE_X86, 1, 0, 3), 0.04048 / 60, 1e-12));		 /* at least a minute */
+	CHECK(near(price_fargate(&p, PRICE_X86, 1, 0, 90.2), 0.04048 * 91 / 3600, 1e-12));	 /* whole seconds */
 	CHECK(near(price_lambda(&p, PRICE_X86, 0, 6e9 - 1, 2), 0.0000166667 + 0.000015, 1e-12)); /* across a tier */
 	CHECK(near(price_lambda(&p, PRICE_X86, 0, 0, 6e9) + price_lambda(&p, PRICE_X86, 0, 6e9, 1e9),
 		   price_lambda(&p, PRICE_X86, 0, 0, 7e9), 1e-6));
@@ -94,9 +99,9 @@ TEST(billed_ms)
 		bool cold;
 		uint32_t want;
 	} t[] = {
-		{0, 0, false, 0},          {0, 1, false, 1},       {0, 1000, false, 1}, {0, 1001, false, 2},
-		{500000, 1000, false, 1},  {999, 1, true, 1},      {1000, 1, true, 2},  {-5, 10, true, 1},
-		{0, INT64_MAX / 2, false, UINT32_MAX},
+		{0, 0, false, 0},    {0, 1, false, 1},	       {0, 1000, false, 1},
+		{0, 1001, false, 2}, {500000, 1000, false, 1}, {999, 1, true, 1},
+		{1000, 1, true, 2},  {-5, 10, true, 1},	       {0, INT64_MAX / 2, false, UINT32_MAX},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(t); i++)

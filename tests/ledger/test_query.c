@@ -123,7 +123,9 @@ TEST(last_rows)
 	fixture_init(&x);
 	fixture_ledger(&x);
 	for (int i = 0; i < 5000; i++) {
-		struct ledger_row r = {.start_wall_us = T0 + i, .workload = ledger_intern(x.ledger, i % 10 ? "p/a" : "p/b"), .revision = (uint64_t)i};
+		struct ledger_row r = {.start_wall_us = T0 + i,
+				       .workload = ledger_intern(x.ledger, i % 10 ? "p/a" : "p/b"),
+				       .revision = (uint64_t)i};
 
 		ledger_add(x.ledger, &r);
 	}
@@ -190,8 +192,10 @@ TEST(metrics_text)
 {
 	static const char *const want[] = {
 		"# TYPE tandem_invocations_total counter\n",
-		"tandem_invocations_total{workload=\"shop/iris\",lane=\"function\",trigger=\"http\",outcome=\"ok\"} 2\n",
-		"tandem_invocations_total{workload=\"shop/iris\",lane=\"function\",trigger=\"api\",outcome=\"error\"} 1\n",
+		"tandem_invocations_total{workload=\"shop/iris\",lane=\"function\",trigger=\"http\",outcome=\"ok\"} "
+		"2\n",
+		"tandem_invocations_total{workload=\"shop/iris\",lane=\"function\",trigger=\"api\",outcome=\"error\"} "
+		"1\n",
 		"# TYPE tandem_invocation_duration_seconds histogram\n",
 		"tandem_invocation_duration_seconds_bucket{workload=\"shop/iris\",le=\"0.0001\"} 1\n",
 		"tandem_invocation_duration_seconds_bucket{workload=\"shop/iris\",le=\"0.00025\"} 1\n",

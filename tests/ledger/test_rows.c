@@ -89,10 +89,14 @@ TEST(what_is_not_charged)
 		uint32_t handler_us;
 		bool charged;
 	} t[] = {
-		{LEDGER_INVOKE, TRIGGER_API, OUTCOME_OK, 10, true},         {LEDGER_INVOKE, TRIGGER_API, OUTCOME_TIMEOUT, 10, true},
-		{LEDGER_INVOKE, TRIGGER_API, OUTCOME_THROTTLED, 0, false},  {LEDGER_INVOKE, TRIGGER_API, OUTCOME_FAILED, 0, false},
-		{LEDGER_INVOKE, TRIGGER_CHECK, OUTCOME_OK, 10, false},      {LEDGER_INVOKE, TRIGGER_API, OUTCOME_CANCELED, 0, false},
-		{LEDGER_INVOKE, TRIGGER_API, OUTCOME_CANCELED, 10, true},   {LEDGER_IDLE, TRIGGER_API, OUTCOME_OK, 0, false},
+		{LEDGER_INVOKE, TRIGGER_API, OUTCOME_OK, 10, true},
+		{LEDGER_INVOKE, TRIGGER_API, OUTCOME_TIMEOUT, 10, true},
+		{LEDGER_INVOKE, TRIGGER_API, OUTCOME_THROTTLED, 0, false},
+		{LEDGER_INVOKE, TRIGGER_API, OUTCOME_FAILED, 0, false},
+		{LEDGER_INVOKE, TRIGGER_CHECK, OUTCOME_OK, 10, false},
+		{LEDGER_INVOKE, TRIGGER_API, OUTCOME_CANCELED, 0, false},
+		{LEDGER_INVOKE, TRIGGER_API, OUTCOME_CANCELED, 10, true},
+		{LEDGER_IDLE, TRIGGER_API, OUTCOME_OK, 0, false},
 		{LEDGER_PLATFORM, TRIGGER_API, OUTCOME_OK, 0, false},
 	};
 	struct fixture x;
@@ -152,11 +156,11 @@ TEST(names_live_as_long_as_they_are_used)
 	ledger_release(x.ledger, a);
 	CHECK(ledger_intern(x.ledger, "p/a") == a);
 	ledger_release(x.ledger, b);
-	ledger_release(x.ledger, b);          /* once too often is harmless */
+	ledger_release(x.ledger, b); /* once too often is harmless */
 	ledger_release(x.ledger, 0);
 	ledger_release(x.ledger, 4000000000);
 	c = ledger_intern(x.ledger, "p/c");
-	CHECK(c == b);                        /* it never reached the file */
+	CHECK(c == b); /* it never reached the file */
 	struct ledger_row r = row(c, T0);
 	ledger_add(x.ledger, &r);
 	ledger_release(x.ledger, c);
@@ -197,8 +201,8 @@ TEST(crash_leaves_half_a_row)
 	segment_path(&x, path);
 	CHECK(fstatat(x.dirfd, path, &st, 0) == 0 && st.st_size == 4 * ROW_BYTES);
 	int fd = openat(x.dirfd, path, O_RDWR);
-	CHECK(ftruncate(fd, 4 * ROW_BYTES - 57) == 0);                         /* the third row is cut */
-	CHECK(pwrite(fd, "\xff", 1, 2 * ROW_BYTES + 8) == 1);                 /* the second is damaged */
+	CHECK(ftruncate(fd, 4 * ROW_BYTES - 57) == 0);	      /* the third row is cut */
+	CHECK(pwrite(fd, "\xff", 1, 2 * ROW_BYTES + 8) == 1); /* the second is damaged */
 	close(fd);
 	int names = openat(x.dirfd, "daemon/ledger/" NAMES_FILE, O_WRONLY | O_APPEND);
 	CHECK(write(names, "77 half-a-na", 12) == 12);
@@ -239,7 +243,8 @@ TEST(a_damaged_head_is_left_alone)
 	fixture_done(&x);
 }
 
-/* Small segments: most rows are folded, and nothing is lost in the sums; also over a restart and a fold that was interrupted. */
+/* Small segments: most rows are folded, and nothing is lost in the sums; also over a restart and a fold that was
+ * interrupted. */
 TEST(folding_keeps_the_sums)
 {
 	struct fixture x;
@@ -298,7 +303,8 @@ TEST(a_directory_that_cannot_be_made)
 	struct err e = {0};
 
 	fixture_init(&x);
-	int fd = openat(x.dirfd, "daemon", O_CREAT | O_WRONLY, 0600); /* a file stands in the way: root too is refused */
+	int fd =
+		openat(x.dirfd, "daemon", O_CREAT | O_WRONLY, 0600); /* a file stands in the way: root too is refused */
 	close(fd);
 	CHECK(ledger_open(x.loop, x.dirfd, x.prices, &x.ledger, &e) == -1);
 	CHECK(e.kind == ERR_SYS && e.text[0] && x.ledger == NULL);
