@@ -76,6 +76,6 @@ $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(CORE_SRC)) $(LLHTTP_OBJ)
 
 .PHONY: all help clean
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 clean: ## remove build/
 	rm -rf $(B)
