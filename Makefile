@@ -67,7 +67,11 @@ $(call obj,src/store/migrate.c): $(B)/gen/migrations.h
 
 TEST_SRC := $(wildcard tests/*/test_*.c)
 TEST_BINS := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC))
-$(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(CORE_SRC)) $(LLHTTP_OBJ)
+# An archive, so that a test links what it uses, and no more.
+$(B)/core.a: $(call obj,$(CORE_SRC)) $(LLHTTP_OBJ)
+	@rm -f $@
+	ar rcsD $@ $^
+$(B)/tests/%: $(B)/obj/tests/%.o $(B)/core.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 

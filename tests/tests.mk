@@ -8,7 +8,7 @@ OPT_fuzz := -O1 -g -DTANDEM_DEBUG=1 -fsanitize=address,undefined,fuzzer-no-link 
 FUZZ_DRIVER_fuzz := -fsanitize=fuzzer
 FUZZ_DRIVER := $(if $(FUZZ_DRIVER_$(MODE)),,$(B)/obj/tests/fuzz/replay.o)
 
-$(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FUZZ_DRIVER) $(call obj,$(CORE_SRC)) $(LLHTTP_OBJ)
+$(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FUZZ_DRIVER) $(B)/core.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(FUZZ_DRIVER_$(MODE)) -o $@ $^ $(LIBS) -larchive
 
