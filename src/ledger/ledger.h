@@ -55,11 +55,13 @@ struct ledger;
 /* Blocking; prices_json: the text of spec/prices.json. */
 int ledger_open(struct loop *l, int state_dirfd, const char *prices_json, struct ledger **ret, struct err *e);
 void ledger_free(struct ledger *lg); /* writes what is buffered; running queries get ERR_CANCELED. NULL is fine */
-/* Never 0. Each call is a reference; the number is valid (and its text in memory) until as many ledger_release. */
+/* Never 0. Each call is a reference; the number is valid until as many ledger_release. */
 uint32_t ledger_intern(struct ledger *lg, const char *text);
-/* Optional: when a workload is deleted. Forgets number's metrics and memory with the last reference; rows on disk keep
- * their name. 0 is fine. */
+/* For what falls asleep: with the last reference a name without rows is forgotten; one with rows keeps its number and
+ * metrics. 0 is fine. */
 void ledger_release(struct ledger *lg, uint32_t number);
+/* For a workload that is deleted: its metrics and, with the last reference, its memory go. Its rows stay, by name. */
+void ledger_forget(struct ledger *lg, const char *workload);
 void ledger_add(struct ledger *lg, const struct ledger_row *row); /* never waits; also feeds the metrics */
 void ledger_flush(struct ledger *lg);				  /* asks for a flush now */
 /* "Your machine's price per hour"; default from prices.json. Rows from now on. -1: negative or not finite. */

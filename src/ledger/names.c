@@ -68,7 +68,7 @@ static struct name *add(struct names *n, uint32_t number, struct str text)
 	return name;
 }
 
-static void forget(struct names *n, struct name *name)
+static void drop(struct names *n, struct name *name)
 {
 	map_del(&n->by_text, str_of(name->text));
 	n->v[name->number] = NULL;
@@ -83,10 +83,10 @@ static void load_line(void *arg, uint32_t number, struct str text)
 	struct name *old = map_get(&n->by_text, text);
 
 	if (old)
-		forget(n, old);
+		drop(n, old);
 	room(n, number);
 	if (n->v[number])
-		forget(n, n->v[number]);
+		drop(n, n->v[number]);
 	add(n, number, text)->saved = true;
 }
 
@@ -101,7 +101,7 @@ void names_done(struct names *n)
 {
 	for (uint32_t i = 0; i < n->n; i++)
 		if (n->v[i])
-			forget(n, n->v[i]);
+			drop(n, n->v[i]);
 	map_done(&n->by_text);
 	free(n->v);
 	free(n->unused);
@@ -115,6 +115,7 @@ uint32_t names_ref(struct names *n, const char *text)
 	if (!name)
 		name = add(n, n->n_unused ? n->unused[--n->n_unused] : n->n, str_of(text));
 	name->refs++;
+	name->deleted = false;
 	return name->number;
 }
 
@@ -124,13 +125,29 @@ void names_unref(struct names *n, uint32_t number)
 
 	if (!name || name->refs == 0 || --name->refs)
 		return;
+	/* What is in the file keeps its number: sleeping and waking again must not add a line. */
+	if (name->saved && !name->deleted)
+		return;
 	if (!name->saved) {
-		if (n->n_unused == n->cap_unused)
-			n->unused = xrealloc(n->unused, (n->cap_unused = n->cap_unused ? n->cap_unused * 2 : 64) *
-								sizeof(*n->unused));
+		if (n->n_unused == n->cap_unused) {
+			n->cap_unused = n->cap_unused ? n->cap_unused * 2 : 64;
+			n->unused = xrealloc(n->unused, n->cap_unused * sizeof(*n->unused));
+		}
 		n->unused[n->n_unused++] = number;
 	}
-	forget(n, name);
+	drop(n, name);
+}
+
+void names_forget(struct names *n, const char *text)
+{
+	struct name *name = map_get(&n->by_text, str_of(text));
+
+	if (!name)
+		return;
+	metrics_free(take_ptr(name->metrics));
+	name->deleted = true;
+	if (name->refs == 0)
+		drop(n, name);
 }
 
 void names_line(struct buf *out, uint32_t number, const char *text)

@@ -16,6 +16,7 @@ struct name {
 	char *text;
 	uint32_t number, refs;
 	bool saved;		 /* in the file, or in the batch that goes there */
+	bool deleted;		 /* goes with the last reference */
 	struct metrics *metrics; /* ledger/metrics.h; NULL until its first row */
 };
 struct names {
@@ -29,6 +30,7 @@ int names_load(struct names *n, int dirfd, struct err *e); /* cuts nothing; an a
 void names_done(struct names *n);
 uint32_t names_ref(struct names *n, const char *text);
 void names_unref(struct names *n, uint32_t number);
+void names_forget(struct names *n, const char *text);
 static inline struct name *names_at(const struct names *n, uint32_t number)
 {
 	return number < n->n ? n->v[number] : NULL;

@@ -82,6 +82,11 @@ void ledger_release(struct ledger *lg, uint32_t number)
 	names_unref(&lg->names, number);
 }
 
+void ledger_forget(struct ledger *lg, const char *workload)
+{
+	names_forget(&lg->names, workload);
+}
+
 uint32_t ledger_billed_ms(int64_t init_us, int64_t handler_us, bool cold)
 {
 	int64_t us = (cold && init_us > 0 ? init_us : 0) + (handler_us > 0 ? handler_us : 0);

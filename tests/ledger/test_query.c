@@ -233,8 +233,12 @@ TEST(metrics_text)
 	for (rest = buf_str(&text); str_cut(rest, '\n', &line, &rest);)
 		CHECK(str_starts(line, "# ") || (str_starts(line, "tandem_") && memrchr(line.p, ' ', line.n)));
 	CHECK(rest.n == 0);
-	/* What is released is not shown any more. */
+	/* What sleeps is shown, what is deleted is not. */
 	ledger_release(x.ledger, odd);
+	buf_clear(&text);
+	ledger_metrics(x.ledger, &text);
+	CHECK(strstr(text.p, "\\\"q") != NULL);
+	ledger_forget(x.ledger, "p/\"q\\\n");
 	buf_clear(&text);
 	ledger_metrics(x.ledger, &text);
 	CHECK(strstr(text.p, "\\\"q") == NULL);

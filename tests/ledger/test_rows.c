@@ -164,8 +164,11 @@ TEST(names_live_as_long_as_they_are_used)
 	struct ledger_row r = row(c, T0);
 	ledger_add(x.ledger, &r);
 	ledger_release(x.ledger, c);
-	CHECK(ledger_intern(x.ledger, "p/d") != c); /* this one did */
-	uint32_t again = ledger_intern(x.ledger, "p/c");
+	CHECK(ledger_intern(x.ledger, "p/c") == c); /* asleep and awake again: this one did */
+	ledger_forget(x.ledger, "p/c");
+	ledger_forget(x.ledger, "p/never");
+	ledger_release(x.ledger, c);
+	uint32_t again = ledger_intern(x.ledger, "p/c"); /* deleted and made again */
 	CHECK(again != c);
 	r.workload = again;
 	ledger_add(x.ledger, &r);
@@ -180,7 +183,7 @@ TEST(names_live_as_long_as_they_are_used)
 		snprintf(name, sizeof(name), "many/f%d", i);
 		ledger_release(x.ledger, ledger_intern(x.ledger, name));
 	}
-	CHECK(x.ledger->names.n < 16);
+	CHECK(x.ledger->names.n < 16 && x.ledger->names.by_text.n == 2);
 	fixture_done(&x);
 }
 
