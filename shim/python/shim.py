@@ -31,8 +31,8 @@ PAYLOAD_MAX = 6291556
 TEXT_MAX = 16384  # an error message beyond it is cut, so that the whole error fits into one frame
 
 _header = Struct("<BBHIII")
-_event_head = Struct("<BBHIIIQH")  # header, deadline, length of the first string
-_u16 = Struct("<H")
+_event_head = Struct("<BBHIIIQ")  # header, deadline
+_u16_at = Struct("<H").unpack_from
 _now = time.time
 _environ = os.environ
 
@@ -407,7 +407,8 @@ def make_invoke(sock, handler):
 	dumps = json_dumps
 	flush_out, flush_err = sys.stdout.flush, sys.stderr.flush
 	out, err = sys.stdout, sys.stderr
-	trace_now = _environ.get("_X_AMZN_TRACE_ID", "").encode()
+	environb = os.environb
+	trace_now = environb.get(b"_X_AMZN_TRACE_ID", b"")
 
 	def invoke(stream, deadline_ms, request_id, arn, trace, client, identity, payload):
 		global _request_id
@@ -416,9 +417,9 @@ def make_invoke(sock, handler):
 		if trace != trace_now:
 			trace_now = trace
 			if trace:
-				_environ["_X_AMZN_TRACE_ID"] = trace.decode("utf-8", "replace")
+				environb[b"_X_AMZN_TRACE_ID"] = bytes(trace)
 			else:
-				_environ.pop("_X_AMZN_TRACE_ID", None)
+				environb.pop(b"_X_AMZN_TRACE_ID", None)
 		context = new(LambdaContext)
 		context.aws_request_id = request_id
 		context._epoch_deadline_time_in_ms = deadline_ms
@@ -459,17 +460,17 @@ def make_invoke(sock, handler):
 
 
 def parse_event(buf, end):
-	"""The strings of an EVENT frame in buf[0:end]: ([request id, arn, trace, client, identity], offset of the payload)."""
-	strings = []
-	at = HEADER + 8
-	for _ in range(5):
-		size = _u16.unpack_from(buf, at)[0]
-		at += 2
-		if size > end - at:
-			raise ValueError("EVENT frame ends inside a string")
-		strings.append(bytes(buf[at : at + size]))
-		at += size
-	return strings, at
+	"""Of an EVENT frame in buf[0:end]: request id, arn, trace, client, identity, offset of the payload."""
+	size = _u16_at
+	at = HEADER + 10
+	a = at + size(buf, at - 2)[0] + 2
+	b = a + size(buf, a - 2)[0] + 2
+	c = b + size(buf, b - 2)[0] + 2
+	d = c + size(buf, c - 2)[0] + 2
+	payload = d + size(buf, d - 2)[0]
+	if payload > end:
+		raise ValueError("EVENT frame ends inside a string")
+	return buf[at : a - 2].decode(), buf[a : b - 2], buf[b : c - 2], buf[c : d - 2], buf[d:payload], payload
 
 
 def serve(sock, handler):
@@ -486,23 +487,23 @@ def serve(sock, handler):
 			have = recv_into(buf)
 			if have == 0:
 				return
-		_, kind, flags, stream, length, _, deadline_ms, _ = unpack(buf)
+		_, kind, flags, stream, length, _, deadline_ms = unpack(buf)
 		end = HEADER + length
 		while have < HEADER or have < end:
 			got = recv_into(view[have:])
 			if got == 0:
 				return
 			have += got
-			_, kind, flags, stream, length, _, deadline_ms, _ = unpack(buf)
+			_, kind, flags, stream, length, _, deadline_ms = unpack(buf)
 			end = HEADER + length
 		if length > FRAME_MAX or buf[0] != 1:
 			raise ValueError("frame of an unknown version or length")
 		if kind == EVENT:
-			(request_id, arn, trace, client, identity), at = parse_event(buf, end)
+			request_id, arn, trace, client, identity, at = parse_event(buf, end)
 			if flags & FLAG_END:
-				invoke(stream, deadline_ms, request_id.decode(), arn, trace, client, identity, view[at:end])
+				invoke(stream, deadline_ms, request_id, arn, trace, client, identity, view[at:end])
 			else:
-				waiting = [stream, deadline_ms, request_id.decode(), arn, trace, client, identity, bytearray(view[at:end])]
+				waiting = [stream, deadline_ms, request_id, arn, trace, client, identity, bytearray(view[at:end])]
 		elif kind == DATA and waiting is not None and waiting[0] == stream:
 			waiting[-1] += view[HEADER:end]
 			if flags & FLAG_END:
