@@ -30,6 +30,12 @@ BINS := $(addprefix $(B)/,tandem tandemd tandem-spawner tandem-init tandem-unpac
 
 all: $(BINS) ## build everything into build/
 
+# What the daemon and `tandem env` look for beside the binaries, as make install lays it out.
+$(B)/shim $(B)/spec:
+	@mkdir -p $(B)
+	ln -sfn $(CURDIR)/$(notdir $@) $@
+$(B)/tandem $(B)/tandemd: | $(B)/shim $(B)/spec
+
 $(B)/tandem: $(call obj,$(CLI_SRC))
 	$(CC) $(CFLAGS) -o $@ $^ -ljansson -lcrypto
 $(B)/tandemd: $(call obj,$(CORE_SRC) $(DAEMON_SRC)) $(LLHTTP_OBJ)

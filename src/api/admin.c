@@ -63,8 +63,9 @@ void admin_json(struct http_req *r, int status, const struct buf *body)
 static int status_of(enum err_kind kind)
 {
 	static const int status[ERR_N] = {
-		[ERR_INVALID] = 400, [ERR_LIMIT] = 413,   [ERR_NOT_FOUND] = 404, [ERR_EXISTS] = 409,      [ERR_CONFLICT] = 409,
-		[ERR_DENIED] = 403,  [ERR_TIMEOUT] = 504, [ERR_CANCELED] = 503,  [ERR_UNAVAILABLE] = 503,
+		[ERR_INVALID] = 400, [ERR_LIMIT] = 413,	   [ERR_NOT_FOUND] = 404,
+		[ERR_EXISTS] = 409,  [ERR_CONFLICT] = 409, [ERR_DENIED] = 403,
+		[ERR_TIMEOUT] = 504, [ERR_CANCELED] = 503, [ERR_UNAVAILABLE] = 503,
 	};
 
 	return kind < ERR_N && status[kind] ? status[kind] : 500;
@@ -131,7 +132,8 @@ struct function *admin_function(struct admin *a, struct http_req *r, struct str 
 	struct function *f = function_get(a->o.store, name);
 
 	if (!f)
-		admin_errorf(r, ERR_NOT_FOUND, "there is no function \"" STR_FMT "\"; tandem ls lists those that are there",
+		admin_errorf(r, ERR_NOT_FOUND,
+			     "there is no function \"" STR_FMT "\"; tandem ls lists those that are there",
 			     (int)(name.n < 80 ? name.n : 80), name.p);
 	return f;
 }
@@ -241,7 +243,8 @@ void admin_handle(void *admin, struct http_req *r)
 		if (!matches(routes[i].path, r->path, &raw))
 			continue;
 		path_known = true;
-		if (!str_eqc(r->method, routes[i].method) && !(str_eqc(r->method, "HEAD") && !strcmp(routes[i].method, "GET")))
+		if (!str_eqc(r->method, routes[i].method) &&
+		    !(str_eqc(r->method, "HEAD") && !strcmp(routes[i].method, "GET")))
 			continue;
 		if (dec_percent(&name, raw, false) < 0)
 			admin_errorf(r, ERR_INVALID, "a bad %% escape in the path");

@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The admin API: HTTP/JSON on the unix socket, for the tool. Whoever can open the socket (0660 root:tandem) may do everything.
+ * The admin API: HTTP/JSON on the unix socket, for the tool. Whoever can open the socket (0660 root:tandem) may do
+ * everything.
  *
- *   GET  /v1/version /v1/env /v1/functions /v1/functions/NAME[?values=1] /v1/instances /v1/debug /metrics /healthz /readyz
- *   POST /v1/functions/NAME/invoke[?async=1&log=1]    body: the event; answer {"outcome","reason","body","request_id","timing",...}
- *   POST /v1/functions/NAME/stop
- *   GET  /v1/logs?function=&since_us=&lines=&follow=1&format=json   streamed text; since_us: how long ago
- *   GET  /v1/cost?by=&since_us=&workload=
- *   POST /v1/plan    {"file","yaml","vars":{},"code":{folder: sha256}}; without code only the folders are named
- *   PUT  /v1/blobs/SHA256
- *   POST /v1/apply   as plan; progress as one JSON object a line
- *   POST /v1/down    {"project"} or {"file","yaml","vars"}
- *   POST /v1/backup?name=NAME    into <state>/daemon/backups/NAME
+ *   GET  /v1/version /v1/env /v1/functions /v1/functions/NAME[?values=1] /v1/instances /v1/debug /metrics /healthz
+ * /readyz POST /v1/functions/NAME/invoke[?async=1&log=1]    body: the event; answer
+ * {"outcome","reason","body","request_id","timing",...} POST /v1/functions/NAME/stop GET
+ * /v1/logs?function=&since_us=&lines=&follow=1&format=json   streamed text; since_us: how long ago GET
+ * /v1/cost?by=&since_us=&workload= POST /v1/plan    {"file","yaml","vars":{},"code":{folder: sha256}}; without code
+ * only the folders are named PUT  /v1/blobs/SHA256 POST /v1/apply   as plan; progress as one JSON object a line POST
+ * /v1/down    {"project"} or {"file","yaml","vars"} POST /v1/backup?name=NAME    into <state>/daemon/backups/NAME
  * Errors: {"error": sentence, "kind": name of base/err.h}.
  *
  * The listener of the socket needs body_max = ADMIN_BODY_MAX (a blob is as large as unpacked code may be).
@@ -36,8 +34,9 @@ struct admin_opts { /* everything is borrowed for the life of the admin */
 	struct logs *logs;
 	struct http_server *http;
 	const char *account, *region;
-	const struct serve_config *config;   /* addresses as they are really bound; state_dir: backups go below its daemon/ */
-	bool (*ready)(void *arg);            /* /readyz; NULL: always */
+	const struct serve_config
+		*config;	  /* addresses as they are really bound; state_dir: backups go below its daemon/ */
+	bool (*ready)(void *arg); /* /readyz; NULL: always */
 	void *arg;
 };
 struct admin *admin_new(const struct admin_opts *o);

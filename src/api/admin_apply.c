@@ -135,8 +135,8 @@ void admin_plan(struct admin *a, struct http_req *r, struct str name)
 	}
 }
 
-/* A write to the store for one request. The bytes are the request's own, so it is answered only by done; a client that leaves before makes
- * the server keep nothing: the copy is ours then. */
+/* A write to the store for one request. The bytes are the request's own, so it is answered only by done; a client that
+ * leaves before makes the server keep nothing: the copy is ours then. */
 struct put {
 	struct store_op op;
 	struct http_req *r;

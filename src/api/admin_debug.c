@@ -67,17 +67,23 @@ void admin_metrics(struct admin *a, struct http_req *r, struct str name)
 	logs_metrics(a->o.logs, &out);
 	buf_adds(&out, "# HELP tandem_functions Declared functions.\n# TYPE tandem_functions gauge\n");
 	for (int i = 0; i < FUNCTION_STATE_N; i++)
-		buf_addf(&out, "tandem_functions{state=\"%s\"} %lld\n", admin_function_state[i], (long long)in.functions[i]);
+		buf_addf(&out, "tandem_functions{state=\"%s\"} %lld\n", admin_function_state[i],
+			 (long long)in.functions[i]);
 	buf_adds(&out, "# HELP tandem_instances Sandboxes that belong to a function.\n# TYPE tandem_instances gauge\n");
 	for (size_t i = 0; i < in.n_states; i++)
-		buf_addf(&out, "tandem_instances{state=\"%s\"} %lld\n", in.by_state[i].name, (long long)in.by_state[i].n);
-	buf_addf(&out, "# HELP tandem_queue_depth Events that wait for an instance.\n# TYPE tandem_queue_depth gauge\ntandem_queue_depth %lld\n",
+		buf_addf(&out, "tandem_instances{state=\"%s\"} %lld\n", in.by_state[i].name,
+			 (long long)in.by_state[i].n);
+	buf_addf(&out,
+		 "# HELP tandem_queue_depth Events that wait for an instance.\n# TYPE tandem_queue_depth "
+		 "gauge\ntandem_queue_depth %lld\n",
 		 (long long)in.waiting);
 	buf_addf(&out,
 		 "# HELP tandem_daemon_resident_bytes Memory of tandemd.\n# TYPE tandem_daemon_resident_bytes gauge\n"
 		 "tandem_daemon_resident_bytes %lld\n",
 		 (long long)in.rss_bytes);
-	buf_addf(&out, "# HELP tandem_http_connections Open connections.\n# TYPE tandem_http_connections gauge\ntandem_http_connections %zu\n",
+	buf_addf(&out,
+		 "# HELP tandem_http_connections Open connections.\n# TYPE tandem_http_connections "
+		 "gauge\ntandem_http_connections %zu\n",
 		 http_server_conns(a->o.http));
 	reply.body = buf_str(&out);
 	http_reply(r, &reply);

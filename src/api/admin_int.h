@@ -11,13 +11,13 @@ struct admin {
 	struct admin_opts o;
 	int64_t started_us;
 	char endpoint[80], gateway[80]; /* "http://127.0.0.1:4566" */
-	unsigned refs;       /* of an up or down under way too */
-	bool closed;         /* admin_free was called: store and scheduler are going */
-	bool applying;       /* one apply or down at a time: two would plan against what the other is changing */
+	unsigned refs;			/* of an up or down under way too */
+	bool closed;			/* admin_free was called: store and scheduler are going */
+	bool applying; /* one apply or down at a time: two would plan against what the other is changing */
 };
 struct admin_route {
 	const char *method;
-	const char *path;    /* "*" stands for one segment, given to run decoded */
+	const char *path; /* "*" stands for one segment, given to run decoded */
 	void (*run)(struct admin *a, struct http_req *r, struct str name);
 };
 void admin_unref(struct admin *a);

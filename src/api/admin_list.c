@@ -47,7 +47,8 @@ void admin_list(struct admin *a, struct http_req *r, struct str name)
 /* What of this host really runs a function: the declared name may ask for another version. */
 static void put_runtime(const struct revision *rev, struct jw *w)
 {
-	static const char *const program[RUNTIME_N] = {[RUNTIME_PYTHON] = "/usr/bin/python3", [RUNTIME_NODE] = "/usr/bin/node"};
+	static const char *const program[RUNTIME_N] = {
+		[RUNTIME_PYTHON] = "/usr/bin/python3", [RUNTIME_NODE] = "/usr/bin/node"};
 	char target[PATH_MAX], text[PATH_MAX + 64];
 	ssize_t n;
 
@@ -58,7 +59,8 @@ static void put_runtime(const struct revision *rev, struct jw *w)
 	}
 	n = readlink(program[rev->kind], target, sizeof(target) - 1);
 	target[n > 0 ? n : 0] = 0;
-	snprintf(text, sizeof(text), "%s%s%s%s of this host", program[rev->kind], n > 0 ? " (" : "", target, n > 0 ? ")" : "");
+	snprintf(text, sizeof(text), "%s%s%s%s of this host", program[rev->kind], n > 0 ? " (" : "", target,
+		 n > 0 ? ")" : "");
 	jw_strc(w, "served_by", text);
 }
 

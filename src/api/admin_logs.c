@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Logs and costs. Logs are read function by function on the file thread and, when several were asked for, merged by their times;
- * following begins before the reading ends, so that no line is missed in between (a line may then come twice, never not at all).
+ * Logs and costs. Logs are read function by function on the file thread and, when several were asked for, merged by
+ * their times; following begins before the reading ends, so that no line is missed in between (a line may then come
+ * twice, never not at all).
  */
 #include <stdio.h>
 #include "api/admin_int.h"
 #include "base/clock.h"
 
+#define TIME_BYTES 27	     /* "2026-11-21T03:23:13.428249Z"; in JSON it follows {"time":" */
 #define QUEUED_MAX (4 << 20) /* a reader that is slower than its function loses lines and is told so */
 
 /*
@@ -14,7 +16,7 @@
  *     └─────► END
  */
 struct tail {
-	struct http_req *r;          /* NULL: the client left; only waits for done of a read */
+	struct http_req *r; /* NULL: the client left; only waits for done of a read */
 	struct admin *a;
 	struct log_read read;
 	struct log_follow follow;
@@ -22,7 +24,7 @@ struct tail {
 	char next[LIM_NAME_BYTES + 1]; /* all: the function that is read now */
 	int64_t since_wall_us;
 	unsigned lines;
-	struct buf text, held;       /* what was read; what came while reading */
+	struct buf text, held; /* what was read; what came while reading */
 	uint64_t lost;
 };
 
@@ -98,13 +100,14 @@ static void on_line(struct log_follow *f, struct str text)
 static int by_line(const void *a, const void *b)
 {
 	const struct str *x = a, *y = b;
-	size_t n = x->n < y->n ? x->n : y->n;
-	int c = memcmp(x->p, y->p, n < 27 ? n : 27); /* the time alone: lines of one instant stay in their order */
+	size_t n = x->n < y->n ? x->n : y->n, prefix = x->n && *x->p == '{' ? TIME_BYTES + 9 : TIME_BYTES;
+	int c = memcmp(x->p, y->p,
+		       n < prefix ? n : prefix); /* the time alone: lines of one instant stay in their order */
 
 	return c ? c : (x->p > y->p) - (x->p < y->p);
 }
 
-/* The last t->lines lines of all that was read, in order of time. Text lines begin with it; JSON ones with a member of fixed length. */
+/* The last t->lines lines of all that was read, in order of time. */
 static void merge(struct tail *t, struct buf *out)
 {
 	size_t n = 0, cap = 0;

@@ -22,7 +22,7 @@ struct removal {
 };
 struct apply {
 	struct apply_opts o;
-	size_t next;         /* entry to look at */
+	size_t next; /* entry to look at */
 	unsigned running;
 	bool deleting, failed;
 	struct loop_defer defer;
@@ -30,8 +30,8 @@ struct apply {
 
 static void tick(struct apply *a);
 
-static void tell(struct apply *a, enum apply_event_kind kind, const struct plan_entry *en, const struct function *f, const char *reason,
-		 int64_t started_us)
+static void tell(struct apply *a, enum apply_event_kind kind, const struct plan_entry *en, const struct function *f,
+		 const char *reason, int64_t started_us)
 {
 	struct apply_event ev = {.kind = kind, .entry = en, .function = f, .reason = reason};
 

@@ -5,9 +5,9 @@
  *      DEPLOY ────► DELETE ────► DONE
  *
  *   DEPLOY  creations and updates, at most APPLY_PARALLEL at once
- *   DELETE  the removals; only when every deploy succeeded or was Failed by its own code, so that a broken `up` removes nothing
- * Every entry that is not "unchanged" gives one START and one DONE or FAILED event. Cannot be cancelled: a client that leaves does not
- * leave half of it.
+ *   DELETE  the removals; only when every deploy succeeded or was Failed by its own code, so that a broken `up` removes
+ * nothing Every entry that is not "unchanged" gives one START and one DONE or FAILED event. Cannot be cancelled: a
+ * client that leaves does not leave half of it.
  */
 #pragma once
 #include "app/plan.h"
@@ -19,14 +19,14 @@ struct apply_event {
 	enum apply_event_kind kind;
 	const struct plan_entry *entry;
 	const struct function *function; /* DONE: as it is now; NULL when deleted */
-	const char *reason;              /* FAILED; DONE with state FAILED too */
+	const char *reason;		 /* FAILED; DONE with state FAILED too */
 	int64_t took_us;
 };
 struct apply_opts {
 	struct loop *loop;
 	struct store *store;
 	struct sched *sched;
-	struct plan *plan;               /* taken */
+	struct plan *plan; /* taken */
 	void (*event)(void *arg, const struct apply_event *ev);
 	void (*done)(void *arg, bool ok); /* exactly once, never before _start returned */
 	void *arg;

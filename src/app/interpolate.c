@@ -14,7 +14,8 @@ static int fail(const struct place *p, size_t i, struct err *e, const char *what
 {
 	unsigned col = memchr(p->raw.p, '\n', p->raw.n) ? p->col : p->col + (unsigned)i;
 
-	return tree_error(p->o, p->line, col, e, "%s" STR_FMT "%s", what, (int)(name.n < 80 ? name.n : 80), name.p ? name.p : "", name.n ? "}" : "");
+	return tree_error(p->o, p->line, col, e, "%s" STR_FMT "%s", what, (int)(name.n < 80 ? name.n : 80),
+			  name.p ? name.p : "", name.n ? "}" : "");
 }
 
 static size_t name_length(struct str s)
@@ -49,14 +50,17 @@ int interpolate(const struct tree_opts *o, struct str raw, unsigned line, unsign
 			continue;
 		}
 		if (i + 1 >= raw.n || raw.p[i + 1] != '{')
-			return fail(&at, i, e, "a lone dollar sign; write $$ for the sign itself, ${NAME} for a variable", STR_NULL);
+			return fail(&at, i, e,
+				    "a lone dollar sign; write $$ for the sign itself, ${NAME} for a variable",
+				    STR_NULL);
 		end = memchr(raw.p + i, '}', raw.n - i);
 		if (!end)
 			return fail(&at, i, e, "this ${ has no closing }", STR_NULL);
 		inside = (struct str){raw.p + i + 2, (size_t)(end - raw.p) - i - 2};
 		n = name_length(inside);
 		if (!n || (n < inside.n && (inside.n - n < 2 || inside.p[n] != ':' || inside.p[n + 1] != '-')))
-			return fail(&at, i, e, "write ${NAME} or ${NAME:-default}, not ${", inside.n ? inside : STR(" "));
+			return fail(&at, i, e, "write ${NAME} or ${NAME:-default}, not ${",
+				    inside.n ? inside : STR(" "));
 		if (n < inside.n)
 			dflt = (struct str){inside.p + n + 2, inside.n - n - 2};
 		name = str_dup((struct str){inside.p, n});

@@ -4,9 +4,9 @@
 #include "app/value.h"
 #include "base/mem.h"
 
-#define MEMORY_MIN 128
-#define MEMORY_MAX 10240
-#define TMP_MIN 16
+#define MEMORY_MIN  128
+#define MEMORY_MAX  10240
+#define TMP_MIN	    16
 #define TIMEOUT_MAX 900 /* Lambda's; longer work is a task, which comes later */
 
 struct key {
@@ -14,7 +14,8 @@ struct key {
 	int (*read)(const struct tree_opts *o, const struct node *v, void *into, struct err *e);
 	bool required;
 };
-static int read_keys(const struct tree_opts *o, const struct node *map, const struct key *keys, const char *of, void *into, struct err *e);
+static int read_keys(const struct tree_opts *o, const struct node *map, const struct key *keys, const char *of,
+		     void *into, struct err *e);
 
 static int fail(const struct tree_opts *o, const struct node *v, struct err *e, const char *what)
 {
@@ -95,9 +96,10 @@ static bool env_name_ok(const char *name)
 /* What the platform itself sets (Lambda's list of reserved variables). */
 static bool env_reserved(const char *name)
 {
-	static const char *const fixed[] = {"_HANDLER",           "_X_AMZN_TRACE_ID",      "AWS_DEFAULT_REGION", "AWS_REGION",
-					    "AWS_EXECUTION_ENV",  "AWS_ACCESS_KEY",        "AWS_ACCESS_KEY_ID",  "AWS_SECRET_ACCESS_KEY",
-					    "AWS_SESSION_TOKEN",  "LAMBDA_TASK_ROOT",      "LAMBDA_RUNTIME_DIR", "TANDEM_FD"};
+	static const char *const fixed[] = {"_HANDLER",		 "_X_AMZN_TRACE_ID",	  "AWS_DEFAULT_REGION",
+					    "AWS_REGION",	 "AWS_EXECUTION_ENV",	  "AWS_ACCESS_KEY",
+					    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
+					    "LAMBDA_TASK_ROOT",	 "LAMBDA_RUNTIME_DIR",	  "TANDEM_FD"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(fixed); i++)
 		if (!strcmp(name, fixed[i]))
@@ -116,13 +118,15 @@ static int read_environment(const struct tree_opts *o, const struct node *v, voi
 		const struct node *c = &v->child[i];
 
 		if (!env_name_ok(c->key))
-			return tree_error(o, c->key_line, c->key_col, e, "\"%.80s\" is no name of an environment variable", c->key);
+			return tree_error(o, c->key_line, c->key_col, e,
+					  "\"%.80s\" is no name of an environment variable", c->key);
 		if (env_reserved(c->key))
 			return tree_error(o, c->key_line, c->key_col, e, "%s is set by the platform itself", c->key);
 		bytes += strlen(c->key) + strlen(c->text);
 	}
 	if (bytes > LIM_ENV_BYTES)
-		return tree_error(o, v->line, v->col, e, "the environment has %zu bytes; at most %d are taken", bytes, LIM_ENV_BYTES);
+		return tree_error(o, v->line, v->col, e, "the environment has %zu bytes; at most %d are taken", bytes,
+				  LIM_ENV_BYTES);
 	return 0;
 }
 
@@ -139,7 +143,8 @@ static int read_tags(const struct tree_opts *o, const struct node *v, void *into
 
 		if (strlen(c->key) > 128 || strlen(c->text) > 256 || !strncmp(c->key, "aws:", 4))
 			return tree_error(o, c->key_line, c->key_col, e,
-					  "a tag has a name of at most 128 bytes, not beginning with aws:, and a value of at most 256");
+					  "a tag has a name of at most 128 bytes, not beginning with aws:, and a value "
+					  "of at most 256");
 	}
 	return 0;
 }
@@ -170,7 +175,9 @@ static int read_action(const struct tree_opts *o, const struct node *v, void *in
 
 	if (value_text(o, v, 128, &a->action, e) < 0)
 		return -1;
-	return strcmp(a->action, "*") && !strchr(a->action, ':') ? fail(o, v, e, "an action looks like lambda:InvokeFunction, lambda:* or *") : 0;
+	return strcmp(a->action, "*") && !strchr(a->action, ':')
+		       ? fail(o, v, e, "an action looks like lambda:InvokeFunction, lambda:* or *")
+		       : 0;
 }
 
 static int read_resource(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
@@ -236,7 +243,8 @@ static const struct key function_keys[] = {
 static int read_function(const struct tree_opts *o, const struct node *v, struct manifest_function *f, struct err *e)
 {
 	if (!str_name_ok(str_of(v->key), LIM_NAME_BYTES, "-_"))
-		return tree_error(o, v->key_line, v->key_col, e, "\"%.80s\" is no name for a function: 1 to %d letters, digits, - and _", v->key,
+		return tree_error(o, v->key_line, v->key_col, e,
+				  "\"%.80s\" is no name for a function: 1 to %d letters, digits, - and _", v->key,
 				  LIM_NAME_BYTES);
 	strlcpy_(f->name, v->key, sizeof(f->name));
 	f->line = v->key_line, f->col = v->key_col;
@@ -246,7 +254,8 @@ static int read_function(const struct tree_opts *o, const struct node *v, struct
 	if (f->handler)
 		return 0;
 	if (!str_starts(str_of(f->runtime), "provided"))
-		return tree_error(o, v->key_line, v->key_col, e, "\"%s\" has no handler; it looks like app.handler (file and function)", f->name);
+		return tree_error(o, v->key_line, v->key_col, e,
+				  "\"%s\" has no handler; it looks like app.handler (file and function)", f->name);
 	f->handler = xstrdup("bootstrap");
 	return 0;
 }
@@ -265,8 +274,8 @@ static int read_functions(const struct tree_opts *o, const struct node *v, void 
 			return -1;
 		for (size_t k = 0; k + 1 < m->n; k++)
 			if (f->route && m->functions[k].route && !strcmp(f->route, m->functions[k].route))
-				return tree_error(o, f->line, f->col, e, "\"%s\" and \"%s\" have the same route %s", m->functions[k].name,
-						  f->name, f->route);
+				return tree_error(o, f->line, f->col, e, "\"%s\" and \"%s\" have the same route %s",
+						  m->functions[k].name, f->name, f->route);
 	}
 	return 0;
 }
@@ -310,7 +319,8 @@ static const char *key_at(const void *keys, size_t i)
 	return ((const struct key *)keys)[i].name;
 }
 
-static int read_keys(const struct tree_opts *o, const struct node *map, const struct key *keys, const char *of, void *into, struct err *e)
+static int read_keys(const struct tree_opts *o, const struct node *map, const struct key *keys, const char *of,
+		     void *into, struct err *e)
 {
 	if (map->kind != NODE_MAP)
 		return tree_error(o, map->line, map->col, e, "here stands %s, which is keys with values", of);
@@ -327,8 +337,8 @@ static int read_keys(const struct tree_opts *o, const struct node *map, const st
 	}
 	for (const struct key *k = keys; k->name; k++)
 		if (k->required && !tree_get(map, k->name))
-			return tree_error(o, map->key ? map->key_line : map->line, map->key ? map->key_col : map->col, e,
-					  "%s needs the key \"%s\"", of, k->name);
+			return tree_error(o, map->key ? map->key_line : map->line, map->key ? map->key_col : map->col,
+					  e, "%s needs the key \"%s\"", of, k->name);
 	return 0;
 }
 

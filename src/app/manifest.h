@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tandem.yaml: what a project declares. Read, checked, with defaults filled in; nothing here knows what is deployed (app/plan.h).
- * The keys are tables in manifest.c; spec/tandem.schema.json says the same (tests/app/test_manifest.c compares them).
- * Hostile text is fine: see app/tree.h for the limits.
+ * tandem.yaml: what a project declares. Read, checked, with defaults filled in; nothing here knows what is deployed
+ * (app/plan.h). The keys are tables in manifest.c; spec/tandem.schema.json says the same (tests/app/test_manifest.c
+ * compares them). Hostile text is fine: see app/tree.h for the limits.
  */
 #pragma once
 #include "app/tree.h"
@@ -10,16 +10,16 @@
 #include "store/function.h"
 struct manifest_function {
 	char name[LIM_NAME_BYTES + 1];
-	unsigned line, col;          /* where it is declared */
-	char *code;                  /* folder or .zip, relative to the file */
+	unsigned line, col; /* where it is declared */
+	char *code;	    /* folder or .zip, relative to the file */
 	char *runtime, *handler;
-	char *description, *route;   /* NULL: none */
-	char *allow;                 /* JSON array of {"action","resource"}, or NULL */
+	char *description, *route; /* NULL: none */
+	char *allow;		   /* JSON array of {"action","resource"}, or NULL */
 	char *layers[LIM_LAYERS];
 	unsigned n_layers;
 	int memory_mb, timeout_s, tmp_mb;
-	uint32_t cpu_quota_us;       /* per 100 ms; 0: none */
-	struct pairs env, tags;      /* in order of name */
+	uint32_t cpu_quota_us;	/* per 100 ms; 0: none */
+	struct pairs env, tags; /* in order of name */
 };
 struct manifest {
 	char name[LIM_NAME_BYTES + 1];
@@ -29,5 +29,10 @@ struct manifest {
 };
 int manifest_parse(const struct tree_opts *o, struct str text, struct manifest **ret, struct err *e);
 void manifest_free(struct manifest *m);
-static inline void manifest_free_p(struct manifest **m) { manifest_free(*m); }
-const char *manifest_key(int table, size_t i); /* names of known keys: table 0 the top, 1 a function, 2 an item of allow; NULL ends */
+static inline void manifest_free_p(struct manifest **m)
+{
+	manifest_free(*m);
+}
+const char *
+manifest_key(int table,
+	     size_t i); /* names of known keys: table 0 the top, 1 a function, 2 an item of allow; NULL ends */

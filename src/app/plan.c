@@ -57,7 +57,8 @@ static void compare_int(struct plan_entry *en, const char *name, const char *uni
 static void compare_text(struct plan_entry *en, const char *name, const char *have, const char *want)
 {
 	if (!same_text(have, want))
-		changed(en, xasprintf("%s %.60s -> %.60s", name, have && *have ? have : "(none)", want && *want ? want : "(none)"));
+		changed(en, xasprintf("%s %.60s -> %.60s", name, have && *have ? have : "(none)",
+				      want && *want ? want : "(none)"));
 }
 
 /* Values of environment variables may be secrets: only that they differ is said. */
@@ -106,7 +107,8 @@ static int find_digests(struct plan *p, struct plan_entry *en, struct err *e)
 		if (!en->layer_sha256[i])
 			return fail(p, w, e, "the digest of a layer was not sent");
 	}
-	return w->n_layers > 1 ? fail(p, w, e, "more than one layer is not supported yet: put their contents into one") : 0;
+	return w->n_layers > 1 ? fail(p, w, e, "more than one layer is not supported yet: put their contents into one")
+			       : 0;
 }
 
 /* A route of a function that this plan removes or changes is free. */
@@ -135,9 +137,12 @@ static int plan_one(struct plan *p, const struct store *s, const struct manifest
 	strlcpy_(en->name, w->name, sizeof(en->name));
 	if (have && strcmp(have->project, p->project)) {
 		if (strcmp(have->project, "api"))
-			snprintf(text, sizeof(text), "the project \"%s\" has a function of this name; rename one of them", have->project);
+			snprintf(text, sizeof(text),
+				 "the project \"%s\" has a function of this name; rename one of them", have->project);
 		else
-			snprintf(text, sizeof(text), "a function of this name was made through the AWS API; delete it there, or rename this one");
+			snprintf(text, sizeof(text),
+				 "a function of this name was made through the AWS API; delete it there, or rename "
+				 "this one");
 		return fail(p, w, e, text);
 	}
 	if (deploy_runtime(w->runtime, &en->runtime, &why) < 0)
@@ -192,7 +197,8 @@ static int check_room(const struct plan *p, const struct store *s, struct err *e
 	return 0;
 }
 
-int plan_up(const struct store *s, struct manifest *m, struct plan_digest *digests, size_t n_digests, struct plan **ret, struct err *e)
+int plan_up(const struct store *s, struct manifest *m, struct plan_digest *digests, size_t n_digests, struct plan **ret,
+	    struct err *e)
 {
 	auto_(plan_free_p) struct plan *p = plan_new(s, m->name, m->n);
 	uint8_t raw[32];
@@ -201,7 +207,8 @@ int plan_up(const struct store *s, struct manifest *m, struct plan_digest *diges
 	p->digests = digests, p->n_digests = n_digests;
 	for (size_t i = 0; i < n_digests; i++)
 		if (dec_hex(str_of(digests[i].sha256), raw, sizeof(raw)) < 0)
-			return err_set(e, ERR_INVALID, "the digest of %.80s is not 64 hexadecimal digits", digests[i].folder);
+			return err_set(e, ERR_INVALID, "the digest of %.80s is not 64 hexadecimal digits",
+				       digests[i].folder);
 	for (size_t i = 0; i < m->n; i++)
 		if (plan_one(p, s, &m->functions[i], e) < 0)
 			return -1;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What has to happen so that the store holds what a manifest says: decided and checked as a whole before anything is done. Only functions
- * of the same project are touched; a name or a route that belongs to somebody else is an error that says to whom.
- * A plan holds references on functions and is valid for as long as nobody else changes them; apply runs right after.
+ * What has to happen so that the store holds what a manifest says: decided and checked as a whole before anything is
+ * done. Only functions of the same project are touched; a name or a route that belongs to somebody else is an error
+ * that says to whom. A plan holds references on functions and is valid for as long as nobody else changes them; apply
+ * runs right after.
  */
 #pragma once
 #include "app/manifest.h"
@@ -14,11 +15,11 @@ struct plan_entry {
 	enum plan_action action;
 	char name[LIM_NAME_BYTES + 1];
 	const struct manifest_function *want; /* NULL: delete */
-	struct function *have;                /* a reference; NULL: create */
+	struct function *have;		      /* a reference; NULL: create */
 	enum runtime_kind runtime;
-	const char *code_sha256;              /* of want; borrowed from the digests below */
+	const char *code_sha256; /* of want; borrowed from the digests below */
 	const char *layer_sha256[LIM_LAYERS];
-	char *changes[16];                    /* update: names of what differs */
+	char *changes[16]; /* update: names of what differs */
 	unsigned n_changes;
 };
 struct plan_digest {
@@ -30,13 +31,17 @@ struct plan {
 	struct manifest *manifest;   /* owned; NULL for down */
 	struct plan_digest *digests; /* owned */
 	size_t n_digests;
-	struct plan_entry *entries;  /* in order of the file, then deletions */
+	struct plan_entry *entries; /* in order of the file, then deletions */
 	size_t n;
 };
 /* Takes manifest and digests at once, also when it fails. */
-int plan_up(const struct store *s, struct manifest *m, struct plan_digest *digests, size_t n_digests, struct plan **ret, struct err *e);
+int plan_up(const struct store *s, struct manifest *m, struct plan_digest *digests, size_t n_digests, struct plan **ret,
+	    struct err *e);
 struct plan *plan_down(const struct store *s, const char *project);
 /* Each digest that the plan needs and the store lacks, once. */
 void plan_missing(const struct plan *p, const struct store *s, void (*each)(void *arg, const char *sha256), void *arg);
 void plan_free(struct plan *p);
-static inline void plan_free_p(struct plan **p) { plan_free(*p); }
+static inline void plan_free_p(struct plan **p)
+{
+	plan_free(*p);
+}

@@ -58,11 +58,12 @@ static int fail_syntax(struct build *b)
 	unsigned col;
 
 	if (p->error == YAML_READER_ERROR)
-		return tree_error(b->o, (unsigned)p->mark.line + 1, (unsigned)p->mark.column + 1, b->e, "the file is not UTF-8 text (%s)", p->problem);
+		return tree_error(b->o, (unsigned)p->mark.line + 1, (unsigned)p->mark.column + 1, b->e,
+				  "the file is not UTF-8 text (%s)", p->problem);
 	if (tab_indents(b->text, m.line, &col))
 		return tree_error(b->o, (unsigned)m.line + 1, col, b->e, "a tab; indent with spaces");
-	return tree_error(b->o, (unsigned)m.line + 1, (unsigned)m.column + 1, b->e, "%s%s%s", p->problem ? p->problem : "not YAML",
-			  p->context ? " " : "", p->context ? p->context : "");
+	return tree_error(b->o, (unsigned)m.line + 1, (unsigned)m.column + 1, b->e, "%s%s%s",
+			  p->problem ? p->problem : "not YAML", p->context ? " " : "", p->context ? p->context : "");
 }
 
 static int next(struct build *b, yaml_event_t *ev)
@@ -79,7 +80,8 @@ static int refuse_extras(struct build *b, const yaml_event_t *ev)
 
 	switch (ev->type) {
 	case YAML_ALIAS_EVENT:
-		return fail_at(b, ev->start_mark, "aliases (*name) are not taken here; write the value out, or use ${VAR}");
+		return fail_at(b, ev->start_mark,
+			       "aliases (*name) are not taken here; write the value out, or use ${VAR}");
 	case YAML_SCALAR_EVENT:
 		anchor = ev->data.scalar.anchor, tag = ev->data.scalar.tag;
 		break;
@@ -93,7 +95,8 @@ static int refuse_extras(struct build *b, const yaml_event_t *ev)
 		break;
 	}
 	if (anchor)
-		return fail_at(b, ev->start_mark, "anchors (&name) are not taken here; write the value out, or use ${VAR}");
+		return fail_at(b, ev->start_mark,
+			       "anchors (&name) are not taken here; write the value out, or use ${VAR}");
 	if (tag)
 		return fail_at(b, ev->start_mark, "tags (!name) are not taken here");
 	if (++b->nodes > LIM_YAML_NODES)
@@ -145,8 +148,9 @@ static int take_key(struct build *b, const yaml_event_t *ev, struct node *map, s
 	c->key_col = (unsigned)ev->start_mark.column + 1;
 	for (size_t i = 0; i + 1 < map->n; i++)
 		if (map->child[i].key && str_eqc(key, map->child[i].key))
-			return tree_error(b->o, c->key_line, c->key_col, b->e, "the key \"%s\" stands here twice (first in line %u)",
-					  map->child[i].key, map->child[i].key_line);
+			return tree_error(b->o, c->key_line, c->key_col, b->e,
+					  "the key \"%s\" stands here twice (first in line %u)", map->child[i].key,
+					  map->child[i].key_line);
 	c->key = str_dup(key);
 	return 0;
 }
@@ -167,7 +171,8 @@ static int build_inside(struct build *b, struct node *n, int depth)
 		c = new_child(n);
 		r = refuse_extras(b, &ev);
 		if (!r && n->kind == NODE_MAP) {
-			r = n->n > 4096 ? fail_at(b, ev.start_mark, "more than 4096 keys in one place") : take_key(b, &ev, n, c);
+			r = n->n > 4096 ? fail_at(b, ev.start_mark, "more than 4096 keys in one place")
+					: take_key(b, &ev, n, c);
 			yaml_event_delete(&ev);
 			if (r || next(b, &ev) < 0)
 				return -1;
@@ -209,7 +214,8 @@ static int run(struct build *b, struct node *root)
 			if (have)
 				r = fail_at(b, ev.start_mark, "a second document begins here; one file holds one");
 			have = true;
-		} else if (type != YAML_STREAM_START_EVENT && type != YAML_STREAM_END_EVENT && type != YAML_DOCUMENT_END_EVENT) {
+		} else if (type != YAML_STREAM_START_EVENT && type != YAML_STREAM_END_EVENT &&
+			   type != YAML_DOCUMENT_END_EVENT) {
 			r = refuse_extras(b, &ev);
 			if (!r)
 				r = build(b, &ev, root, 1);

@@ -17,11 +17,12 @@ static bool is_null(const struct node *v)
 static int need_text(const struct tree_opts *o, const struct node *v, struct err *e)
 {
 	if (v->kind != NODE_SCALAR)
-		return tree_error(o, v->line, v->col, e, "%s%s%s takes one value, not %s", v->key ? "\"" : "", v->key ? v->key : "an item",
-				  v->key ? "\"" : "", kind_name(v));
+		return tree_error(o, v->line, v->col, e, "%s%s%s takes one value, not %s", v->key ? "\"" : "",
+				  v->key ? v->key : "an item", v->key ? "\"" : "", kind_name(v));
 	if (is_null(v))
-		return tree_error(o, v->key ? v->key_line : v->line, v->key ? v->key_col : v->col, e, "%s%s%s has no value", v->key ? "\"" : "",
-				  v->key ? v->key : "an item", v->key ? "\"" : "");
+		return tree_error(o, v->key ? v->key_line : v->line, v->key ? v->key_col : v->col, e,
+				  "%s%s%s has no value", v->key ? "\"" : "", v->key ? v->key : "an item",
+				  v->key ? "\"" : "");
 	return 0;
 }
 
@@ -32,7 +33,8 @@ int value_text(const struct tree_opts *o, const struct node *v, size_t max, char
 	if (!*v->text)
 		return tree_error(o, v->line, v->col, e, "\"%s\" is empty", v->key ? v->key : "an item");
 	if (strlen(v->text) > max)
-		return tree_error(o, v->line, v->col, e, "\"%s\" has more than %zu bytes", v->key ? v->key : "an item", max);
+		return tree_error(o, v->line, v->col, e, "\"%s\" has more than %zu bytes", v->key ? v->key : "an item",
+				  max);
 	*ret = xstrdup(v->text);
 	return 0;
 }
@@ -46,7 +48,8 @@ static int number_unit(const char *text, int64_t *ret, const char **ret_unit)
 	return str_to_i64((struct str){text, d}, 0, 1000000000, ret);
 }
 
-int value_mb(const struct tree_opts *o, const struct node *v, const char *what, int min, int max, int *ret, struct err *e)
+int value_mb(const struct tree_opts *o, const struct node *v, const char *what, int min, int max, int *ret,
+	     struct err *e)
 {
 	static const struct {
 		const char *unit;
@@ -62,9 +65,11 @@ int value_mb(const struct tree_opts *o, const struct node *v, const char *what, 
 			if (!strcmp(unit, units[i].unit))
 				mb = units[i].mb;
 	if (!mb)
-		return tree_error(o, v->line, v->col, e, "\"%.40s\" is no size: %s is megabytes, like 256, or 256Mi, or 1Gi", v->text, what);
+		return tree_error(o, v->line, v->col, e,
+				  "\"%.40s\" is no size: %s is megabytes, like 256, or 256Mi, or 1Gi", v->text, what);
 	if (n * mb < min || n * mb > max)
-		return tree_error(o, v->line, v->col, e, "%s is from %d to %d MB, not %lld", what, min, max, (long long)(n * mb));
+		return tree_error(o, v->line, v->col, e, "%s is from %d to %d MB, not %lld", what, min, max,
+				  (long long)(n * mb));
 	*ret = (int)(n * mb);
 	return 0;
 }
@@ -97,7 +102,8 @@ int value_seconds(const struct tree_opts *o, const struct node *v, const char *w
 	*ret = (int)sum;
 	return 0;
 bad:
-	return tree_error(o, v->line, v->col, e, "\"%.40s\" is no length of time: %s is whole seconds, like 30, or 30s, or 5m", v->text, what);
+	return tree_error(o, v->line, v->col, e,
+			  "\"%.40s\" is no length of time: %s is whole seconds, like 30, or 30s, or 5m", v->text, what);
 }
 
 int value_cpu(const struct tree_opts *o, const struct node *v, uint32_t *ret_quota_us, struct err *e)
@@ -114,7 +120,8 @@ int value_cpu(const struct tree_opts *o, const struct node *v, uint32_t *ret_quo
 		n = -1;
 	/* Below 1 ms in 100 the kernel refuses a quota. */
 	if (!(n >= 0.01 && n <= 64))
-		return tree_error(o, v->line, v->col, e, "\"%.40s\": cpu is a number of CPUs from 0.01 to 64, like 0.5 or 500m", v->text);
+		return tree_error(o, v->line, v->col, e,
+				  "\"%.40s\": cpu is a number of CPUs from 0.01 to 64, like 0.5 or 500m", v->text);
 	*ret_quota_us = (uint32_t)(n * 100000 + 0.5);
 	return 0;
 }
@@ -132,7 +139,8 @@ int value_pairs(const struct tree_opts *o, const struct node *v, const char *wha
 		const struct node *c = &v->child[i];
 
 		if (c->kind == NODE_SCALAR && is_null(c))
-			return tree_error(o, c->key_line, c->key_col, e, "\"%s\" has no value; write \"\" for an empty one", c->key);
+			return tree_error(o, c->key_line, c->key_col, e,
+					  "\"%s\" has no value; write \"\" for an empty one", c->key);
 		if (need_text(o, c, e) < 0)
 			return -1;
 		pairs_add(ret, str_of(c->key), str_of(c->text));
@@ -169,8 +177,8 @@ static unsigned distance(const char *a, const char *b)
 	return row[n];
 }
 
-int value_unknown_key(const struct tree_opts *o, const struct node *c, const char *(*key)(const void *keys, size_t i), const void *keys,
-		      struct err *e)
+int value_unknown_key(const struct tree_opts *o, const struct node *c, const char *(*key)(const void *keys, size_t i),
+		      const void *keys, struct err *e)
 {
 	const char *best = NULL, *name;
 	unsigned least = 4;
@@ -184,6 +192,7 @@ int value_unknown_key(const struct tree_opts *o, const struct node *c, const cha
 		buf_addf(&known, "%s%s", i ? ", " : "", name);
 	}
 	if (best)
-		return tree_error(o, c->key_line, c->key_col, e, "unknown key \"%.80s\"; did you mean \"%s\"?", c->key, best);
+		return tree_error(o, c->key_line, c->key_col, e, "unknown key \"%.80s\"; did you mean \"%s\"?", c->key,
+				  best);
 	return tree_error(o, c->key_line, c->key_col, e, "unknown key \"%.80s\"; known here are: %s", c->key, known.p);
 }

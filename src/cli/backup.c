@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * backup: the daemon (which has no right to write elsewhere) makes a consistent copy inside its own directory; this side, which runs as
- * root, moves it out. restore: only while no daemon runs; what was there stays beside it.
+ * backup: the daemon (which has no right to write elsewhere) makes a consistent copy inside its own directory; this
+ * side, which runs as root, moves it out. restore: only while no daemon runs; what was there stays beside it.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -90,7 +90,8 @@ static int copy_tree(int from, int to, const struct owner *o, int depth, struct 
 	return r;
 }
 
-static int copy_folder(int from_base, const char *from_name, int to_base, const char *to_name, const struct owner *o, struct err *e)
+static int copy_folder(int from_base, const char *from_name, int to_base, const char *to_name, const struct owner *o,
+		       struct err *e)
 {
 	auto_close int from = openat(from_base, from_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), to = -1;
 

@@ -34,7 +34,8 @@ static int refused(struct cli *c, int status, struct str body)
 	if (text.p)
 		cli_failf(STR_FMT, STR_ARG(text));
 	else
-		cli_failf("the daemon answered %d: " STR_FMT, status, (int)(body.n < 300 ? body.n : 300), body.p ? body.p : "");
+		cli_failf("the daemon answered %d: " STR_FMT, status, (int)(body.n < 300 ? body.n : 300),
+			  body.p ? body.p : "");
 	return -1;
 }
 
@@ -57,7 +58,8 @@ int call_daemon(struct cli *c, const char *method, const char *target, struct st
 	return 0;
 }
 
-int call_json(struct cli *c, const char *method, const char *target, struct str body, struct buf *ret_body, struct json **ret)
+int call_json(struct cli *c, const char *method, const char *target, struct str body, struct buf *ret_body,
+	      struct json **ret)
 {
 	struct err e = {0};
 
@@ -90,7 +92,8 @@ static int on_piece(void *arg, int status, struct str piece)
 	return 0;
 }
 
-int call_stream(struct cli *c, const char *method, const char *target, struct str body, int (*sink)(void *arg, struct str piece), void *arg)
+int call_stream(struct cli *c, const char *method, const char *target, struct str body,
+		int (*sink)(void *arg, struct str piece), void *arg)
 {
 	struct pipe p = {.sink = sink, .arg = arg};
 	auto_close int fd = -1;
@@ -99,7 +102,8 @@ int call_stream(struct cli *c, const char *method, const char *target, struct st
 
 	if (reach(c, &fd) < 0)
 		return -1;
-	r = http_call_stream(fd, method, target, body.n ? "Content-Type: application/json\r\n" : NULL, body, on_piece, &p, &e);
+	r = http_call_stream(fd, method, target, body.n ? "Content-Type: application/json\r\n" : NULL, body, on_piece,
+			     &p, &e);
 	if (r < 0)
 		c->exit = cli_fail(&e);
 	else if (p.status >= 400)

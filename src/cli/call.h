@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Asking the daemon over the admin socket. Each prints its own error with what to do next and returns -1 (c->exit is set). */
+/* Asking the daemon over the admin socket. Each prints its own error with what to do next and returns -1 (c->exit is
+ * set). */
 #pragma once
 #include "cli/cli.h"
 #include "http/client.h"
 /* One call; a status of 400 and above is a failure whose message is printed. */
 int call_daemon(struct cli *c, const char *method, const char *target, struct str body, struct buf *ret_body);
-int call_json(struct cli *c, const char *method, const char *target, struct str body, struct buf *ret_body, struct json **ret);
+int call_json(struct cli *c, const char *method, const char *target, struct str body, struct buf *ret_body,
+	      struct json **ret);
 /* As it arrives; sink non-zero stops (and is success). */
-int call_stream(struct cli *c, const char *method, const char *target, struct str body, int (*sink)(void *arg, struct str piece), void *arg);
-bool call_alive(struct cli *c);                     /* does a daemon answer? prints nothing */
+int call_stream(struct cli *c, const char *method, const char *target, struct str body,
+		int (*sink)(void *arg, struct str piece), void *arg);
+bool call_alive(struct cli *c); /* does a daemon answer? prints nothing */
 void call_target(struct buf *out, const char *before, const char *name, const char *after); /* name percent-encoded */
 void call_query(struct buf *out, const char *name, const char *value); /* "?name=value" or "&name=value" */
 /* For verbs that print what the daemon said: with -o json the text itself. true: printed. */

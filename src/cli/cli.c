@@ -47,7 +47,8 @@ int cli_usage(struct cli *c, const char *fmt, ...)
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
 	if (c->verb)
-		fprintf(stderr, "\nusage: tandem %s %s\nmore: tandem %s --help\n", c->verb->name, c->verb->args, c->verb->name);
+		fprintf(stderr, "\nusage: tandem %s %s\nmore: tandem %s --help\n", c->verb->name, c->verb->args,
+			c->verb->name);
 	else
 		fputs("\nmore: tandem --help\n", stderr);
 	return CLI_USAGE;
@@ -77,7 +78,7 @@ static int64_t unit_us(const char *p, size_t n)
 	static const struct {
 		const char *name;
 		int64_t us;
-	} units[] = {{"", 1000000},      {"s", 1000000},      {"ms", 1000},          {"m", 60000000},
+	} units[] = {{"", 1000000},	  {"s", 1000000},	{"ms", 1000},	      {"m", 60000000},
 		     {"h", 3600000000ll}, {"d", 86400000000ll}, {"w", 604800000000ll}};
 
 	for (size_t i = 0; i < ARRAY_SIZE(units); i++)
@@ -135,7 +136,10 @@ int cli_libexec(char *out, size_t size, struct err *e)
 		*slash = 0;
 	snprintf(probe, sizeof(probe), "%s/libexec/tandem/tandem-spawner", exe);
 	if (access(probe, X_OK) < 0)
-		return err_set(e, ERR_NOT_FOUND, "tandem-spawner lies neither beside this program nor at %s; install it with: sudo make install", probe);
+		return err_set(
+			e, ERR_NOT_FOUND,
+			"tandem-spawner lies neither beside this program nor at %s; install it with: sudo make install",
+			probe);
 	if ((size_t)snprintf(out, size, "%s/libexec/tandem", exe) >= size)
 		return err_set(e, ERR_LIMIT, "the path %s is too long", exe);
 	return 0;

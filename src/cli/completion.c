@@ -15,7 +15,8 @@ static void bash(void)
 {
 	fputs("# bash completion for tandem\n_tandem() {\n\tlocal cur=${COMP_WORDS[COMP_CWORD]} verb= i w\n"
 	      "\tfor ((i = 1; i < COMP_CWORD; i++)); do\n\t\tw=${COMP_WORDS[i]}\n"
-	      "\t\tcase $w in --state|-o|--output) ((i++)) ;; -*) ;; *) verb=$w; break ;; esac\n\tdone\n\tcase $verb in\n",
+	      "\t\tcase $w in --state|-o|--output) ((i++)) ;; -*) ;; *) verb=$w; break ;; esac\n\tdone\n\tcase $verb "
+	      "in\n",
 	      stdout);
 	for (const struct verb *v = cli_verbs; v->name; v++) {
 		char probe[40];
@@ -31,8 +32,10 @@ static void bash(void)
 	fputs("\t*) w=\"", stdout);
 	for (const struct verb *v = cli_verbs; v->name; v++)
 		printf("%s ", v->name);
-	fputs("--help --state --output --no-color --quiet\" ;;\n\tesac\n\tCOMPREPLY=($(compgen -W \"$w\" -- \"$cur\"))\n"
-	      "\t[[ $verb == up || $verb == down || $verb == backup || $verb == restore ]] && COMPREPLY+=($(compgen -f -- \"$cur\"))\n}\n"
+	fputs("--help --state --output --no-color --quiet\" ;;\n\tesac\n\tCOMPREPLY=($(compgen -W \"$w\" -- "
+	      "\"$cur\"))\n"
+	      "\t[[ $verb == up || $verb == down || $verb == backup || $verb == restore ]] && COMPREPLY+=($(compgen -f "
+	      "-- \"$cur\"))\n}\n"
 	      "complete -F _tandem tandem\n",
 	      stdout);
 }
@@ -56,7 +59,8 @@ static void zsh(void)
 		quoted(v->summary);
 		fputs("'\n", stdout);
 	}
-	fputs("\t)\n\tif (( CURRENT == 2 )); then\n\t\t_describe verb verbs\n\t\treturn\n\tfi\n\tcase $words[2] in\n", stdout);
+	fputs("\t)\n\tif (( CURRENT == 2 )); then\n\t\t_describe verb verbs\n\t\treturn\n\tfi\n\tcase $words[2] in\n",
+	      stdout);
 	for (const struct verb *v = cli_verbs; v->name; v++) {
 		char probe[40];
 

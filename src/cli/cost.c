@@ -41,14 +41,16 @@ static char *mean_ms(const struct json *j, const char *key)
 
 static void sum_row(struct table *t, char *key, const struct json *j)
 {
-	table_row(t, (char *[]){key, count(j, "invocations"), count(j, "cold"), count(j, "errors"), mean_ms(j, "handler_us"),
-				cli_cell("%.3f", (double)json_get_int(j, "cpu_us", 0) / 1e6), count(j, "billed_ms"),
-				cli_cell("%.4f", json_real(json_get(j, "gb_s"), 0)), usd(j, "usd_lambda"), usd(j, "usd_machine")});
+	table_row(t, (char *[]){key, count(j, "invocations"), count(j, "cold"), count(j, "errors"),
+				mean_ms(j, "handler_us"), cli_cell("%.3f", (double)json_get_int(j, "cpu_us", 0) / 1e6),
+				count(j, "billed_ms"), cli_cell("%.4f", json_real(json_get(j, "gb_s"), 0)),
+				usd(j, "usd_lambda"), usd(j, "usd_machine")});
 }
 
 static void print_sums(struct cli *c, const struct json *j, const char *by)
 {
-	const char *heads[] = {by, ">CALLS", ">COLD", ">ERRORS", ">MEAN MS", ">CPU S", ">BILLED MS", ">GB-S", ">USD AS LAMBDA", ">USD HERE"};
+	const char *heads[] = {by,	 ">CALLS",     ">COLD", ">ERRORS",	  ">MEAN MS",
+			       ">CPU S", ">BILLED MS", ">GB-S", ">USD AS LAMBDA", ">USD HERE"};
 	const struct json *sums = json_get(j, "sums");
 	struct table t;
 
@@ -61,7 +63,9 @@ static void print_sums(struct cli *c, const struct json *j, const char *by)
 	sum_row(&t, xstrdup("total"), json_get(j, "total"));
 	table_print(&t, c);
 	table_done(&t);
-	cli_note(c, "as Lambda: prices of " STR_FMT "; here: %g USD per hour of this machine, by the memory and time that were used",
+	cli_note(c,
+		 "as Lambda: prices of " STR_FMT
+		 "; here: %g USD per hour of this machine, by the memory and time that were used",
 		 STR_ARG(json_get_str(j, "prices_as_of")), json_real(json_get(j, "machine_usd_per_hour"), 0));
 }
 
@@ -74,8 +78,9 @@ static char *text(const struct json *j, const char *key)
 
 static void print_rows(struct cli *c, const struct json *j)
 {
-	static const char *const heads[] = {"TIME",     "WORKLOAD", "KIND",       "TRIGGER",    "OUTCOME",     "START",
-					    ">WAIT MS", ">INIT MS", ">HANDLER MS", ">BILLED MS", ">USD AS LAMBDA"};
+	static const char *const heads[] = {"TIME",	   "WORKLOAD",	 "KIND",	  "TRIGGER",
+					    "OUTCOME",	   "START",	 ">WAIT MS",	  ">INIT MS",
+					    ">HANDLER MS", ">BILLED MS", ">USD AS LAMBDA"};
 	const struct json *rows = json_get(j, "rows");
 	struct table t;
 
@@ -83,10 +88,12 @@ static void print_rows(struct cli *c, const struct json *j)
 	for (size_t i = 0; i < json_len(rows); i++) {
 		const struct json *r = json_at(rows, i);
 
-		table_row(&t, (char *[]){text(r, "time"), text(r, "workload"), text(r, "kind"), text(r, "trigger"), text(r, "outcome"),
-					 xstrdup(json_get_bool(r, "cold", false) ? "cold" : "warm"), ms((double)json_get_int(r, "queue_us", 0)),
+		table_row(&t, (char *[]){text(r, "time"), text(r, "workload"), text(r, "kind"), text(r, "trigger"),
+					 text(r, "outcome"), xstrdup(json_get_bool(r, "cold", false) ? "cold" : "warm"),
+					 ms((double)json_get_int(r, "queue_us", 0)),
 					 ms((double)(json_get_int(r, "start_us", 0) + json_get_int(r, "init_us", 0))),
-					 ms((double)json_get_int(r, "handler_us", 0)), count(r, "billed_ms"), usd(r, "usd_lambda")});
+					 ms((double)json_get_int(r, "handler_us", 0)), count(r, "billed_ms"),
+					 usd(r, "usd_lambda")});
 	}
 	table_print(&t, c);
 	table_done(&t);

@@ -7,7 +7,8 @@ struct describe_opts {
 	bool values;
 };
 const struct opt describe_options[] = {
-	{0, "values", OPT_FLAG, NULL, "show the values of environment variables too", offsetof(struct describe_opts, values)},
+	{0, "values", OPT_FLAG, NULL, "show the values of environment variables too",
+	 offsetof(struct describe_opts, values)},
 	{0},
 };
 

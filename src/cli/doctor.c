@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* doctor: looks at the host (doctor_host.c) and at the running daemon, and says in sentences what is missing and what to do about it. */
+/* doctor: looks at the host (doctor_host.c) and at the running daemon, and says in sentences what is missing and what
+ * to do about it. */
 #include <stdarg.h>
 #include "cli/call.h"
 #include "cli/doctor.h"
@@ -38,7 +39,9 @@ static void look_daemon(struct doctor *d)
 	int64_t failed = 0;
 
 	if (!call_alive(d->c)) {
-		doctor_say(d, FINDING_NOTE, "daemon", "No daemon answers at %s. Start one with: sudo tandem serve --state %s", d->c->sock, d->c->state);
+		doctor_say(d, FINDING_NOTE, "daemon",
+			   "No daemon answers at %s. Start one with: sudo tandem serve --state %s", d->c->sock,
+			   d->c->state);
 		return;
 	}
 	if (call_json(d->c, "GET", "/v1/functions", STR_NULL, &body, &j) < 0) {
@@ -46,11 +49,13 @@ static void look_daemon(struct doctor *d)
 		return;
 	}
 	list = json_get(j, "functions");
-	doctor_say(d, FINDING_OK, "daemon", "The daemon at %s answers; %zu functions are declared.", d->c->sock, json_len(list));
+	doctor_say(d, FINDING_OK, "daemon", "The daemon at %s answers; %zu functions are declared.", d->c->sock,
+		   json_len(list));
 	for (size_t i = 0; i < json_len(list); i++)
 		failed += str_eqc(json_get_str(json_at(list, i), "state"), "Failed");
 	if (failed)
-		doctor_say(d, FINDING_NOTE, "functions", "%lld of them failed to start; tandem describe NAME tells why.", (long long)failed);
+		doctor_say(d, FINDING_NOTE, "functions",
+			   "%lld of them failed to start; tandem describe NAME tells why.", (long long)failed);
 }
 
 int doctor_run(struct cli *c, int argc, char **argv)
@@ -68,7 +73,8 @@ int doctor_run(struct cli *c, int argc, char **argv)
 	if (c->json)
 		puts(out.p);
 	else if (d.count[FINDING_MISSING])
-		printf("\n%d things are missing; Tandem will not run as it should before they are there.\n", d.count[FINDING_MISSING]);
+		printf("\n%d things are missing; Tandem will not run as it should before they are there.\n",
+		       d.count[FINDING_MISSING]);
 	else
 		printf("\nThis host has what Tandem needs.\n");
 	return d.count[FINDING_MISSING] ? CLI_FAILED : CLI_OK;

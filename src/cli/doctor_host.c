@@ -27,10 +27,12 @@ static void look_kernel(struct doctor *d)
 	else if (major > 5 || (major == 5 && minor >= 14))
 		doctor_say(d, FINDING_NOTE, "kernel", "Kernel %s may do, but Tandem is tested from 6.1 on.", u.release);
 	else
-		doctor_say(d, FINDING_MISSING, "kernel", "Kernel %s is too old: 6.1 or newer is needed (cgroup.kill, idmapped mounts, close_range).",
+		doctor_say(d, FINDING_MISSING, "kernel",
+			   "Kernel %s is too old: 6.1 or newer is needed (cgroup.kill, idmapped mounts, close_range).",
 			   u.release);
 	if (strcmp(u.machine, "x86_64"))
-		doctor_say(d, FINDING_MISSING, "machine", "This machine is %s; the system call filter exists for x86_64 only.", u.machine);
+		doctor_say(d, FINDING_MISSING, "machine",
+			   "This machine is %s; the system call filter exists for x86_64 only.", u.machine);
 }
 
 static void look_root(struct doctor *d)
@@ -38,12 +40,15 @@ static void look_root(struct doctor *d)
 	if (geteuid() == 0)
 		doctor_say(d, FINDING_OK, "root", "Running as root, so a daemon can be started from here.");
 	else
-		doctor_say(d, FINDING_NOTE, "root", "Not root: tandem serve needs root (sudo); the other verbs need membership in the group \"tandem\".");
+		doctor_say(d, FINDING_NOTE, "root",
+			   "Not root: tandem serve needs root (sudo); the other verbs need membership in the group "
+			   "\"tandem\".");
 	if (getpwnam("tandem"))
 		doctor_say(d, FINDING_OK, "user", "The user \"tandem\" exists; the daemon will run as that user.");
 	else
 		doctor_say(d, FINDING_NOTE, "user",
-			   "There is no user \"tandem\"; the daemon runs under a number of its own, and only root may use its socket. "
+			   "There is no user \"tandem\"; the daemon runs under a number of its own, and only root may "
+			   "use its socket. "
 			   "Make one with: sudo adduser --system --group --no-create-home tandem");
 }
 
@@ -73,13 +78,16 @@ static void look_namespaces(struct doctor *d)
 			buf_addf(&lack, " %s", kinds[i]);
 	}
 	if (lack.n)
-		doctor_say(d, FINDING_MISSING, "namespaces", "The kernel has no namespaces of these kinds:%s. A sandbox needs them.", lack.p);
+		doctor_say(d, FINDING_MISSING, "namespaces",
+			   "The kernel has no namespaces of these kinds:%s. A sandbox needs them.", lack.p);
 	else if (read_number("/proc/sys/user/max_user_namespaces", &max) && max < 1000)
 		doctor_say(d, FINDING_MISSING, "namespaces",
-			   "Only %lld user namespaces are allowed; each sandbox needs one. Raise it with: sudo sysctl user.max_user_namespaces=15000",
+			   "Only %lld user namespaces are allowed; each sandbox needs one. Raise it with: sudo sysctl "
+			   "user.max_user_namespaces=15000",
 			   (long long)max);
 	else
-		doctor_say(d, FINDING_OK, "namespaces", "User, pid, mount, ipc, uts, cgroup, net and time namespaces are there.");
+		doctor_say(d, FINDING_OK, "namespaces",
+			   "User, pid, mount, ipc, uts, cgroup, net and time namespaces are there.");
 }
 
 /* Is word one of the words of the list? sep: what stands between them. */
@@ -94,8 +102,8 @@ static bool has_word(const char *list, const char *word, const char *sep)
 }
 
 struct mounts {
-	char v2[256];        /* where cgroup2 is mounted, or "" */
-	char v1[8][2][256];  /* options and place of each v1 hierarchy */
+	char v2[256];	    /* where cgroup2 is mounted, or "" */
+	char v1[8][2][256]; /* options and place of each v1 hierarchy */
 	int n_v1;
 };
 
@@ -145,7 +153,8 @@ static void look_cgroups(struct doctor *d)
 	}
 	if (lack.n)
 		doctor_say(d, FINDING_MISSING, "cgroups",
-			   "No cgroup hierarchy has these controllers:%s; limits could not be held. On a pure v2 host enable them at the root "
+			   "No cgroup hierarchy has these controllers:%s; limits could not be held. On a pure v2 host "
+			   "enable them at the root "
 			   "(cgroup.subtree_control); kernels may need cgroup_enable=memory at boot.",
 			   lack.p);
 	else
@@ -153,7 +162,8 @@ static void look_cgroups(struct doctor *d)
 	if (*m.v2)
 		doctor_say(d, FINDING_OK, "cgroup2", "A v2 hierarchy for freezing and killing is at %s.", m.v2);
 	else
-		doctor_say(d, FINDING_MISSING, "cgroup2", "No cgroup2 file system is mounted; sandboxes are frozen through it. "
+		doctor_say(d, FINDING_MISSING, "cgroup2",
+			   "No cgroup2 file system is mounted; sandboxes are frozen through it. "
 			   "Mount one with: sudo mount -t cgroup2 none /sys/fs/cgroup/unified");
 }
 
@@ -171,11 +181,12 @@ static void look_memory(struct doctor *d)
 		sscanf(p, "MemTotal: %lld", &total);
 	if ((p = strstr(b.p, "MemAvailable:")))
 		sscanf(p, "MemAvailable: %lld", &avail);
-	doctor_say(d, avail < 262144 ? FINDING_NOTE : FINDING_OK, "memory", "%lld MB of %lld MB memory are available%s", avail >> 10, total >> 10,
-		   avail < 262144 ? ": little for functions with large libraries." : ".");
+	doctor_say(d, avail < 262144 ? FINDING_NOTE : FINDING_OK, "memory", "%lld MB of %lld MB memory are available%s",
+		   avail >> 10, total >> 10, avail < 262144 ? ": little for functions with large libraries." : ".");
 	if (getrlimit(RLIMIT_NOFILE, &nofile) == 0 && nofile.rlim_max < 65536)
 		doctor_say(d, FINDING_NOTE, "files",
-			   "A process may open at most %llu files; each sandbox takes about 16 in the daemon. For many at once: ulimit -Hn 1048576",
+			   "A process may open at most %llu files; each sandbox takes about 16 in the daemon. For many "
+			   "at once: ulimit -Hn 1048576",
 			   (unsigned long long)nofile.rlim_max);
 }
 
@@ -186,8 +197,9 @@ static void look_disk(struct doctor *d)
 
 	if (statvfs(at, &s) < 0)
 		return;
-	doctor_say(d, s.f_bavail * s.f_frsize < 1ull << 30 ? FINDING_NOTE : FINDING_OK, "disk", "%llu MB are free where the state lies (%s).",
-		   (unsigned long long)(s.f_bavail * s.f_frsize >> 20), at);
+	doctor_say(d, s.f_bavail * s.f_frsize < 1ull << 30 ? FINDING_NOTE : FINDING_OK, "disk",
+		   "%llu MB are free where the state lies (%s).", (unsigned long long)(s.f_bavail * s.f_frsize >> 20),
+		   at);
 }
 
 /* First line of what "program --version" prints; false when it cannot be run. */
@@ -229,11 +241,15 @@ static void look_runtimes(struct doctor *d)
 	if (version_of("/usr/bin/python3", v, sizeof(v)))
 		doctor_say(d, FINDING_OK, "python", "%s serves the runtimes python3.*.", v);
 	else
-		doctor_say(d, FINDING_NOTE, "python", "There is no /usr/bin/python3; python3.* functions cannot run. Get it with: sudo apt install python3");
+		doctor_say(d, FINDING_NOTE, "python",
+			   "There is no /usr/bin/python3; python3.* functions cannot run. Get it with: sudo apt "
+			   "install python3");
 	if (version_of("/usr/bin/node", v, sizeof(v)))
 		doctor_say(d, FINDING_OK, "node", "Node %s serves the runtimes nodejs*.", v);
 	else
-		doctor_say(d, FINDING_NOTE, "node", "There is no /usr/bin/node; nodejs* functions cannot run. Get it with: sudo apt install nodejs");
+		doctor_say(d, FINDING_NOTE, "node",
+			   "There is no /usr/bin/node; nodejs* functions cannot run. Get it with: sudo apt install "
+			   "nodejs");
 }
 
 static void look_helpers(struct doctor *d)
@@ -255,7 +271,9 @@ static void look_helpers(struct doctor *d)
 			buf_addf(&lack, " %s", helpers[i]);
 	}
 	if (lack.n)
-		doctor_say(d, FINDING_MISSING, "helpers", "In %s these are missing:%s. Build them with make, or install with: sudo make install", lib, lack.p);
+		doctor_say(d, FINDING_MISSING, "helpers",
+			   "In %s these are missing:%s. Build them with make, or install with: sudo make install", lib,
+			   lack.p);
 	else
 		doctor_say(d, FINDING_OK, "helpers", "The helper programs are in %s.", lib);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * env: lines for a shell. New SDKs take AWS_ENDPOINT_URL; for those that do not know it there are a shell function `aws` (old AWS CLI),
- * a preload for node (aws-sdk v2) and a sitecustomize folder (boto3 before 1.28). Each of them does nothing unless its client is loaded.
+ * env: lines for a shell. New SDKs take AWS_ENDPOINT_URL; for those that do not know it there are a shell function
+ * `aws` (old AWS CLI), a preload for node (aws-sdk v2) and a sitecustomize folder (boto3 before 1.28). Each of them
+ * does nothing unless its client is loaded.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -80,8 +81,12 @@ static void shell_lines(struct buf *out, const struct json *j)
 	static const struct {
 		const char *name, *key;
 	} vars[] = {
-		{"AWS_ENDPOINT_URL", "endpoint"},  {"AWS_ACCESS_KEY_ID", "access_key"}, {"AWS_SECRET_ACCESS_KEY", "secret_key"},
-		{"AWS_DEFAULT_REGION", "region"}, {"AWS_REGION", "region"},           {"TANDEM_GATEWAY", "gateway"},
+		{"AWS_ENDPOINT_URL", "endpoint"},
+		{"AWS_ACCESS_KEY_ID", "access_key"},
+		{"AWS_SECRET_ACCESS_KEY", "secret_key"},
+		{"AWS_DEFAULT_REGION", "region"},
+		{"AWS_REGION", "region"},
+		{"TANDEM_GATEWAY", "gateway"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(vars); i++)
@@ -103,7 +108,8 @@ int env_run(struct cli *c, int argc, char **argv)
 	if (!cli_options(c, &o, &argc, argv, 0, 0))
 		return c->exit;
 	if (o.unset) {
-		puts("unset AWS_ENDPOINT_URL AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_DEFAULT_REGION AWS_REGION AWS_PAGER "
+		puts("unset AWS_ENDPOINT_URL AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_DEFAULT_REGION AWS_REGION "
+		     "AWS_PAGER "
 		     "AWS_EC2_METADATA_DISABLED TANDEM_GATEWAY NODE_OPTIONS PYTHONPATH\nunset -f aws");
 		return CLI_OK;
 	}

@@ -14,7 +14,8 @@ struct invoke_opts {
 };
 #define AT(f) offsetof(struct invoke_opts, f)
 const struct opt invoke_options[] = {
-	{'p', "payload", OPT_TEXT, "JSON|@FILE|-", "the event: JSON, a file, or - for standard input ({} when left out)", AT(payload)},
+	{'p', "payload", OPT_TEXT, "JSON|@FILE|-",
+	 "the event: JSON, a file, or - for standard input ({} when left out)", AT(payload)},
 	{0, "async", OPT_FLAG, NULL, "accept it, run it at least once, do not wait", AT(async)},
 	{0, "log", OPT_FLAG, NULL, "print the log of this call on standard error", AT(log)},
 	{0},
@@ -62,8 +63,9 @@ static void print_summary(struct cli *c, const struct json *j)
 
 	cli_note(c, "%s, %.2f ms (wait %.2f, start %.2f, init %.2f, handler %.2f), billed %lld ms",
 		 json_get_bool(t, "cold", false) ? "cold" : "warm",
-		 (double)(json_get_int(t, "queue_us", 0) + json_get_int(t, "start_us", 0) + json_get_int(t, "init_us", 0) +
-			  json_get_int(t, "handler_us", 0)) / 1000,
+		 (double)(json_get_int(t, "queue_us", 0) + json_get_int(t, "start_us", 0) +
+			  json_get_int(t, "init_us", 0) + json_get_int(t, "handler_us", 0)) /
+			 1000,
 		 (double)json_get_int(t, "queue_us", 0) / 1000, (double)json_get_int(t, "start_us", 0) / 1000,
 		 (double)json_get_int(t, "init_us", 0) / 1000, (double)json_get_int(t, "handler_us", 0) / 1000,
 		 (long long)json_get_int(t, "billed_ms", 0));
@@ -110,7 +112,8 @@ int invoke_run(struct cli *c, int argc, char **argv)
 	}
 	if (!str_eqc(outcome, "ok")) {
 		fflush(stdout);
-		cli_failf("%s: " STR_FMT "; more: tandem logs %s", argv[0], STR_ARG(json_get_str(j, "reason")), argv[0]);
+		cli_failf("%s: " STR_FMT "; more: tandem logs %s", argv[0], STR_ARG(json_get_str(j, "reason")),
+			  argv[0]);
 		return str_eqc(outcome, "timeout") ? CLI_TIMEOUT : CLI_FAILED;
 	}
 	if (o.log)

@@ -14,7 +14,8 @@ static char *text_or(const struct json *j, const char *key)
 
 int ls_run(struct cli *c, int argc, char **argv)
 {
-	static const char *const heads[] = {"NAME", "PROJECT", "RUNTIME", ">MEMORY", ">TIMEOUT", "STATE", ">INSTANCES", "ROUTE"};
+	static const char *const heads[] = {"NAME",	"PROJECT", "RUNTIME",	 ">MEMORY",
+					    ">TIMEOUT", "STATE",   ">INSTANCES", "ROUTE"};
 	auto_buf body = {0};
 	auto_json j = NULL;
 	const struct json *list;
@@ -35,10 +36,12 @@ int ls_run(struct cli *c, int argc, char **argv)
 	for (size_t i = 0; i < json_len(list); i++) {
 		const struct json *f = json_at(list, i);
 
-		table_row(&t, (char *[]){text_or(f, "name"), text_or(f, "project"), text_or(f, "runtime"),
-					 cli_cell("%lldMi", (long long)json_get_int(f, "memory_mb", 0)),
-					 cli_cell("%llds", (long long)json_get_int(f, "timeout_s", 0)), text_or(f, "state"),
-					 cli_cell("%lld", (long long)json_get_int(f, "instances", 0)), text_or(f, "route")});
+		table_row(&t,
+			  (char *[]){text_or(f, "name"), text_or(f, "project"), text_or(f, "runtime"),
+				     cli_cell("%lldMi", (long long)json_get_int(f, "memory_mb", 0)),
+				     cli_cell("%llds", (long long)json_get_int(f, "timeout_s", 0)), text_or(f, "state"),
+				     cli_cell("%lld", (long long)json_get_int(f, "instances", 0)),
+				     text_or(f, "route")});
 	}
 	table_print(&t, c);
 	table_done(&t);
@@ -82,8 +85,9 @@ int ps_run(struct cli *c, int argc, char **argv)
 		const struct json *f = json_at(list, i);
 		int64_t peak = json_get_int(f, "mem_peak_bytes", 0);
 
-		table_row(&t, (char *[]){cli_cell("%lld", (long long)json_get_int(f, "id", 0)), text_or(f, "function"), text_or(f, "state"),
-					 age(json_get_int(f, "for_us", 0)), cli_cell("%lld", (long long)json_get_int(f, "pid", 0)),
+		table_row(&t, (char *[]){cli_cell("%lld", (long long)json_get_int(f, "id", 0)), text_or(f, "function"),
+					 text_or(f, "state"), age(json_get_int(f, "for_us", 0)),
+					 cli_cell("%lld", (long long)json_get_int(f, "pid", 0)),
 					 cli_cell("%lld", (long long)json_get_int(f, "invocations", 0)),
 					 peak ? cli_cell("%.1fMi", (double)peak / 1048576) : NULL,
 					 cli_cell("%lldMi", (long long)json_get_int(f, "memory_mb", 0))});

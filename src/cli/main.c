@@ -13,7 +13,8 @@ const struct verb cli_verbs[] = {
 	 serve_options, serve_run},
 	{"up", "[-f tandem.yaml]", "show what will change, then bring it up",
 	 "Reads tandem.yaml, shows what would be created, changed and removed in its project, and does it.\n"
-	 "Only functions of the same project are touched. ${VAR} and ${VAR:-default} are taken from the environment.\n\n"
+	 "Only functions of the same project are touched. ${VAR} and ${VAR:-default} are taken from the "
+	 "environment.\n\n"
 	 "  tandem up\n"
 	 "  tandem up -f examples/iris/tandem.yaml\n"
 	 "  tandem up --dry-run            exit code 0 either way; nothing is done",
@@ -23,18 +24,23 @@ const struct verb cli_verbs[] = {
 	 "  tandem down\n"
 	 "  tandem down --project iris",
 	 down_options, down_run},
-	{"ls", "", "list functions", "Lists every declared function, also while none of them runs.\n\n  tandem ls\n  tandem ls -o json", NULL, ls_run},
+	{"ls", "", "list functions",
+	 "Lists every declared function, also while none of them runs.\n\n  tandem ls\n  tandem ls -o json", NULL,
+	 ls_run},
 	{"ps", "", "list running instances", "Lists sandboxes that belong to a function.\n\n  tandem ps", NULL, ps_run},
 	{"describe", "NAME", "everything about one function",
-	 "Shows configuration, state with its reason, instances, what waits and why.\n\n  tandem describe iris", describe_options, describe_run},
+	 "Shows configuration, state with its reason, instances, what waits and why.\n\n  tandem describe iris",
+	 describe_options, describe_run},
 	{"invoke", "NAME [--payload JSON|@FILE|-]", "call a function",
-	 "Calls a function and prints its answer. Exit code 1 when the function failed, 124 when it ran out of time.\n\n"
+	 "Calls a function and prints its answer. Exit code 1 when the function failed, 124 when it ran out of "
+	 "time.\n\n"
 	 "  tandem invoke iris --payload '{\"rows\": [[5.1, 3.5, 1.4, 0.2]]}'\n"
 	 "  tandem invoke iris -p @event.json --log\n"
 	 "  generate | tandem invoke iris -p -",
 	 invoke_options, invoke_run},
 	{"stop", "NAME", "end a function's instances now",
-	 "Ends every instance of a function; events that run in them fail. The function stays: the next event starts a new one.\n\n"
+	 "Ends every instance of a function; events that run in them fail. The function stays: the next event starts a "
+	 "new one.\n\n"
 	 "  tandem stop iris",
 	 NULL, stop_run},
 	{"logs", "[NAME] [-f]", "show what functions printed",
@@ -50,24 +56,31 @@ const struct verb cli_verbs[] = {
 	 "  tandem cost --by rows            the last calls, one line each",
 	 cost_options, cost_run},
 	{"env", "", "lines that point AWS clients of a shell here",
-	 "Prints shell lines that point the AWS CLI and SDKs of this shell at Tandem, also old ones that know no AWS_ENDPOINT_URL.\n\n"
+	 "Prints shell lines that point the AWS CLI and SDKs of this shell at Tandem, also old ones that know no "
+	 "AWS_ENDPOINT_URL.\n\n"
 	 "  eval \"$(tandem env)\"\n"
 	 "  eval \"$(tandem env --unset)\"",
 	 env_options, env_run},
 	{"doctor", "", "what this host lacks, in prose",
-	 "Looks at the host and at the running daemon and says what is missing and what to do about it.\n\n  tandem doctor", NULL, doctor_run},
-	{"version", "", "versions of tool and daemon", "Prints the versions of this tool and of the running daemon.\n\n  tandem version", NULL, version_run},
+	 "Looks at the host and at the running daemon and says what is missing and what to do about it.\n\n  tandem "
+	 "doctor",
+	 NULL, doctor_run},
+	{"version", "", "versions of tool and daemon",
+	 "Prints the versions of this tool and of the running daemon.\n\n  tandem version", NULL, version_run},
 	{"backup", "DIR", "copy the state while it runs",
-	 "Writes a consistent copy of the state (declarations, code, ledger, logs) into a new directory. The daemon goes on working.\n\n"
+	 "Writes a consistent copy of the state (declarations, code, ledger, logs) into a new directory. The daemon "
+	 "goes on working.\n\n"
 	 "  sudo tandem backup /var/backups/tandem-monday",
 	 NULL, backup_run},
 	{"restore", "DIR", "put a backup back (daemon stopped)",
-	 "Puts a backup into the state directory. No daemon may run on it; what is there is kept aside as daemon.before-TIME.\n\n"
+	 "Puts a backup into the state directory. No daemon may run on it; what is there is kept aside as "
+	 "daemon.before-TIME.\n\n"
 	 "  sudo tandem restore /var/backups/tandem-monday",
 	 NULL, restore_run},
-	{"debug", "", "the daemon's inside, as JSON", "Prints operations, pool, loop and store of the running daemon.\n\n  tandem debug", NULL, debug_run},
-	{"completion", "bash|zsh|fish", "completion for a shell", "Prints a completion script.\n\n  source <(tandem completion bash)", NULL,
-	 completion_run},
+	{"debug", "", "the daemon's inside, as JSON",
+	 "Prints operations, pool, loop and store of the running daemon.\n\n  tandem debug", NULL, debug_run},
+	{"completion", "bash|zsh|fish", "completion for a shell",
+	 "Prints a completion script.\n\n  source <(tandem completion bash)", NULL, completion_run},
 	{0},
 };
 

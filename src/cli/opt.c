@@ -46,7 +46,9 @@ static int store_value(struct cli *c, const struct opt *o, void *into, const cha
 		return 0;
 	case OPT_DURATION:
 		if (cli_duration(str_of(value), &v) < 0)
-			return cli_usage(c, "--%s takes a length of time like 30s, 10m or 2h, not \"%s\"", o->name, value), -1;
+			return cli_usage(c, "--%s takes a length of time like 30s, 10m or 2h, not \"%s\"", o->name,
+					 value),
+			       -1;
 		*(int64_t *)at = v;
 		return 0;
 	}
@@ -182,8 +184,8 @@ static void help_opts(FILE *f, const struct opt *o)
 
 		if (!o->help)
 			continue;
-		snprintf(left, sizeof(left), "%c%c%s --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->letter ? "," : " ",
-			 o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+		snprintf(left, sizeof(left), "%c%c%s --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
+			 o->letter ? "," : " ", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
 		fprintf(f, "  %-26s %s\n", left, o->help);
 	}
 }

@@ -14,7 +14,7 @@
 #define DEPTH_MAX 64
 
 struct pack {
-	const char *top;     /* for messages */
+	const char *top; /* for messages */
 	struct zip zip;
 	struct err *e;
 };
@@ -69,10 +69,13 @@ static int list_names(struct pack *p, int dirfd, int depth, const char *prefix, 
 static int room(struct pack *p, size_t more)
 {
 	if (p->zip.entries >= ZIP_ENTRIES_MAX)
-		return err_set(p->e, ERR_LIMIT, "%s holds more than %d files; leave out what the function does not need", p->top, ZIP_ENTRIES_MAX);
+		return err_set(p->e, ERR_LIMIT,
+			       "%s holds more than %d files; leave out what the function does not need", p->top,
+			       ZIP_ENTRIES_MAX);
 	if (more > LIM_UNZIPPED_BYTES || p->zip.out.n > LIM_UNZIPPED_BYTES - more)
-		return err_set(p->e, ERR_LIMIT, "%s is larger than %d MB (a function's code, unpacked); leave out what it does not need", p->top,
-			       LIM_UNZIPPED_BYTES >> 20);
+		return err_set(p->e, ERR_LIMIT,
+			       "%s is larger than %d MB (a function's code, unpacked); leave out what it does not need",
+			       p->top, LIM_UNZIPPED_BYTES >> 20);
 	return 0;
 }
 
@@ -122,9 +125,12 @@ static int add_one(struct pack *p, int dirfd, const char *name, const char *pref
 	if (S_ISLNK(st.st_mode))
 		return add_link(p, dirfd, name, path);
 	if (!S_ISDIR(st.st_mode))
-		return err_set(p->e, ERR_INVALID, "%s/%s is neither a file nor a folder nor a link; it cannot be part of the code", p->top, path);
+		return err_set(p->e, ERR_INVALID,
+			       "%s/%s is neither a file nor a folder nor a link; it cannot be part of the code", p->top,
+			       path);
 	if (depth >= DEPTH_MAX)
-		return err_set(p->e, ERR_LIMIT, "%s/%s: more than %d folders inside each other", p->top, path, DEPTH_MAX);
+		return err_set(p->e, ERR_LIMIT, "%s/%s: more than %d folders inside each other", p->top, path,
+			       DEPTH_MAX);
 	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(p->e, errno, "open %s/%s", p->top, path);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * serve: checks and parses everything that is text, then becomes tandem-spawner, which parses none. What was decided goes along
- * as a struct serve_config in a memfd at descriptor 3.
+ * serve: checks and parses everything that is text, then becomes tandem-spawner, which parses none. What was decided
+ * goes along as a struct serve_config in a memfd at descriptor 3.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -15,7 +15,7 @@
 #include "cli/call.h"
 #include "cli/serve.h"
 
-#define UID_BASE 1879048192u
+#define UID_BASE   1879048192u
 #define UID_DAEMON 1879048190u
 
 struct serve_opts {
@@ -25,7 +25,8 @@ struct serve_opts {
 #define AT(f) offsetof(struct serve_opts, f)
 const struct opt serve_options[] = {
 	{0, "api", OPT_TEXT, "ADDR:PORT", "where the AWS API listens (127.0.0.1:4566, and [::1] beside it)", AT(api)},
-	{0, "gateway", OPT_TEXT, "ADDR:PORT", "where routes are answered (127.0.0.1:8080, and [::1] beside it)", AT(gateway)},
+	{0, "gateway", OPT_TEXT, "ADDR:PORT", "where routes are answered (127.0.0.1:8080, and [::1] beside it)",
+	 AT(gateway)},
 	{0, "auth", OPT_TEXT, "sigv4|none", "none: calls are not verified; only on loopback", AT(auth)},
 	{0, "debug", OPT_FLAG, NULL, "more log lines", AT(debug)},
 #if TANDEM_DEBUG
@@ -49,14 +50,16 @@ int serve_address(const char *text, struct sockaddr_in6 *ret, struct err *e)
 
 		n -= v6 ? 2 : 0;
 		if (n >= sizeof(host) || (!v6 && memchr(from, ':', n)))
-			return err_set(e, ERR_INVALID, "\"%s\" is no address: write 127.0.0.1:4566 or [::1]:4566", text);
+			return err_set(e, ERR_INVALID, "\"%s\" is no address: write 127.0.0.1:4566 or [::1]:4566",
+				       text);
 		memcpy(host, from, n);
 		host[n] = 0;
 		if (!v6 && !strcmp(host, "localhost"))
 			strlcpy_(host, "127.0.0.1", sizeof(host));
 	}
 	if (str_to_i64(str_of(colon ? colon + 1 : text), 0, 65535, &port) < 0)
-		return err_set(e, ERR_INVALID, "\"%s\" has no port between 0 and 65535: write 127.0.0.1:4566 or [::1]:4566", text);
+		return err_set(e, ERR_INVALID,
+			       "\"%s\" has no port between 0 and 65535: write 127.0.0.1:4566 or [::1]:4566", text);
 	a.sin6_port = htons((uint16_t)port);
 	if (inet_pton(AF_INET, host, &v4) == 1) {
 		a.sin6_addr.s6_addr[10] = a.sin6_addr.s6_addr[11] = 0xff;
@@ -79,7 +82,8 @@ bool serve_is_loopback(const struct sockaddr_in6 *a)
 static int layer_of(const char *name, uint8_t *ret)
 {
 	static const char *const names[LAYER_N] = {
-		"", "seccomp", "pidns", "netns", "ipcns", "userns", "ro-root", "cgroup", "dumpable", "capdrop", "tmp-size", "rlimit",
+		"",	   "seccomp", "pidns",	  "netns",   "ipcns",	 "userns",
+		"ro-root", "cgroup",  "dumpable", "capdrop", "tmp-size", "rlimit",
 	};
 
 	for (int i = 1; i < LAYER_N; i++)
@@ -98,9 +102,12 @@ static int settle_auth(struct cli *c, const struct serve_opts *o, struct serve_c
 	if (strcmp(o->auth, "none"))
 		return cli_usage(c, "--auth is sigv4 or none, not \"%s\"", o->auth);
 	if (!serve_is_loopback(&s->api))
-		return cli_usage(c, "--auth none is only for loopback, and --api %s is reachable from other machines", o->api);
+		return cli_usage(c, "--auth none is only for loopback, and --api %s is reachable from other machines",
+				 o->api);
 	s->auth_none = 1;
-	fputs("tandem: WARNING: --auth none: every process on this machine may create, change and run functions through the API\n", stderr);
+	fputs("tandem: WARNING: --auth none: every process on this machine may create, change and run functions "
+	      "through the API\n",
+	      stderr);
 	return 0;
 }
 
@@ -127,7 +134,8 @@ static int settle(struct cli *c, const struct serve_opts *o, struct serve_config
 	s->daemon_uid = pw ? pw->pw_uid : UID_DAEMON;
 	s->daemon_gid = pw ? pw->pw_gid : UID_DAEMON;
 	if (pw && !pw->pw_uid)
-		return cli_failf("the user \"tandem\" has the id of root; the daemon must not run as root: change or remove that user");
+		return cli_failf("the user \"tandem\" has the id of root; the daemon must not run as root: change or "
+				 "remove that user");
 	return 0;
 }
 
@@ -143,7 +151,8 @@ static int make_state(struct cli *c, struct serve_config *s)
 		return cli_failf("%s: %s", c->state, strerror(errno));
 	/* Unix socket addresses end at 108 bytes, and admin.sock must fit. */
 	if (strlen(real) > 90)
-		return cli_failf("the path of the state directory is too long (%zu bytes, at most 90): %s", strlen(real), real);
+		return cli_failf("the path of the state directory is too long (%zu bytes, at most 90): %s",
+				 strlen(real), real);
 	if (stat(real, &st) < 0 || !S_ISDIR(st.st_mode))
 		return cli_failf("%s is not a directory", real);
 	if (st.st_uid != 0)
@@ -168,7 +177,8 @@ static int become_spawner(const struct serve_config *s)
 		return cli_failf("lseek: %s", strerror(errno));
 	if (fd != 3 && dup2(fd, 3) < 0)
 		return cli_failf("dup2: %s", strerror(errno));
-	/* Whatever the shell left open must not reach the daemon; a service manager's own (3 of LISTEN_FDS) is not used. */
+	/* Whatever the shell left open must not reach the daemon; a service manager's own (3 of LISTEN_FDS) is not
+	 * used. */
 	close_range(4, ~0u, 0);
 	snprintf(path, sizeof(path), "%s/tandem-spawner", s->libexec_dir);
 	execl(path, "tandem-spawner", (char *)NULL);
@@ -190,7 +200,9 @@ int serve_run(struct cli *c, int argc, char **argv)
 	if (r)
 		return r;
 	if (geteuid() != 0)
-		return cli_failf("serve needs root, to make sandboxes (the daemon itself then runs without rights); try: sudo tandem serve --state %s", c->state);
+		return cli_failf("serve needs root, to make sandboxes (the daemon itself then runs without rights); "
+				 "try: sudo tandem serve --state %s",
+				 c->state);
 	if (call_alive(c))
 		return cli_failf("a daemon already answers at %s; stop it first, or choose another --state", c->sock);
 	if (cli_libexec(s.libexec_dir, sizeof(s.libexec_dir), &e) < 0)

@@ -5,10 +5,11 @@
 #define TABLE_COLS 12
 struct table {
 	unsigned cols, rows, cap;
-	char **cells;        /* row by row; the heading first */
+	char **cells; /* row by row; the heading first */
 	bool right[TABLE_COLS];
 };
-void table_init(struct table *t, const char *const *heads, unsigned cols); /* a head that begins with '>' is aligned right */
-void table_row(struct table *t, char **cells);       /* cols of them, each from malloc or NULL (shown as -) */
+void table_init(struct table *t, const char *const *heads,
+		unsigned cols);		       /* a head that begins with '>' is aligned right */
+void table_row(struct table *t, char **cells); /* cols of them, each from malloc or NULL (shown as -) */
 void table_print(struct table *t, struct cli *c);
 void table_done(struct table *t);

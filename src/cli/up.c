@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * up and down. The file is parsed by the daemon alone (one parser, one truth); this side reads the file and the folders that it names.
+ * up and down. The file is parsed by the daemon alone (one parser, one truth); this side reads the file and the folders
+ * that it names.
  *
  *   1. plan without code      the daemon checks the file and names the folders
  *   2. plan with digests      what will change, and which blobs the daemon lacks
@@ -37,21 +38,21 @@ const struct opt down_options[] = {
 };
 
 struct folder {
-	char *name;          /* as in the file */
+	char *name; /* as in the file */
 	char sha256[65];
 	struct buf bytes;
 };
 struct up {
 	struct cli *c;
 	struct up_opts o;
-	char dir[PATH_MAX];  /* of the file: folders are relative to it */
+	char dir[PATH_MAX]; /* of the file: folders are relative to it */
 	struct buf yaml;
 	struct folder *folders;
 	size_t n_folders;
 	/* progress */
 	struct buf line;
 	bool failed, ended;
-	int64_t width;
+	unsigned shown; /* entries that came to an end */
 };
 
 static void up_done(struct up *u)
@@ -125,7 +126,8 @@ static int read_file(struct up *u)
 	}
 	if (!slash)
 		strlcpy_(u->dir, ".", sizeof(u->dir));
-	else if ((size_t)snprintf(u->dir, sizeof(u->dir), "%.*s", (int)(slash - u->o.file) + 1, u->o.file) >= sizeof(u->dir))
+	else if ((size_t)snprintf(u->dir, sizeof(u->dir), "%.*s", (int)(slash - u->o.file) + 1, u->o.file) >=
+		 sizeof(u->dir))
 		return cli_failf("the path %s is too long", u->o.file);
 	return 0;
 }
@@ -153,10 +155,14 @@ static void print_plan(struct up *u, const struct json *plan)
 	static const struct {
 		const char *action, *mark;
 		enum tint tint;
-	} looks[] = {{"create", "+", TINT_GREEN}, {"update", "~", TINT_YELLOW}, {"delete", "-", TINT_RED}, {"unchanged", " ", TINT_DIM}};
+	} looks[] = {{"create", "+", TINT_GREEN},
+		     {"update", "~", TINT_YELLOW},
+		     {"delete", "-", TINT_RED},
+		     {"unchanged", " ", TINT_DIM}};
 	const struct json *entries = json_get(plan, "entries");
 
-	printf("project %s" STR_FMT "%s\n", cli_tint(u->c, TINT_BOLD), STR_ARG(json_get_str(plan, "project")), cli_plain(u->c));
+	printf("project %s" STR_FMT "%s\n", cli_tint(u->c, TINT_BOLD), STR_ARG(json_get_str(plan, "project")),
+	       cli_plain(u->c));
 	for (size_t i = 0; i < json_len(entries); i++) {
 		const struct json *en = json_at(entries, i), *changes = json_get(en, "changes");
 		struct str action = json_get_str(en, "action");
@@ -202,17 +208,20 @@ static void show_event(struct up *u, struct str line)
 	struct str reason = json_get_str(j, "reason");
 	double took = (double)json_get_int(j, "us", 0) / 1000;
 
+	u->shown += str_eqc(event, "done") || str_eqc(event, "failed");
 	if (str_eqc(event, "done") && str_eqc(state, "Failed")) {
 		u->failed = true;
-		printf("  %sfailed%s   " STR_FMT ": " STR_FMT "\n", cli_tint(u->c, TINT_RED), cli_plain(u->c), STR_ARG(name), STR_ARG(reason));
+		printf("  %sfailed%s   " STR_FMT ": " STR_FMT "\n", cli_tint(u->c, TINT_RED), cli_plain(u->c),
+		       STR_ARG(name), STR_ARG(reason));
 	} else if (str_eqc(event, "done")) {
 		struct str url = json_get_str(j, "url");
 
-		printf("  %s" STR_FMT "%s  " STR_FMT "  %.0f ms%s" STR_FMT "\n", cli_tint(u->c, TINT_GREEN), STR_ARG(state), cli_plain(u->c),
-		       STR_ARG(name), took, url.n ? "  " : "", STR_ARG(url));
+		printf("  %s" STR_FMT "%s  " STR_FMT "  %.0f ms%s" STR_FMT "\n", cli_tint(u->c, TINT_GREEN),
+		       STR_ARG(state), cli_plain(u->c), STR_ARG(name), took, url.n ? "  " : "", STR_ARG(url));
 	} else if (str_eqc(event, "failed")) {
 		u->failed = true;
-		printf("  %sfailed%s   " STR_FMT ": " STR_FMT "\n", cli_tint(u->c, TINT_RED), cli_plain(u->c), STR_ARG(name), STR_ARG(reason));
+		printf("  %sfailed%s   " STR_FMT ": " STR_FMT "\n", cli_tint(u->c, TINT_RED), cli_plain(u->c),
+		       STR_ARG(name), STR_ARG(reason));
 	} else if (str_eqc(event, "end")) {
 		u->ended = true;
 		u->failed |= !json_get_bool(j, "ok", false);
@@ -329,6 +338,8 @@ int down_run(struct cli *c, int argc, char **argv)
 	}
 	if (!r)
 		r = run_events(&u, "/v1/down", buf_str(&body));
+	if (!r && !u.shown && !c->json)
+		puts("nothing to remove");
 	up_done(&u);
 	return r;
 }

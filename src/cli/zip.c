@@ -3,13 +3,13 @@
 #include <assert.h>
 #include "cli/zip.h"
 
-#define DOS_DATE 0x21    /* 1980-01-01, the first day that the format knows */
-#define FLAG_UTF8 0x800
-#define NEEDS 20
+#define DOS_DATE     0x21 /* 1980-01-01, the first day that the format knows */
+#define FLAG_UTF8    0x800
+#define NEEDS	     20
 #define MADE_BY_UNIX (3 << 8 | NEEDS)
 
 /* Eight bits at a time; the table is made at compile time by the preprocessor's patience, polynomial 0xedb88320. */
-#define C1(n) ((n) & 1 ? 0xedb88320u ^ ((uint32_t)(n) >> 1) : (uint32_t)(n) >> 1)
+#define C1(n) ((n)&1 ? 0xedb88320u ^ ((uint32_t)(n) >> 1) : (uint32_t)(n) >> 1)
 #define C2(n) C1(C1(n))
 #define C4(n) C2(C2(n))
 static const uint32_t nibble[16] = {C4(0), C4(1), C4(2),  C4(3),  C4(4),  C4(5),  C4(6),  C4(7),
