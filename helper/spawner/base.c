@@ -78,8 +78,8 @@ static int skeleton(int root, bool writable, struct err *e)
 	n = in < 0 ? -1 : read(in, text, sizeof(text));
 	if (out < 0 || (n > 0 && write(out, text, (size_t)n) != n))
 		return err_sys(e, errno, "write sys/devices/system/cpu/online");
-	if (writable) /* LAYER_NO_RO_ROOT: only the mount's flag kept it from being written */
-		(void)fchmod(root, 0777);
+	if (writable && fchmodat(root, ".", 0777, 0) < 0) /* LAYER_NO_RO_ROOT: modes would keep it from being written too */
+		return err_sys(e, errno, "open the root to all");
 	return etc_make(root, e);
 }
 
@@ -159,7 +159,7 @@ static int build(const struct serve_config *c, struct err *e)
 		return err_sys(e, errno, "enter the root of sandboxes");
 	if (bind_empty("/usr/local", e) < 0)
 		return -1;
-	if (mount_setattr(AT_FDCWD, "/", writable ? 0 : AT_RECURSIVE, &ro, writable ? 0 : sizeof(ro)) < 0 && !writable)
+	if (!writable && mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &ro, sizeof(ro)) < 0)
 		return err_sys(e, errno, "make the root read-only");
 	return 0;
 }

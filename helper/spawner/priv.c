@@ -25,12 +25,28 @@ static int set_caps(uint32_t v)
 	return (int)syscall(SYS_capset, &h, d);
 }
 
+/* A change of ids inside the first user namespace (LAYER_NO_USERNS) leaves what is permitted, but not in effect. */
+static int use_permitted(void)
+{
+	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct d[2];
+
+	if (syscall(SYS_capget, &h, d) < 0)
+		return -1;
+	for (unsigned i = 0; i < 2; i++)
+		d[i].effective = d[i].permitted;
+	h.version = _LINUX_CAPABILITY_VERSION_3;
+	return (int)syscall(SYS_capset, &h, d);
+}
+
 /* Bounding set and securebits first: changing them needs the capabilities that go last. */
 int priv_drop_caps(struct err *e)
 {
 	const unsigned long bits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
 				   SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
 
+	if (use_permitted() < 0)
+		return err_sys(e, errno, "capset");
 	for (unsigned i = 0; i < CAP_NUMBERS; i++)
 		if (prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0 && errno != EINVAL)
 			return err_sys(e, errno, "drop capability %u from the bounding set", i);

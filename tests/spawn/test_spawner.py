@@ -1,0 +1,439 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The real tandem-spawner and tandem-init, with this program in tandemd's place."""
+import glob
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from spawner_driver import *  # noqa: E402,F403
+
+MB = 1 << 20
+
+
+def groups(state_dir):
+    """Directories of control groups that belong to a spawner on state_dir."""
+    h = 14695981039346656037
+    for b in state_dir.encode():
+        h = (h ^ b) * 1099511628211 & (1 << 64) - 1
+    name = "tandem-%08x" % ((h ^ h >> 32) & 0xFFFFFFFF)
+    return glob.glob("/sys/fs/cgroup/**/" + name, recursive=True)
+
+
+def alive(pid):
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_gone(pid):
+    end = time.monotonic() + TIMEOUT_S
+    while alive(pid):
+        if time.monotonic() > end:
+            raise AssertionError("process %d does not end" % pid)
+        select.select([], [], [], 0.01)
+
+
+class Life(unittest.TestCase):
+    """One spawner for all: what a sandbox is and does."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.s = Spawner()
+
+    @classmethod
+    def tearDownClass(cls):
+        code = cls.s.stop()
+        assert code == 0, (code, cls.s.errors())
+
+    def test_blank_has_every_descriptor(self):
+        sb = self.s.blank()
+        self.assertTrue(all(fd >= 0 for fd in sb.fd), sb.fd)
+        self.assertEqual(self.s.end(sb).wait_status, signal.SIGKILL)
+
+    def test_python_runs_and_speaks(self):
+        sb = self.s.make(files={"hello.txt": "from the code"})
+        status, out = sb.python("import os; print(os.getuid(), os.getpid(), open('/var/task/hello.txt').read())")
+        self.assertEqual((status, out), (0, "1051 2 from the code\n"))
+        self.s.end(sb)
+
+    def test_sklearn(self):
+        sb = self.s.make(memory=512 * MB)
+        status, out = sb.python("from sklearn.datasets import load_iris; from sklearn.linear_model import LogisticRegression as L\n"
+                                "X, y = load_iris(return_X_y=True); print(round(L(max_iter=500).fit(X, y).score(X, y), 1))")
+        self.assertEqual((status, out), (0, "1.0\n"))
+        self.s.end(sb)
+
+    def test_node(self):
+        sb = self.s.make(memory=512 * MB)
+        status, out = sb.run(["/usr/bin/node", "-e", "setTimeout(() => console.log(process.getuid()), 5)"])
+        self.assertEqual((status, out), (0, "1051\n"))
+        self.s.end(sb)
+
+    def test_start_that_fails_says_errno(self):
+        sb = self.s.make()
+        sb.start(["/nowhere"], tag=7)
+        self.assertEqual(sb.hear(), (65, 7, 2))
+        self.s.end(sb)
+
+    def test_malformed_start_is_refused(self):
+        sb = self.s.make()
+        sb.ctl.send(struct.pack("<HHIiIIIII", 1, 1, 3, 0, 0, 2, 0, 4, 0) + b"/a\0b")  # the last string has no end
+        self.assertEqual(sb.hear(), (65, 3, 22))
+        sb.ctl.send(struct.pack("<HHIiIIIII", 1, 1, 4, 0, 0, 1, 0, 99, 0) + b"/a\0")  # a length that is a lie
+        self.assertEqual(sb.hear(), (65, 4, 22))
+        self.s.end(sb)
+
+    def test_signal_and_tags(self):
+        sb = self.s.make()
+        for tag in (1, 2):
+            sb.start(["/bin/sleep", "100"], tag=tag)
+            self.assertEqual(sb.hear()[:2], (64, tag))
+        sb.signal(2, signal.SIGTERM)
+        self.assertEqual(sb.hear(), (66, 2, signal.SIGTERM))
+        sb.signal(1, signal.SIGKILL)
+        self.assertEqual(sb.hear(), (66, 1, signal.SIGKILL))
+        self.s.end(sb)
+
+    def test_channel_only_for_whom_it_is_kept(self):
+        sb = self.s.make()
+        code = "import os\ntry: os.write(4, b'hi'); print('sent')\nexcept OSError: print('closed')"
+        sb.start(["/usr/bin/python3", "-c", code], channel=0)
+        self.assertEqual([sb.hear()[0], sb.hear()[0]], [64, 66])
+        self.assertEqual(sb.output(), "closed\n")
+        sb.start(["/usr/bin/python3", "-c", code], channel=1)
+        self.assertEqual([sb.hear()[0], sb.hear()[0]], [64, 66])
+        self.assertEqual(os.read(sb.fd[CHAN], 10), b"hi")
+        self.s.end(sb)
+
+    def test_dev_stdout_can_be_opened(self):
+        sb = self.s.make()
+        status, out = sb.run(["/bin/sh", "-c", "echo one > /dev/stdout; echo two > /dev/stderr"])
+        self.assertEqual((status, out), (0, "one\ntwo\n"))
+        self.s.end(sb)
+
+    def test_end_takes_everybody(self):
+        sb = self.s.make()
+        sb.start(["/bin/sh", "-c", "sleep 100 & sleep 100 & setsid sleep 100 & echo up; wait"])
+        sb.output(b"up")
+        self.s.end(sb)
+        left = [open(p).read() for g in groups(self.s.state) for p in glob.glob(g + "/*/cgroup.procs")]
+        self.assertTrue(left)
+        self.assertEqual(set(left), {""})
+
+    def test_memory_limit_ends_the_sandbox_and_nobody_else(self):
+        other = self.s.make()
+        sb = self.s.make(memory=32 * MB, tmp=1 * MB)
+        sb.start(["/usr/bin/python3", "-c", "x = []\nwhile True: x.append(bytearray(1 << 20))"])
+        end = self.s.ended(sb)
+        self.assertGreaterEqual(end.oom_kills, 1)
+        self.assertGreater(end.mem_peak_bytes, 16 * MB)
+        self.assertEqual(other.python("print(1)"), (0, "1\n"))
+        self.s.end(other)
+
+    def test_cpu_and_memory_are_told(self):
+        sb = self.s.make()
+        sb.python("x = bytearray(40 << 20)\nfor i in range(10**6): pass")
+        self.assertGreater(int(os.pread(sb.fd[MEM_PEAK], 64, 0)), 40 * MB)
+        self.assertTrue(os.pread(sb.fd[CPU], 4096, 0))
+        end = self.s.end(sb)
+        self.assertGreater(end.cpu_us, 1000)
+        self.assertGreater(end.mem_peak_bytes, 40 * MB)
+        sb = self.s.make()  # the same slot: its counters begin anew
+        self.assertLess(self.s.end(sb).cpu_us, 1000000)
+
+    def test_freeze(self):
+        sb = self.s.make()
+        sb.start(["/bin/sh", "-c", "while :; do echo x; sleep 0.01; done"])
+        sb.output(b"x\nx")
+        os.pwrite(sb.fd[FREEZE], b"1", 0)
+        while select.select([sb.fd[LOG]], [], [], 0.3)[0]:
+            os.read(sb.fd[LOG], 65536)
+        os.pwrite(sb.fd[FREEZE], b"0", 0)
+        self.assertTrue(select.select([sb.fd[LOG]], [], [], 5)[0])
+        os.pwrite(sb.fd[FREEZE], b"1", 0)
+        self.assertEqual(self.s.end(sb).wait_status, signal.SIGKILL)  # also while frozen
+
+    def test_platform_sockets(self):
+        sb = self.s.make()
+        code = ("import socket\nfor a in (('169.254.100.1', 9001), ('169.254.170.2', 80), ('169.254.100.2', 4566), ('169.254.100.2', 53)):\n"
+                " socket.create_connection(a).send(b'hello')\n"
+                "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'dns', ('169.254.100.2', 53))\n"
+                "s = socket.socket(); s.bind(('127.0.0.1', 80)); print('done')")
+        self.assertEqual(sb.python(code), (0, "done\n"))
+        for i in (RTAPI, CREDS, API, DNS_TCP):
+            l = socket.socket(fileno=os.dup(sb.fd[i]))
+            c, _ = l.accept()
+            c.setblocking(True)
+            self.assertEqual(c.recv(10), b"hello")
+            c.close()
+            l.close()
+        self.assertEqual(os.read(sb.fd[DNS], 10), b"dns")
+        self.s.end(sb)
+
+    def test_tmp_has_the_declared_size(self):
+        sb = self.s.make(tmp=8 * MB)
+        status, out = sb.run(["/bin/sh", "-c", "df -B1 --output=size /tmp | tail -1; head -c 10000000 /dev/zero > /tmp/x; ls -l /tmp/x | cut -d' ' -f5"])
+        self.assertIn(str(8 * MB), out)
+        self.assertIn("\n%d\n" % (8 * MB), out)
+        self.s.end(sb)
+
+    def test_clocks_follow_the_wall(self):
+        sb = self.s.make()
+        _, out = sb.python("import time; print(abs(time.time() - time.monotonic()) < 3)")
+        self.assertEqual(out, "True\n")
+        self.s.end(sb)
+
+    def test_opt_and_label(self):
+        sb = self.s.blank()
+        task, opt = self.s.code_dir({"a": "1"}), self.s.code_dir({"b": "2"})
+        fds = [os.open(p, os.O_PATH) for p in (task, opt)]
+        m = Msg(verb=ASSIGN, id=sb.id)
+        m.u.assign = Assign(256 * MB, 512 * MB, 64, 100, 50000, 1, b"a label")
+        self.s.ask(m, ASSIGNED, fds)
+        self.assertEqual(sb.run(["/bin/sh", "-c", "ls /var/task /opt"])[1], "/opt:\nb\n\n/var/task:\na\n")
+        self.s.end(sb)
+        for fd in fds:
+            os.close(fd)
+
+
+class Refusals(unittest.TestCase):
+    """A hostile tandemd gets nothing that it should not."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.s = Spawner()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.s.stop()
+
+    def refused(self, m, answer, fds=()):
+        with self.assertRaises(RuntimeError):
+            self.s.ask(m, answer, fds)
+
+    def test_foreign_directory_is_not_mounted(self):
+        sb = self.s.blank()
+        for path in ("/etc", "/root", "/dev/null"):
+            fd = os.open(path, os.O_PATH)
+            m = Msg(verb=ASSIGN, id=sb.id)
+            m.u.assign = Assign(256 * MB, 512 * MB, 64, 100, 0, 0, b"")
+            self.refused(m, ASSIGNED, [fd])
+            os.close(fd)
+        m = Msg(verb=ASSIGN, id=sb.id)
+        m.u.assign = Assign(256 * MB, 512 * MB, 64, 100, 0, 0, b"")
+        self.refused(m, ASSIGNED, [])
+        self.s.end(sb)
+
+    def test_limits_out_of_range(self):
+        sb = self.s.blank()
+        fd = os.open(self.s.code_dir(), os.O_PATH)
+        for a in ((0, 1 << 29, 64, 100, 0), (1 << 63, 1 << 29, 64, 100, 0), (1 << 28, 0, 64, 100, 0), (1 << 28, 1 << 29, 0, 100, 0),
+                  (1 << 28, 1 << 29, 64, 0, 0), (1 << 28, 1 << 29, 64, 10001, 0), (1 << 28, 1 << 29, 64, 100, 1)):
+            m = Msg(verb=ASSIGN, id=sb.id)
+            m.u.assign = Assign(*a, 0, b"")
+            self.refused(m, ASSIGNED, [fd])
+        os.close(fd)
+        self.s.assign(sb)
+        with self.assertRaises(RuntimeError):
+            self.s.assign(sb)  # twice
+        self.s.end(sb)
+
+    def test_ids(self):
+        sb = self.s.blank()
+        self.refused(Msg(verb=BLANK, id=sb.id), MADE)
+        self.refused(Msg(verb=BLANK, id=0), MADE)
+        self.s.send(Msg(verb=END_SANDBOX, id=987654))  # nobody: nothing happens
+        self.s.end(sb)
+
+    def test_unpack_names(self):
+        fds = [os.open("/dev/null", os.O_RDONLY), os.open(self.s.dir, os.O_RDONLY)]
+        for name in (b"", b"..", b".x", b"a/b", b"-x", b"a b"):
+            m = Msg(verb=UNPACK, id=77)
+            m.u.unpack = Unpack(name, 1 * MB, 10, 0, 0)
+            self.refused(m, UNPACKED, fds)
+        for fd in fds:
+            os.close(fd)
+
+
+class Broken(unittest.TestCase):
+    """What breaks the protocol costs tandemd its life, and nobody else's."""
+
+    def test_garbage_restarts_tandemd_and_keeps_sandboxes(self):
+        s = Spawner()
+        try:
+            sb = s.make(label=b"mine")
+            good = Msg(version=VERSION, verb=HELLO, end=END)
+            for data in (b"x", bytes(good)[:-1], bytes(good) + b"x", bytes(Msg(version=2, verb=HELLO, end=END)),
+                         bytes(Msg(version=1, verb=HELLO)), bytes(Msg(version=1, verb=999, end=END))):
+                s.sock.send(data)
+                wait_gone(s.daemon_pid)
+                back = s.attach()
+                self.assertEqual([(a.id, a.label, a.assigned) for a in back], [(sb.id, b"mine", 1)])
+                back[0].close()
+            self.assertEqual(sb.python("print(1)")[0], 0)
+        finally:
+            s.stop()
+
+    def test_sigkill_of_tandemd(self):
+        s = Spawner()
+        try:
+            busy, idle, blank = s.make(label=b"busy"), s.make(label=b"idle"), s.blank()
+            busy.start(["/bin/sh", "-c", "while :; do echo tick; sleep 0.05; done"])
+            busy.output(b"tick")
+            t = time.monotonic()
+            os.kill(s.daemon_pid, signal.SIGKILL)
+            back = {a.id: a for a in s.attach()}
+            took = time.monotonic() - t
+            self.assertLess(took, 0.2)
+            self.assertEqual({i: (a.label, a.assigned, a.pid) for i, a in back.items()},
+                             {busy.id: (b"busy", 1, busy.pid), idle.id: (b"idle", 1, idle.pid), blank.id: (b"", 0, blank.pid)})
+            for old in (busy, idle, blank):
+                old.close()  # the dead one's; the adopted descriptors work on their own
+            back[busy.id].output(b"tick")
+            self.assertEqual(back[idle.id].python("print(2)"), (0, "2\n"))
+            s.assign(back[blank.id])
+            for a in back.values():
+                s.end(a)
+            self.assertEqual(len(s.listeners), SL_N)
+        finally:
+            s.stop()
+
+    def test_repeated_deaths_are_slowed_down(self):
+        s = Spawner()
+        try:
+            times = []
+            for _ in range(5):
+                os.kill(s.daemon_pid, signal.SIGKILL)
+                t = time.monotonic()
+                s.attach()
+                times.append(time.monotonic() - t)
+            self.assertLess(times[0], 0.1)
+            self.assertGreater(times[4], 0.3)
+        finally:
+            s.stop()
+
+    def test_spawner_killed_takes_everybody(self):
+        s = Spawner()
+        sb = s.make()
+        sb.start(["/bin/sleep", "100"])
+        sb.hear()
+        s.proc.kill()
+        s.proc.wait()
+        wait_gone(sb.pid)
+        wait_gone(s.daemon_pid)
+        self.assertTrue(groups(s.state))
+        t = Spawner(state=s.state)  # the next start takes the groups over
+        t.stop()
+        self.assertEqual(groups(s.state), [])
+        s.stop()
+
+
+class Service(unittest.TestCase):
+    def test_drain_and_bye(self):
+        s = Spawner()
+        sb = s.make()
+        state, run = s.state, open(s.state + "/run").read()
+        self.assertRegex(run, r"^api=127\.0\.0\.1:\d+ gateway=127\.0\.0\.1:\d+ pid=%d\n$" % s.proc.pid)
+        st = os.stat(state)
+        self.assertEqual((st.st_mode & 0o7777, st.st_uid, st.st_gid), (0o710, 0, DAEMON_UID))
+        st = os.stat(state + "/admin.sock")
+        self.assertEqual((st.st_mode & 0o7777, st.st_uid, st.st_gid), (0o660, 0, DAEMON_UID))
+        st = os.stat(state + "/daemon")
+        self.assertEqual((st.st_mode & 0o7777, st.st_uid), (0o700, DAEMON_UID))
+        s.proc.terminate()
+        s.wait(DRAIN)
+        self.assertTrue(alive(sb.pid))
+        self.assertEqual(s.stop(), 0)
+        self.assertFalse(alive(sb.pid))
+        self.assertEqual(groups(state), [])
+
+    def test_second_signal_does_not_wait(self):
+        s = Spawner()
+        sb = s.make()
+        s.proc.terminate()
+        s.wait(DRAIN)
+        s.proc.terminate()
+        self.assertEqual(s.proc.wait(TIMEOUT_S), 1)
+        self.assertFalse(alive(sb.pid))
+        s.stop()
+
+    def test_upgrade_keeps_sandboxes_and_listeners(self):
+        s = Spawner()
+        try:
+            sb = s.make(label=b"kept")
+            sb.start(["/bin/sh", "-c", "while :; do echo tick; sleep 0.02; done"])
+            sb.output(b"tick")
+            api = socket.socket(fileno=os.dup(s.listeners[API4])).getsockname()
+            s.proc.send_signal(signal.SIGHUP)
+            s.wait(HANDOVER)
+            s.link.close()  # the stand-in exits 0
+            waiting = socket.create_connection(api)  # nobody accepts just now, nobody is refused
+            back = s.attach()
+            self.assertEqual([(a.id, a.label, a.pid) for a in back], [(sb.id, b"kept", sb.pid)])
+            back[0].log = b""
+            back[0].output(b"tick")
+            self.assertEqual(socket.socket(fileno=os.dup(s.listeners[API4])).getsockname(), api)
+            s.end(back[0])
+            s.end(s.make())
+            waiting.close()
+        finally:
+            self.assertEqual(s.stop(), 0)
+
+    def test_two_on_one_state_directory(self):
+        s = Spawner()
+        t = Spawner(state=s.state, ready=False)
+        self.assertEqual(t.proc.wait(TIMEOUT_S), 1)
+        self.assertIn("already serves", t.errors())
+        t.stop()
+        self.assertEqual(s.stop(), 0)
+
+    def test_port_in_use(self):
+        l = socket.socket()
+        l.bind(("127.0.0.1", 0))
+        l.listen()
+        s = Spawner(api=l.getsockname(), ready=False)
+        self.assertEqual(s.proc.wait(TIMEOUT_S), 1)
+        self.assertIn("Port in use", s.errors())
+        s.stop()
+        l.close()
+
+    def test_auth_none_off_loopback(self):
+        s = Spawner(api=("0.0.0.0", 0), auth_none=1, ready=False)
+        self.assertEqual(s.proc.wait(TIMEOUT_S), 1)
+        self.assertIn("loopback", s.errors())
+        s.stop()
+
+    def test_a_tandemd_that_never_gets_ready_ends_the_service(self):
+        s = Spawner(ready=False)
+        s.attach()
+        os.kill(s.daemon_pid, signal.SIGKILL)
+        self.assertEqual(s.proc.wait(TIMEOUT_S), 1)
+        s.stop()
+
+    def test_service_manager_is_told(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as n:
+            name = "\0tandem-test-%d" % os.getpid()
+            n.bind(name)
+            n.settimeout(TIMEOUT_S)
+            os.environ["NOTIFY_SOCKET"] = "@" + name[1:]
+            try:
+                s = Spawner()
+            finally:
+                del os.environ["NOTIFY_SOCKET"]
+            self.assertEqual(n.recv(100), b"READY=1")
+            s.stop()
+
+
+if __name__ == "__main__":
+    if os.getuid():
+        print("this test makes sandboxes: it needs root")
+        sys.exit(77)
+    unittest.main(verbosity=2, warnings="ignore")
