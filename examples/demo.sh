@@ -148,9 +148,11 @@ call_http() {
 call_lambda() {
 	title 'Over the Lambda API: one of them, with the AWS CLI'
 	shown 'eval "$(build/tandem env)"'
-	shown "aws lambda invoke --function-name iris --payload '{\"rows\": [[6.3, 3.3, 6.0, 2.5]]}' ..."
-	aws lambda invoke --function-name iris --cli-binary-format raw-in-base64-out --payload '{"rows": [[6.3, 3.3, 6.0, 2.5]]}' \
-		build/demo-lambda.json >build/demo-aws.json || die 'the AWS CLI could not call the function'
+	echo '{"rows": [[6.3, 3.3, 6.0, 2.5]]}' >build/demo-row.json
+	shown 'aws lambda invoke --function-name iris --payload fileb://build/demo-row.json build/demo-lambda.json'
+	# fileb: what version 1 and version 2 of the AWS CLI both take as it is.
+	aws lambda invoke --function-name iris --payload fileb://build/demo-row.json build/demo-lambda.json >build/demo-aws.json ||
+		die 'the AWS CLI could not call the function'
 	sed 's/^/  /' build/demo-lambda.json
 	echo
 }
