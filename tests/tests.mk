@@ -16,6 +16,7 @@ $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FUZZ_DRIVER) $(B)/core.a
 
 .PHONY: test units test-bins fuzz-bins e2e hostile san fuzz vm lint format tidy need-root
 .SECONDARY: # keep objects that only a pattern asks for
+$(B)/obj/tests/%.o: CFLAGS += -Itests
 need-root:
 	@[ "$$(id -u)" = 0 ] || { echo "make $(firstword $(MAKECMDGOALS)) needs root: run it with sudo" >&2; exit 1; }
 
