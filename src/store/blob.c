@@ -14,6 +14,7 @@
 #include "store/store_int.h"
 
 #define GC_AGE_S 60
+#define GC_SOON_US 500000 /* a thousand deletes in a row are one sweep */
 
 static bool hex_ok(const char *s)
 {
@@ -140,7 +141,7 @@ int store_code_open(const struct store *s, const char sha256_hex[65], struct err
 }
 
 /*
- * Sweep: LIST (file thread: names that are old enough) -> the loop decides and moves them to trash/, which is quick and,
+ * Sweep: LIST (file thread: all names) -> the loop decides and moves them to trash/, which is quick and,
  * being on the loop, cannot race with a deploy that counts on one -> EMPTY (file thread: deletes what lies in trash/).
  */
 struct gc {
@@ -148,6 +149,7 @@ struct gc {
 	struct store *s; /* NULL: the store went away meanwhile */
 	int dirfd[2];    /* blobs, code: borrowed */
 	struct buf names[2]; /* NUL-terminated, one after another */
+	bool too_young;      /* something would have gone, but for its age */
 	struct err e;
 };
 
@@ -184,7 +186,7 @@ static void gc_list_work(struct loop_work *w)
 		struct dirent *de;
 
 		while (d && (de = readdir(d)))
-			if (!is_dots(de->d_name) && old_enough(g->dirfd[i], de->d_name))
+			if (!is_dots(de->d_name))
 				buf_add(&g->names[i], de->d_name, strlen(de->d_name) + 1);
 		if (d)
 			closedir(d);
@@ -244,6 +246,7 @@ static void gc_done(struct loop_work *w)
 {
 	struct gc *g = container_of(w, struct gc, work);
 	struct store *s = g->s;
+	bool later = g->too_young;
 
 	if (g->e.kind)
 		log_warn("store", "removing old code: %s", g->e.text);
@@ -256,6 +259,8 @@ static void gc_done(struct loop_work *w)
 	malloc_trim(0); /* after ten thousand deletes the memory goes back to where it was */
 	if (s->gc_again)
 		store_gc(s);
+	else if (later)
+		loop_timer_in(s->gc_timer, (GC_AGE_S + 1) * 1000000ll);
 }
 
 static void gc_decide(struct loop_work *w)
@@ -273,8 +278,12 @@ static void gc_decide(struct loop_work *w)
 		const char *name = g->names[i].p, *end = name ? name + g->names[i].n : NULL;
 
 		for (; name < end; name += strlen(name) + 1) {
-			if (map_get(&live, str_of(name)) || !old_enough(g->dirfd[i], name))
+			if (map_get(&live, str_of(name)))
 				continue;
+			if (!old_enough(g->dirfd[i], name)) {
+				g->too_young = true;
+				continue;
+			}
 			if (hex_ok(name))
 				snprintf(to, sizeof(to), "trash/%c%s", "bc"[i], name);
 			else
@@ -287,13 +296,31 @@ static void gc_decide(struct loop_work *w)
 	loop_thread_push(g->s->file_thread, &g->work);
 }
 
+static void gc_due(void *arg)
+{
+	gc_start(arg);
+}
+
 void store_gc(struct store *s)
 {
-	struct gc *g;
-
 	s->gc_again = s->gc != NULL;
 	if (s->gc)
 		return;
+	if (!s->gc_timer)
+		s->gc_timer = loop_timer_new(s->loop, gc_due, s);
+	loop_timer_in(s->gc_timer, GC_SOON_US);
+}
+
+void gc_start(struct store *s)
+{
+	struct gc *g;
+
+	if (s->gc)
+		return;
+	if (!s->gc_timer)
+		s->gc_timer = loop_timer_new(s->loop, gc_due, s);
+	loop_timer_stop(s->gc_timer);
+	s->gc_again = false;
 	g = s->gc = xcalloc(1, sizeof(*g));
 	g->s = s;
 	g->dirfd[0] = s->blobs_fd;
@@ -309,6 +336,7 @@ void gc_free(struct store *s)
 	if (s->gc)
 		s->gc->s = NULL;
 	s->gc = NULL;
+	loop_timer_free(take_ptr(s->gc_timer));
 }
 
 static int copy_file(int from_dir, int to_dir, const char *name, struct err *e)

@@ -35,7 +35,8 @@ bool store_blob_has(const struct store *s, const char sha256_hex[65]);
 int store_blob_open(const struct store *s, const char sha256_hex[65], struct err *e); /* read-only fd */
 int store_code_dir(const struct store *s);   /* dirfd of code/, where spawn_unpack makes <sha256>/ */
 int store_code_open(const struct store *s, const char sha256_hex[65], struct err *e);  /* O_PATH dirfd, ERR_NOT_FOUND when not unpacked */
-/* Removes blobs and code directories that no function names and that are older than a minute; at start and after deletes, on the file thread. */
+/* Soon removes blobs and code directories that no function names (nor a replaced revision that somebody still holds) and that nobody asked for
+ * in the last minute; what is too young goes a minute later. At start and after deletes. Deleting is the file thread's. */
 void store_gc(struct store *s);
 
 /* Asynchronous events: committed before 202. */

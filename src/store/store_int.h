@@ -56,6 +56,7 @@ struct store {
 	struct list pending;        /* changes whose done has not run */
 	int64_t next_event;
 	struct gc *gc;              /* under way, or NULL */
+	struct loop_timer *gc_timer; /* armed: wanted soon */
 	bool gc_again;
 };
 
@@ -73,3 +74,4 @@ int function_apply(struct db *d, const struct change *c, struct err *e);
 int blob_open_dirs(struct store *s, struct err *e);
 void blob_done(struct store *s);
 void gc_free(struct store *s);
+void gc_start(struct store *s);

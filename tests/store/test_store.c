@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
-#include <sqlite3.h>
 #include <sys/stat.h>
 
 #include "base/clock.h"
@@ -12,6 +11,7 @@
 #include "base/mem.h"
 #include "store/digest.h"
 #include "store/function.h"
+#include "store/store_int.h"
 #include "tests/test.h"
 
 struct fix {
@@ -407,10 +407,10 @@ TEST(blobs_sweep_and_backup)
 	store_backup(f.s, op_new(&f), path);
 	wait_all(&f);
 	CHECK(f.last.kind == ERR_EXISTS);
-	store_gc(f.s);
+	gc_start(f.s);
 	fix_close(&f); /* finishes the listing; the deciding is dropped with the store */
 	fix_open(&f);
-	store_gc(f.s);
+	gc_start(f.s);
 	f.last = (struct err){0};
 	/* The file thread works in order: this put returns after the listing, the next after the deleting. */
 	for (int i = 0; i < 3; i++) {
@@ -473,7 +473,7 @@ TEST(ten_thousand)
 		function_del(f.s, op_new(&f), fn);
 	wait_all(&f);
 	CHECK(!f.last.kind);
-	store_gc(f.s);
+	gc_start(f.s);
 	store_setting_put(f.s, op_new(&f), "a", "b");
 	wait_all(&f);
 	fix_close(&f);

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/api.h"
+
+#include <stdio.h>
+
+#include "api/api_int.h"
+#include "api/code_url.h"
+#include "base/clock.h"
+#include "base/enc.h"
+#include "base/mem.h"
+#include "base/rand.h"
+
+#define FN "/2015-03-31/functions"
+#define SEGMENTS_MAX 8
+
+/* Invoke first: it is what is called all the time. Rows without a function are operations that clients know and we do not. */
+static const struct api_op ops[] = {
+	{"lambda", "POST", FN "/{F}/invocations", "Invoke", "lambda:InvokeFunction", SUBJECT_FUNCTION, lambda_invoke},
+	{"lambda", "GET", FN "/{F}", "GetFunction", NULL, SUBJECT_FUNCTION, lambda_get_function},
+	{"lambda", "GET", FN "/{F}/configuration", "GetFunctionConfiguration", NULL, SUBJECT_FUNCTION, lambda_get_function_configuration},
+	{"lambda", "POST", FN, "CreateFunction", NULL, SUBJECT_OWN, lambda_create_function},
+	{"lambda", "GET", FN, "ListFunctions", NULL, SUBJECT_NONE, lambda_list_functions},
+	{"lambda", "PUT", FN "/{F}/code", "UpdateFunctionCode", NULL, SUBJECT_FUNCTION, lambda_update_function_code},
+	{"lambda", "PUT", FN "/{F}/configuration", "UpdateFunctionConfiguration", NULL, SUBJECT_FUNCTION, lambda_update_function_configuration},
+	{"lambda", "DELETE", FN "/{F}", "DeleteFunction", NULL, SUBJECT_FUNCTION, lambda_delete_function},
+	{"lambda", "GET", FN "/{F}/versions", "ListVersionsByFunction", NULL, SUBJECT_FUNCTION, lambda_list_versions},
+	{"lambda", "GET", "/2017-03-31/tags/{F}", "ListTags", NULL, SUBJECT_FUNCTION, lambda_list_tags},
+	{"lambda", "POST", "/2017-03-31/tags/{F}", "TagResource", NULL, SUBJECT_FUNCTION, lambda_tag_resource},
+	{"lambda", "DELETE", "/2017-03-31/tags/{F}", "UntagResource", NULL, SUBJECT_FUNCTION, lambda_untag_resource},
+	{"lambda", "GET", "/2016-08-19/account-settings", "GetAccountSettings", NULL, SUBJECT_NONE, lambda_get_account_settings},
+	{"lambda", "GET", "/2020-06-30/functions/{F}/code-signing-config", "GetFunctionCodeSigningConfig", NULL, SUBJECT_FUNCTION, lambda_get_code_signing},
+	{"lambda", "GET", "/2019-09-30/functions/{F}/concurrency", "GetFunctionConcurrency", NULL, SUBJECT_FUNCTION, lambda_get_concurrency},
+	{"sts", NULL, "GetCallerIdentity", "GetCallerIdentity", NULL, SUBJECT_OPEN, sts_get_caller_identity},
+	{"lambda", "POST", FN "/{F}/versions", "PublishVersion", NULL, SUBJECT_FUNCTION, NULL},
+	{"lambda", "POST", FN "/{F}/aliases", "CreateAlias", NULL, SUBJECT_FUNCTION, NULL},
+	{"lambda", "GET", FN "/{F}/aliases", "ListAliases", NULL, SUBJECT_FUNCTION, NULL},
+	{"lambda", "GET", FN "/{F}/aliases/{X}", "GetAlias", NULL, SUBJECT_FUNCTION, NULL},
+	{"lambda", "PUT", FN "/{F}/aliases/{X}", "UpdateAlias", NULL, SUBJECT_FUNCTION, NULL},
+	{"lambda", "DELETE", FN "/{F}/aliases/{X}", "DeleteAlias", NULL, SUBJECT_FUNCTION, NULL},
+	{"lambda", "POST", FN "/{F}/policy", "AddPermission", NULL, SUBJECT_FUNCTION, NULL},
+	{"lambda", "GET", FN "/{F}/policy", "GetPolicy", NULL, SUBJECT_FUNCTION, NULL},
+	{"lambda", "DELETE", FN "/{F}/policy/{X}", "RemovePermission", NULL, SUBJECT_FUNCTION, NULL},
+	{"lambda", "POST", "/2014-11-13/functions/{F}/invoke-async", "InvokeAsync", NULL, SUBJECT_FUNCTION, NULL},
+	{"lambda", "POST", "/2021-11-15/functions/{F}/response-streaming-invocations", "InvokeWithResponseStream", NULL, SUBJECT_FUNCTION, NULL},
+	{"lambda", "PUT", "/2017-10-31/functions/{F}/concurrency", "PutFunctionConcurrency", NULL, SUBJECT_FUNCTION, NULL},
+	{"lambda", "DELETE", "/2017-10-31/functions/{F}/concurrency", "DeleteFunctionConcurrency", NULL, SUBJECT_FUNCTION, NULL},
+	{"lambda", "POST", "/2015-03-31/event-source-mappings", "CreateEventSourceMapping", NULL, SUBJECT_NONE, NULL},
+	{"lambda", "GET", "/2015-03-31/event-source-mappings", "ListEventSourceMappings", NULL, SUBJECT_NONE, NULL},
+	{"lambda", "PUT", "/2019-09-25/functions/{F}/event-invoke-config", "PutFunctionEventInvokeConfig", NULL, SUBJECT_FUNCTION, NULL},
+	{"lambda", "GET", "/2019-09-25/functions/{F}/event-invoke-config", "GetFunctionEventInvokeConfig", NULL, SUBJECT_FUNCTION, NULL},
+	{"lambda", "POST", "/2021-10-31/functions/{F}/url", "CreateFunctionUrlConfig", NULL, SUBJECT_FUNCTION, NULL},
+	{"lambda", "GET", "/2021-10-31/functions/{F}/url", "GetFunctionUrlConfig", NULL, SUBJECT_FUNCTION, NULL},
+	{"lambda", "GET", "/2018-10-31/layers", "ListLayers", NULL, SUBJECT_NONE, NULL},
+	{"lambda", "POST", "/2018-10-31/layers/{X}/versions", "PublishLayerVersion", NULL, SUBJECT_NONE, NULL},
+};
+
+struct route {
+	struct str service;      /* what the request says it is for, or empty */
+	const struct api_op *op;
+	struct str operation;    /* its name as the client wrote it, where it did */
+	struct str function;     /* {F}, still encoded */
+};
+
+static unsigned split(struct str path, struct str out[SEGMENTS_MAX])
+{
+	struct str rest = path, seg, tail;
+	unsigned n = 0;
+
+	for (; rest.n; rest = tail) {
+		tail = STR_NULL;
+		seg = rest;
+		str_cut(rest, '/', &seg, &tail);
+		if (!seg.n)
+			continue;
+		if (n == SEGMENTS_MAX)
+			return SEGMENTS_MAX + 1;
+		out[n++] = seg;
+	}
+	return n;
+}
+
+static bool path_match(const char *pattern, const struct str *seg, unsigned n, struct str *ret_function)
+{
+	unsigned i = 0;
+
+	while (*pattern) {
+		const char *end = strchr(++pattern, '/');
+		size_t len = end ? (size_t)(end - pattern) : strlen(pattern);
+
+		if (i == n)
+			return false;
+		if (pattern[0] == '{') {
+			if (pattern[1] == 'F')
+				*ret_function = seg[i];
+		} else if (seg[i].n != len || memcmp(seg[i].p, pattern, len) != 0) {
+			return false;
+		}
+		i++;
+		pattern += len;
+	}
+	return i == n;
+}
+
+static bool lambda_like(struct str path)
+{
+	static const char *const begins[] = {"/2014-11-13/", "/2015-03-31/", "/2016-08-19/", "/2017-03-31/", "/2017-10-31/", "/2018-10-31/", "/2019-09-25/",
+	                                     "/2019-09-30/", "/2020-04-22/", "/2020-06-30/", "/2021-07-20/", "/2021-10-31/", "/2021-11-15/", "/2024-08-31/",
+	                                     "/2025-"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(begins); i++)
+		if (str_starts(path, begins[i]))
+			return true;
+	return false;
+}
+
+static void route_rest(struct api_call *c, struct route *rt)
+{
+	struct str seg[SEGMENTS_MAX];
+	unsigned n = split(c->r->path, seg);
+
+	c->form = FORM_REST_JSON;
+	for (size_t i = 0; i < ARRAY_SIZE(ops) && n <= SEGMENTS_MAX; i++)
+		if (ops[i].method && str_eqc(c->r->method, ops[i].method) && path_match(ops[i].path, seg, n, &rt->function)) {
+			rt->op = &ops[i];
+			return;
+		}
+}
+
+static bool form_value(struct str form, const char *name, struct str *ret)
+{
+	struct str rest = form, pair, tail, k;
+
+	for (; rest.n; rest = tail) {
+		tail = STR_NULL;
+		pair = rest;
+		str_cut(rest, '&', &pair, &tail);
+		if (str_cut(pair, '=', &k, ret) && str_eqc(k, name))
+			return true;
+	}
+	return false;
+}
+
+static bool route_query(struct api_call *c, struct route *rt)
+{
+	struct str type = http_header(c->r, "content-type");
+	bool in_body = str_starts(type, "application/x-www-form-urlencoded");
+
+	if (!form_value(c->r->query, "Action", &rt->operation) && !(in_body && form_value(c->r->body, "Action", &rt->operation)))
+		return false;
+	c->form = FORM_QUERY;
+	for (size_t i = 0; i < ARRAY_SIZE(ops); i++)
+		if (!ops[i].method && str_eqc(rt->operation, ops[i].path) && (!rt->service.n || str_eqc(rt->service, ops[i].service)))
+			rt->op = &ops[i];
+	return true;
+}
+
+/* Which service and operation (reference: target, then credential scope, then Action, then path). -1: the signature cannot be read. */
+static int route(struct api_call *c, struct route *rt)
+{
+	struct str target = http_header(c->r, "x-amz-target");
+	struct sigv4_scope scope = {0};
+	int signed_rc = sigv4_scope(c->a->sigv4, c->r, &scope, &c->e);
+
+	if (signed_rc == 0)
+		rt->service = scope.service;
+	if (target.p) {
+		c->form = FORM_JSON;
+		rt->operation = target;
+	} else if (str_eqc(rt->service, "lambda") || (!rt->service.n && lambda_like(c->r->path))) {
+		route_rest(c, rt);
+	} else if (!route_query(c, rt)) {
+		c->form = !rt->service.n || str_eqc(rt->service, "s3") ? FORM_S3 : str_eqc(rt->service, "sts") ? FORM_QUERY : FORM_REST_JSON;
+	}
+	return signed_rc < 0 ? -1 : 0;
+}
+
+struct lookup {
+	struct api *a;
+	struct principal who;
+};
+
+static const char *secret_of(void *arg, struct str key)
+{
+	struct lookup *l = arg;
+	const char *operator_key = store_setting(l->a->o.store, "operator_access_key");
+	struct function *f;
+
+	if (operator_key && str_eqc(key, operator_key)) {
+		l->who = (struct principal){.kind = PRINCIPAL_OPERATOR};
+		return store_setting(l->a->o.store, "operator_secret_key");
+	}
+	f = function_by_access_key(l->a->o.store, key);
+	if (!f)
+		return NULL;
+	l->who = (struct principal){.kind = PRINCIPAL_WORKLOAD, .name = f->name, .allow = f->allow};
+	return f->secret_key;
+}
+
+static int identify(struct api_call *c, const struct function *sandbox)
+{
+	struct lookup l = {.a = c->a};
+	struct sigv4_check check = {.now_wall_us = clock_wall_us(), .secret = secret_of, .arg = &l};
+	struct sigv4_scope scope;
+
+	if (sandbox) {
+		c->who = (struct principal){.kind = PRINCIPAL_WORKLOAD, .name = sandbox->name, .allow = sandbox->allow};
+		return 0;
+	}
+	if (c->a->o.auth_none) {
+		c->who = (struct principal){.kind = PRINCIPAL_ANONYMOUS};
+		return 0;
+	}
+	if (sigv4_verify(c->a->sigv4, c->r, &check, &scope, &c->e) < 0)
+		return -1;
+	c->who = l.who;
+	return 0;
+}
+
+static int subject(struct api_call *c, const struct route *rt)
+{
+	char arn[API_ARN_BYTES];
+	auto_buf q = {0};
+
+	switch (c->op->subject) {
+	case SUBJECT_FUNCTION:
+		buf_clear(&c->a->scratch);
+		if (dec_percent(&c->a->scratch, rt->function, false) < 0)
+			return api_fail(&c->e, API_VALIDATION, "The path has a percent escape that is not one.");
+		if (api_name_parse(buf_str(&c->a->scratch), &c->a->where, &c->name, &c->e) < 0)
+			return -1;
+		if (c->r->query.n && api_query(c->r, "Qualifier", &q) && api_name_qualify(&c->name, buf_str(&q), &c->e) < 0)
+			return -1;
+		return api_allowed(c, api_arn(&c->a->where, c->name.name, NULL, arn));
+	case SUBJECT_NONE:
+		return api_allowed(c, "*");
+	case SUBJECT_OWN:
+	case SUBJECT_OPEN:
+		break;
+	}
+	return 0;
+}
+
+static void unknown_operation(struct api_call *c, const struct route *rt)
+{
+	struct str what = rt->operation.p ? rt->operation : rt->service;
+
+	if (c->op)
+		api_reply_fail(c, API_UNKNOWN_OPERATION, "%s:%s is not an operation of this Tandem.", c->op->service, c->op->name);
+	else if (c->form == FORM_JSON || c->form == FORM_QUERY)
+		api_reply_fail(c, API_UNKNOWN_OPERATION, "The action " STR_FMT " is not an operation of this Tandem.", (int)(what.n < 200 ? what.n : 200), what.p);
+	else
+		api_reply_fail(c, c->form == FORM_S3 ? API_NOT_IMPLEMENTED : API_UNKNOWN_OPERATION, STR_FMT " " STR_FMT " is not an operation of this Tandem.",
+		               STR_ARG(c->r->method), (int)(c->r->path.n < 200 ? c->r->path.n : 200), c->r->path.p);
+}
+
+static void dispatch(struct api *a, struct http_req *r, const struct function *sandbox)
+{
+	struct api_call c = {.a = a, .r = r};
+	struct route rt = {0};
+	int rc;
+
+	id_uuid(c.request_id);
+	if (code_url_is(r)) {
+		code_url_handle(&c);
+		return;
+	}
+	rc = route(&c, &rt);
+	c.op = rt.op;
+	/* Without authentication, and on a sandbox's own socket, a signature is not looked at: it may be any. */
+	if ((rc < 0 && !sandbox && !a->o.auth_none) || identify(&c, sandbox) < 0) {
+		api_reply_err(&c);
+		return;
+	}
+	if (!c.op || !c.op->run) {
+		unknown_operation(&c, &rt);
+		return;
+	}
+	if (subject(&c, &rt) < 0)
+		api_reply_err(&c);
+	else
+		c.op->run(&c);
+}
+
+void api_handle(void *arg, struct http_req *r)
+{
+	dispatch(arg, r, NULL);
+}
+
+void api_handle_as(struct api *a, struct function *f, struct http_req *r)
+{
+	dispatch(a, r, f);
+}
+
+void api_handle_sandbox(void *arg, struct http_req *r)
+{
+	struct api **a = sched_instance_arg(arg);
+
+	dispatch(*a, r, sched_instance_function(arg));
+}
+
+/* What the SDKs' container provider reads (AWS_CONTAINER_CREDENTIALS_*). Keys do not expire; clients want a date in the future. */
+void api_handle_credentials(void *arg, struct http_req *r)
+{
+	struct api **a = sched_instance_arg(arg);
+	const struct function *f = sched_instance_function(arg);
+	char until[32];
+	auto_buf b = {0};
+	struct jw w;
+
+	jw_init(&w, &b);
+	jw_obj(&w, NULL);
+	jw_strc(&w, "AccessKeyId", f->access_key);
+	jw_strc(&w, "SecretAccessKey", f->secret_key);
+	jw_strc(&w, "Token", "tandem");
+	clock_fmt_iso(clock_wall_us() + 12 * 3600 * 1000000ll, until);
+	jw_strc(&w, "Expiration", until);
+	auto_free char *role = xasprintf("arn:aws:iam::%s:role/%s", (*a)->where.account, f->name);
+	jw_strc(&w, "RoleArn", role);
+	jw_end(&w, '}');
+	http_reply(r, &(struct http_reply){.status = 200, .content_type = "application/json", .body = buf_str(&b)});
+}
+
+int api_allowed(struct api_call *c, const char *resource)
+{
+	char action[80];
+
+	if (c->who.kind != PRINCIPAL_WORKLOAD)
+		return authz_check(&c->who, c->a->where.account, "", resource, &c->e);
+	snprintf(action, sizeof(action), "%s:%s", c->op->service, c->op->name);
+	return authz_check(&c->who, c->a->where.account, c->op->action ? c->op->action : action, resource, &c->e);
+}
+
+struct function *api_function(struct api_call *c)
+{
+	struct function *f = function_get(c->a->o.store, str_of(c->name.name));
+	char arn[API_ARN_BYTES];
+
+	if (f && api_name_is_latest(&c->name))
+		return f;
+	api_fail(&c->e, API_NOT_FOUND, "Function not found: %s", api_arn(&c->a->where, c->name.name, c->name.qualifier, arn));
+	return NULL;
+}
+
+struct json *api_body(struct api_call *c)
+{
+	struct err e = {0};
+	struct json *j = json_parse(c->r->body.n ? c->r->body : STR("{}"), &e);
+
+	if (j && json_type(j) == JSON_OBJECT)
+		return j;
+	api_fail(&c->e, API_SERIALIZATION, "Could not parse request body into json: %s", j ? "not an object" : e.text);
+	json_free(j);
+	return NULL;
+}
+
+bool api_query(const struct http_req *r, const char *name, struct buf *out)
+{
+	struct str v;
+
+	return form_value(r->query, name, &v) && dec_percent(out, v, true) == 0;
+}
+
+struct api *api_new(const struct api_opts *o)
+{
+	struct api *a = xcalloc(1, sizeof(*a));
+
+	a->o = *o;
+	a->where = (struct api_where){.account = o->account, .region = o->region};
+	a->sigv4 = sigv4_new(o->region);
+	api_bootstrap(o->store, NULL);
+	return a;
+}
+
+void api_free(struct api *a)
+{
+	if (!a)
+		return;
+	sigv4_free(a->sigv4);
+	buf_done(&a->scratch);
+	free(a);
+}
+
+void api_bootstrap(struct store *s, struct store_op *op)
+{
+	static const char set[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+	const char *access = store_setting(s, "operator_access_key"), *secret = store_setting(s, "operator_secret_key");
+	char key[21] = "AKIATANDEM", sec[41] = "";
+	uint8_t r[50];
+
+	if (!access || !secret) {
+		rand_bytes(r, sizeof(r));
+		for (int i = 0; i < 10; i++)
+			key[10 + i] = set[r[i] & 31];
+		for (int i = 0; i < 40; i++)
+			sec[i] = set[r[10 + i] & 31];
+		store_setting_put(s, NULL, "operator_access_key", key);
+		store_setting_put(s, op, "operator_secret_key", sec);
+		explicit_bzero(sec, sizeof(sec));
+		explicit_bzero(r, sizeof(r));
+	} else if (op) {
+		store_setting_put(s, op, "operator_access_key", access);
+	}
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
+#include "api/lambda_config.h"
+#include "base/clock.h"
+#include "base/enc.h"
+#include "store/digest.h"
+
+static void write_state(struct jw *w, const struct function *f, enum config_view view)
+{
+	static const char doing[] = "The function is being created.";
+	bool failed = f->state == FUNCTION_FAILED;
+
+	/* A create answers Pending although the deploy is over, as AWS does: clients expect to wait then, and the first look of
+	 * their waiter already sees Active or Failed. */
+	if (view == CONFIG_CREATED || f->state == FUNCTION_PENDING) {
+		jw_strc(w, "State", "Pending");
+		jw_strc(w, "StateReason", doing);
+		jw_strc(w, "StateReasonCode", "Creating");
+		return;
+	}
+	jw_strc(w, "State", failed ? "Failed" : "Active");
+	if (failed) {
+		jw_strc(w, "StateReason", f->reason ? f->reason : "The function could not be started.");
+		jw_strc(w, "StateReasonCode", f->reason_code[0] ? f->reason_code : "InternalError");
+	}
+	if (view == CONFIG_UPDATED || f->updating) {
+		jw_strc(w, "LastUpdateStatus", "InProgress");
+		jw_strc(w, "LastUpdateStatusReason", doing);
+		jw_strc(w, "LastUpdateStatusReasonCode", "Creating");
+		return;
+	}
+	jw_strc(w, "LastUpdateStatus", failed ? "Failed" : "Successful");
+	if (failed) {
+		jw_strc(w, "LastUpdateStatusReason", f->reason ? f->reason : "The function could not be started.");
+		jw_strc(w, "LastUpdateStatusReasonCode", f->reason_code[0] ? f->reason_code : "InternalError");
+	}
+}
+
+static void write_code(struct jw *w, const struct revision *r)
+{
+	uint8_t raw[32];
+	auto_buf b64 = {0};
+
+	jw_int(w, "CodeSize", r->code_bytes);
+	if (dec_hex(str_of(r->code_sha256), raw, sizeof(raw)) == 0)
+		enc_b64(&b64, raw, sizeof(raw));
+	jw_str(w, "CodeSha256", buf_str(&b64));
+}
+
+static void write_fixed(struct jw *w, const struct api *a, const struct function *f, const struct revision *r)
+{
+	char hex[65], text[256];
+
+	jw_strc(w, "PackageType", "Zip");
+	jw_arr(w, "Architectures");
+	jw_strc(w, NULL, LAMBDA_ARCHITECTURE);
+	jw_end(w, ']');
+	jw_obj(w, "TracingConfig");
+	jw_strc(w, "Mode", "PassThrough");
+	jw_end(w, '}');
+	jw_obj(w, "EphemeralStorage");
+	jw_int(w, "Size", r->tmp_mb);
+	jw_end(w, '}');
+	jw_obj(w, "SnapStart");
+	jw_strc(w, "ApplyOn", "None");
+	jw_strc(w, "OptimizationStatus", "Off");
+	jw_end(w, '}');
+	digest_sha256_hex(r->runtime, strlen(r->runtime), hex);
+	snprintf(text, sizeof(text), "arn:aws:lambda:%s::runtime:%s", a->where.region, hex);
+	jw_obj(w, "RuntimeVersionConfig");
+	jw_strc(w, "RuntimeVersionArn", text);
+	jw_end(w, '}');
+	snprintf(text, sizeof(text), "/aws/lambda/%s", f->name);
+	jw_obj(w, "LoggingConfig");
+	jw_strc(w, "LogFormat", "Text");
+	jw_strc(w, "LogGroup", text);
+	jw_end(w, '}');
+}
+
+static void write_env(struct jw *w, const struct pairs *env)
+{
+	if (!env->n)
+		return;
+	jw_obj(w, "Environment");
+	jw_obj(w, "Variables");
+	for (unsigned i = 0; i < env->n; i++)
+		jw_strc(w, env->p[i].name, env->p[i].value);
+	jw_end(w, '}');
+	jw_end(w, '}');
+}
+
+void api_function_config(struct jw *w, const char *key, const struct api *a, const struct function *f, enum config_view view, bool qualified)
+{
+	const struct revision *r = f->latest;
+	char arn[API_ARN_BYTES], text[128];
+
+	jw_obj(w, key);
+	jw_strc(w, "FunctionName", f->name);
+	jw_strc(w, "FunctionArn", api_arn(&a->where, f->name, qualified ? "$LATEST" : NULL, arn));
+	jw_strc(w, "Runtime", r->runtime);
+	if (!r->role) /* made by tandem.yaml: the identity that it has */
+		snprintf(text, sizeof(text), "arn:aws:iam::%s:role/%s", a->where.account, f->name);
+	jw_strc(w, "Role", r->role ? r->role : text);
+	if (r->handler)
+		jw_strc(w, "Handler", r->handler);
+	write_code(w, r);
+	jw_strc(w, "Description", r->description ? r->description : "");
+	jw_int(w, "Timeout", r->timeout_s);
+	jw_int(w, "MemorySize", r->memory_mb);
+	jw_strc(w, "LastModified", clock_fmt_lambda(r->modified_wall_us, text));
+	jw_strc(w, "Version", "$LATEST");
+	jw_strc(w, "RevisionId", r->id);
+	write_env(w, &r->env);
+	write_fixed(w, a, f, r);
+	write_state(w, f, view);
+	jw_end(w, '}');
+}

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads the configuration members of CreateFunction and UpdateFunctionConfiguration into a revision; absent ones stay as they are. */
+#pragma once
+#include "api/api_int.h"
+#if defined(__aarch64__)
+#define LAMBDA_ARCHITECTURE "arm64"
+#else
+#define LAMBDA_ARCHITECTURE "x86_64"
+#endif
+int lambda_config_read(const struct json *body, struct revision *r, struct api_err *e);

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* CreateFunction, UpdateFunctionCode, UpdateFunctionConfiguration: a revision is made and given to the deploy. */
+#include <stdio.h>
+
+#include "api/lambda_config.h"
+#include "base/enc.h"
+#include "base/mem.h"
+#include "sched/deploy.h"
+
+/*
+ * The answer waits until the deploy is over, and then says Pending (or InProgress), as AWS's does: the first look of a client's
+ * waiter, a moment later, already sees Active or Failed, so nobody waits for the second look.
+ */
+struct deploying {
+	struct deploy d;
+	struct api_call c;
+	struct buf zip;
+	struct function *f;      /* a reference of our own */
+	enum config_view view;
+};
+
+static void client_gone(void *arg)
+{
+	((struct deploying *)arg)->c.r = NULL; /* what was asked for is done all the same, as at AWS */
+}
+
+static void refuse(struct deploying *g, const struct err *e)
+{
+	struct api_call *c = &g->c;
+	char arn[API_ARN_BYTES];
+
+	switch (e->kind) {
+	case ERR_LIMIT:
+		api_reply_fail(c, API_INVALID_PARAMETER, "Unzipped size must be smaller than %d bytes", LIM_UNZIPPED_BYTES);
+		break;
+	case ERR_INVALID:
+	case ERR_CORRUPT:
+		api_reply_fail(c, API_INVALID_PARAMETER, "Could not unzip uploaded file. Please check your file, then try to upload again.");
+		break;
+	case ERR_EXISTS:
+		api_reply_fail(c, API_CONFLICT, "Function already exist: %s", g->f->name);
+		break;
+	case ERR_CONFLICT:
+		api_reply_fail(c, API_CONFLICT, "The operation cannot be performed at this time. An update is in progress for resource: %s",
+		               api_arn(&c->a->where, g->f->name, NULL, arn));
+		break;
+	default:
+		api_reply_fail(c, API_SERVICE, "%s", e->text);
+	}
+}
+
+static void deployed(struct deploy *d, const struct err *e)
+{
+	struct deploying *g = container_of(d, struct deploying, d);
+	struct store *s = g->c.a->o.store;
+	auto_buf b = {0};
+	struct jw w;
+
+	if (e->kind) {
+		refuse(g, e);
+		/* A new one that never came into the table still has the reference that it was made with. */
+		if (d->is_new && !g->f->deleted && function_get(s, str_of(g->f->name)) != g->f)
+			function_unref(g->f);
+	} else {
+		jw_init(&w, &b);
+		api_function_config(&w, NULL, g->c.a, g->f, g->view, false);
+		api_reply_json(&g->c, g->view == CONFIG_CREATED ? 201 : 200, buf_str(&b));
+		if (!d->is_new)
+			store_gc(s);
+	}
+	function_unref(g->f);
+	buf_done(&g->zip);
+	free(g);
+}
+
+/* Takes zip and r. */
+static void start(struct api_call *c, struct function *f, struct revision *r, struct buf *zip, struct pairs *tags, enum config_view view)
+{
+	struct deploying *g = xcalloc(1, sizeof(*g));
+
+	g->c = *c;
+	g->view = view;
+	g->f = function_ref(f);
+	if (zip) {
+		g->zip = *zip;
+		*zip = (struct buf){0};
+	}
+	g->d.function = f;
+	g->d.revision = r;
+	g->d.archive = buf_str(&g->zip);
+	g->d.is_new = view == CONFIG_CREATED;
+	g->d.tags = tags;
+	g->d.done = deployed;
+	http_on_gone(c->r, client_gone, g);
+	deploy_start(c->a->o.sched, &g->d);
+}
+
+static int read_zip(const struct json *code, struct buf *zip, struct api_err *e)
+{
+	const struct json *j = json_get(code, "ZipFile");
+
+	if (json_get(code, "S3Bucket") || json_get(code, "ImageUri"))
+		return api_fail(e, API_INVALID_PARAMETER, "This Tandem takes function code as ZipFile only, not from S3 and not as an image.");
+	if (json_type(j) != JSON_STRING)
+		return api_fail(e, API_INVALID_PARAMETER, "Please provide a source for function code.");
+	if (json_str(j).n / 4 > LIM_ZIP_BYTES / 3 + 1)
+		return api_fail(e, API_ENTITY_TOO_LARGE, "Zipped size must be smaller than %d bytes", LIM_ZIP_BYTES);
+	if (dec_b64(zip, json_str(j)) < 0)
+		return api_fail(e, API_SERIALIZATION, "ZipFile is not valid base64");
+	if (!zip->n)
+		return api_fail(e, API_INVALID_PARAMETER, "Uploaded file must be a non-empty zip");
+	if (zip->n > LIM_ZIP_BYTES)
+		return api_fail(e, API_ENTITY_TOO_LARGE, "Zipped size must be smaller than %d bytes", LIM_ZIP_BYTES);
+	return 0;
+}
+
+static int read_tag(void *arg, const char *key, const struct json *value)
+{
+	struct pairs *p = arg;
+
+	if (json_type(value) != JSON_STRING || p->n >= LIM_TAGS)
+		return -1;
+	pairs_add(p, str_of(key), json_str(value));
+	return 0;
+}
+
+static int read_tags(const struct json *body, struct pairs *ret, struct api_err *e)
+{
+	const struct json *tags = json_get(body, "Tags");
+
+	if (json_type(tags) == JSON_OBJECT && json_each(tags, read_tag, ret) != 0)
+		return api_fail(e, API_INVALID_PARAMETER, "Tags must be an object of strings, at most %d.", LIM_TAGS);
+	return 0;
+}
+
+/* Whose creation it is: the name in the body, free to be taken, and the caller allowed to. */
+static int read_name(struct api_call *c, const struct json *body)
+{
+	struct str name = json_get_str(body, "FunctionName");
+	char arn[API_ARN_BYTES];
+
+	if (!name.p)
+		return api_fail(&c->e, API_VALIDATION,
+		                "1 validation error detected: Value null at 'functionName' failed to satisfy constraint: Member must not be null");
+	if (api_name_parse(name, &c->a->where, &c->name, &c->e) < 0 || api_allowed(c, api_arn(&c->a->where, c->name.name, NULL, arn)) < 0)
+		return -1;
+	if (c->name.qualifier[0])
+		return api_fail(&c->e, API_INVALID_PARAMETER, "The function name must not have a qualifier.");
+	if (function_get(c->a->o.store, str_of(c->name.name)))
+		return api_fail(&c->e, API_CONFLICT, "Function already exist: %s", c->name.name);
+	if (function_count(c->a->o.store) >= LIM_FUNCTIONS)
+		return api_fail(&c->e, API_INVALID_PARAMETER, "There are %d functions already, which is the limit.", LIM_FUNCTIONS);
+	return 0;
+}
+
+void lambda_create_function(struct api_call *c)
+{
+	auto_json body = api_body(c);
+	struct revision *r = revision_new();
+	struct pairs tags = {0};
+	auto_buf zip = {0};
+
+	r->timeout_s = 3;
+	r->memory_mb = 128;
+	r->tmp_mb = 512;
+	if (!body || read_name(c, body) < 0 || lambda_config_read(body, r, &c->e) < 0 || read_tags(body, &tags, &c->e) < 0 ||
+	    read_zip(json_get(body, "Code"), &zip, &c->e) < 0) {
+		api_reply_err(c);
+		revision_unref(r);
+	} else {
+		start(c, function_new(c->name.name, "api"), r, &zip, &tags, CONFIG_CREATED);
+	}
+	pairs_done(&tags);
+}
+
+/* The function to change, if it still has the revision that the caller means. */
+static struct function *to_update(struct api_call *c, const struct json *body)
+{
+	struct function *f = body ? api_function(c) : NULL;
+	struct str revision = json_get_str(body, "RevisionId");
+
+	if (!f || !revision.n || str_eqc(revision, f->latest->id))
+		return f;
+	api_fail(&c->e, API_PRECONDITION,
+	         "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the latest Revision Id");
+	return NULL;
+}
+
+void lambda_update_function_code(struct api_call *c)
+{
+	auto_json body = api_body(c);
+	struct function *f = to_update(c, body);
+	auto_buf zip = {0}, b = {0};
+	struct jw w;
+
+	if (!f || read_zip(body, &zip, &c->e) < 0) {
+		api_reply_err(c);
+	} else if (json_get_bool(body, "DryRun", false)) {
+		jw_init(&w, &b);
+		api_function_config(&w, NULL, c->a, f, CONFIG_NOW, false);
+		api_reply_json(c, 200, buf_str(&b));
+	} else {
+		start(c, f, revision_clone(f->latest), &zip, NULL, CONFIG_UPDATED);
+	}
+}
+
+void lambda_update_function_configuration(struct api_call *c)
+{
+	auto_json body = api_body(c);
+	struct function *f = to_update(c, body);
+	struct revision *r = f ? revision_clone(f->latest) : NULL;
+
+	if (!r || lambda_config_read(body, r, &c->e) < 0) {
+		api_reply_err(c);
+		revision_unref(r);
+	} else {
+		start(c, f, r, NULL, NULL, CONFIG_UPDATED);
+	}
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tags, account settings, and what Terraform and the SDKs read beside a function. */
+#include <stdio.h>
+
+#include "api/api_int.h"
+#include "base/enc.h"
+#include "base/limits.h"
+#include "base/mem.h"
+
+static void reply_object(struct api_call *c, void (*fill)(struct jw *w, const struct api_call *c, const struct function *f), const struct function *f)
+{
+	auto_buf b = {0};
+	struct jw w;
+
+	jw_init(&w, &b);
+	jw_obj(&w, NULL);
+	fill(&w, c, f);
+	jw_end(&w, '}');
+	api_reply_json(c, 200, buf_str(&b));
+}
+
+static void with_function(struct api_call *c, void (*fill)(struct jw *w, const struct api_call *c, const struct function *f))
+{
+	const struct function *f = api_function(c);
+
+	if (f)
+		reply_object(c, fill, f);
+	else
+		api_reply_err(c);
+}
+
+static void fill_tags(struct jw *w, const struct api_call *c, const struct function *f)
+{
+	jw_obj(w, "Tags");
+	for (unsigned i = 0; i < f->tags.n; i++)
+		jw_strc(w, f->tags.p[i].name, f->tags.p[i].value);
+	jw_end(w, '}');
+}
+
+void lambda_list_tags(struct api_call *c)
+{
+	with_function(c, fill_tags);
+}
+
+static void fill_signing(struct jw *w, const struct api_call *c, const struct function *f)
+{
+	jw_strc(w, "FunctionName", f->name);
+}
+
+void lambda_get_code_signing(struct api_call *c)
+{
+	with_function(c, fill_signing);
+}
+
+static void fill_nothing(struct jw *w, const struct api_call *c, const struct function *f)
+{
+}
+
+void lambda_get_concurrency(struct api_call *c)
+{
+	with_function(c, fill_nothing);
+}
+
+static void fill_versions(struct jw *w, const struct api_call *c, const struct function *f)
+{
+	jw_arr(w, "Versions");
+	api_function_config(w, NULL, c->a, f, CONFIG_NOW, true);
+	jw_end(w, ']');
+}
+
+void lambda_list_versions(struct api_call *c)
+{
+	with_function(c, fill_versions);
+}
+
+static void fill_account(struct jw *w, const struct api_call *c, const struct function *unused)
+{
+	const struct store *s = c->a->o.store;
+	int64_t bytes = 0;
+
+	for (const struct function *f = NULL; (f = function_next(s, f));)
+		bytes += f->latest->code_bytes;
+	jw_obj(w, "AccountLimit");
+	jw_int(w, "TotalCodeSize", 80530636800);
+	jw_int(w, "CodeSizeUnzipped", LIM_UNZIPPED_BYTES);
+	jw_int(w, "CodeSizeZipped", LIM_ZIP_BYTES);
+	jw_int(w, "ConcurrentExecutions", 1000);
+	jw_int(w, "UnreservedConcurrentExecutions", 1000);
+	jw_end(w, '}');
+	jw_obj(w, "AccountUsage");
+	jw_int(w, "TotalCodeSize", bytes);
+	jw_int(w, "FunctionCount", (int64_t)function_count(s));
+	jw_end(w, '}');
+}
+
+void lambda_get_account_settings(struct api_call *c)
+{
+	reply_object(c, fill_account, NULL);
+}
+
+/* --- changing tags --- */
+
+struct tagging {
+	struct api_call c;
+	struct store_op op;
+};
+
+static void tags_gone(void *arg)
+{
+	((struct tagging *)arg)->c.r = NULL;
+}
+
+static void tags_saved(struct store_op *op, const struct err *e)
+{
+	struct tagging *t = container_of(op, struct tagging, op);
+
+	if (e->kind)
+		api_reply_fail(&t->c, API_SERVICE, "The tags could not be stored: %s", e->text);
+	else
+		api_reply_empty(&t->c, 204);
+	free(t);
+}
+
+static void save(struct api_call *c, struct function *f)
+{
+	struct tagging *t = xcalloc(1, sizeof(*t));
+
+	t->c = *c;
+	t->op.done = tags_saved;
+	http_on_gone(c->r, tags_gone, t);
+	function_put(c->a->o.store, &t->op, f);
+}
+
+static void remove_tag(struct pairs *p, const char *name)
+{
+	for (unsigned i = 0; i < p->n; i++) {
+		if (strcmp(p->p[i].name, name) != 0)
+			continue;
+		free(p->p[i].name);
+		free(p->p[i].value);
+		memmove(p->p + i, p->p + i + 1, (--p->n - i) * sizeof(*p->p));
+		return;
+	}
+}
+
+static int add_tag(void *arg, const char *key, const struct json *value)
+{
+	struct pairs *p = arg;
+
+	if (json_type(value) != JSON_STRING)
+		return -1;
+	remove_tag(p, key);
+	pairs_add(p, str_of(key), json_str(value));
+	return p->n > LIM_TAGS ? -1 : 0;
+}
+
+void lambda_tag_resource(struct api_call *c)
+{
+	struct function *f = api_function(c);
+	auto_json body = f ? api_body(c) : NULL;
+	const struct json *tags = json_get(body, "Tags");
+	struct pairs all = {0};
+
+	if (!f || !body) {
+		api_reply_err(c);
+		return;
+	}
+	for (unsigned i = 0; i < f->tags.n; i++)
+		pairs_add(&all, str_of(f->tags.p[i].name), str_of(f->tags.p[i].value));
+	if (json_type(tags) != JSON_OBJECT || json_each(tags, add_tag, &all) != 0) {
+		pairs_done(&all);
+		api_reply_fail(c, API_INVALID_PARAMETER, "Tags must be an object of strings, at most %d in all.", LIM_TAGS);
+		return;
+	}
+	pairs_done(&f->tags);
+	f->tags = all;
+	save(c, f);
+}
+
+void lambda_untag_resource(struct api_call *c)
+{
+	struct function *f = api_function(c);
+	struct str rest = c->r->query, pair, tail, k, v;
+	unsigned n = 0;
+
+	if (!f) {
+		api_reply_err(c);
+		return;
+	}
+	for (; rest.n; rest = tail) {
+		auto_buf key = {0};
+
+		tail = STR_NULL;
+		pair = rest;
+		str_cut(rest, '&', &pair, &tail);
+		if (!str_cut(pair, '=', &k, &v) || !str_eqc(k, "tagKeys") || dec_percent(&key, v, true) < 0 || !key.n)
+			continue;
+		remove_tag(&f->tags, key.p);
+		n++;
+	}
+	if (n)
+		save(c, f);
+	else
+		api_reply_fail(c, API_VALIDATION,
+		               "1 validation error detected: Value null at 'tagKeys' failed to satisfy constraint: Member must not be null");
+}

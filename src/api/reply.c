@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Answers and failures in the form of the protocol that was spoken. */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "api/api_int.h"
+
+static void reply(struct api_call *c, int status, const char *type, const char *error, struct str body)
+{
+	char h[160];
+	int n;
+
+	if (!c->r)
+		return;
+	n = snprintf(h, sizeof(h), "x-amzn-RequestId: %s\r\n", c->request_id);
+	if (error)
+		n += snprintf(h + n, sizeof(h) - (size_t)n, "x-amzn-ErrorType: %s\r\n", error);
+	http_reply(c->r, &(struct http_reply){.status = status, .content_type = type, .headers = {h, (size_t)n}, .body = body});
+	c->r = NULL;
+}
+
+void api_reply_json(struct api_call *c, int status, struct str json)
+{
+	reply(c, status, c->form == FORM_JSON ? "application/x-amz-json-1.1" : "application/json", NULL, json);
+}
+
+void api_reply_xml(struct api_call *c, int status, struct str xml)
+{
+	reply(c, status, "text/xml", NULL, xml);
+}
+
+void api_reply_empty(struct api_call *c, int status)
+{
+	reply(c, status, status == 204 ? NULL : "application/json", NULL, STR_NULL);
+}
+
+void api_xml_text(struct buf *out, struct str s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char ch = (unsigned char)s.p[i];
+
+		if (ch == '&')
+			buf_adds(out, "&amp;");
+		else if (ch == '<')
+			buf_adds(out, "&lt;");
+		else if (ch == '>')
+			buf_adds(out, "&gt;");
+		else if (ch < 0x20 && ch != '\n' && ch != '\t')
+			buf_addc(out, ' ');
+		else
+			buf_addc(out, (char)ch);
+	}
+}
+
+static void err_json(struct buf *b, const struct api_call *c, const struct api_code_info *info)
+{
+	struct jw w;
+
+	jw_init(&w, b);
+	jw_obj(&w, NULL);
+	if (c->form == FORM_JSON)
+		jw_strc(&w, "__type", info->name);
+	else
+		jw_strc(&w, "Type", info->status >= 500 ? "Service" : "User");
+	if (info->reason)
+		jw_strc(&w, "Reason", info->reason);
+	jw_strc(&w, info->upper && c->form != FORM_JSON ? "Message" : "message", c->e.text);
+	jw_end(&w, '}');
+}
+
+static void err_xml(struct buf *b, const struct api_call *c, const struct api_code_info *info)
+{
+	const char *code = info->query_name ? info->query_name : info->name;
+	bool s3 = c->form == FORM_S3;
+
+	buf_adds(b, s3 ? "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>" :
+			 "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error>");
+	if (!s3)
+		buf_addf(b, "<Type>%s</Type>", info->status >= 500 ? "Receiver" : "Sender");
+	buf_addf(b, "<Code>%s</Code><Message>", code);
+	api_xml_text(b, str_of(c->e.text));
+	buf_addf(b, "</Message>%s<RequestId>%s</RequestId>%s", s3 ? "" : "</Error>", c->request_id, s3 ? "</Error>" : "</ErrorResponse>");
+}
+
+void api_reply_err(struct api_call *c)
+{
+	const struct api_code_info *info = api_code_info(c->e.code);
+	bool json = c->form == FORM_REST_JSON || c->form == FORM_JSON;
+	int status = info->status;
+	auto_buf b = {0};
+
+	if (c->e.code == API_UNKNOWN_OPERATION && c->form != FORM_REST_JSON)
+		status = 400;
+	if (json)
+		err_json(&b, c, info);
+	else
+		err_xml(&b, c, info);
+	reply(c, status, json ? c->form == FORM_JSON ? "application/x-amz-json-1.1" : "application/json" : "text/xml",
+	      json ? info->name : NULL, buf_str(&b));
+}
+
+void api_reply_fail(struct api_call *c, enum api_code code, const char *fmt, ...)
+{
+	va_list ap;
+
+	c->e.code = code;
+	va_start(ap, fmt);
+	vsnprintf(c->e.text, sizeof(c->e.text), fmt, ap);
+	va_end(ap);
+	api_reply_err(c);
+}
