@@ -11,13 +11,12 @@
 #include "base/log.h"
 #include "ledger/ledger_int.h"
 
-static int open_dir(int state_dirfd, int *ret, struct err *e)
+static int open_dir(int daemon_dirfd, int *ret, struct err *e)
 {
-	if ((mkdirat(state_dirfd, "daemon", 0750) < 0 && errno != EEXIST) ||
-	    (mkdirat(state_dirfd, "daemon/ledger", 0750) < 0 && errno != EEXIST))
-		return err_sys(e, errno, "make daemon/ledger");
-	*ret = openat(state_dirfd, "daemon/ledger", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return *ret < 0 ? err_sys(e, errno, "open daemon/ledger") : 0;
+	if (mkdirat(daemon_dirfd, "ledger", 0750) < 0 && errno != EEXIST)
+		return err_sys(e, errno, "make ledger");
+	*ret = openat(daemon_dirfd, "ledger", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return *ret < 0 ? err_sys(e, errno, "open ledger") : 0;
 }
 
 /* Goes on with the last segment when its head is good; what does not make whole rows at its end is cut. */
@@ -37,7 +36,7 @@ static int reopen(struct ledger_files *f, const struct segment_name *last, struc
 	return segment_truncate(&f->rows, f->rows.bytes - f->rows.bytes % ROW_BYTES, e);
 }
 
-int ledger_files_open(struct ledger_files *f, int state_dirfd, struct err *e)
+int ledger_files_open(struct ledger_files *f, int daemon_dirfd, struct err *e)
 {
 	auto_free struct segment_name *v = NULL;
 	size_t n = 0;
@@ -47,7 +46,7 @@ int ledger_files_open(struct ledger_files *f, int state_dirfd, struct err *e)
 				   .rows.fd = -1,
 				   .segment_bytes = LEDGER_SEGMENT_BYTES,
 				   .segments = LEDGER_SEGMENTS};
-	if (open_dir(state_dirfd, &f->dirfd, e) < 0 || segment_open(&f->names, f->dirfd, NAMES_FILE, e) < 0 ||
+	if (open_dir(daemon_dirfd, &f->dirfd, e) < 0 || segment_open(&f->names, f->dirfd, NAMES_FILE, e) < 0 ||
 	    segment_cut_line(&f->names, e) < 0 || segment_list(f->dirfd, "ledger-", ".seg", &v, &n, e) < 0 ||
 	    (n && reopen(f, &v[n - 1], e) < 0)) {
 		ledger_files_close(f);

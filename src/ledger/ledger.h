@@ -52,8 +52,8 @@ struct ledger_row { /* as callers fill it; 128 bytes, also on disk; zero-initial
 	double usd_machine; /* share of the machine's own price (ledger/prices.h); by ledger_add when 0 */
 };
 struct ledger;
-/* Blocking; prices_json: the text of spec/prices.json. */
-int ledger_open(struct loop *l, int state_dirfd, const char *prices_json, struct ledger **ret, struct err *e);
+/* Blocking; daemon_dirfd: <state>/daemon, borrowed for the call; prices_json: the text of spec/prices.json. */
+int ledger_open(struct loop *l, int daemon_dirfd, const char *prices_json, struct ledger **ret, struct err *e);
 void ledger_free(struct ledger *lg); /* writes what is buffered; running queries get ERR_CANCELED. NULL is fine */
 /* Never 0. Each call is a reference; the number is valid until as many ledger_release. */
 uint32_t ledger_intern(struct ledger *lg, const char *text);

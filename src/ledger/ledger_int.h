@@ -31,7 +31,7 @@ struct ledger_files {
 	bool failing;		    /* said once */
 	_Atomic uint64_t lost_rows; /* that could not be written */
 };
-int ledger_files_open(struct ledger_files *f, int state_dirfd, struct err *e);
+int ledger_files_open(struct ledger_files *f, int daemon_dirfd, struct err *e);
 void ledger_files_close(struct ledger_files *f);
 void ledger_files_write(struct ledger_files *f, struct spool_batch *b); /* on the thread */
 

@@ -41,21 +41,20 @@ bool log_name_ok(const char *name)
 	return true;
 }
 
-int log_files_open(struct log_files *f, int state_dirfd, struct err *e)
+int log_files_open(struct log_files *f, int daemon_dirfd, struct err *e)
 {
 	*f = (struct log_files){.dirfd = -1, .segment_bytes = LOG_SEGMENT_BYTES};
 	list_init(&f->open);
-	if ((mkdirat(state_dirfd, "daemon", 0750) < 0 && errno != EEXIST) ||
-	    (mkdirat(state_dirfd, "daemon/logs", 0750) < 0 && errno != EEXIST))
-		return err_sys(e, errno, "make daemon/logs");
-	f->dirfd = openat(state_dirfd, "daemon/logs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (mkdirat(daemon_dirfd, "logs", 0750) < 0 && errno != EEXIST)
+		return err_sys(e, errno, "make logs");
+	f->dirfd = openat(daemon_dirfd, "logs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (f->dirfd < 0)
-		return err_sys(e, errno, "open daemon/logs");
+		return err_sys(e, errno, "open logs");
 	if (faccessat(f->dirfd, ".", W_OK | X_OK, AT_EACCESS) < 0) {
 		int sys = errno;
 
 		log_files_close(f);
-		return err_sys(e, sys, "daemon/logs cannot be written");
+		return err_sys(e, sys, "logs cannot be written");
 	}
 	return 0;
 }

@@ -92,11 +92,11 @@ static void spool_writes(void *arg, struct spool_batch *b)
 	log_files_write(&lg->files, b);
 }
 
-int logs_open(struct loop *l, int state_dirfd, struct logs **ret, struct err *e)
+int logs_open(struct loop *l, int daemon_dirfd, struct logs **ret, struct err *e)
 {
 	struct logs *lg = xcalloc(1, sizeof(*lg));
 
-	if (log_files_open(&lg->files, state_dirfd, e) < 0) {
+	if (log_files_open(&lg->files, daemon_dirfd, e) < 0) {
 		free(lg);
 		return err_wrap(e, "open logs");
 	}

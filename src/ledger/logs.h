@@ -19,7 +19,7 @@
 #include "loop/loop.h"
 struct logs;
 struct log_stream; /* the log of one workload */
-int logs_open(struct loop *l, int state_dirfd, struct logs **ret, struct err *e);
+int logs_open(struct loop *l, int daemon_dirfd, struct logs **ret, struct err *e);
 void logs_free(struct logs *lg); /* writes what is buffered; running reads get ERR_CANCELED; streams and follows are
 				    gone. NULL is fine */
 /* Lives as long as logs, or until as many log_stream_release as there were logs_get. workload is a checked name,

@@ -47,7 +47,7 @@ struct log_stream {
 };
 
 bool log_name_ok(const char *name); /* components of [A-Za-z0-9._:$-], none begins with a dot, "/" between */
-int log_files_open(struct log_files *f, int state_dirfd, struct err *e);
+int log_files_open(struct log_files *f, int daemon_dirfd, struct err *e);
 void log_files_close(struct log_files *f);
 void log_files_write(struct log_files *f, struct spool_batch *b);
 void log_file_end(struct log_files *f, struct log_stream *s); /* closes and forgets; the stream may be freed */

@@ -36,14 +36,14 @@ static void prices_use(struct ledger *lg)
 	price_machine_init(&lg->machine, &lg->prices, lg->prices.machine_usd_hour, lg->vcpus, lg->memory_bytes);
 }
 
-int ledger_open(struct loop *l, int state_dirfd, const char *prices_json, struct ledger **ret, struct err *e)
+int ledger_open(struct loop *l, int daemon_dirfd, const char *prices_json, struct ledger **ret, struct err *e)
 {
 	struct ledger *lg = xcalloc(1, sizeof(*lg));
 
 	lg->loop = l;
 	lg->files.dirfd = lg->files.names.fd = lg->files.rows.fd = -1;
 	if (prices_parse(str_of(prices_json), &lg->prices, e) < 0 ||
-	    ledger_files_open(&lg->files, state_dirfd, e) < 0 || names_load(&lg->names, lg->files.dirfd, e) < 0) {
+	    ledger_files_open(&lg->files, daemon_dirfd, e) < 0 || names_load(&lg->names, lg->files.dirfd, e) < 0) {
 		ledger_free(lg);
 		return -1;
 	}

@@ -241,7 +241,7 @@ TEST(rotation_bounds_the_disk)
 	auto_free char *got = read_log(&x, "p/f", 0, 1000000, NULL);
 	CHECK(strstr(got, "line 2999.") != NULL && strstr(got, "line 100.") == NULL);
 	CHECK(count_lines(got) > 150);
-	int64_t bytes = bytes_of(&x, "daemon/logs/p/f", &files);
+	int64_t bytes = bytes_of(&x, "logs/p/f", &files);
 	CHECK(files == LOG_SEGMENTS && bytes <= LOG_SEGMENTS * 20000 && bytes > 40000);
 	fixture_done(&x);
 }
@@ -254,7 +254,7 @@ TEST(a_crash_leaves_half_a_line)
 	fixture_logs(&x);
 	log_stream_add(logs_get(x.logs, "f"), "fn", NULL, STR("whole"));
 	logs_free(x.logs);
-	int fd = openat(x.dirfd, "daemon/logs/f/000001.log", O_WRONLY | O_APPEND);
+	int fd = openat(x.dirfd, "logs/f/000001.log", O_WRONLY | O_APPEND);
 	CHECK(write(fd, "2025-11-21T23:00:00.000007Z fn - hal", 36) == 36);
 	close(fd);
 	fixture_logs(&x);
@@ -323,7 +323,7 @@ TEST(remove_deletes_the_files)
 	log_stream_remove(x.logs, "p/f");
 	log_stream_remove(x.logs, "never/there");
 	check_log(&x, "p/f", 10, "");
-	CHECK(bytes_of(&x, "daemon/logs/p/f", &files) == -1);
+	CHECK(bytes_of(&x, "logs/p/f", &files) == -1);
 	check_log(&x, "p/g", 10, "- stays|");
 	/* Whoever still holds it may go on. */
 	log_stream_add(s, "fn", NULL, STR("again"));
@@ -332,7 +332,7 @@ TEST(remove_deletes_the_files)
 	log_stream_release(s);
 	log_stream_remove(x.logs, "p/g");
 	check_log(&x, "p/g", 10, "");
-	CHECK(bytes_of(&x, "daemon/logs/p", &files) == -1); /* the project's directory too */
+	CHECK(bytes_of(&x, "logs/p", &files) == -1); /* the project's directory too */
 	fixture_done(&x);
 }
 
@@ -388,14 +388,14 @@ TEST(unwritable)
 	struct err e = {0};
 
 	fixture_init(&x);
-	int fd = openat(x.dirfd, "daemon", O_CREAT | O_WRONLY, 0600);
+	int fd = openat(x.dirfd, "logs", O_CREAT | O_WRONLY, 0600);
 	close(fd);
 	CHECK(logs_open(x.loop, x.dirfd, &x.logs, &e) == -1);
 	CHECK(e.kind == ERR_SYS && x.logs == NULL);
-	CHECK(unlinkat(x.dirfd, "daemon", 0) == 0);
+	CHECK(unlinkat(x.dirfd, "logs", 0) == 0);
 	fixture_logs(&x);
 	/* A file where a workload's directory should be: its lines are lost and counted, the others' are not. */
-	fd = openat(x.dirfd, "daemon/logs/bad", O_CREAT | O_WRONLY, 0600);
+	fd = openat(x.dirfd, "logs/bad", O_CREAT | O_WRONLY, 0600);
 	close(fd);
 	log_stream_add(logs_get(x.logs, "bad"), "fn", NULL, STR("a\nb\n"));
 	log_stream_add(logs_get(x.logs, "good"), "fn", NULL, STR("c"));

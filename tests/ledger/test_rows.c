@@ -34,10 +34,10 @@ static void segment_path(struct fixture *x, char out[128])
 {
 	struct segment_name *v = NULL;
 	size_t n = 0;
-	int fd = openat(x->dirfd, "daemon/ledger", O_RDONLY | O_DIRECTORY);
+	int fd = openat(x->dirfd, "ledger", O_RDONLY | O_DIRECTORY);
 
 	CHECK(segment_list(fd, "ledger-", ".seg", &v, &n, NULL) == 0 && n > 0);
-	snprintf(out, 128, "daemon/ledger/%s", n ? v[n - 1].name : "");
+	snprintf(out, 128, "ledger/%s", n ? v[n - 1].name : "");
 	free(v);
 	close(fd);
 }
@@ -207,7 +207,7 @@ TEST(crash_leaves_half_a_row)
 	CHECK(ftruncate(fd, 4 * ROW_BYTES - 57) == 0);	      /* the third row is cut */
 	CHECK(pwrite(fd, "\xff", 1, 2 * ROW_BYTES + 8) == 1); /* the second is damaged */
 	close(fd);
-	int names = openat(x.dirfd, "daemon/ledger/" NAMES_FILE, O_WRONLY | O_APPEND);
+	int names = openat(x.dirfd, "ledger/" NAMES_FILE, O_WRONLY | O_APPEND);
 	CHECK(write(names, "77 half-a-na", 12) == 12);
 	close(names);
 	fixture_ledger(&x);
@@ -280,7 +280,7 @@ TEST(folding_keeps_the_sums)
 		if (round == 1) { /* as if the crash came between the new sums and the removal */
 			char name[128];
 
-			snprintf(name, sizeof(name), "daemon/ledger/ledger-20251121-000001.seg");
+			snprintf(name, sizeof(name), "ledger/ledger-20251121-000001.seg");
 			struct row rows[2] = {0};
 			struct ledger_row again = row(1, T0);
 
@@ -307,12 +307,12 @@ TEST(a_directory_that_cannot_be_made)
 
 	fixture_init(&x);
 	int fd =
-		openat(x.dirfd, "daemon", O_CREAT | O_WRONLY, 0600); /* a file stands in the way: root too is refused */
+		openat(x.dirfd, "ledger", O_CREAT | O_WRONLY, 0600); /* a file stands in the way: root too is refused */
 	close(fd);
 	CHECK(ledger_open(x.loop, x.dirfd, x.prices, &x.ledger, &e) == -1);
 	CHECK(e.kind == ERR_SYS && e.text[0] && x.ledger == NULL);
 	e = (struct err){0};
-	CHECK(unlinkat(x.dirfd, "daemon", 0) == 0);
+	CHECK(unlinkat(x.dirfd, "ledger", 0) == 0);
 	CHECK(ledger_open(x.loop, x.dirfd, "{}", &x.ledger, &e) == -1);
 	CHECK(e.kind == ERR_INVALID && x.ledger == NULL);
 	fixture_done(&x);
@@ -327,7 +327,7 @@ TEST(a_disk_that_refuses)
 
 	fixture_init(&x);
 	fixture_ledger(&x);
-	CHECK(io_rm_tree(x.dirfd, "daemon/ledger", NULL) == 0); /* no new segment can be made in a removed directory */
+	CHECK(io_rm_tree(x.dirfd, "ledger", NULL) == 0); /* no new segment can be made in a removed directory */
 	r = row(ledger_intern(x.ledger, "p/f"), T0);
 	ledger_add(x.ledger, &r);
 	ledger_add(x.ledger, &r);
