@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+
+#include "app/manifest.h"
+#include "base/io.h"
+#include "json/read.h"
+#include "tests/test.h"
+
+static const char *lookup(void *arg, const char *name)
+{
+	static const char *const vars[][2] = {{"SIZE", "256"}, {"EMPTY", ""}, {"WHO", "World: #1"}, {"BIG", "99999"}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(vars); i++)
+		if (!strcmp(vars[i][0], name))
+			return vars[i][1];
+	return NULL;
+}
+
+static int parse(const char *text, struct manifest **ret, struct err *e)
+{
+	struct tree_opts o = {.file = "t.yaml", .lookup = lookup};
+
+	return manifest_parse(&o, str_of(text), ret, e);
+}
+
+#define F "name: p\nfunctions:\n  f:\n    code: .\n    runtime: python3.11\n    handler: a.b\n"
+
+/* What is refused, with the whole sentence. */
+static const struct {
+	const char *text, *error;
+} bad[] = {
+	{"", "t.yaml:1:1: the file is empty; it begins with: name: my-project"},
+	{"- a\n", "t.yaml:1:1: here stands tandem.yaml, which is keys with values"},
+	{"functions: {}\n", "t.yaml:1:1: tandem.yaml needs the key \"name\""},
+	{"name: p\nfunctoins: {}\n", "t.yaml:2:1: unknown key \"functoins\"; did you mean \"functions\"?"},
+	{"name: p\nservices: {}\n", "t.yaml:2:1: unknown key \"services\"; known here are: name, version, functions"},
+	{"name: Prod\n", "t.yaml:1:7: a project's name is made of small letters, digits and -"},
+	{"name: api\n", "t.yaml:1:7: the name api stands for what was made through the AWS API; choose another"},
+	{"name:\n", "t.yaml:1:1: \"name\" has no value"},
+	{"name: [p]\n", "t.yaml:1:7: \"name\" takes one value, not a list"},
+	{"name: p\nname: q\n", "t.yaml:2:1: the key \"name\" stands here twice (first in line 1)"},
+	{"name: p\nversion: 2\n", "t.yaml:2:10: this Tandem reads version 1 of the file"},
+	{"name: p\n---\nname: q\n", "t.yaml:2:1: a second document begins here; one file holds one"},
+	{"name: &x p\n", "t.yaml:1:7: anchors (&name) are not taken here; write the value out, or use ${VAR}"},
+	{"name: *x\n", "t.yaml:1:7: aliases (*name) are not taken here; write the value out, or use ${VAR}"},
+	{"name: !!str p\n", "t.yaml:1:7: tags (!name) are not taken here"},
+	{"name: p\nfunctions:\n\tf: {}\n", "t.yaml:3:1: a tab; indent with spaces"},
+	{"name: p\n  functions: {}\n", "t.yaml:2:12: mapping values are not allowed in this context"},
+	{"name: \"p\\0q\"\n", "t.yaml:1:7: a NUL byte inside a value"},
+	{"name: p\n? [a]\n: b\n", "t.yaml:2:3: a key must be a word"},
+	{"name: p\nfunctions: []\n", "t.yaml:2:12: functions is a map from names to what they are"},
+	{"name: p\nfunctions:\n  f:\n", "t.yaml:3:5: here stands a function, which is keys with values"},
+	{"name: p\nfunctions:\n  f: {}\n", "t.yaml:3:3: a function needs the key \"code\""},
+	{"name: p\nfunctions:\n  a b: {}\n",
+	 "t.yaml:3:3: \"a b\" is no name for a function: 1 to 64 letters, digits, - and _"},
+	{"name: p\nfunctions:\n  f:\n    code: .\n    runtime: python3.11\n",
+	 "t.yaml:3:3: \"f\" has no handler; it looks like app.handler (file and function)"},
+	{F "    memroy: 1\n", "t.yaml:7:5: unknown key \"memroy\"; did you mean \"memory\"?"},
+	{F "    memory: lots\n", "t.yaml:7:13: \"lots\" is no size: memory is megabytes, like 256, or 256Mi, or 1Gi"},
+	{F "    memory: 64\n", "t.yaml:7:13: memory is from 128 to 10240 MB, not 64"},
+	{F "    memory: ${BIG}\n", "t.yaml:7:13: memory is from 128 to 10240 MB, not 99999"},
+	{F "    memory: -5\n", "t.yaml:7:13: \"-5\" is no size: memory is megabytes, like 256, or 256Mi, or 1Gi"},
+	{F "    timeout: 500ms\n",
+	 "t.yaml:7:14: \"500ms\" is no length of time: timeout is whole seconds, like 30, or 30s, or 5m"},
+	{F "    timeout: 16m\n", "t.yaml:7:14: timeout is from 1s to 900s, not 16m"},
+	{F "    timeout: 0\n", "t.yaml:7:14: timeout is from 1s to 900s, not 0"},
+	{F "    cpu: fast\n", "t.yaml:7:10: \"fast\": cpu is a number of CPUs from 0.01 to 64, like 0.5 or 500m"},
+	{F "    cpu: 65\n", "t.yaml:7:10: \"65\": cpu is a number of CPUs from 0.01 to 64, like 0.5 or 500m"},
+	{F "    route: predict\n", "t.yaml:7:12: a route begins with a slash, like /predict or /shop/*"},
+	{F "    route: /a?b\n", "t.yaml:7:12: a route holds plain characters of a path only, no ?, #, % or spaces"},
+	{F "    route: /a*\n", "t.yaml:7:12: a star may only stand at the end of a route, after a slash: /shop/*"},
+	{F "    environment:\n      A:\n", "t.yaml:8:7: \"A\" has no value; write \"\" for an empty one"},
+	{F "    environment:\n      1A: x\n", "t.yaml:8:7: \"1A\" is no name of an environment variable"},
+	{F "    environment:\n      AWS_REGION: x\n", "t.yaml:8:7: AWS_REGION is set by the platform itself"},
+	{F "    environment:\n      A: {b: c}\n", "t.yaml:8:10: \"A\" takes one value, not keys with values"},
+	{F "    environment: x\n", "t.yaml:7:18: environment is names with values, like NAME: value"},
+	{F "    tags:\n      aws:x: y\n",
+	 "t.yaml:8:7: a tag has a name of at most 128 bytes, not beginning with aws:, and a value of at most 256"},
+	{F "    layers: x\n", "t.yaml:7:13: layers is a list of folders"},
+	{F "    allow: yes\n", "t.yaml:7:12: allow is a list of items with action and resource"},
+	{F "    allow:\n      - action: lambda:InvokeFunction\n",
+	 "t.yaml:8:9: an item of allow needs the key \"resource\""},
+	{F "    allow:\n      - {action: invoke, resource: \"*\"}\n",
+	 "t.yaml:8:18: an action looks like lambda:InvokeFunction, lambda:* or *"},
+	{F "    description: ${NOPE}\n", "t.yaml:7:18: the variable is not set and has no default: ${NOPE}"},
+	{F "    description: \"ab ${NOPE}\"\n", "t.yaml:7:22: the variable is not set and has no default: ${NOPE}"},
+	{F "    description: costs $5\n",
+	 "t.yaml:7:24: a lone dollar sign; write $$ for the sign itself, ${NAME} for a variable"},
+	{F "    description: ${A:?b}\n", "t.yaml:7:18: write ${NAME} or ${NAME:-default}, not ${A:?b}"},
+	{F "    description: \"${A\"\n", "t.yaml:7:19: this ${ has no closing }"},
+	{F "    route: /x\n  g:\n    code: .\n    runtime: provided\n    route: /x\n",
+	 "t.yaml:8:3: \"f\" and \"g\" have the same route /x"},
+};
+
+TEST(refuses_with_line_and_column)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct manifest *m = NULL;
+		struct err e = {0};
+
+		CHECK(parse(bad[i].text, &m, &e) == -1);
+		CHECK_STR(e.text, bad[i].error);
+		CHECK(m == NULL);
+		manifest_free(m);
+	}
+}
+
+TEST(reads_everything)
+{
+	static const char text[] = "version: 1\n"
+				   "name: shop\n"
+				   "functions:\n"
+				   "  iris_1:\n"
+				   "    code: src\n"
+				   "    runtime: python3.12\n"
+				   "    handler: app.handler\n"
+				   "    memory: ${SIZE}Mi\n"
+				   "    timeout: 1m30s\n"
+				   "    tmp: 1Gi\n"
+				   "    cpu: 250m\n"
+				   "    route: /shop/*\n"
+				   "    description: 'it''s $$5'\n"
+				   "    layers: [lib]\n"
+				   "    environment:\n"
+				   "      ZED: yes\n"
+				   "      GREETING: hello ${WHO}\n"
+				   "      NONE: \"\"\n"
+				   "      D: ${EMPTY:-dflt}${UNSET:-}\n"
+				   "    tags: {team: a, cost: 007}\n"
+				   "    allow:\n"
+				   "      - action: lambda:InvokeFunction\n"
+				   "        resource: \"*\"\n"
+				   "  native:\n"
+				   "    code: bin\n"
+				   "    runtime: provided.al2023\n";
+	auto_(manifest_free_p) struct manifest *m = NULL;
+	struct err e = {0};
+	const struct manifest_function *f;
+
+	CHECK(parse(text, &m, &e) == 0);
+	CHECK_STR(e.text, "");
+	if (!m)
+		return;
+	CHECK_STR(m->name, "shop");
+	CHECK(m->n == 2);
+	f = &m->functions[0];
+	CHECK_STR(f->name, "iris_1");
+	CHECK(f->memory_mb == 256 && f->timeout_s == 90 && f->tmp_mb == 1024 && f->cpu_quota_us == 25000);
+	CHECK_STR(f->route, "/shop/*");
+	CHECK_STR(f->description, "it's $5");
+	CHECK(f->n_layers == 1);
+	CHECK(f->env.n == 4);
+	CHECK_STR(f->env.p[0].name, "D");
+	CHECK_STR(pairs_get(&f->env, "D"), "dflt");
+	CHECK_STR(pairs_get(&f->env, "ZED"), "yes");
+	CHECK_STR(pairs_get(&f->env, "GREETING"), "hello World: #1");
+	CHECK_STR(pairs_get(&f->env, "NONE"), "");
+	CHECK_STR(pairs_get(&f->tags, "cost"), "007");
+	CHECK_STR(f->allow, "[{\"action\":\"lambda:InvokeFunction\",\"resource\":\"*\"}]");
+	f = &m->functions[1];
+	CHECK_STR(f->handler, "bootstrap");
+	CHECK(f->memory_mb == 128 && f->timeout_s == 3 && f->tmp_mb == 512 && !f->cpu_quota_us && !f->route &&
+	      !f->allow);
+}
+
+/* Small files that would become large trees, and trees that would become deep stacks. */
+TEST(bounds_what_hostile_text_costs)
+{
+	struct manifest *m = NULL;
+	struct err e = {0};
+	auto_buf deep = {0}, wide = {0}, grown = {0}, keys = {0};
+
+	for (int i = 0; i < 1000; i++)
+		buf_addc(&deep, '[');
+	CHECK(parse(deep.p, &m, &e) == -1);
+	CHECK_STR(e.text, "t.yaml:1:33: too many levels inside each other");
+	buf_adds(&wide, "name: [");
+	for (int i = 0; i < 200000; i++)
+		buf_adds(&wide, "a,");
+	buf_adds(&wide, "]\n");
+	CHECK(parse(wide.p, &m, &e) == -1);
+	CHECK(strstr(e.text, "too many values") != NULL);
+	buf_adds(&grown, "name: p\n#");
+	while (grown.n <= LIM_YAML_BYTES)
+		buf_adds(&grown, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
+	CHECK(parse(grown.p, &m, &e) == -1);
+	CHECK(e.kind == ERR_LIMIT);
+	for (int i = 0; i < 5000; i++)
+		buf_addf(&keys, "k%d: 1\n", i);
+	CHECK(parse(keys.p, &m, &e) == -1);
+	CHECK(strstr(e.text, "more than 4096 keys") != NULL);
+}
+
+struct compare {
+	int table;
+	size_t n;
+};
+
+static int known(void *arg, const char *key, const struct json *value)
+{
+	struct compare *c = arg;
+	bool found = false;
+	const char *name;
+
+	for (size_t i = 0; (name = manifest_key(c->table, i)); i++)
+		found |= !strcmp(name, key);
+	if (!found)
+		printf("the schema has a key that the parser does not know: %s\n", key);
+	CHECK(found);
+	c->n++;
+	return 0;
+}
+
+static void same_keys(int table, const struct json *object)
+{
+	struct compare c = {.table = table};
+	size_t n = 0;
+
+	json_each(json_get(object, "properties"), known, &c);
+	while (manifest_key(table, n))
+		n++;
+	CHECK(c.n == n);
+}
+
+TEST(schema_has_the_same_keys)
+{
+	auto_buf text = {0};
+	struct err e = {0};
+	auto_json j = NULL;
+	const struct json *f;
+
+	CHECK(io_read_file(AT_FDCWD, "spec/tandem.schema.json", 1 << 20, &text, &e) == 0);
+	j = json_parse(buf_str(&text), &e);
+	CHECK(j != NULL);
+	f = json_get(json_get(j, "definitions"), "function");
+	same_keys(0, j);
+	same_keys(1, f);
+	same_keys(2, json_get(json_get(json_get(f, "properties"), "allow"), "items"));
+}
