@@ -93,8 +93,12 @@ static void histogram_text(struct buf *out, const char *name, const struct name 
 			   const struct histogram *h)
 {
 	char bucket[64], part[64], extra[32] = "";
-	uint64_t sum = 0;
+	uint64_t sum = 0, all = 0;
 
+	for (int i = 0; i <= METRICS_BUCKETS; i++)
+		all += h->n[i];
+	if (!all)
+		return;
 	if (phase)
 		snprintf(extra, sizeof(extra), ",phase=\"%s\"", phase);
 	snprintf(bucket, sizeof(bucket), "%s_bucket", name);

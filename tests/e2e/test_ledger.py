@@ -3,11 +3,13 @@
 Costs and logs of a running system: what `tandem cost` adds up is what its rows say, in every direction, also after a restart;
 logs are read back with their START, END and REPORT; a function that prints for ever is cut and says so.
 """
+import http.client
 import json
 import math
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -127,6 +129,17 @@ class Ledger(unittest.TestCase):
     def rows(self, workload):
         return self.s.json("cost", "--by", "rows", "--workload", workload)["rows"]
 
+    def with_rows(self, *question):
+        """An answer and the rows it was made from: idle time is written when it ends, so both are asked until they meet."""
+        end = time.monotonic() + WAIT_S
+        rows = self.rows("books/add")
+        while time.monotonic() < end:
+            answer, after = self.s.json("cost", "--workload", "books/add", *question), self.rows("books/add")
+            if rows == after:
+                return rows, answer
+            rows = after
+        self.fail("rows go on coming")
+
     def check_sums(self, rows, answer, key):
         """The rows, summed here, are the sum there."""
         found = [s for s in answer["sums"] if s["key"] == key]
@@ -142,14 +155,13 @@ class Ledger(unittest.TestCase):
     def test_sums_are_the_rows(self):
         self.calls(12)
         self.s.run("invoke", "add", "--payload", '{"a": 1}', check=False)  # KeyError
-        self.s.run("stop", "add")  # no idle time comes between the two questions
-        rows = self.rows("books/add")
+        rows, answer = self.with_rows()
         self.assertLess(len(rows), 100, "all rows must be in the answer")
         invoked = [r for r in rows if r["kind"] == "invoke" and r["trigger"] != "check"]
         self.assertGreaterEqual(len(invoked), 13)
         self.assertTrue(any(r["outcome"] != "ok" for r in invoked))
-        self.check_sums(rows, self.s.json("cost", "--workload", "books/add"), "books/add")
-        self.check_sums(rows, self.s.json("cost", "--by", "tag", "--workload", "books/add"), "team=a")
+        self.check_sums(rows, answer, "books/add")
+        self.check_sums(*self.with_rows("--by", "tag"), "team=a")
         for r in invoked:
             billed = math.ceil(((r["init_us"] if r["cold"] else 0) + r["handler_us"]) / 1000)
             self.assertEqual(r["billed_ms"], billed)
@@ -168,9 +180,25 @@ class Ledger(unittest.TestCase):
                 want = sum(s[name] for s in answer["sums"])
                 self.assertTrue(close_to(answer["total"][name], want), f"by {by}, {name}: {answer['total'][name]} is not {want}")
 
+    def test_metrics_count_the_same(self):
+        self.calls(2)
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(f"{self.s.state}/admin.sock")
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+        connection.close()
+        self.assertRegex(text, r'tandem_invocations_total\{workload="books/add",lane="function",trigger="api",outcome="ok"\} \d+\n')
+        counts = dict(re.findall(r'tandem_invocation_duration_seconds_bucket\{workload="books/add",le="([^"]+)"\} (\d+)', text))
+        self.assertIn("0.0001", counts)
+        total = sum(int(n) for n in re.findall(r'tandem_invocations_total\{workload="books/add",[^}]*\} (\d+)', text))
+        self.assertEqual(int(counts["+Inf"]), total)
+        self.assertIn("tandem_ledger_rows_dropped_total 0\n", text)
+        for line in text.splitlines():
+            self.assertRegex(line, r"^(# (HELP|TYPE) tandem_\w+ .+|tandem_\w+(\{.*\})? -?[0-9.e+-]+)$")
+
     def test_kept_over_a_restart(self):
         self.calls(2)
-        self.s.run("stop", "add")
         before = self.s.json("cost", "--workload", "books/add")["total"]
         self.assertEqual(self.s.stop(), 0, self.s.said())
         self.s.start()
