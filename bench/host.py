@@ -150,6 +150,14 @@ def wake_ups(pids):
     return total
 
 
+def command_below(pid):
+    """The command line of the first child of a sandbox's tandem-init."""
+    with open(f"/proc/{pid}/task/{pid}/children") as f:
+        child = f.read().split()[0]
+    with open(f"/proc/{child}/cmdline") as f:
+        return f.read().rstrip("\0").split("\0")
+
+
 def tree_bytes(folder, leave_out=()):
     total = 0
     for path, folders, files in os.walk(folder):

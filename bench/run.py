@@ -22,11 +22,8 @@ import host
 
 ROUNDS = 3
 PATHS = {"python": "/bench/python", "node": "/bench/node", "native": "/bench/native"}
-RUNTIMES = {
-    "python": ["frames", ["/usr/bin/python3", "{root}/shim/python/shim.py"], "app.handler"],
-    "node": ["frames", ["/usr/bin/node", "{root}/shim/node/shim.js"], "index.handler"],
-    "native": ["runtime-api", ["{task}/bootstrap"], "bootstrap"],
-}
+PROTOCOL = {"python": "frames", "node": "frames", "native": "runtime-api"}
+HANDLER = {"python": "app.handler", "node": "index.handler", "native": "bootstrap"}
 
 
 class Figures:
@@ -114,6 +111,7 @@ class Bench:
         self.figures = Figures()
         self.folder = os.path.join(work, "functions")
         self.event = os.path.join(work, "event.json")
+        self.commands = {}
         shutil.copytree(f"{host.HERE}/functions", self.folder)
         self.build_native()
         self.write_event()
@@ -146,13 +144,21 @@ class Bench:
         with open(self.event, "w") as f:
             json.dump(event, f)
 
+    def learn_commands(self, tandem):
+        """How Tandem starts each runtime, as the running instance shows it, with this host's paths."""
+        for kind, path in PATHS.items():
+            host.get(host.connect(tandem.gateway), path)
+            pid = self.instances(tandem, f"bench-{kind}")[0]["pid"]
+            argv = host.command_below(pid)
+            places = (("/var/runtime", f"{host.ROOT}/shim"), ("/var/task", f"{self.folder}/{kind}"))
+            for inside, outside in places:
+                argv = [part.replace(inside, outside) for part in argv]
+            self.commands[kind] = argv
+
     def direct(self, kind, count):
-        mode, argv, handler = RUNTIMES[kind]
-        task = f"{self.folder}/{kind}"
-        env = dict(os.environ, LAMBDA_TASK_ROOT=task, _HANDLER=handler, PYTHONDONTWRITEBYTECODE="1")
-        argv = [part.format(root=host.ROOT, task=task) for part in argv]
+        env = dict(os.environ, LAMBDA_TASK_ROOT=f"{self.folder}/{kind}", _HANDLER=HANDLER[kind], PYTHONDONTWRITEBYTECODE="1")
         done = subprocess.run(
-            [f"{self.options.bin}/bench/direct", mode, self.event, str(count), *argv],
+            [f"{self.options.bin}/bench/direct", PROTOCOL[kind], self.event, str(count), *self.commands[kind]],
             env=env,
             capture_output=True,
             text=True,
@@ -197,15 +203,16 @@ class Bench:
             calls, alone, added = [], [], []
             for turn in range(ROUNDS):
                 say(f"cold {word}, round {turn + 1} of {ROUNDS}")
-                call = statistics.median(self.cold_calls(tandem, name))
-                own = statistics.median(self.direct(name, 1)["first_us"] for _ in range(self.options.colds))
+                pairs = list(self.cold_pairs(tandem, name))
+                call, own = (statistics.median(side) for side in zip(*pairs))
                 calls.append(call)
                 alone.append(own)
                 added.append(call - own)
             self.figures.add(f"{word}, plain cold start, whole call, p50", "us", calls, alone)
             self.figures.add(f"{word}, cold start added to the runtime's own", "us", added, alone, at_most=3000)
 
-    def cold_calls(self, tandem, name):
+    def cold_pairs(self, tandem, name):
+        """A cold call and a start by hand in turn, so that both see the same machine."""
         function = f"bench-{name}"
         connection = host.connect(tandem.gateway)
         host.get(connection, PATHS[name])
@@ -213,7 +220,8 @@ class Bench:
             tandem.run("stop", function)
             host.wait_until(lambda: not self.instances(tandem, function), 10, f"{function} still runs")
             time.sleep(0.1)  # the pool of blanks fills off the request path
-            yield host.get(connection, PATHS[name]) * 1e6
+            call = host.get(connection, PATHS[name]) * 1e6
+            yield call, self.direct(name, 1)["first_us"]
         connection.close()
 
     def instances(self, tandem, function=None):
@@ -293,13 +301,12 @@ class Bench:
         add(f"state left by {many:,} creates and deletes, without the ledger", "MB", [state_after - state], [state], at_most=1)
 
     def run(self):
-        for name in PATHS:
-            self.direct(name, 1)  # into the page cache
         with_servers(self.work, self.options.bin, "calls", self.run_calls)
         with_servers(self.work, self.options.bin, "many", self.run_many)
 
     def run_calls(self, tandem):
-        tandem.run("up", "-y", cwd=self.folder)
+        tandem.run("up", cwd=self.folder)
+        self.learn_commands(tandem)
         nginx = host.Nginx(self.work)
         print(f"The reference, nginx.conf:\n\n{nginx.config}\n", flush=True)
         try:
