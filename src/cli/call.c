@@ -15,7 +15,7 @@ static int reach(struct cli *c, int *ret_fd)
 	}
 	if (e.sys == EACCES || e.sys == EPERM)
 		cli_failf("no right to use %s; run this as root, or as a member of its group", c->sock);
-	else if (e.sys == ENOENT || e.sys == ECONNREFUSED || e.sys == ENOTDIR)
+	else if (e.kind == ERR_UNAVAILABLE || e.sys == ENOTDIR)
 		cli_failf("no daemon answers at %s; start one with: sudo tandem serve --state %s", c->sock, c->state);
 	else
 		cli_fail(&e);

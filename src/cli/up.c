@@ -120,7 +120,7 @@ static int read_file(struct up *u)
 
 	if (io_read_file(AT_FDCWD, u->o.file, LIM_YAML_BYTES, &u->yaml, &e) < 0) {
 		cli_fail(&e);
-		if (e.sys == ENOENT)
+		if (e.kind == ERR_NOT_FOUND)
 			fprintf(stderr, "tandem: name the file with -f, or start from one in examples/\n");
 		return CLI_FAILED;
 	}

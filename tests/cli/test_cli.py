@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tool without a daemon: help, usage errors, exit codes, what it says when nothing answers, and the archives that `up` packs.
+A small server on a unix socket stands in for the daemon where one is needed, and records what it was asked."""
+import http.server
+import io
+import json
+import os
+import re
+import shutil
+import socketserver
+import stat
+import subprocess
+import tempfile
+import threading
+import unittest
+import zipfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+TANDEM = os.path.join(os.environ.get("TANDEM_BUILD", os.path.join(ROOT, "build")), "tandem")
+VERBS = "serve up down ls ps describe invoke stop logs cost env doctor version backup restore debug completion".split()
+
+
+class FakeDaemon:
+    """Answers by a table {(method, path): (status, body)}; asked holds (method, target, body)."""
+
+    def __init__(self, state, answers):
+        self.asked = asked = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                asked.append((self.command, self.path, body))
+                status, text = answers.get((self.command, self.path.split("?")[0]), (404, {"error": "no such path", "kind": "not_found"}))
+                if callable(text):
+                    text = text(body)
+                data = text.encode() if isinstance(text, str) else json.dumps(text).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_POST = do_PUT = answer
+
+            def log_message(self, *args):
+                pass
+
+            def address_string(self):
+                return ""
+
+        class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+            daemon_threads = True
+
+        self.server = Server(os.path.join(state, "admin.sock"), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Base(unittest.TestCase):
+    def setUp(self):
+        self.state = tempfile.mkdtemp(prefix="tandem-cli.")
+        self.addCleanup(shutil.rmtree, self.state)
+
+    def daemon(self, answers):
+        fake = FakeDaemon(self.state, answers)
+        self.addCleanup(fake.stop)
+        return fake
+
+    def run_(self, *args, stdin=subprocess.DEVNULL, cwd=None, **env):
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("TANDEM_", "NODE_OPTIONS", "PYTHONPATH"))}
+        done = subprocess.run([TANDEM, *args], stdin=stdin, capture_output=True, text=True, cwd=cwd,
+                              env={**clean, "TANDEM_STATE": self.state, **env}, timeout=60)
+        return done.returncode, done.stdout, done.stderr
+
+
+class Cli(Base):
+    def test_every_verb_teaches(self):
+        code, out, _ = self.run_("--help")
+        self.assertEqual(code, 0)
+        self.assertEqual(re.findall(r"^  (\w+) {2,}\w.*", out, re.M)[: len(VERBS)], VERBS)
+        for verb in VERBS:
+            with self.subTest(verb):
+                code, out, err = self.run_(verb, "--help")
+                self.assertEqual((code, err), (0, ""))
+                self.assertTrue(out.startswith(f"usage: tandem {verb} "), out)
+                self.assertRegex(out, rf"(?m)^  .*tandem {verb}", "an example")
+                self.assertEqual(self.run_("help", verb)[1], out)
+                self.assertNotIn("no-layer", out)
+
+    def test_usage_errors_exit_2(self):
+        for args, says in ((["frob"], 'there is no verb "frob"'), (["ls", "x"], '"x" is one word too many'),
+                           (["invoke"], "invoke needs NAME"), (["ls", "--bogus"], "there is no option --bogus"),
+                           (["ls", "-z"], "there is no option -z"), (["logs", "-n"], "-n needs a value: N"),
+                           (["logs", "--since", "soon"], '--since takes a length of time like 30s, 10m or 2h, not "soon"'),
+                           (["cost", "--by", "moon"], '--by is workload, tag, trigger, hour or rows, not "moon"'),
+                           (["-o", "yaml", "ls"], '--output is json or text, not "yaml"'),
+                           (["serve", "--api", "example.org:1"], '"example.org:1" is no address'),
+                           (["serve", "--api", "127.0.0.1:99999"], "has no port between 0 and 65535"),
+                           (["serve", "--auth", "maybe"], '--auth is sigv4 or none, not "maybe"'),
+                           (["serve", "--auth", "none", "--api", "0.0.0.0:4566"], "--auth none is only for loopback"),
+                           (["serve", "--auth", "none", "--api", "[::]:4566"], "--auth none is only for loopback")):
+            with self.subTest(args):
+                code, out, err = self.run_(*args)
+                self.assertEqual((code, out), (2, ""))
+                self.assertIn(says, err)
+        self.assertEqual(self.run_()[0], 2)
+
+    def test_no_daemon_says_what_to_do(self):
+        for args in (["ls"], ["ps"], ["describe", "f"], ["invoke", "f"], ["logs"], ["cost"], ["env"], ["stop", "f"], ["debug"]):
+            with self.subTest(args):
+                code, out, err = self.run_(*args)
+                self.assertEqual((code, out), (1, ""))
+                self.assertEqual(err, f"tandem: no daemon answers at {self.state}/admin.sock; "
+                                      f"start one with: sudo tandem serve --state {self.state}\n")
+        code, out, _ = self.run_("version")
+        self.assertEqual(code, 0)
+        self.assertRegex(out, r"^tandem \d+\.\d+\.\d+\n$")
+
+    def test_table_is_plain_and_aligned(self):
+        row = {"name": "iris", "project": "p", "runtime": "python3.11", "memory_mb": 512, "timeout_s": 3, "state": "Active", "instances": 1,
+               "route": None}
+        self.daemon({("GET", "/v1/functions"): (200, {"functions": [row, {**row, "name": "a-longer-name", "route": "/x"}]})})
+        code, out, err = self.run_("ls")
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(out, "NAME           PROJECT  RUNTIME     MEMORY  TIMEOUT  STATE   INSTANCES  ROUTE\n"
+                              "iris           p        python3.11   512Mi       3s  Active          1  -\n"
+                              "a-longer-name  p        python3.11   512Mi       3s  Active          1  /x\n")
+        self.assertEqual(json.loads(self.run_("-o", "json", "ls")[1])["functions"][0]["name"], "iris")
+        self.assertEqual(json.loads(self.run_("ls", "-o", "json")[1])["functions"][0]["name"], "iris")
+
+    def test_invoke(self):
+        answer = {"request_id": "r", "outcome": "ok", "body": '{"a":1}', "timing": {"cold": True, "billed_ms": 2}}
+        fake = self.daemon({("POST", "/v1/functions/f/invoke"): (200, answer),
+                            ("POST", "/v1/functions/bad/invoke"): (200, {**answer, "outcome": "error", "reason": "E: no", "body": "{}"}),
+                            ("POST", "/v1/functions/slow/invoke"): (200, {**answer, "outcome": "timeout", "reason": "late", "body": "{}"})})
+        self.assertEqual(self.run_("invoke", "f"), (0, '{"a":1}\n', ""))
+        self.assertEqual(fake.asked[-1], ("POST", "/v1/functions/f/invoke", b"{}"))
+        self.run_("invoke", "f", "-p", '{"x": "\u00e4"}', "--log")
+        self.assertEqual(fake.asked[-1], ("POST", "/v1/functions/f/invoke?log=1", '{"x": "\u00e4"}'.encode()))
+        path = os.path.join(self.state, "event.json")
+        with open(path, "w") as f:
+            f.write("[1]")
+        self.run_("invoke", "f", f"--payload=@{path}")
+        self.assertEqual(fake.asked[-1][2], b"[1]")
+        with open(path) as f:
+            self.run_("invoke", "f", "-p", "-", stdin=f)
+        self.assertEqual(fake.asked[-1][2], b"[1]")
+        code, out, err = self.run_("invoke", "bad")
+        self.assertEqual((code, out, err), (1, "{}\n", "tandem: bad: E: no; more: tandem logs bad\n"))
+        self.assertEqual(self.run_("invoke", "slow")[0], 124)
+        n = len(fake.asked)
+        self.assertEqual(self.run_("invoke", "f", "-p", "{")[0], 2)
+        self.assertEqual(len(fake.asked), n, "bad JSON is not sent")
+        self.run_("invoke", "a/b", "-p", "1")
+        self.assertEqual(fake.asked[-1][1], "/v1/functions/a%2Fb/invoke")
+
+    def test_env_is_safe_for_sh(self):
+        nasty = "it's $(touch /tmp/no) `x` \\ \" end"
+        self.daemon({("GET", "/v1/env"): (200, {"endpoint": "http://127.0.0.1:1", "access_key": "AK", "secret_key": nasty, "region": "r",
+                                                "gateway": "g"})})
+        out = self.run_("env")[1]
+        done = subprocess.run(["sh", "-c", 'eval "$1"; printf %s "$AWS_SECRET_ACCESS_KEY"', "sh", out], capture_output=True, text=True,
+                              check=True)
+        self.assertEqual((done.stdout, done.stderr), (nasty, ""))
+        done = subprocess.run(["bash", "-c", 'eval "$1"; type -t aws; node -p "1+1"; eval "$2"; echo "[$AWS_ENDPOINT_URL$NODE_OPTIONS]"',
+                               "sh", out, self.run_("env", "--unset")[1]], capture_output=True, text=True, check=True)
+        self.assertEqual(done.stdout.split(), ["function", "2", "[]"])
+        again = self.run_("env", NODE_OPTIONS="--max-old-space-size=64", PYTHONPATH="/x")[1]
+        self.assertRegex(again, r"NODE_OPTIONS='--max-old-space-size=64 --require \"[^\"]+aws-sdk-v2.js\"'")
+        self.assertRegex(again, r"PYTHONPATH='[^']+/client/python:/x'")
+
+    def test_completion(self):
+        for shell in ("bash", "zsh", "fish"):
+            code, out, _ = self.run_("completion", shell)
+            self.assertEqual(code, 0)
+            for verb in VERBS:
+                self.assertIn(verb, out)
+        subprocess.run(["bash", "-n"], input=self.run_("completion", "bash")[1], text=True, check=True)
+        self.assertEqual(self.run_("completion", "tcsh")[0], 2)
+
+    def test_not_root_is_said(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root to become somebody else")
+        done = subprocess.run(["setpriv", "--reuid=65534", "--clear-groups", TANDEM, "serve", "--state", self.state], capture_output=True,
+                              text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("serve needs root", done.stderr)
+
+
+class Up(Base):
+    """What up reads, packs and sends."""
+
+    def setUp(self):
+        super().setUp()
+        self.dir = tempfile.mkdtemp(prefix="tandem-up.")
+        self.addCleanup(shutil.rmtree, self.dir)
+        self.put("tandem.yaml", "name: p # ${WANTED} ${NOT_SET} ${WANTED}\n")
+
+    def put(self, name, text, mode=0o644):
+        path = os.path.join(self.dir, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as f:
+            f.write(text)
+        os.chmod(path, mode)
+
+    def pack(self):
+        """The archive that up sends for the folder `code`."""
+        class AnyBlob(dict):
+            def get(self, key, default=None):
+                if key[0] == "PUT":
+                    return 201, {}
+                return super().get(key, default)
+
+        def answer(body):
+            asked = json.loads(body)
+            if "code" not in asked:
+                return {"project": "p", "folders": ["code"]}
+            return {"project": "p", "entries": [{"name": "f", "action": "create", "changes": []}], "missing": list(asked["code"].values())}
+
+        events = '{"event":"start","name":"f"}\n{"event":"done","name":"f","state":"Active","us":5000}\n{"event":"end","ok":true}\n'
+        fake = self.daemon(AnyBlob({("POST", "/v1/plan"): (200, answer), ("POST", "/v1/apply"): (200, events)}))
+        return fake
+
+    def test_deterministic_zip(self):
+        self.put("code/app.py", "print(1)\n", 0o600)
+        self.put("code/bin/run", "#!/bin/sh\n", 0o700)
+        self.put("code/\u00e4/\u00fc.txt", "x" * 70000)
+        self.put("code/node_modules/m/index.js", "1")
+        self.put("code/__pycache__/app.pyc", "no")
+        self.put("code/.git/config", "no")
+        self.put("code/tandem.yaml", "no")
+        os.makedirs(os.path.join(self.dir, "code/empty"))
+        os.symlink("app.py", os.path.join(self.dir, "code/link.py"))
+        fake = self.pack()
+        code, out, err = self.run_("up", cwd=self.dir, WANTED="w", UNWANTED="u")
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(out, "project p\n  + f  create\n  Active  f  5 ms\n")
+        self.assertEqual(json.loads(fake.asked[0][2])["vars"], {"WANTED": "w"}, "only variables that the file names")
+        put = [a for a in fake.asked if a[0] == "PUT"]
+        self.assertEqual(len(put), 1)
+        z = zipfile.ZipFile(io.BytesIO(put[0][2]))
+        self.assertIsNone(z.testzip())
+        names = [i.filename for i in z.infolist()]
+        self.assertEqual(names, ["app.py", "bin/", "bin/run", "empty/", "link.py", "node_modules/", "node_modules/m/",
+                                 "node_modules/m/index.js", "\u00e4/", "\u00e4/\u00fc.txt"])
+        mode = {i.filename: i.external_attr >> 16 for i in z.infolist()}
+        self.assertEqual(mode["app.py"], stat.S_IFREG | 0o644)
+        self.assertEqual(mode["bin/run"], stat.S_IFREG | 0o755)
+        self.assertTrue(stat.S_ISLNK(mode["link.py"]))
+        self.assertEqual(z.read("link.py"), b"app.py")
+        self.assertEqual({i.date_time for i in z.infolist()}, {(1980, 1, 1, 0, 0, 0)})
+        os.utime(os.path.join(self.dir, "code/app.py"), (1, 1))
+        self.run_("up", "-f", os.path.join(self.dir, "tandem.yaml"))
+        self.assertEqual([a for a in fake.asked if a[0] == "PUT"][1], put[0], "the same folder gives the same bytes under the same name")
+
+    def test_what_cannot_be_packed(self):
+        fake = self.pack()
+        code, _, err = self.run_("up", cwd=self.dir)
+        self.assertEqual((code, err), (1, "tandem: open ./code: No such file or directory\n"))
+        os.makedirs(os.path.join(self.dir, "code"))
+        self.assertEqual(self.run_("up", cwd=self.dir)[2], "tandem: the code folder ./code is empty\n")
+        os.mkfifo(os.path.join(self.dir, "code/pipe"))
+        self.assertIn("./code/pipe is neither a file nor a folder nor a link", self.run_("up", cwd=self.dir)[2])
+        os.remove(os.path.join(self.dir, "code/pipe"))
+        with open(os.path.join(self.dir, "code/big"), "wb") as f:
+            f.truncate(300 << 20)
+        self.assertIn("is larger than 250 MB", self.run_("up", cwd=self.dir)[2])
+        self.assertFalse([a for a in fake.asked if a[0] == "PUT"])
+
+    def test_no_file(self):
+        code, _, err = self.run_("up", "-f", os.path.join(self.dir, "none.yaml"))
+        self.assertEqual(code, 1)
+        self.assertIn("none.yaml", err)
+        self.assertIn("name the file with -f", err)
+
+
+if __name__ == "__main__":
+    unittest.main()
