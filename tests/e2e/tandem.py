@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+One daemon for a test: a state directory of its own, ports that the kernel picks, stopped with SIGTERM, its log shown when a test failed.
+
+    with tandem.Tandem() as t:
+        t.client("lambda").list_functions()
+"""
+import base64
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import zipfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("TANDEM_BUILD", os.path.join(ROOT, "build"))
+PROGRAM = os.path.join(BUILD, "tandem")
+ROLE = "arn:aws:iam::000000000000:role/lambda-role"
+
+
+class Tandem:
+    def __init__(self, *arguments, state=None, start_s=20):
+        self.base = None if state else tempfile.mkdtemp(prefix="tandem-e2e-")
+        self.state = state or os.path.join(self.base, "state")
+        self.arguments = arguments
+        self.start_s = start_s
+        self.process = None
+        self.clients = []
+        self.log_path = self.state.rstrip("/") + ".log"
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.close(failed=kind is not None)
+
+    def start(self):
+        run = os.path.join(self.state, "run")
+        if os.path.exists(run):
+            os.unlink(run)
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                [PROGRAM, "serve", "--state", self.state, "--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0", *self.arguments],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        end = time.monotonic() + self.start_s
+        while not self._ready(run):
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.close(failed=True)
+                raise AssertionError("tandem serve did not come up")
+            time.sleep(0.02)
+        self.env = json.loads(self.cli("env", "-o", "json"))
+
+    def _ready(self, run):
+        """Whether the run file is whole and /healthz answers."""
+        try:
+            with open(run, encoding="ascii") as f:
+                fields = dict(p.split("=", 1) for p in f.read().split())
+            self.api = "http://" + fields["api"]
+            self.gateway = "http://" + fields["gateway"]
+            self.pid = int(fields["pid"])
+            with urllib.request.urlopen(self.gateway + "/readyz", timeout=5) as answer:
+                return answer.status == 200
+        except (OSError, KeyError, ValueError):
+            return False
+
+    def stop(self):
+        """SIGTERM; the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+    def close(self, failed=False):
+        for client in self.clients:
+            client.close()
+        self.clients.clear()
+        try:
+            if self.process:
+                self.stop()
+        finally:
+            if failed and os.path.exists(self.log_path):
+                with open(self.log_path, encoding="utf-8", errors="replace") as f:
+                    sys.stderr.write("--- log of tandem serve\n" + f.read()[-20000:] + "---\n")
+            if self.base:
+                shutil.rmtree(self.base, ignore_errors=True)
+
+    def cli(self, *arguments, **options):
+        """Output of the tool; raises with what it said when it fails."""
+        done = subprocess.run([PROGRAM, "--state", self.state, *arguments], capture_output=True, text=True, timeout=60, check=False, **options)
+        if done.returncode:
+            raise AssertionError(f"tandem {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def environment(self):
+        """What a client's process needs; nothing of the caller's own AWS settings."""
+        env = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+        env.update(AWS_ACCESS_KEY_ID=self.env["access_key"], AWS_SECRET_ACCESS_KEY=self.env["secret_key"],
+                   AWS_DEFAULT_REGION=self.env["region"], AWS_REGION=self.env["region"], AWS_ENDPOINT_URL=self.api,
+                   AWS_EC2_METADATA_DISABLED="true", AWS_PAGER="", AWS_CONFIG_FILE="/dev/null", AWS_SHARED_CREDENTIALS_FILE="/dev/null")
+        return env
+
+    def client(self, service="lambda", access_key=None, secret_key=None, region=None, **config):
+        """A boto3 client that never retries: a retry would hide a failure."""
+        import boto3  # pylint: disable=import-outside-toplevel
+        from botocore.config import Config  # pylint: disable=import-outside-toplevel
+        config.setdefault("retries", {"max_attempts": 0})
+        client = boto3.client(service, endpoint_url=self.api, region_name=region or self.env["region"],
+                              aws_access_key_id=access_key or self.env["access_key"],
+                              aws_secret_access_key=secret_key or self.env["secret_key"], config=Config(**config))
+        self.clients.append(client)
+        return client
+
+
+def zip_of(files):
+    """An archive of {name: text or bytes}."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as z:
+        for name, content in files.items():
+            info = zipfile.ZipInfo(name, (2025, 1, 1, 0, 0, 0))
+            info.external_attr = 0o755 << 16
+            z.writestr(info, content)
+    return out.getvalue()
+
+
+def python_function(code):
+    """Arguments of create_function for a module app with a function handler."""
+    return {"Runtime": "python3.11", "Role": ROLE, "Handler": "app.handler", "Code": {"ZipFile": zip_of({"app.py": code})}}
+
+
+def log_tail(answer):
+    return base64.b64decode(answer["LogResult"]).decode()
