@@ -24,6 +24,7 @@ struct apply {
 	struct apply_opts o;
 	size_t next; /* entry to look at */
 	unsigned running;
+	const struct plan_entry *deploying[APPLY_PARALLEL]; /* NULL: free */
 	bool deleting, failed;
 	struct loop_defer defer;
 };
@@ -55,6 +56,9 @@ static void deployed(struct deploy *d, const struct err *e)
 		tell(a, APPLY_DONE, it->entry, f, f->state == FUNCTION_FAILED ? f->reason : NULL, it->started_us);
 		a->failed |= f->state == FUNCTION_FAILED;
 	}
+	for (size_t i = 0; i < APPLY_PARALLEL; i++)
+		if (a->deploying[i] == it->entry)
+			a->deploying[i] = NULL;
 	pairs_done(&it->tags);
 	function_unref(f);
 	free(it);
@@ -104,6 +108,30 @@ static struct revision *wanted(const struct apply *a, const struct plan_entry *e
 	return r;
 }
 
+static bool needs(const struct plan_entry *en, const char *sha256)
+{
+	bool yes = !strcmp(en->code_sha256, sha256);
+
+	for (unsigned i = 0; i < en->want->n_layers; i++)
+		yes |= !strcmp(en->layer_sha256[i], sha256);
+	return yes;
+}
+
+/* Is an archive that this entry needs on its way to the disk for another one? The spawner unpacks nothing twice at
+ * once. */
+static bool must_wait(const struct apply *a, const struct plan_entry *en)
+{
+	for (size_t i = 0; i < APPLY_PARALLEL; i++)
+		for (int k = -1; a->deploying[i] && k < (int)en->want->n_layers; k++) {
+			const char *sha256 = k < 0 ? en->code_sha256 : en->layer_sha256[k];
+			auto_close int there = store_code_open(a->o.store, sha256, NULL);
+
+			if (there < 0 && needs(a->deploying[i], sha256))
+				return true;
+		}
+	return false;
+}
+
 static void start_deploy(struct apply *a, struct plan_entry *en)
 {
 	struct item *it = xcalloc(1, sizeof(*it));
@@ -120,6 +148,11 @@ static void start_deploy(struct apply *a, struct plan_entry *en)
 	d->allow = en->want->allow ? en->want->allow : "";
 	d->done = deployed;
 	a->running++;
+	for (size_t i = 0; i < APPLY_PARALLEL; i++)
+		if (!a->deploying[i]) {
+			a->deploying[i] = en;
+			break;
+		}
 	tell(a, APPLY_START, en, NULL, NULL, it->started_us);
 	deploy_start(a->o.sched, d);
 }
@@ -158,8 +191,11 @@ static void tick(struct apply *a)
 	for (; a->next < p->n && a->running < APPLY_PARALLEL; a->next++) {
 		struct plan_entry *en = &p->entries[a->next];
 
-		if (!a->deleting && (en->action == PLAN_CREATE || en->action == PLAN_UPDATE))
+		if (!a->deleting && (en->action == PLAN_CREATE || en->action == PLAN_UPDATE)) {
+			if (must_wait(a, en))
+				break;
 			start_deploy(a, en);
+		}
 		if (a->deleting && en->action == PLAN_DELETE)
 			start_removal(a, en);
 	}

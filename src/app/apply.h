@@ -4,10 +4,10 @@
  *
  *      DEPLOY ────► DELETE ────► DONE
  *
- *   DEPLOY  creations and updates, at most APPLY_PARALLEL at once
- *   DELETE  the removals; only when every deploy succeeded or was Failed by its own code, so that a broken `up` removes
- * nothing Every entry that is not "unchanged" gives one START and one DONE or FAILED event. Cannot be cancelled: a
- * client that leaves does not leave half of it.
+ *   DEPLOY  creations and updates, at most APPLY_PARALLEL at once; one whose archive another is just unpacking waits
+ * for that one DELETE  the removals; only when every deploy succeeded or was Failed by its own code, so that a broken
+ * `up` removes nothing Every entry that is not "unchanged" gives one START and one DONE or FAILED event. Cannot be
+ * cancelled: a client that leaves does not leave half of it.
  */
 #pragma once
 #include "app/plan.h"

@@ -44,12 +44,31 @@ static int copy_file(int from, int to, const char *name, const struct stat *st, 
 	}
 	if (o->set && fchown(out, o->uid, o->gid) < 0)
 		return err_sys(e, errno, "chown %s", name);
+	if (fchmod(out, st->st_mode & 0777) < 0)
+		return err_sys(e, errno, "chmod %s", name);
 	if (fsync(out) < 0)
 		return err_sys(e, errno, "fsync %s", name);
 	return 0;
 }
 
-/* Files and folders only; the daemon makes nothing else, and a link in its directory would be an attack on root. */
+/* Links are copied as links (unpacked code may hold some) and never followed: the daemon that wrote them is not
+ * trusted. */
+static int copy_link(int from, int to, const char *name, const struct owner *o, struct err *e)
+{
+	char target[PATH_MAX];
+	ssize_t n = readlinkat(from, name, target, sizeof(target) - 1);
+
+	if (n < 0)
+		return err_sys(e, errno, "read the link %s", name);
+	target[n] = 0;
+	if (symlinkat(target, to, name) < 0)
+		return err_sys(e, errno, "make the link %s", name);
+	if (o->set && fchownat(to, name, o->uid, o->gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_sys(e, errno, "chown %s", name);
+	return 0;
+}
+
+/* Files, folders and links; the daemon makes nothing else. */
 static int copy_tree(int from, int to, const struct owner *o, int depth, struct err *e)
 {
 	int fd = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
@@ -73,7 +92,11 @@ static int copy_tree(int from, int to, const struct owner *o, int depth, struct 
 			r = copy_file(from, to, d->d_name, &st, o, e);
 			continue;
 		}
-		if (!S_ISDIR(st.st_mode) || depth > 32) {
+		if (S_ISLNK(st.st_mode)) {
+			r = copy_link(from, to, d->d_name, o, e);
+			continue;
+		}
+		if (!S_ISDIR(st.st_mode) || depth > 100) {
 			r = err_set(e, ERR_CORRUPT, "%s is neither a file nor a folder", d->d_name);
 			continue;
 		}
@@ -85,6 +108,8 @@ static int copy_tree(int from, int to, const struct owner *o, int depth, struct 
 			r = err_sys(e, errno, "open %s", d->d_name);
 		if (!r)
 			r = copy_tree(in, out, o, depth + 1, e);
+		if (!r && fchmod(out, st.st_mode & 0777) < 0)
+			r = err_sys(e, errno, "chmod %s", d->d_name);
 	}
 	closedir(dir);
 	return r;
@@ -94,20 +119,21 @@ static int copy_folder(int from_base, const char *from_name, int to_base, const 
 		       struct err *e)
 {
 	auto_close int from = openat(from_base, from_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), to = -1;
+	struct stat st;
 
 	if (from < 0)
 		return errno == ENOENT ? 0 : err_sys(e, errno, "open %s", from_name);
-	if (mkdirat(to_base, to_name, 0700) < 0)
+	if (fstat(from, &st) < 0 || mkdirat(to_base, to_name, 0700) < 0)
 		return err_sys(e, errno, "make %s", to_name);
 	to = openat(to_base, to_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (to < 0 || (o->set && fchown(to, o->uid, o->gid) < 0))
+	if (to < 0 || (o->set && fchown(to, o->uid, o->gid) < 0) || fchmod(to, st.st_mode & 0777) < 0)
 		return err_sys(e, errno, "open %s", to_name);
 	return copy_tree(from, to, o, 0, e);
 }
 
 static int move_out(struct cli *c, const char *name, const char *dir, struct err *e)
 {
-	static const char *const also[] = {"ledger", "logs"};
+	static const char *const also[] = {"ledger", "logs", "code"};
 	auto_free char *path = xasprintf("%s/daemon", c->state), *inner = xasprintf("backups/%s", name);
 	auto_close int daemon = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), out = -1;
 	struct owner same = {0};
