@@ -13,6 +13,8 @@
 #include "store/digest.h"
 
 #define DEPLOY_LIMIT_US (120 * 1000000ll)
+#define AGAIN_US 20000
+#define AGAIN_TRIES 3000 /* a minute */
 
 enum deploy_state { DEPLOY_NEW, DEPLOY_BLOB, DEPLOY_UNPACK, DEPLOY_SAVE, DEPLOY_CHECK, DEPLOY_ACTIVATE, DEPLOY_DONE };
 
@@ -55,6 +57,7 @@ static void finish(struct deploy *d)
 	struct function *f = d->function;
 
 	loop_timer_free(take_ptr(d->deadline));
+	loop_timer_free(take_ptr(d->again));
 	if (d->state != DEPLOY_NEW) /* refused before it began: another one is under way */
 		f->updating = false;
 	revision_unref(take_ptr(d->revision));
@@ -93,11 +96,22 @@ static void unpacked(struct spawn_req *r, const struct err *e)
 {
 	struct deploy *d = container_of(r, struct deploy, unpack);
 
+	/* Another deploy unpacks the same archive just now, or too many are unpacked at once: look again a little later. */
+	if ((e->kind == ERR_CONFLICT || e->kind == ERR_UNAVAILABLE) && d->tries++ < AGAIN_TRIES) {
+		d->layer--;
+		loop_timer_in(d->again, AGAIN_US);
+		return;
+	}
 	if (e->kind && e->kind != ERR_EXISTS) {
 		fail(d, e);
 		return;
 	}
 	step(d);
+}
+
+static void look_again(void *arg)
+{
+	step(arg);
 }
 
 /* The next archive that is not unpacked yet: the code, then the layers. NULL: all are there. */
@@ -283,6 +297,8 @@ void deploy_start(struct sched *s, struct deploy *d)
 	}
 	d->deadline = loop_timer_new(s->o.loop, too_late, d);
 	loop_timer_in(d->deadline, DEPLOY_LIMIT_US);
+	d->again = loop_timer_new(s->o.loop, look_again, d);
+	d->tries = 0;
 	d->defer = (struct loop_defer){0};
 	if (r->layers[0][0] && r->layers[1][0])
 		err_set(&d->e, ERR_INVALID, "more than one layer is not supported yet: put their contents into one");

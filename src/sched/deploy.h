@@ -31,7 +31,8 @@ struct deploy {
 	struct store_op op;
 	struct spawn_req unpack;
 	struct invocation check;
-	struct loop_timer *deadline;
+	struct loop_timer *deadline, *again;
+	int tries;
 	struct err e;
 	int layer;
 	char *route_, *allow_;
