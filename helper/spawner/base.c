@@ -132,7 +132,7 @@ static int bind_empty(const char *at, struct err *e)
 }
 
 /* In a private mount namespace of our own: after it, this namespace is the template. */
-static int build(const struct serve_config *c, struct err *e)
+static int build(const struct serve_config *c, struct stat *ret_root, struct err *e)
 {
 	struct mount_attr ro = {.attr_set = MOUNT_ATTR_RDONLY};
 	char shim[300];
@@ -161,18 +161,23 @@ static int build(const struct serve_config *c, struct err *e)
 		return -1;
 	if (!writable && mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &ro, sizeof(ro)) < 0)
 		return err_sys(e, errno, "make the root read-only");
+	if (stat("/", ret_root) < 0)
+		return err_sys(e, errno, "stat the root");
 	return 0;
 }
 
 struct built {
 	struct err err;
+	dev_t dev;
+	ino_t ino;
 	int ok;
 };
 
 /* Runs build in a child, and takes its mount namespace (kept alive by the descriptor). */
-static int make_mntns(const struct serve_config *c, struct err *e)
+static int make_mntns(const struct serve_config *c, struct base *ret, struct err *e)
 {
 	struct built b = {.ok = 0};
+	struct stat st = {0};
 	char path[64];
 	int pair[2], fd, status;
 	pid_t pid;
@@ -182,7 +187,8 @@ static int make_mntns(const struct serve_config *c, struct err *e)
 	pid = fork();
 	if (pid == 0) {
 		close(pair[0]);
-		b.ok = build(c, &b.err) == 0;
+		b.ok = build(c, &st, &b.err) == 0;
+		b.dev = st.st_dev, b.ino = st.st_ino;
 		(void)!write(pair[1], &b, sizeof(b));
 		(void)!read(pair[1], &b, 1); /* until the parent has taken the namespace */
 		_exit(0);
@@ -199,6 +205,8 @@ static int make_mntns(const struct serve_config *c, struct err *e)
 		waitpid(pid, &status, 0);
 	if (fd < 0)
 		return err_set(e, b.err.kind, "root file system of sandboxes: %s", b.err.text);
+	ret->root_dev = b.dev;
+	ret->root_ino = b.ino;
 	return fd;
 }
 
@@ -268,9 +276,9 @@ static int load_init(const struct serve_config *c, struct err *e)
 
 int base_make(const struct serve_config *c, struct base *ret, struct err *e)
 {
-	struct base b = {-1, -1, -1};
+	struct base b = {.mntns = -1, .timens = -1, .init_exe = -1};
 
-	b.mntns = make_mntns(c, e);
+	b.mntns = make_mntns(c, &b, e);
 	if (b.mntns < 0)
 		return -1;
 	b.init_exe = load_init(c, e);

@@ -83,6 +83,8 @@ static int enter(const struct blank *b, struct err *e)
 
 static int surroundings(const struct blank *b, int socks[BLANK_SOCKS], unsigned *ret_n, struct err *e)
 {
+	struct stat st;
+
 	*ret_n = 0;
 	if (b->layer != LAYER_NO_NETNS) {
 		if (net_setup(socks, e) < 0)
@@ -91,6 +93,9 @@ static int surroundings(const struct blank *b, int socks[BLANK_SOCKS], unsigned 
 	}
 	if (setns(b->base.mntns, CLONE_NEWNS) < 0 || unshare(CLONE_NEWNS | CLONE_NEWCGROUP) < 0)
 		return err_sys(e, errno, "copy the mount namespace");
+	/* Where the host itself runs in a chroot (an initramfs), the namespace's root is not the one that was put there. */
+	if (stat("/", &st) < 0 || st.st_dev != b->base.root_dev || st.st_ino != b->base.root_ino)
+		return err_set(e, ERR_SYS, "this host's root cannot be replaced (chroot?)");
 	if (mount_blank(BLANK_TMP_BYTES, b->layer == LAYER_NO_TMP_SIZE, e) < 0)
 		return -1;
 	if (sethostname("localhost", 9) < 0)

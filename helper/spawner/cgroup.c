@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
@@ -254,12 +256,25 @@ void cg_leaf_usage(const struct cg *cg, const struct cg_leaf *l, struct cg_usage
 		ret->oom_kills = 1;
 }
 
+/*
+ * One by one, not by cgroup.kill: since Linux 6.14 a group in which that was ever used kills whatever is cloned into it
+ * later (cgroup_css_set_fork compares its kill_seq with that of the parent's group), and leaves are used again.
+ */
 void cg_leaf_kill(const struct cg *cg, const struct cg_leaf *l)
 {
 	auto_close int dir = cg->v2 < 0 ? -1 : leaf_open(&cg->h[cg->v2], l);
+	char text[4096];
 
-	if (dir >= 0)
-		(void)cg_write(dir, "cgroup.kill", "1");
+	/* Again while there are some: they may fork meanwhile. */
+	for (int round = 0; dir >= 0 && round < 64 && cg_read(dir, "cgroup.procs", text, sizeof(text)) > 0; round++)
+		for (char *p = text, *end; *p; p = end + strspn(end, "\n")) {
+			long pid = strtol(p, &end, 10);
+
+			if (end == p)
+				break;
+			if (pid > 1)
+				kill((pid_t)pid, SIGKILL);
+		}
 }
 
 void cg_leaf_release(const struct cg *cg, struct cg_leaf *l)

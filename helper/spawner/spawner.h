@@ -44,6 +44,8 @@ struct unpack_job {
 /* Made once at start (base.c): what every sandbox is a copy of. */
 struct base {
 	int mntns;              /* mount namespace with nothing but the root file system of a blank */
+	dev_t root_dev;         /* of that root: a blank makes sure that it stands on it */
+	ino_t root_ino;
 	int timens;             /* -1: the kernel has none */
 	int init_exe;           /* tandem-init, executable but not readable by a sandbox */
 };
