@@ -23,6 +23,7 @@ DAEMON_SRC := $(wildcard src/daemon/*.c)
 CLI_SRC := $(wildcard src/cli/*.c) $(foreach d,base json wire,$(wildcard src/$(d)/*.c)) src/http/client.c
 LOW_SRC := $(foreach d,$(LOW),$(wildcard src/$(d)/*.c))
 LLHTTP_SRC := $(wildcard /usr/share/llhttp/*.c)
+LIBS += $(if $(LLHTTP_SRC),,-lllhttp) # Debian 13 has it as a library
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 LLHTTP_OBJ := $(patsubst /usr/share/llhttp/%.c,$(B)/obj/llhttp/%.o,$(LLHTTP_SRC))
