@@ -21,7 +21,7 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "spawn"))
-from spawner_driver import BUILD, TIMEOUT_S, Spawner  # noqa: E402
+from spawner_driver import BUILD, BYE, TIMEOUT_S, Msg, Spawner  # noqa: E402
 
 MB = 1 << 20
 TMP_BYTES = 8 * MB
@@ -272,6 +272,19 @@ class Hostile(Spawner):
             self.end(sb)
             sb.close()
 
+    def stop(self):
+        """The stand-in for tandemd ends at once, so that the spawner has nobody to wait for."""
+        self.neighbour.close()
+        if self.proc.poll() is None:
+            self.send(Msg(verb=BYE))
+            self.detach()
+        code = super().stop()
+        self.stderr.close()
+        for fd in self.listeners:
+            if fd >= 0:
+                os.close(fd)
+        return code
+
     def neighbour_lives(self):
         return os.path.exists("/proc/%d" % self.neighbour_pid) and self.neighbour.run(["/var/task/acts", "ordinary"], tag=9)[0] == 0
 
@@ -290,8 +303,9 @@ def setUpModule():
 
 
 def tearDownModule():
-    whole.stop()
+    code = whole.stop()
     host.close()
+    assert code == 0, code
 
 
 class Control(unittest.TestCase):
