@@ -22,13 +22,15 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define NR_MAX 1024
-#define X32 0x40000000u
+#define NR_MAX	 1024
+#define X32	 0x40000000u
 #define CODE_MAX 4096
-#define NS_FLAGS 0x7e020080u /* every CLONE_NEW*; 0x80 is NEWTIME, for unshare alone (for clone it is part of the signal) */
+#define NS_FLAGS                                                                                                       \
+	0x7e020080u /* every CLONE_NEW*; 0x80 is NEWTIME, for unshare alone (for clone it is part of the signal) */
 
 enum act { ACT_ENOSYS, ACT_ALLOW, ACT_EPERM, ACT_CLONE, ACT_UNSHARE, ACT_SOCKET, ACT_IOCTL, ACT_PERSONALITY, ACT_N };
-static const char *const act_names[ACT_N] = {"absent", "allow", "refuse", "clone", "unshare", "socket", "ioctl", "personality"};
+static const char *const act_names[ACT_N] = {"absent",	"allow",  "refuse", "clone",
+					     "unshare", "socket", "ioctl",  "personality"};
 
 static struct sock_filter code[CODE_MAX];
 static unsigned n_code;
@@ -171,7 +173,8 @@ static void generate(const enum act *acts)
 			r[n++] = (struct range){nr, acts[nr]};
 	n_code = n_fix = 0;
 	emit(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch), 0, 0);
-	emit(BPF_JMP | BPF_JEQ | BPF_K, seccomp_arch_native() == SCMP_ARCH_X86_64 ? AUDIT_ARCH_X86_64 : AUDIT_ARCH_AARCH64, 1, 0);
+	emit(BPF_JMP | BPF_JEQ | BPF_K,
+	     seccomp_arch_native() == SCMP_ARCH_X86_64 ? AUDIT_ARCH_X86_64 : AUDIT_ARCH_AARCH64, 1, 0);
 	ret(SECCOMP_RET_KILL_PROCESS);
 	emit(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr), 0, 0);
 	if (seccomp_arch_native() == SCMP_ARCH_X86_64) {
@@ -257,18 +260,21 @@ static void verify(const enum act *acts)
 		for (unsigned bit = 0; bit < 32 && (a == ACT_CLONE || a == ACT_UNSHARE); bit++) {
 			uint32_t flags = a == ACT_CLONE ? NS_FLAGS & ~0xffu : NS_FLAGS;
 
-			expect(ask(arch, nr, 1u << bit, 0, 0), flags & 1u << bit ? eperm : SECCOMP_RET_ALLOW, "namespace flags", nr);
+			expect(ask(arch, nr, 1u << bit, 0, 0), flags & 1u << bit ? eperm : SECCOMP_RET_ALLOW,
+			       "namespace flags", nr);
 		}
 		if (a != ACT_SOCKET)
 			continue;
 		expect(ask(arch, nr, AF_UNIX, SOCK_SEQPACKET, 0), SECCOMP_RET_ALLOW, "unix", nr);
 		for (unsigned fam = 0; fam < 64; fam++)
 			if (fam != AF_UNIX && fam != AF_INET && fam != AF_INET6 && fam != AF_NETLINK)
-				expect(ask(arch, nr, fam, SOCK_STREAM, 0), SECCOMP_RET_ERRNO | EAFNOSUPPORT, "family", nr);
+				expect(ask(arch, nr, fam, SOCK_STREAM, 0), SECCOMP_RET_ERRNO | EAFNOSUPPORT, "family",
+				       nr);
 		for (unsigned type = 0; type < 16; type++)
 			for (unsigned fam = AF_INET; fam <= AF_INET6; fam += AF_INET6 - AF_INET)
 				expect(ask(arch, nr, fam, type | SOCK_CLOEXEC, 6),
-				       type == SOCK_STREAM || type == SOCK_DGRAM ? SECCOMP_RET_ALLOW : eperm, "socket type", nr);
+				       type == SOCK_STREAM || type == SOCK_DGRAM ? SECCOMP_RET_ALLOW : eperm,
+				       "socket type", nr);
 		expect(ask(arch, nr, AF_INET, SOCK_DGRAM, 1), SECCOMP_RET_ERRNO | EPROTONOSUPPORT, "icmp", nr);
 		expect(ask(arch, nr, AF_NETLINK, SOCK_RAW, 0), SECCOMP_RET_ALLOW, "route", nr);
 		expect(ask(arch, nr, AF_NETLINK, SOCK_RAW, 12), eperm, "netfilter", nr);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tandem-init: process 1 of every sandbox. Static, no heap, no signal handlers, not dumpable: a function runs with the same
- * uid, and what could be written into here could be run by the sandbox's supervisor. Waits blank, starts programs when
- * tandemd says so (wire/init.h), reaps everybody, and reports what it started itself.
+ * tandem-init: process 1 of every sandbox. Static, no heap, no signal handlers, not dumpable: a function runs with the
+ * same uid, and what could be written into here could be run by the sandbox's supervisor. Waits blank, starts programs
+ * when tandemd says so (wire/init.h), reaps everybody, and reports what it started itself.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 #include <unistd.h>
 #include "wire/init.h"
 
-#define PROCS_MAX 64
+#define PROCS_MAX   64
 #define STRINGS_MAX 4096
 
 struct proc {

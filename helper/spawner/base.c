@@ -25,8 +25,9 @@
 #include "wire/fds.h"
 
 static const char *const dirs[] = {
-	"usr", "proc", "sys", "sys/devices", "sys/devices/system", "sys/devices/system/cpu", "dev", "tmp", "var", "var/task", "var/runtime",
-	"opt", "run", "mnt", /* mnt stays empty: what hides things is a bind of it */
+	"usr", "proc", "sys", "sys/devices", "sys/devices/system", "sys/devices/system/cpu",
+	"dev", "tmp",  "var", "var/task",    "var/runtime",	   "opt",
+	"run", "mnt", /* mnt stays empty: what hides things is a bind of it */
 };
 static const char *const links[] = {"bin", "sbin", "lib", "lib32", "lib64", "libx32"}; /* as the host has them */
 
@@ -37,15 +38,20 @@ static const struct {
 
 static const struct {
 	const char *name, *to;
-} dev_links[] = {{"fd", "/proc/self/fd"}, {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"}};
+} dev_links[] = {{"fd", "/proc/self/fd"},
+		 {"stdin", "/proc/self/fd/0"},
+		 {"stdout", "/proc/self/fd/1"},
+		 {"stderr", "/proc/self/fd/2"}};
 
 static int new_tmpfs(const char *size, const char *inodes, unsigned attrs, struct err *e)
 {
 	auto_close int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
 	int m;
 
-	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "size", size, 0) < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", inodes, 0) < 0 ||
-	    fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0755", 0) < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "size", size, 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", inodes, 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0755", 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return err_sys(e, errno, "make a tmpfs");
 	m = fsmount(fs, FSMOUNT_CLOEXEC, attrs);
 	return m < 0 ? err_sys(e, errno, "mount a tmpfs") : m;
@@ -78,7 +84,8 @@ static int skeleton(int root, bool writable, struct err *e)
 	n = in < 0 ? -1 : read(in, text, sizeof(text));
 	if (out < 0 || (n > 0 && write(out, text, (size_t)n) != n))
 		return err_sys(e, errno, "write sys/devices/system/cpu/online");
-	if (writable && fchmodat(root, ".", 0777, 0) < 0) /* LAYER_NO_RO_ROOT: modes would keep it from being written too */
+	if (writable &&
+	    fchmodat(root, ".", 0777, 0) < 0) /* LAYER_NO_RO_ROOT: modes would keep it from being written too */
 		return err_sys(e, errno, "open the root to all");
 	return etc_make(root, e);
 }
@@ -210,7 +217,8 @@ static int make_mntns(const struct serve_config *c, struct base *ret, struct err
 	return fd;
 }
 
-/* Offsets can only be written before the first process is in: the child asks for the namespace, we open it for its children. */
+/* Offsets can only be written before the first process is in: the child asks for the namespace, we open it for its
+ * children. */
 static int make_timens(void)
 {
 	struct timespec wall, mono, boot;
@@ -228,8 +236,8 @@ static int make_timens(void)
 		clock_gettime(CLOCK_REALTIME, &wall);
 		clock_gettime(CLOCK_MONOTONIC, &mono);
 		clock_gettime(CLOCK_BOOTTIME, &boot);
-		snprintf(text, sizeof(text), "monotonic %lld 0\nboottime %lld 0\n", (long long)(wall.tv_sec - mono.tv_sec),
-			 (long long)(wall.tv_sec - boot.tv_sec));
+		snprintf(text, sizeof(text), "monotonic %lld 0\nboottime %lld 0\n",
+			 (long long)(wall.tv_sec - mono.tv_sec), (long long)(wall.tv_sec - boot.tv_sec));
 		out = c ? open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC) : -1;
 		c = out >= 0 && write(out, text, strlen(text)) == (ssize_t)strlen(text);
 		(void)!write(pair[1], &c, 1);
@@ -266,7 +274,8 @@ static int load_init(const struct serve_config *c, struct err *e)
 			return -1;
 	if (got < 0)
 		return err_sys(e, errno, "read %s", path);
-	/* Not readable by a sandbox: its exec is then not dumpable from the first instruction (would_dump in the kernel's fs/exec.c). */
+	/* Not readable by a sandbox: its exec is then not dumpable from the first instruction (would_dump in the
+	 * kernel's fs/exec.c). */
 	if (fchmod(mem, c->no_layer == LAYER_NO_DUMPABLE ? 0555 : 0111) < 0)
 		return err_sys(e, errno, "chmod tandem-init");
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", mem);

@@ -4,11 +4,10 @@
  * right at all. Each step needs what a later one gives up:
  *
  *   groups, all namespaces but one             need capabilities in the first user namespace
- *   network, mounts, host name                 as well, and they must belong to that namespace: functions have no right there
- *   limits                                     before the user namespace
- *   user namespace                             the parent writes its maps: told and answered over setup
- *   ids, capabilities, parent-death signal     in this order
- *   no_new_privs and filter                    last: the filter refuses what all the others need
+ *   network, mounts, host name                 as well, and they must belong to that namespace: functions have no right
+ * there limits                                     before the user namespace user namespace the parent writes its maps:
+ * told and answered over setup ids, capabilities, parent-death signal     in this order no_new_privs and filter last:
+ * the filter refuses what all the others need
  */
 #include "spawner.h"
 
@@ -63,10 +62,20 @@ static int shed(struct blank *b, struct err *e)
 	return 0;
 }
 
+/* A service manager may protect the spawner from the host's out-of-memory killer; sandboxes are not to inherit that. */
+static void ordinary_oom_score(void)
+{
+	auto_close int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)!write(fd, "0", 1);
+}
+
 static int enter(const struct blank *b, struct err *e)
 {
 	int flags = CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET;
 
+	ordinary_oom_score();
 	for (unsigned i = 0; i < b->n_v1_tasks; i++)
 		if (write(b->v1_tasks[i], "0", 1) != 1)
 			return err_sys(e, errno, "join a group");
@@ -93,7 +102,8 @@ static int surroundings(const struct blank *b, int socks[BLANK_SOCKS], unsigned 
 	}
 	if (setns(b->base.mntns, CLONE_NEWNS) < 0 || unshare(CLONE_NEWNS | CLONE_NEWCGROUP) < 0)
 		return err_sys(e, errno, "copy the mount namespace");
-	/* Where the host itself runs in a chroot (an initramfs), the namespace's root is not the one that was put there. */
+	/* Where the host itself runs in a chroot (an initramfs), the namespace's root is not the one that was put
+	 * there. */
 	if (stat("/", &st) < 0 || st.st_dev != b->base.root_dev || st.st_ino != b->base.root_ino)
 		return err_set(e, ERR_SYS, "this host's root cannot be replaced (chroot?)");
 	if (mount_blank(BLANK_TMP_BYTES, b->layer == LAYER_NO_TMP_SIZE, e) < 0)
@@ -136,19 +146,21 @@ static int give_up_rights(const struct blank *b, struct err *e)
 		return -1;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_sys(e, errno, "prctl(PR_SET_NO_NEW_PRIVS)");
-	/* Changing ids clears it. The spawner's death is then noticed by a byte that never came (new_user_namespace) or by this. */
+	/* Changing ids clears it. The spawner's death is then noticed by a byte that never came (new_user_namespace) or
+	 * by this. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
 		return err_sys(e, errno, "prctl(PR_SET_PDEATHSIG)");
 	return 0;
 }
 
-/* 0 /dev/null, 1 and 2 the log, 3 to 5 as wire/init.h says (shed put them above that); everything else is close-on-exec. */
+/* 0 /dev/null, 1 and 2 the log, 3 to 5 as wire/init.h says (shed put them above that); everything else is
+ * close-on-exec. */
 static int place_fds(const struct blank *b, struct err *e)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	if (null < 0 || dup2(null, 0) < 0 || dup2(b->log, 1) < 0 || dup2(b->log, 2) < 0 || dup2(b->ctl, INIT_FD_CTL) < 0 ||
-	    dup2(b->chan, INIT_FD_CHAN) < 0 || dup2(b->log, INIT_FD_LOG) < 0)
+	if (null < 0 || dup2(null, 0) < 0 || dup2(b->log, 1) < 0 || dup2(b->log, 2) < 0 ||
+	    dup2(b->ctl, INIT_FD_CTL) < 0 || dup2(b->chan, INIT_FD_CHAN) < 0 || dup2(b->log, INIT_FD_LOG) < 0)
 		return err_sys(e, errno, "place descriptors");
 	return 0;
 }
@@ -166,7 +178,8 @@ void blank_run(const struct blank *given)
 	signal(SIGPIPE, SIG_DFL); /* ignoring it would be inherited */
 	sigemptyset(&none);
 	umask(022);
-	if (shed(&b, &e) < 0 || enter(&b, &e) < 0 || surroundings(&b, socks, &n, &e) < 0 || new_user_namespace(&b, socks, n, &e) < 0)
+	if (shed(&b, &e) < 0 || enter(&b, &e) < 0 || surroundings(&b, socks, &n, &e) < 0 ||
+	    new_user_namespace(&b, socks, n, &e) < 0)
 		fail(&b, &e);
 	if (give_up_rights(&b, &e) < 0 || place_fds(&b, &e) < 0)
 		fail(&b, &e);

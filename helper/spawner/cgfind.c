@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where the host keeps its control groups (/proc/self/mountinfo, /proc/self/cgroup: text of the kernel), and our base groups there. */
+/* Where the host keeps its control groups (/proc/self/mountinfo, /proc/self/cgroup: text of the kernel), and our base
+ * groups there. */
 #include "spawner.h"
 
 #include <errno.h>
@@ -63,7 +64,8 @@ static void own_group(const char *controller, char *ret, size_t size)
 
 static int make_base(struct cg_hier *h, const char *parent, const char *name)
 {
-	if ((size_t)snprintf(h->path, sizeof(h->path), "%s/%s", strcmp(parent, "/") ? parent : "", name) >= sizeof(h->path))
+	if ((size_t)snprintf(h->path, sizeof(h->path), "%s/%s", strcmp(parent, "/") ? parent : "", name) >=
+	    sizeof(h->path))
 		return -1;
 	if (mkdir(h->path, 0755) < 0 && errno != EEXIST)
 		return -1;
@@ -237,7 +239,8 @@ static void sweep(const struct cg_hier *h)
 		}
 		if (leaf >= 0)
 			close(leaf);
-		for (int tries = 0; tries < 20 && unlinkat(h->base, de->d_name, AT_REMOVEDIR) < 0 && errno == EBUSY; tries++)
+		for (int tries = 0; tries < 20 && unlinkat(h->base, de->d_name, AT_REMOVEDIR) < 0 && errno == EBUSY;
+		     tries++)
 			usleep(5000);
 	}
 	if (d)

@@ -203,7 +203,8 @@ static int leaf_in(const struct cg *cg, unsigned i, struct cg_leaf *l, struct cg
 	return 0;
 }
 
-int cg_leaf_make(const struct cg *cg, unsigned slot, uint32_t gen, struct cg_leaf *ret, struct cg_fds *ret_fds, struct err *e)
+int cg_leaf_make(const struct cg *cg, unsigned slot, uint32_t gen, struct cg_leaf *ret, struct cg_fds *ret_fds,
+		 struct err *e)
 {
 	*ret = (struct cg_leaf){.slot = slot, .gen = gen, .oom_event = -1};
 	*ret_fds = (struct cg_fds){.v2_dir = -1, .freeze = -1, .cpu = -1, .mem_peak = -1};
@@ -249,7 +250,9 @@ void cg_leaf_usage(const struct cg *cg, const struct cg_leaf *l, struct cg_usage
 		if (!(h->ctl & CG_MEMORY))
 			continue;
 		ret->mem_peak_bytes = read_number(dir, h->v2 ? "memory.peak" : "memory.max_usage_in_bytes", "");
-		ret->oom_kills = (uint32_t)read_number(dir, h->v2 ? "memory.events" : "memory.oom_control", "oom_kill ") - l->oom_base;
+		ret->oom_kills =
+			(uint32_t)read_number(dir, h->v2 ? "memory.events" : "memory.oom_control", "oom_kill ") -
+			l->oom_base;
 	}
 	/* The event comes before the kernel's own kill, and ours may be quicker. */
 	if (l->oom_seen && !ret->oom_kills)

@@ -19,7 +19,7 @@
 #define SEND_TIMEOUT_S 30
 #define QUICK_DEATH_US 1000000
 #define BACKOFF_MAX_US 5000000
-#define ENV_MAX 32
+#define ENV_MAX	       32
 
 #if defined(__SANITIZE_ADDRESS__)
 #define DAEMON_FILTER 0 /* the leak checker wants ptrace */
@@ -30,8 +30,10 @@
 /* The operator's shell may hold keys and tokens: tandemd gets only what it is meant to. */
 static void pick_env(char *out[ENV_MAX])
 {
-	static const char *const keep[] = {"TANDEM_", "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=", "TZ=", "NO_COLOR="};
-	static char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", lang[] = "LANG=C.UTF-8";
+	static const char *const keep[] = {
+		"TANDEM_", "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=", "TZ=", "NO_COLOR="};
+	static char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		    lang[] = "LANG=C.UTF-8";
 	unsigned n = 0;
 
 	out[n++] = path;
@@ -168,6 +170,7 @@ void daemon_gone(struct spawner *s)
 	}
 	s->daemon_quick_deaths = now - s->daemon_started_us < QUICK_DEATH_US ? s->daemon_quick_deaths + 1 : 0;
 	s->daemon_start_at_us = now + backoff_us(s->daemon_quick_deaths);
-	log_error("daemon", "tandemd is gone (%s %d), starting it again in %lld ms", WIFSIGNALED(status) ? "signal" : "exit",
-		  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), (long long)((s->daemon_start_at_us - now) / 1000));
+	log_error("daemon", "tandemd is gone (%s %d), starting it again in %lld ms",
+		  WIFSIGNALED(status) ? "signal" : "exit", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
+		  (long long)((s->daemon_start_at_us - now) / 1000));
 }

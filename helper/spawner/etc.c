@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The /etc of a sandbox: a few generated files, and copies of what the host's programs need to find libraries, certificates,
- * names and types. Only what everybody on the host may read is copied, never a secret (ssl/private and the like stay out).
+ * The /etc of a sandbox: a few generated files, and copies of what the host's programs need to find libraries,
+ * certificates, names and types. Only what everybody on the host may read is copied, never a secret (ssl/private and
+ * the like stay out).
  */
 #include "spawner.h"
 
@@ -13,7 +14,7 @@
 #include <sys/stat.h>
 #include "base/io.h"
 
-#define ETC_DEPTH 8
+#define ETC_DEPTH    8
 #define ETC_FILE_MAX (8 << 20)
 
 static const struct {
@@ -25,14 +26,29 @@ static const struct {
 	{"group", "root:x:0:\nsbx_user1051:x:990:\nnogroup:x:65534:\n"},
 	{"hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"},
 	{"hostname", "localhost\n"},
-	{"nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n"},
+	{"nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: "
+			  "files\nservices: files\n"},
 	{"resolv.conf", "nameserver 169.254.100.2\noptions timeout:1 attempts:2\n"},
 };
 
 /* Copied when the host has them; a * at the end takes every name that begins so. */
 static const char *const copied[] = {
-	"alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ssl",	  "ca-certificates", "ca-certificates.conf", "python3*",
-	"mime.types",	"services",    "protocols",  "localtime",    "timezone", "os-release",	     "debian_version",	     "gai.conf",
+	"alternatives",
+	"ld.so.cache",
+	"ld.so.conf",
+	"ld.so.conf.d",
+	"ssl",
+	"ca-certificates",
+	"ca-certificates.conf",
+	"python3*",
+	"mime.types",
+	"services",
+	"protocols",
+	"localtime",
+	"timezone",
+	"os-release",
+	"debian_version",
+	"gai.conf",
 };
 
 static int copy_entry(int from, int to, const char *name, int depth, struct err *e);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Upgrade: the spawner executes its successor and keeps everything by descriptor number; its table goes along in a memory
- * file at descriptor 3. The process stays the same, so sandboxes stay its children. A successor whose table is laid out
- * differently ends all sandboxes and starts afresh from the configuration, which lies first in every version.
+ * Upgrade: the spawner executes its successor and keeps everything by descriptor number; its table goes along in a
+ * memory file at descriptor 3. The process stays the same, so sandboxes stay its children. A successor whose table is
+ * laid out differently ends all sandboxes and starts afresh from the configuration, which lies first in every version.
  */
 #include "spawner.h"
 
@@ -16,7 +16,7 @@
 #include "base/io.h"
 #include "base/log.h"
 
-#define TABLE_MAGIC 0x74646d74u
+#define TABLE_MAGIC   0x74646d74u
 #define TABLE_VERSION 1
 struct table_head {
 	uint32_t magic, version, size, sandbox_size;
@@ -67,8 +67,8 @@ void handover_exec(struct spawner *s)
 	struct err e = {0};
 
 	snprintf(path, sizeof(path), "%s/tandem-spawner", s->config.libexec_dir);
-	if (mem < 0 || io_write_all(mem, &h, sizeof(h), &e) < 0 || io_write_all(mem, s, used_bytes(s), &e) < 0 || lseek(mem, 0, SEEK_SET) < 0 ||
-	    dup2(mem, 3) < 0) {
+	if (mem < 0 || io_write_all(mem, &h, sizeof(h), &e) < 0 || io_write_all(mem, s, used_bytes(s), &e) < 0 ||
+	    lseek(mem, 0, SEEK_SET) < 0 || dup2(mem, 3) < 0) {
 		log_error("upgrade", "write the table: %s", e.text);
 		return;
 	}
@@ -112,14 +112,16 @@ int handover_resume(struct spawner *s, int fd, struct err *e)
 
 	if (read_whole(fd, &h, sizeof(h)) < 0 || h.magic != TABLE_MAGIC)
 		return err_set(e, ERR_CORRUPT, "the predecessor's table cannot be read");
-	if (h.version != TABLE_VERSION || h.size != offsetof(struct spawner, sb) || h.sandbox_size != sizeof(s->sb[0])) {
+	if (h.version != TABLE_VERSION || h.size != offsetof(struct spawner, sb) ||
+	    h.sandbox_size != sizeof(s->sb[0])) {
 		log_warn("upgrade", "the predecessor's table is of another version: all instances start afresh");
 		if (read_whole(fd, &s->config, sizeof(s->config)) < 0)
 			return err_set(e, ERR_CORRUPT, "the predecessor's table cannot be read");
 		(void)close_range(FD_RESERVED, ~0u, 0); /* its lock and listeners would stand in our way; fd goes too */
 		return 0;
 	}
-	if (read_whole(fd, s, h.size) < 0 || s->high > SANDBOX_MAX || read_whole(fd, s->sb, s->high * sizeof(s->sb[0])) < 0)
+	if (read_whole(fd, s, h.size) < 0 || s->high > SANDBOX_MAX ||
+	    read_whole(fd, s->sb, s->high * sizeof(s->sb[0])) < 0)
 		return err_set(e, ERR_CORRUPT, "the predecessor's table is cut off");
 	s->upgrading = false;
 	each_kept(s, close_on_exec);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tandem-spawner: start, the one loop, the end. `tandem serve` executes it with struct serve_config in a file at descriptor 3. */
+/* tandem-spawner: start, the one loop, the end. `tandem serve` executes it with struct serve_config in a file at
+ * descriptor 3. */
 #include "spawner.h"
 
 #include <errno.h>
@@ -17,14 +18,15 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define DRAIN_US 30000000
+#define DRAIN_US   30000000
 #define UPGRADE_US 10000000
-#define CONFIG_FD 3
+#define CONFIG_FD  3
 
 /* epoll data: kind in 8 bits, generation in 24, slot in 32. */
 int watch_add(struct spawner *s, int fd, enum watch_kind kind, unsigned slot, uint32_t gen)
 {
-	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = (uint64_t)kind << 56 | (uint64_t)(gen & 0xffffff) << 32 | slot};
+	struct epoll_event ev = {.events = EPOLLIN,
+				 .data.u64 = (uint64_t)kind << 56 | (uint64_t)(gen & 0xffffff) << 32 | slot};
 
 	return epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &ev);
 }
@@ -175,7 +177,8 @@ static void run(struct spawner *s)
 	}
 }
 
-/* Everything that we started ends with us, and in our lifetime: group directories can only be removed when they are empty. */
+/* Everything that we started ends with us, and in our lifetime: group directories can only be removed when they are
+ * empty. */
 static void finish(struct spawner *s)
 {
 	if (s->daemon_pid) {
@@ -198,7 +201,8 @@ static void finish(struct spawner *s)
 	state_remove_run(s);
 }
 
-/* Groups carry the state directory in their name, so that several daemons on one host do not end each other's sandboxes. */
+/* Groups carry the state directory in their name, so that several daemons on one host do not end each other's
+ * sandboxes. */
 static void group_name(const char *state_dir, char out[32])
 {
 	uint64_t h = 14695981039346656037u; /* FNV-1a: a name, not a secret */
@@ -259,9 +263,10 @@ static int read_config(struct spawner *s, bool *ret_resumed, struct err *e)
 	if (resumed < 0)
 		return -1;
 	*ret_resumed = resumed == 1;
-	s->config.state_dir[sizeof(s->config.state_dir) - 1] = s->config.libexec_dir[sizeof(s->config.libexec_dir) - 1] = 0;
-	if (s->config.end != SPAWNER_END || s->config.state_dir[0] != '/' || s->config.libexec_dir[0] != '/' || !s->config.daemon_uid ||
-	    !s->config.uid_base || s->config.uid_base > UINT32_MAX - 4 * SANDBOX_MAX)
+	s->config.state_dir[sizeof(s->config.state_dir) - 1] =
+		s->config.libexec_dir[sizeof(s->config.libexec_dir) - 1] = 0;
+	if (s->config.end != SPAWNER_END || s->config.state_dir[0] != '/' || s->config.libexec_dir[0] != '/' ||
+	    !s->config.daemon_uid || !s->config.uid_base || s->config.uid_base > UINT32_MAX - 4 * SANDBOX_MAX)
 		return err_set(e, ERR_INVALID, "the configuration of tandem-spawner is incomplete");
 	if (!TANDEM_DEBUG && s->config.no_layer)
 		return err_set(e, ERR_DENIED, "only debug builds can leave out a layer of the sandbox");

@@ -15,14 +15,16 @@
 #define SHM_SIZE "64m"
 
 /* Docker's lists. */
-static const char *const masked_files[] = {"/proc/kcore",	"/proc/keys",	     "/proc/latency_stats", "/proc/timer_list",
-					   "/proc/timer_stats", "/proc/sched_debug", "/proc/interrupts"};
+static const char *const masked_files[] = {"/proc/kcore",      "/proc/keys",	    "/proc/latency_stats",
+					   "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
+					   "/proc/interrupts"};
 static const char *const masked_dirs[] = {"/proc/acpi", "/proc/asound", "/proc/scsi"};
 static const char *const read_only[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
 
 static int mask_proc(struct err *e)
 {
-	struct mount_attr ro = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
+	struct mount_attr ro = {.attr_set =
+					MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(masked_files); i++)
 		if (mount("/dev/null", masked_files[i], NULL, MS_BIND, NULL) < 0 && errno != ENOENT)
@@ -42,7 +44,8 @@ static int mask_proc(struct err *e)
 	return 0;
 }
 
-/* tmpfs inodes are kernel memory that the size does not bound: one per 4 KiB of small sizes, 65,536 at most for large ones. */
+/* tmpfs inodes are kernel memory that the size does not bound: one per 4 KiB of small sizes, 65,536 at most for large
+ * ones. */
 static unsigned long inodes_for(uint64_t bytes)
 {
 	uint64_t n = bytes / 4096;
@@ -61,10 +64,12 @@ int mount_blank(uint64_t tmp_bytes, bool no_tmp_size, struct err *e)
 	if (no_tmp_size)
 		snprintf(opt, sizeof(opt), "mode=1777,size=0");
 	else
-		snprintf(opt, sizeof(opt), "mode=1777,size=%llu,nr_inodes=%lu", (unsigned long long)tmp_bytes, inodes_for(tmp_bytes));
+		snprintf(opt, sizeof(opt), "mode=1777,size=%llu,nr_inodes=%lu", (unsigned long long)tmp_bytes,
+			 inodes_for(tmp_bytes));
 	if (mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, opt) < 0)
 		return err_sys(e, errno, "mount /tmp");
-	if (mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777,size=" SHM_SIZE ",nr_inodes=4096") < 0)
+	if (mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+		  "mode=1777,size=" SHM_SIZE ",nr_inodes=4096") < 0)
 		return err_sys(e, errno, "mount /dev/shm");
 	return 0;
 }
@@ -104,7 +109,8 @@ static int resize_tmp(uint64_t bytes)
 
 	snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
 	snprintf(inodes, sizeof(inodes), "%lu", inodes_for(bytes));
-	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "size", size, 0) < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", inodes, 0) < 0)
+	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "size", size, 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", inodes, 0) < 0)
 		return -1;
 	return fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0);
 }
@@ -132,9 +138,9 @@ failed:
 }
 
 /*
- * A child that shares our memory and stops us until it is gone (vfork): it alone enters the sandbox's mount namespace, so
- * the spawner itself can never be left in one. The blank's own processes cannot interfere: the root is read-only to them
- * and they have no right in the mount namespace.
+ * A child that shares our memory and stops us until it is gone (vfork): it alone enters the sandbox's mount namespace,
+ * so the spawner itself can never be left in one. The blank's own processes cannot interfere: the root is read-only to
+ * them and they have no right in the mount namespace.
  */
 int mount_assign(int pidfd, int task_tree, int opt_tree, uint64_t tmp_bytes, struct err *e)
 {

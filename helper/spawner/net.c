@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The network of a sandbox: a namespace with nothing but lo, the platform's link-local addresses on it, and the platform's
- * listening sockets, opened inside and handed to tandemd. What a function reaches there is known by the socket it came through.
+ * The network of a sandbox: a namespace with nothing but lo, the platform's link-local addresses on it, and the
+ * platform's listening sockets, opened inside and handed to tandemd. What a function reaches there is known by the
+ * socket it came through.
  */
 #include "spawner.h"
 
@@ -15,7 +16,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define LO_INDEX 1 /* the first and only device of a new namespace */
+#define LO_INDEX       1 /* the first and only device of a new namespace */
 #define IP(a, b, c, d) ((uint32_t)(a) << 24 | (b) << 16 | (c) << 8 | (d))
 
 static const uint32_t addresses[] = {IP(169, 254, 100, 1), IP(169, 254, 170, 2), IP(169, 254, 100, 2)};
@@ -44,8 +45,11 @@ struct add_addr {
 
 static void fill_addr(struct add_addr *a, uint32_t ip)
 {
-	a->h = (struct nlmsghdr){.nlmsg_len = sizeof(*a), .nlmsg_type = RTM_NEWADDR, .nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK};
-	a->m = (struct ifaddrmsg){.ifa_family = AF_INET, .ifa_prefixlen = 32, .ifa_scope = RT_SCOPE_HOST, .ifa_index = LO_INDEX};
+	a->h = (struct nlmsghdr){.nlmsg_len = sizeof(*a),
+				 .nlmsg_type = RTM_NEWADDR,
+				 .nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK};
+	a->m = (struct ifaddrmsg){
+		.ifa_family = AF_INET, .ifa_prefixlen = 32, .ifa_scope = RT_SCOPE_HOST, .ifa_index = LO_INDEX};
 	a->ra = (struct rtattr){.rta_len = RTA_LENGTH(sizeof(uint32_t)), .rta_type = IFA_LOCAL};
 	a->addr = htonl(ip);
 }
@@ -85,8 +89,10 @@ static int set_lo(struct err *e)
 	if (nl < 0)
 		return err_sys(e, errno, "open rtnetlink");
 	memset(&req, 0, sizeof(req));
-	req.up.h = (struct nlmsghdr){.nlmsg_len = sizeof(req.up), .nlmsg_type = RTM_NEWLINK, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK};
-	req.up.m = (struct ifinfomsg){.ifi_family = AF_UNSPEC, .ifi_index = LO_INDEX, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
+	req.up.h = (struct nlmsghdr){
+		.nlmsg_len = sizeof(req.up), .nlmsg_type = RTM_NEWLINK, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK};
+	req.up.m = (struct ifinfomsg){
+		.ifi_family = AF_UNSPEC, .ifi_index = LO_INDEX, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
 	for (unsigned i = 0; i < ARRAY_SIZE(addresses); i++)
 		fill_addr(&req.addr[i], addresses[i]);
 	if (send(nl, &req, sizeof(req), 0) != sizeof(req))
@@ -96,12 +102,14 @@ static int set_lo(struct err *e)
 
 static int open_socket(unsigned i, struct err *e)
 {
-	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(sockets[i].port), .sin_addr.s_addr = htonl(sockets[i].ip)};
+	struct sockaddr_in sa = {
+		.sin_family = AF_INET, .sin_port = htons(sockets[i].port), .sin_addr.s_addr = htonl(sockets[i].ip)};
 	int fd = socket(AF_INET, sockets[i].type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
 		return err_sys(e, errno, "open a platform socket");
-	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || (sockets[i].type == SOCK_STREAM && listen(fd, 128) < 0)) {
+	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
+	    (sockets[i].type == SOCK_STREAM && listen(fd, 128) < 0)) {
 		err_sys(e, errno, "bind platform port %u", sockets[i].port);
 		close(fd);
 		return -1;

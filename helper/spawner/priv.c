@@ -42,8 +42,9 @@ static int use_permitted(void)
 /* Bounding set and securebits first: changing them needs the capabilities that go last. */
 int priv_drop_caps(struct err *e)
 {
-	const unsigned long bits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
-				   SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+	const unsigned long bits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP_LOCKED |
+				   SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |
+				   SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
 
 	if (use_permitted() < 0)
 		return err_sys(e, errno, "capset");
@@ -92,10 +93,12 @@ static int limit(int what, rlim_t soft, rlim_t hard)
 
 int priv_rlimits_sandbox(struct err *e)
 {
-	/* CORE 1, not 0: a pipe in core_pattern ignores 0 but gives up at 1 (core(5) and the kernel's fs/coredump.c). */
-	if (limit(RLIMIT_NOFILE, 1024, 1024) < 0 || limit(RLIMIT_NPROC, 4096, 4096) < 0 || limit(RLIMIT_CORE, 1, 1) < 0 ||
-	    limit(RLIMIT_STACK, 8 << 20, RLIM_INFINITY) < 0 || limit(RLIMIT_MEMLOCK, 64 << 10, 64 << 10) < 0 ||
-	    limit(RLIMIT_MSGQUEUE, 0, 0) < 0 || limit(RLIMIT_SIGPENDING, 1024, 1024) < 0)
+	/* CORE 1, not 0: a pipe in core_pattern ignores 0 but gives up at 1 (core(5) and the kernel's fs/coredump.c).
+	 */
+	if (limit(RLIMIT_NOFILE, 1024, 1024) < 0 || limit(RLIMIT_NPROC, 4096, 4096) < 0 ||
+	    limit(RLIMIT_CORE, 1, 1) < 0 || limit(RLIMIT_STACK, 8 << 20, RLIM_INFINITY) < 0 ||
+	    limit(RLIMIT_MEMLOCK, 64 << 10, 64 << 10) < 0 || limit(RLIMIT_MSGQUEUE, 0, 0) < 0 ||
+	    limit(RLIMIT_SIGPENDING, 1024, 1024) < 0)
 		return err_sys(e, errno, "set resource limits");
 	return 0;
 }

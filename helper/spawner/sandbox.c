@@ -162,7 +162,8 @@ int sandbox_make(struct spawner *s, uint64_t id, struct err *e)
 	s->id[slot] = id;
 	if ((unsigned)slot >= s->high)
 		s->high = (unsigned)slot + 1;
-	if (make_ends(b, s->config.uid_base + 2 * (unsigned)slot, &x, e) < 0 || start_child(s, (unsigned)slot, &x, &cf, e) < 0) {
+	if (make_ends(b, s->config.uid_base + 2 * (unsigned)slot, &x, e) < 0 ||
+	    start_child(s, (unsigned)slot, &x, &cf, e) < 0) {
 		cg_fds_done(&cf);
 		slot_free(s, (unsigned)slot);
 		return -1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tandem-spawner: the only part of Tandem that stays root. One thread, one epoll set, a fixed table of sandboxes, no heap
- * after the start. It takes fixed-size messages from tandemd (wire/spawner.h) and believes none of them.
+ * tandem-spawner: the only part of Tandem that stays root. One thread, one epoll set, a fixed table of sandboxes, no
+ * heap after the start. It takes fixed-size messages from tandemd (wire/spawner.h) and believes none of them.
  *
  * A sandbox (struct sandbox) lives so:
  *
@@ -15,26 +15,26 @@
 #include "cgroup.h"
 #include "wire/spawner.h"
 
-#define SANDBOX_MAX 4096
-#define UNPACK_MAX 16
-#define FD_RESERVED 32 /* numbers below stay free for children to put theirs at */
+#define SANDBOX_MAX	4096
+#define UNPACK_MAX	16
+#define FD_RESERVED	32	       /* numbers below stay free for children to put theirs at */
 #define BLANK_TMP_BYTES (512ull << 20) /* /tmp of a blank; ASSIGN changes it when the function's differs */
-#define INSIDE_UID 1051
-#define INSIDE_GID 990
+#define INSIDE_UID	1051
+#define INSIDE_GID	990
 
 enum slot_state { SLOT_FREE, SLOT_MAKING, SLOT_READY };
 struct sandbox {
-	uint32_t gen;           /* of the slot: tells old events and group names from new ones */
+	uint32_t gen; /* of the slot: tells old events and group names from new ones */
 	uint8_t state, assigned, ending;
 	pid_t pid;
-	int setup;              /* to the child while MAKING; -1 */
-	int fd[SB_N];           /* what tandemd got duplicates of; -1: not there */
+	int setup;    /* to the child while MAKING; -1 */
+	int fd[SB_N]; /* what tandemd got duplicates of; -1: not there */
 	struct cg_leaf leaf;
 	char label[SPAWNER_LABEL];
 };
 
 struct unpack_job {
-	uint64_t id;            /* 0: free */
+	uint64_t id; /* 0: free */
 	uint32_t gen;
 	pid_t pid;
 	int pidfd, result;
@@ -43,11 +43,11 @@ struct unpack_job {
 
 /* Made once at start (base.c): what every sandbox is a copy of. */
 struct base {
-	int mntns;              /* mount namespace with nothing but the root file system of a blank */
-	dev_t root_dev;         /* of that root: a blank makes sure that it stands on it */
+	int mntns;	/* mount namespace with nothing but the root file system of a blank */
+	dev_t root_dev; /* of that root: a blank makes sure that it stands on it */
 	ino_t root_ino;
-	int timens;             /* -1: the kernel has none */
-	int init_exe;           /* tandem-init, executable but not readable by a sandbox */
+	int timens;   /* -1: the kernel has none */
+	int init_exe; /* tandem-init, executable but not readable by a sandbox */
 };
 
 struct spawner {
@@ -55,9 +55,9 @@ struct spawner {
 	struct base base;
 	struct cg cg;
 	int epoll, signals, lock; /* lock: on state_dir/lock, for as long as we live */
-	int listener[SL_N];     /* -1: not there */
+	int listener[SL_N];	  /* -1: not there */
 
-	pid_t daemon_pid;       /* 0: none */
+	pid_t daemon_pid; /* 0: none */
 	int daemon_pidfd, daemon_sock;
 	uint32_t daemon_gen;
 	unsigned daemon_quick_deaths;
@@ -66,14 +66,23 @@ struct spawner {
 	int64_t drain_deadline_us;
 	int exit_code;
 
-	unsigned high;          /* slots ever used: scans end here */
+	unsigned high; /* slots ever used: scans end here */
 	struct unpack_job job[UNPACK_MAX];
-	uint64_t id[SANDBOX_MAX]; /* 0: free. Beside the table, so that a search touches little memory */
+	uint64_t id[SANDBOX_MAX];	/* 0: free. Beside the table, so that a search touches little memory */
 	struct sandbox sb[SANDBOX_MAX]; /* last: a handover writes only what was ever used */
 };
 
 /* What an epoll event is about; packed with slot and generation. */
-enum watch_kind { WATCH_SIGNALS = 1, WATCH_DAEMON_SOCK, WATCH_DAEMON_PID, WATCH_SETUP, WATCH_PID1, WATCH_OOM, WATCH_UNPACK, WATCH_UNPACK_PID };
+enum watch_kind {
+	WATCH_SIGNALS = 1,
+	WATCH_DAEMON_SOCK,
+	WATCH_DAEMON_PID,
+	WATCH_SETUP,
+	WATCH_PID1,
+	WATCH_OOM,
+	WATCH_UNPACK,
+	WATCH_UNPACK_PID
+};
 int watch_add(struct spawner *s, int fd, enum watch_kind kind, unsigned slot, uint32_t gen);
 /* Closing alone is not enough: while tandemd or a child has a duplicate, epoll would go on reporting it. -1 is fine. */
 void watch_close(struct spawner *s, int *fd);
@@ -91,7 +100,7 @@ void sandbox_setup_event(struct spawner *s, unsigned slot);
 void sandbox_oom_event(struct spawner *s, unsigned slot);
 void sandbox_reap(struct spawner *s, unsigned slot); /* pid 1 is gone */
 void sandbox_kill(struct spawner *s, unsigned slot);
-void sandbox_forget_making(struct spawner *s);        /* those that a dead tandemd asked for and nobody got */
+void sandbox_forget_making(struct spawner *s);		/* those that a dead tandemd asked for and nobody got */
 int sandbox_find(const struct spawner *s, uint64_t id); /* slot, or -1 */
 
 /* blank.c: the child's side; never returns */
@@ -102,13 +111,13 @@ struct blank {
 	int v1_tasks[CG_HIER_MAX];
 	unsigned n_v1_tasks;
 };
-struct blank_said {             /* what the child tells over setup, then EOF by exec */
-	int32_t sys;            /* errno, or 0: namespaces are ready, sockets attached, write the id maps */
+struct blank_said {  /* what the child tells over setup, then EOF by exec */
+	int32_t sys; /* errno, or 0: namespaces are ready, sockets attached, write the id maps */
 	uint32_t n_socks;
 	char step[56];
 };
 #define BLANK_FIRST_SOCK SB_RTAPI
-#define BLANK_SOCKS (SB_DNS_TCP - SB_RTAPI + 1)
+#define BLANK_SOCKS	 (SB_DNS_TCP - SB_RTAPI + 1)
 void blank_run(const struct blank *b) __attribute__((noreturn));
 
 /* net.c: inside a new net namespace */
@@ -153,6 +162,7 @@ void state_remove_run(const struct spawner *s);
 void state_notify(const char *text);
 
 /* handover.c */
-void handover_exec(struct spawner *s);                       /* returns only when it failed */
-int handover_resume(struct spawner *s, int fd, struct err *e); /* the successor reads the table: 1 all, 0 only the configuration */
-int handover_watch(struct spawner *s, struct err *e);         /* its events, once there is a loop */
+void handover_exec(struct spawner *s); /* returns only when it failed */
+int handover_resume(struct spawner *s, int fd,
+		    struct err *e); /* the successor reads the table: 1 all, 0 only the configuration */
+int handover_watch(struct spawner *s, struct err *e); /* its events, once there is a loop */

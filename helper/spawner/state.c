@@ -49,8 +49,10 @@ int state_setup(struct spawner *s, struct err *e)
 	if (s->lock < 0)
 		return err_sys(e, errno, "open %s/lock", c->state_dir);
 	if (flock(s->lock, LOCK_EX | LOCK_NB) < 0)
-		return err_set(e, ERR_CONFLICT, "Tandem already serves %s: stop that one first, or choose another directory with --state.",
-			       c->state_dir);
+		return err_set(
+			e, ERR_CONFLICT,
+			"Tandem already serves %s: stop that one first, or choose another directory with --state.",
+			c->state_dir);
 	snprintf(path, sizeof(path), "%s/daemon", c->state_dir);
 	s->listener[SL_STATE_DIR] = own_dir(path, c->daemon_uid, c->daemon_gid, 0700, e);
 	return s->listener[SL_STATE_DIR] < 0 ? -1 : 0;
@@ -62,9 +64,12 @@ static int listen_admin(struct spawner *s, struct err *e)
 	mode_t old;
 	int fd, ret;
 
-	if ((size_t)snprintf(sa.sun_path, sizeof(sa.sun_path), "%.80s/admin.sock", s->config.state_dir) >= sizeof(sa.sun_path) ||
+	if ((size_t)snprintf(sa.sun_path, sizeof(sa.sun_path), "%.80s/admin.sock", s->config.state_dir) >=
+		    sizeof(sa.sun_path) ||
 	    strlen(s->config.state_dir) > 80)
-		return err_set(e, ERR_INVALID, "The state directory's path is too long for a socket in it (at most 80 bytes): %s", s->config.state_dir);
+		return err_set(e, ERR_INVALID,
+			       "The state directory's path is too long for a socket in it (at most 80 bytes): %s",
+			       s->config.state_dir);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return err_sys(e, errno, "open the admin socket");
@@ -72,7 +77,8 @@ static int listen_admin(struct spawner *s, struct err *e)
 	old = umask(0777);
 	ret = bind(fd, (struct sockaddr *)&sa, sizeof(sa));
 	umask(old);
-	if (ret < 0 || chown(sa.sun_path, 0, s->config.daemon_gid) < 0 || chmod(sa.sun_path, 0660) < 0 || listen(fd, BACKLOG) < 0) {
+	if (ret < 0 || chown(sa.sun_path, 0, s->config.daemon_gid) < 0 || chmod(sa.sun_path, 0660) < 0 ||
+	    listen(fd, BACKLOG) < 0) {
 		err_sys(e, errno, "bind %s", sa.sun_path);
 		close(fd);
 		return -1;
@@ -96,8 +102,8 @@ static void show(const struct sockaddr_in6 *a, char out[64])
 	char ip[INET6_ADDRSTRLEN];
 
 	if (is_v4(a))
-		snprintf(out, 64, "%u.%u.%u.%u:%u", a->sin6_addr.s6_addr[12], a->sin6_addr.s6_addr[13], a->sin6_addr.s6_addr[14],
-			 a->sin6_addr.s6_addr[15], ntohs(a->sin6_port));
+		snprintf(out, 64, "%u.%u.%u.%u:%u", a->sin6_addr.s6_addr[12], a->sin6_addr.s6_addr[13],
+			 a->sin6_addr.s6_addr[14], a->sin6_addr.s6_addr[15], ntohs(a->sin6_port));
 	else
 		snprintf(out, 64, "[%s]:%u", inet_ntop(AF_INET6, &a->sin6_addr, ip, sizeof(ip)), ntohs(a->sin6_port));
 }
@@ -135,13 +141,16 @@ static int refused(const struct sockaddr_in6 *a, const char *what, const char *o
 
 	show(a, text);
 	if (sys == EADDRINUSE)
-		return err_set(e, ERR_CONFLICT, "Port in use: another program listens on %s. Stop it, or choose another address for the %s with %s.",
+		return err_set(e, ERR_CONFLICT,
+			       "Port in use: another program listens on %s. Stop it, or choose another address for the "
+			       "%s with %s.",
 			       text, what, option);
 	return err_sys(e, sys, "Cannot listen on %s for the %s (%s)", text, what, option);
 }
 
 /* 127.0.0.1 gets [::1] with the same port beside it, where the host has IPv6. A picked port has to be free on both. */
-static int listen_pair(struct sockaddr_in6 *a, int *ret_v4, int *ret_v6, const char *what, const char *option, struct err *e)
+static int listen_pair(struct sockaddr_in6 *a, int *ret_v4, int *ret_v6, const char *what, const char *option,
+		       struct err *e)
 {
 	static const uint8_t home[4] = {127, 0, 0, 1};
 	struct sockaddr_in6 asked = *a, v6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
@@ -175,12 +184,15 @@ int state_listen(struct spawner *s, struct err *e)
 	struct serve_config *c = &s->config;
 
 	if (c->auth_none && !is_loopback(&c->api))
-		return err_set(e, ERR_DENIED, "--auth none is only possible on a loopback address: anybody on the network could run code here.");
+		return err_set(e, ERR_DENIED,
+			       "--auth none is only possible on a loopback address: anybody on the network could run "
+			       "code here.");
 	if (listen_admin(s, e) < 0)
 		return -1;
 	if (listen_pair(&c->api, &s->listener[SL_API4], &s->listener[SL_API6], "API", "--api", e) < 0)
 		return -1;
-	return listen_pair(&c->gateway, &s->listener[SL_GATEWAY4], &s->listener[SL_GATEWAY6], "gateway", "--gateway", e);
+	return listen_pair(&c->gateway, &s->listener[SL_GATEWAY4], &s->listener[SL_GATEWAY6], "gateway", "--gateway",
+			   e);
 }
 
 int state_write_run(struct spawner *s, struct err *e)
@@ -223,7 +235,8 @@ void state_notify(const char *text)
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return;
-	if (sendto(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *)&sa, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0)
+	if (sendto(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *)&sa,
+		   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0)
 		log_warn("state", "service manager: %s", strerror(errno));
 	close(fd);
 }

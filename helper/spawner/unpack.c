@@ -17,8 +17,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define UNPACK_TIME_US 60000000
-#define UNPACK_CPU_S 60
+#define UNPACK_TIME_US	    60000000
+#define UNPACK_CPU_S	    60
 #define UNPACK_MEMORY_BYTES (1ull << 30)
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -29,21 +29,24 @@
 
 static int bound(const struct spawner_msg *m, struct err *e)
 {
-	struct rlimit cpu = {UNPACK_CPU_S, UNPACK_CPU_S}, as = {UNPACK_MEMORY_BYTES, UNPACK_MEMORY_BYTES}, core = {0, 0};
+	struct rlimit cpu = {UNPACK_CPU_S, UNPACK_CPU_S}, as = {UNPACK_MEMORY_BYTES, UNPACK_MEMORY_BYTES},
+		      core = {0, 0};
 	struct rlimit size = {m->u.unpack.max_bytes, m->u.unpack.max_bytes};
 
-	if (setrlimit(RLIMIT_CPU, &cpu) < 0 || setrlimit(RLIMIT_CORE, &core) < 0 || setrlimit(RLIMIT_FSIZE, &size) < 0 ||
-	    (UNPACK_CONFINED && setrlimit(RLIMIT_AS, &as) < 0))
+	if (setrlimit(RLIMIT_CPU, &cpu) < 0 || setrlimit(RLIMIT_CORE, &core) < 0 ||
+	    setrlimit(RLIMIT_FSIZE, &size) < 0 || (UNPACK_CONFINED && setrlimit(RLIMIT_AS, &as) < 0))
 		return err_sys(e, errno, "limit tandem-unpack");
 	return 0;
 }
 
-static void child(const struct spawner *s, const struct spawner_msg *m, int archive, int dir, int result) __attribute__((noreturn));
+static void child(const struct spawner *s, const struct spawner_msg *m, int archive, int dir, int result)
+	__attribute__((noreturn));
 static void child(const struct spawner *s, const struct spawner_msg *m, int archive, int dir, int result)
 {
 	char path[300], name[sizeof(m->u.unpack.name)], max_bytes[24], max_files[24];
 	char *argv[] = {"tandem-unpack", name, max_bytes, max_files, NULL}, *envp[] = {"LANG=C.UTF-8", NULL};
-	int a = fcntl(archive, F_DUPFD_CLOEXEC, 16), d = fcntl(dir, F_DUPFD_CLOEXEC, 16), r = fcntl(result, F_DUPFD_CLOEXEC, 16);
+	int a = fcntl(archive, F_DUPFD_CLOEXEC, 16), d = fcntl(dir, F_DUPFD_CLOEXEC, 16),
+	    r = fcntl(result, F_DUPFD_CLOEXEC, 16);
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	struct err e = {0};
 	sigset_t set;
@@ -56,7 +59,8 @@ static void child(const struct spawner *s, const struct spawner_msg *m, int arch
 	snprintf(max_files, sizeof(max_files), "%" PRIu64, m->u.unpack.max_files);
 	snprintf(path, sizeof(path), "%s/tandem-unpack", s->config.libexec_dir);
 	umask(022);
-	if (a < 0 || d < 0 || r < 0 || null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(a, 3) < 0 || dup2(d, 4) < 0 || dup2(r, 5) < 0)
+	if (a < 0 || d < 0 || r < 0 || null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(a, 3) < 0 ||
+	    dup2(d, 4) < 0 || dup2(r, 5) < 0)
 		err_sys(&e, errno, "place descriptors");
 	else if (bound(m, &e) == 0 && priv_become(s->config.daemon_uid, s->config.daemon_gid, &e) == 0 &&
 		 (!UNPACK_CONFINED || priv_filter_unpack(&e) == 0)) {
@@ -112,7 +116,8 @@ static void finish(struct spawner *s, struct unpack_job *j, struct spawner_msg *
 {
 	int status = 0;
 
-	(void)syscall(SYS_pidfd_send_signal, j->pidfd, SIGKILL, NULL, 0); /* it has answered: nothing that it does now counts */
+	(void)syscall(SYS_pidfd_send_signal, j->pidfd, SIGKILL, NULL,
+		      0); /* it has answered: nothing that it does now counts */
 	while (waitpid(j->pid, &status, 0) < 0 && errno == EINTR)
 		;
 	close(j->pidfd);
@@ -124,7 +129,8 @@ static void finish(struct spawner *s, struct unpack_job *j, struct spawner_msg *
 	j->id = 0;
 }
 
-/* tandem-unpack has read a hostile archive and may be its puppet: only the two numbers and the error are taken from its answer. */
+/* tandem-unpack has read a hostile archive and may be its puppet: only the two numbers and the error are taken from its
+ * answer. */
 void unpack_event(struct spawner *s, unsigned slot)
 {
 	struct unpack_job *j = &s->job[slot];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Messages from tandemd and to it. A hostile tandemd may send anything: what a verb can do with that is said at each of them.
- * Common to all: size, version and end are checked, no text is parsed, descriptors that no verb wants are closed, an id
- * only selects among sandboxes of this tandemd, and a message that is wrong in itself costs tandemd its life.
+ * Messages from tandemd and to it. A hostile tandemd may send anything: what a verb can do with that is said at each of
+ * them. Common to all: size, version and end are checked, no text is parsed, descriptors that no verb wants are closed,
+ * an id only selects among sandboxes of this tandemd, and a message that is wrong in itself costs tandemd its life.
  */
 #include "spawner.h"
 
@@ -58,8 +58,8 @@ void verbs_send_made(struct spawner *s, enum spawner_verb verb, unsigned slot)
 }
 
 /*
- * HELLO. Safe: gives tandemd only what is its own, the listeners of its addresses and its sandboxes' descriptors. Asking
- * twice gives them twice, to the same process.
+ * HELLO. Safe: gives tandemd only what is its own, the listeners of its addresses and its sandboxes' descriptors.
+ * Asking twice gives them twice, to the same process.
  */
 static void hello(struct spawner *s)
 {
@@ -74,8 +74,8 @@ static void hello(struct spawner *s)
 }
 
 /*
- * BLANK. Safe: what is made is always the same and has the blank's small limits; the table bounds how many (4,096, and the
- * limit of descriptors); its uid and names come from the slot, not from the message.
+ * BLANK. Safe: what is made is always the same and has the blank's small limits; the table bounds how many (4,096, and
+ * the limit of descriptors); its uid and names come from the slot, not from the message.
  */
 static void blank(struct spawner *s, const struct spawner_msg *m)
 {
@@ -106,7 +106,8 @@ static int check_limits(const struct spawner_msg *m, struct cg_limits *ret, stru
 	return 0;
 }
 
-static int do_assign(struct spawner *s, int slot, const struct spawner_msg *m, const int *fds, unsigned n_fds, struct err *e)
+static int do_assign(struct spawner *s, int slot, const struct spawner_msg *m, const int *fds, unsigned n_fds,
+		     struct err *e)
 {
 	struct sandbox *b = slot < 0 ? NULL : &s->sb[slot];
 	auto_close int task = -1, opt = -1;
@@ -139,9 +140,9 @@ static int do_assign(struct spawner *s, int slot, const struct spawner_msg *m, c
 }
 
 /*
- * ASSIGN. Safe: only directories that belong to tandemd's own user are mounted, read-only, nosuid, nodev and without what is
- * mounted below them; a function so sees at most what tandemd may read anyway. Limits are bounded here; the label is opaque
- * and only given back. Once per sandbox.
+ * ASSIGN. Safe: only directories that belong to tandemd's own user are mounted, read-only, nosuid, nodev and without
+ * what is mounted below them; a function so sees at most what tandemd may read anyway. Limits are bounded here; the
+ * label is opaque and only given back. Once per sandbox.
  */
 static void assign(struct spawner *s, const struct spawner_msg *m, const int *fds, unsigned n_fds)
 {
@@ -166,8 +167,9 @@ static void end(struct spawner *s, const struct spawner_msg *m)
 }
 
 /*
- * UNPACK. Safe: tandem-unpack runs as tandemd's own user without capabilities, network or the right to make any, so it can do
- * nothing that tandemd could not; time, memory and number are bounded. The name becomes an argument of it and nothing else.
+ * UNPACK. Safe: tandem-unpack runs as tandemd's own user without capabilities, network or the right to make any, so it
+ * can do nothing that tandemd could not; time, memory and number are bounded. The name becomes an argument of it and
+ * nothing else.
  */
 static void unpack(struct spawner *s, const struct spawner_msg *m, const int *fds, unsigned n_fds)
 {

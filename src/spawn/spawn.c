@@ -10,10 +10,11 @@
 #include "base/str.h"
 #include "wire/fds.h"
 
-#define UNPACKS_AT_ONCE 8 /* the spawner takes 16 */
+#define UNPACKS_AT_ONCE	  8 /* the spawner takes 16 */
 #define MESSAGES_PER_TURN 64
 
-/* A message that could not go at once: the socket was full, or enough archives are being unpacked. Owns its descriptors. */
+/* A message that could not go at once: the socket was full, or enough archives are being unpacked. Owns its
+ * descriptors. */
 struct out {
 	struct out *next;
 	struct spawner_msg m;
@@ -34,7 +35,7 @@ struct spawn {
 	uint64_t next_id;
 	unsigned unpacking;
 	bool configured, lost;
-	bool *freed;            /* set by spawn_free while a callback runs */
+	bool *freed; /* set by spawn_free while a callback runs */
 	struct queue out, unpacks;
 	struct spawn_req *reqs;
 	struct loop_defer lost_later;
@@ -230,8 +231,8 @@ void spawn_blank_start(struct spawn *s, struct spawn_req *r)
 	post_verb(s, SPAWNER_BLANK, r->id);
 }
 
-void spawn_assign_start(struct spawn *s, struct spawn_req *r, uint64_t id, const struct spawn_limits *lim, int task_dir, int opt_dir,
-			const char *label)
+void spawn_assign_start(struct spawn *s, struct spawn_req *r, uint64_t id, const struct spawn_limits *lim, int task_dir,
+			int opt_dir, const char *label)
 {
 	struct spawner_msg m;
 	int fds[2] = {task_dir, opt_dir};
@@ -248,7 +249,8 @@ void spawn_assign_start(struct spawn *s, struct spawn_req *r, uint64_t id, const
 	post(s, &m, fds, opt_dir >= 0 ? 2 : 1);
 }
 
-void spawn_unpack_start(struct spawn *s, struct spawn_req *r, int archive, int dir, const char *name, int64_t max_bytes, int64_t max_files)
+void spawn_unpack_start(struct spawn *s, struct spawn_req *r, int archive, int dir, const char *name, int64_t max_bytes,
+			int64_t max_files)
 {
 	struct spawner_msg m;
 	int fds[2] = {archive, dir};
@@ -408,7 +410,8 @@ static bool receive(struct spawn *s)
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
 	if (got <= 0) {
-		got ? err_sys(&e, errno, "receive from the spawner") : err_set(&e, ERR_UNAVAILABLE, "the spawner is gone");
+		got ? err_sys(&e, errno, "receive from the spawner")
+		    : err_set(&e, ERR_UNAVAILABLE, "the spawner is gone");
 		lose(s, &e);
 		return false;
 	}

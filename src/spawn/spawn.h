@@ -12,10 +12,13 @@ struct sandbox_fds {
 	int fd[SB_N]; /* -1: not there */
 };
 struct spawn_events {
-	void (*config)(void *arg, const struct serve_config *c, int listeners[SL_N]); /* once; ownership of the descriptors moves */
-	void (*adopt)(void *arg, uint64_t id, const char *label, bool assigned, uint32_t uid, pid_t pid, struct sandbox_fds *fds); /* ownership moves */
+	void (*config)(void *arg, const struct serve_config *c,
+		       int listeners[SL_N]); /* once; ownership of the descriptors moves */
+	void (*adopt)(void *arg, uint64_t id, const char *label, bool assigned, uint32_t uid, pid_t pid,
+		      struct sandbox_fds *fds); /* ownership moves */
 	void (*adopted)(void *arg);
-	void (*ended)(void *arg, uint64_t id, int wait_status, uint32_t oom_kills, int64_t cpu_us, int64_t mem_peak_bytes);
+	void (*ended)(void *arg, uint64_t id, int wait_status, uint32_t oom_kills, int64_t cpu_us,
+		      int64_t mem_peak_bytes);
 	void (*drain)(void *arg);
 	void (*handover)(void *arg);
 	void (*lost)(void *arg, const struct err *e);
@@ -29,28 +32,29 @@ void spawn_end(struct spawn *s, uint64_t id);
 uint64_t spawn_next_id(struct spawn *s); /* never one that was adopted */
 
 /*
- * Requests: embedded by their owner. done runs exactly once, never before _start returned; e->kind is ERR_NONE on success.
- * spawn_cancel: done is not called any more, and a sandbox that is made after all is ended. Twice is fine.
+ * Requests: embedded by their owner. done runs exactly once, never before _start returned; e->kind is ERR_NONE on
+ * success. spawn_cancel: done is not called any more, and a sandbox that is made after all is ended. Twice is fine.
  */
 struct spawn_req {
 	struct spawn *s;
 	struct spawn_req *next;
 	uint64_t id;
 	void (*done)(struct spawn_req *r, const struct err *e);
-	struct sandbox_fds fds;  /* spawn_blank: filled on success; ownership moves with done */
+	struct sandbox_fds fds; /* spawn_blank: filled on success; ownership moves with done */
 	uint32_t uid;
 	pid_t pid;
-	int64_t bytes, files;    /* spawn_unpack */
+	int64_t bytes, files; /* spawn_unpack */
 	uint16_t awaits;
 };
-void spawn_blank_start(struct spawn *s, struct spawn_req *r);                 /* r->id: the new sandbox */
+void spawn_blank_start(struct spawn *s, struct spawn_req *r); /* r->id: the new sandbox */
 struct spawn_limits {
 	int64_t memory_bytes, tmp_bytes;
 	uint32_t pids_max, cpu_weight, cpu_quota_us;
 };
 /* task_dir and opt_dir (or -1) are borrowed O_PATH or O_RDONLY directories owned by tandemd's uid. */
-void spawn_assign_start(struct spawn *s, struct spawn_req *r, uint64_t id, const struct spawn_limits *lim, int task_dir, int opt_dir,
-                        const char *label);
+void spawn_assign_start(struct spawn *s, struct spawn_req *r, uint64_t id, const struct spawn_limits *lim, int task_dir,
+			int opt_dir, const char *label);
 /* archive is borrowed; makes directory name below dir, whole or not at all. */
-void spawn_unpack_start(struct spawn *s, struct spawn_req *r, int archive, int dir, const char *name, int64_t max_bytes, int64_t max_files);
+void spawn_unpack_start(struct spawn *s, struct spawn_req *r, int archive, int dir, const char *name, int64_t max_bytes,
+			int64_t max_files);
 void spawn_cancel(struct spawn_req *r);

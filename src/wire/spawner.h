@@ -1,83 +1,114 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Between tandemd and tandem-spawner: fixed-size messages on an AF_UNIX SOCK_SEQPACKET pair (tandemd's descriptor 3),
- * descriptors attached (wire/fds.h). Every message is exactly sizeof(struct spawner_msg); version, verb, end are checked by both sides.
+ * descriptors attached (wire/fds.h). Every message is exactly sizeof(struct spawner_msg); version, verb, end are
+ * checked by both sides.
  *
- *      tandemd ── HELLO ──► spawner          answered by CONFIG (listeners), then one ADOPT per living sandbox, then ADOPTED
- *      tandemd ── BLANK id ──► MADE id        a sandbox that belongs to nobody yet, with SB_N descriptors
- *      tandemd ── ASSIGN id + /var/task, /opt descriptors ──► ASSIGNED id    limits set, code mounted; label kept for ADOPT
- *      tandemd ── END id ──► (ENDED id)       SIGKILL to its pid 1, reap, recycle
- *      tandemd ── UNPACK id + archive, directory ──► UNPACKED id
- *      tandemd ── READY                       service manager is told; first daemon only
- *      tandemd ── BYE                         drained: the spawner ends every sandbox and exits 0
- *      spawner ── ENDED id                    whenever a sandbox's pid 1 is gone, asked for or not
- *      spawner ── DRAIN                       SIGTERM or SIGINT arrived: stop accepting, finish, BYE
- *      spawner ── HANDOVER                    SIGHUP arrived (upgrade): finish writing, flush state, exit 0 at once without BYE; the successor adopts
+ *      tandemd ── HELLO ──► spawner          answered by CONFIG (listeners), then one ADOPT per living sandbox, then
+ * ADOPTED tandemd ── BLANK id ──► MADE id        a sandbox that belongs to nobody yet, with SB_N descriptors tandemd ──
+ * ASSIGN id + /var/task, /opt descriptors ──► ASSIGNED id    limits set, code mounted; label kept for ADOPT tandemd ──
+ * END id ──► (ENDED id)       SIGKILL to its pid 1, reap, recycle tandemd ── UNPACK id + archive, directory ──►
+ * UNPACKED id tandemd ── READY                       service manager is told; first daemon only tandemd ── BYE drained:
+ * the spawner ends every sandbox and exits 0 spawner ── ENDED id                    whenever a sandbox's pid 1 is gone,
+ * asked for or not spawner ── DRAIN                       SIGTERM or SIGINT arrived: stop accepting, finish, BYE
+ *      spawner ── HANDOVER                    SIGHUP arrived (upgrade): finish writing, flush state, exit 0 at once
+ * without BYE; the successor adopts
  *
- * id is chosen by tandemd, never reused in the life of the spawner. A verb that fails is answered by its reply verb with err set.
- * All of it is hostile to the other side: the spawner believes nothing that tandemd says (each verb in helper/spawner/verbs.c says why that is safe).
+ * id is chosen by tandemd, never reused in the life of the spawner. A verb that fails is answered by its reply verb
+ * with err set. All of it is hostile to the other side: the spawner believes nothing that tandemd says (each verb in
+ * helper/spawner/verbs.c says why that is safe).
  */
 #pragma once
 #include <netinet/in.h>
 #include "base/err.h"
 #define SPAWNER_VERSION 1
-#define SPAWNER_END 0x74646d21u
-#define SPAWNER_LABEL 256
+#define SPAWNER_END	0x74646d21u
+#define SPAWNER_LABEL	256
 
 enum spawner_verb {
-	SPAWNER_HELLO = 1, SPAWNER_BLANK, SPAWNER_ASSIGN, SPAWNER_END_SANDBOX, SPAWNER_UNPACK, SPAWNER_READY, SPAWNER_BYE,
-	SPAWNER_CONFIG = 64, SPAWNER_ADOPT, SPAWNER_ADOPTED, SPAWNER_MADE, SPAWNER_ASSIGNED, SPAWNER_UNPACKED, SPAWNER_ENDED,
-	SPAWNER_DRAIN, SPAWNER_HANDOVER,
+	SPAWNER_HELLO = 1,
+	SPAWNER_BLANK,
+	SPAWNER_ASSIGN,
+	SPAWNER_END_SANDBOX,
+	SPAWNER_UNPACK,
+	SPAWNER_READY,
+	SPAWNER_BYE,
+	SPAWNER_CONFIG = 64,
+	SPAWNER_ADOPT,
+	SPAWNER_ADOPTED,
+	SPAWNER_MADE,
+	SPAWNER_ASSIGNED,
+	SPAWNER_UNPACKED,
+	SPAWNER_ENDED,
+	SPAWNER_DRAIN,
+	SPAWNER_HANDOVER,
 };
 
-/* Descriptors of a sandbox as MADE and ADOPT carry them, in this order. has says by bit which are there; absent ones are not sent. */
+/* Descriptors of a sandbox as MADE and ADOPT carry them, in this order. has says by bit which are there; absent ones
+ * are not sent. */
 enum spawner_sb {
-	SB_CTL,      /* seqpacket to its tandem-init (wire/init.h) */
+	SB_CTL,	     /* seqpacket to its tandem-init (wire/init.h) */
 	SB_CHAN,     /* stream to the in-house runtime (wire/frame.h); the runtime's end is descriptor 4 */
-	SB_LOG,      /* read end of the pipe that is stdout and stderr; non-blocking; owned by the sandbox's uid */
+	SB_LOG,	     /* read end of the pipe that is stdout and stderr; non-blocking; owned by the sandbox's uid */
 	SB_RTAPI,    /* listening TCP 169.254.100.1:9001, inside its net namespace */
 	SB_CREDS,    /* listening TCP 169.254.170.2:80 */
-	SB_API,      /* listening TCP 169.254.100.2:4566 */
-	SB_DNS,      /* UDP 169.254.100.2:53 */
+	SB_API,	     /* listening TCP 169.254.100.2:4566 */
+	SB_DNS,	     /* UDP 169.254.100.2:53 */
 	SB_DNS_TCP,  /* listening TCP 169.254.100.2:53 */
 	SB_PIDFD,    /* of its pid 1 */
 	SB_FREEZE,   /* cgroup.freeze of its v2 group, for writing "0"/"1" */
-	SB_CPU,      /* v1 cpuacct.usage (ns) or v2 cpu.stat, for pread */
+	SB_CPU,	     /* v1 cpuacct.usage (ns) or v2 cpu.stat, for pread */
 	SB_MEM_PEAK, /* v1 memory.max_usage_in_bytes or v2 memory.peak, for pread */
 	SB_N
 };
 /* Listeners of CONFIG, in this order, has bits as above. */
-/* SL_STATE_DIR is the directory state_dir/daemon, owned by tandemd's uid (0700): everything tandemd writes lies there. */
+/* SL_STATE_DIR is the directory state_dir/daemon, owned by tandemd's uid (0700): everything tandemd writes lies there.
+ */
 enum spawner_listener { SL_ADMIN, SL_API4, SL_API6, SL_GATEWAY4, SL_GATEWAY6, SL_STATE_DIR, SL_N };
 
-/* What tandem serve hands to the spawner (in a memfd at descriptor 3) and CONFIG hands on. Checked text: the CLI parsed it. */
+/* What tandem serve hands to the spawner (in a memfd at descriptor 3) and CONFIG hands on. Checked text: the CLI parsed
+ * it. */
 struct serve_config {
-	uint32_t version;            /* SPAWNER_VERSION */
-	char state_dir[256];         /* absolute; exists, 0710 root:tandem after the spawner set it up */
-	char libexec_dir[256];       /* where tandemd, tandem-init, tandem-unpack, shim/ and spec/ lie */
+	uint32_t version;		  /* SPAWNER_VERSION */
+	char state_dir[256];		  /* absolute; exists, 0710 root:tandem after the spawner set it up */
+	char libexec_dir[256];		  /* where tandemd, tandem-init, tandem-unpack, shim/ and spec/ lie */
 	struct sockaddr_in6 api, gateway; /* v4 addresses are v4-mapped; port 0: the kernel picks */
 	uint8_t auth_none;
-	uint8_t debug;               /* log level debug */
-	uint8_t no_layer;            /* debug builds: which sandbox layer to leave out (tests/hostile), enum spawner_layer */
-	uint8_t has;                 /* CONFIG: which listeners come with it, bits of enum spawner_listener */
-	uint32_t uid_base;           /* 1879048192 */
+	uint8_t debug;	   /* log level debug */
+	uint8_t no_layer;  /* debug builds: which sandbox layer to leave out (tests/hostile), enum spawner_layer */
+	uint8_t has;	   /* CONFIG: which listeners come with it, bits of enum spawner_listener */
+	uint32_t uid_base; /* 1879048192 */
 	uint32_t daemon_uid, daemon_gid; /* of user "tandem", looked up by the CLI; 1879048190 when there is none */
-	uint32_t end;                /* SPAWNER_END */
+	uint32_t end;			 /* SPAWNER_END */
 };
-enum spawner_layer { LAYER_ALL, LAYER_NO_SECCOMP, LAYER_NO_PIDNS, LAYER_NO_NETNS, LAYER_NO_IPCNS, LAYER_NO_USERNS, LAYER_NO_RO_ROOT, LAYER_NO_CGROUP, LAYER_NO_DUMPABLE, LAYER_NO_CAPDROP, LAYER_NO_TMP_SIZE, LAYER_NO_RLIMIT, LAYER_N };
+enum spawner_layer {
+	LAYER_ALL,
+	LAYER_NO_SECCOMP,
+	LAYER_NO_PIDNS,
+	LAYER_NO_NETNS,
+	LAYER_NO_IPCNS,
+	LAYER_NO_USERNS,
+	LAYER_NO_RO_ROOT,
+	LAYER_NO_CGROUP,
+	LAYER_NO_DUMPABLE,
+	LAYER_NO_CAPDROP,
+	LAYER_NO_TMP_SIZE,
+	LAYER_NO_RLIMIT,
+	LAYER_N
+};
 
 struct spawner_msg {
 	uint32_t version;
 	uint16_t verb;
-	uint16_t err;                /* enum err_kind in answers; 0: done */
+	uint16_t err; /* enum err_kind in answers; 0: done */
 	uint64_t id;
 	union {
 		struct {
 			uint64_t memory_bytes, tmp_bytes; /* group limit = their sum */
-			uint32_t pids_max, cpu_weight;    /* weight 1..10000 as cgroup v2 */
-			uint32_t cpu_quota_us;            /* per 100 ms; 0: none */
-			uint8_t has_opt;                  /* second descriptor is /opt; the first is always /var/task */
-			char label[SPAWNER_LABEL];        /* tandemd's own note, given back by ADOPT */
+			uint32_t pids_max, cpu_weight;	  /* weight 1..10000 as cgroup v2 */
+			uint32_t cpu_quota_us;		  /* per 100 ms; 0: none */
+			uint8_t has_opt;		  /* second descriptor is /opt; the first is always /var/task */
+			char label[SPAWNER_LABEL];	  /* tandemd's own note, given back by ADOPT */
 		} assign;
 		struct {
 			uint32_t has, uid;
@@ -86,19 +117,19 @@ struct spawner_msg {
 			char label[SPAWNER_LABEL];
 		} made; /* MADE, ADOPT */
 		struct {
-			int32_t wait_status;      /* of pid 1 as waitpid gives it */
+			int32_t wait_status; /* of pid 1 as waitpid gives it */
 			uint32_t oom_kills;
 			uint64_t cpu_us, mem_peak_bytes;
 		} ended;
 		struct {
-			char name[72];            /* new directory below the given one: hex digest */
+			char name[72]; /* new directory below the given one: hex digest */
 			uint64_t max_bytes, max_files;
-			uint64_t bytes, files;    /* answer */
+			uint64_t bytes, files; /* answer */
 		} unpack;
 		struct serve_config config;
 	} u;
-	char text[256];              /* error text of an answer */
-	uint32_t end;                /* SPAWNER_END */
+	char text[256]; /* error text of an answer */
+	uint32_t end;	/* SPAWNER_END */
 };
 int spawner_msg_check(const struct spawner_msg *m, size_t n, struct err *e); /* size, version, end, texts terminated */
 void spawner_msg_init(struct spawner_msg *m, enum spawner_verb verb, uint64_t id);

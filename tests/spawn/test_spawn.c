@@ -29,7 +29,8 @@ static void on_config(void *arg, const struct serve_config *c, int listeners[SL_
 			close(listeners[i]);
 }
 
-static void on_adopt(void *arg, uint64_t id, const char *label, bool assigned, uint32_t uid, pid_t pid, struct sandbox_fds *fds)
+static void on_adopt(void *arg, uint64_t id, const char *label, bool assigned, uint32_t uid, pid_t pid,
+		     struct sandbox_fds *fds)
 {
 	struct world *w = arg;
 
@@ -264,7 +265,12 @@ TEST(lies_and_silence_lose_the_spawner)
 	static const struct {
 		unsigned verb, has, fds;
 	} table[] = {
-		{SPAWNER_CONFIG, 1, 0}, {SPAWNER_ADOPT, 1u << SB_N, 1}, {SPAWNER_ADOPT, 3, 1}, {SPAWNER_ADOPT, 1, 2}, {999, 0, 0}, {0, 0, 0},
+		{SPAWNER_CONFIG, 1, 0},
+		{SPAWNER_ADOPT, 1u << SB_N, 1},
+		{SPAWNER_ADOPT, 3, 1},
+		{SPAWNER_ADOPT, 1, 2},
+		{999, 0, 0},
+		{0, 0, 0},
 	};
 
 	for (unsigned i = 0; i <= sizeof(table) / sizeof(table[0]); i++) {
