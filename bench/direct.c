@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The reference for what Tandem adds: starts one runtime with no sandbox and no daemon, gives it the same event again and
- * again, and prints one line of JSON: microseconds from fork to ready, from fork to the first answer, and per later answer.
+ * The reference for what Tandem adds: starts one runtime with no sandbox and no daemon, gives it the same event again
+ *and again, and prints one line of JSON: microseconds from fork to ready, from fork to the first answer, and per later
+ *answer.
  *
- *	direct frames      EVENT_FILE COUNT PROGRAM [ARG...]    an in-house runtime, frames on descriptor 4 (wire/frame.h)
- *	direct runtime-api EVENT_FILE COUNT PROGRAM [ARG...]    a bootstrap; this program is its Lambda Runtime API
+ *	direct frames      EVENT_FILE COUNT PROGRAM [ARG...]    an in-house runtime, frames on descriptor 4
+ *(wire/frame.h) direct runtime-api EVENT_FILE COUNT PROGRAM [ARG...]    a bootstrap; this program is its Lambda Runtime
+ *API
  *
  * Blocking, one connection, nothing checked that a measured program of our own could get wrong without being noticed.
  */
@@ -22,14 +24,14 @@
 #include "base/io.h"
 #include "wire/frame.h"
 
-#define EVENT_MAX 32768
-#define REQUEST_ID "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
+#define EVENT_MAX    32768
+#define REQUEST_ID   "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
 #define FUNCTION_ARN "arn:aws:lambda:us-east-1:000000000000:function:bench"
 
 struct runtime {
 	pid_t pid;
-	int sock;        /* frames, or the connection that the bootstrap opened */
-	int listener;    /* runtime-api; -1 otherwise */
+	int sock;     /* frames, or the connection that the bootstrap opened */
+	int listener; /* runtime-api; -1 otherwise */
 	int64_t fork_us, ready_us;
 	char in[131072]; /* what has arrived and is not used yet */
 	size_t have;
@@ -73,7 +75,8 @@ static void start(struct runtime *r, int theirs, char **argv)
 
 	dup2(null, 0);
 	dup2(null, 1);
-	if (theirs >= 0 && (dup2(theirs, 4) < 0 || fcntl(4, F_SETFD, 0) < 0)) /* theirs may be 4 already: dup2 then changes nothing */
+	if (theirs >= 0 &&
+	    (dup2(theirs, 4) < 0 || fcntl(4, F_SETFD, 0) < 0)) /* theirs may be 4 already: dup2 then changes nothing */
 		_exit(127);
 	execv(argv[0], argv);
 	_exit(127);
@@ -125,7 +128,8 @@ static size_t frame_event(uint8_t *out, uint32_t stream, const char *event, size
 	n += put_string(out + n, "");
 	memcpy(out + n, event, event_bytes);
 	n += event_bytes;
-	struct frame f = {.type = FRAME_EVENT, .flags = FRAME_FLAG_END, .stream = stream, .length = (uint32_t)(n - FRAME_HEADER)};
+	struct frame f = {
+		.type = FRAME_EVENT, .flags = FRAME_FLAG_END, .stream = stream, .length = (uint32_t)(n - FRAME_HEADER)};
 
 	frame_put(out, &f);
 	return n;
@@ -211,10 +215,12 @@ static void runtime_api_call(struct runtime *r, const char *event, size_t event_
 {
 	static char out[EVENT_MAX + 1024];
 	struct err e;
-	int n = snprintf(out, 1024,
-	                 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nLambda-Runtime-Aws-Request-Id: " REQUEST_ID "\r\n"
-	                 "Lambda-Runtime-Invoked-Function-Arn: " FUNCTION_ARN "\r\nLambda-Runtime-Deadline-Ms: %lld\r\nContent-Length: %zu\r\n\r\n",
-	                 (long long)(clock_wall_us() / 1000 + 60000), event_bytes);
+	int n = snprintf(
+		out, 1024,
+		"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nLambda-Runtime-Aws-Request-Id: " REQUEST_ID "\r\n"
+		"Lambda-Runtime-Invoked-Function-Arn: " FUNCTION_ARN
+		"\r\nLambda-Runtime-Deadline-Ms: %lld\r\nContent-Length: %zu\r\n\r\n",
+		(long long)(clock_wall_us() / 1000 + 60000), event_bytes);
 
 	memcpy(out + n, event, event_bytes);
 	if (io_write_all(r->sock, out, (size_t)n + event_bytes, &e) < 0)
@@ -224,7 +230,8 @@ static void runtime_api_call(struct runtime *r, const char *event, size_t event_
 
 static void runtime_api_answered(struct runtime *r)
 {
-	static const char accepted[] = "HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"status\":\"OK\"}\n";
+	static const char accepted[] = "HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: "
+				       "16\r\n\r\n{\"status\":\"OK\"}\n";
 	struct err e;
 
 	if (io_write_all(r->sock, accepted, sizeof(accepted) - 1, &e) < 0)
