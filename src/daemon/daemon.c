@@ -158,11 +158,13 @@ int tandemd_init(struct tandemd *d, int spawner, struct err *e)
 
 void tandemd_done(struct tandemd *d)
 {
-	http_server_free(d->http); /* first: requests that are still open hear that nobody answers */
+	if (d->http)
+		http_server_close(d->http); /* first: requests that are still open hear that nobody answers */
 	admin_free(d->admin);
 	api_free(d->api);
 	gateway_free(d->gateway);
 	sched_free(d->sched);
+	http_server_free(d->http); /* after sched: each instance frees its own listeners */
 	ledger_free(d->ledger);
 	logs_free(d->logs);
 	store_free(d->store);

@@ -187,6 +187,19 @@ void http_listener_free(struct http_listener *hl)
 	free(hl);
 }
 
+void http_server_close(struct http_server *s)
+{
+	s->draining = true;
+	accept_all(s, false);
+	list_each(&s->listeners, it)
+	{
+		struct http_listener *hl = container_of(it, struct http_listener, node);
+
+		while (!list_empty(&hl->conns))
+			conn_close(list_first(&hl->conns, struct conn, node));
+	}
+}
+
 void http_server_free(struct http_server *s)
 {
 	if (!s)

@@ -40,7 +40,8 @@ struct http_listener_opts {
 };
 struct http_listener;
 struct http_server *http_server_new(struct loop *l);
-void http_server_free(struct http_server *s);          /* closes all connections; pending requests get gone() */
+void http_server_close(struct http_server *s);         /* closes all connections; pending requests get gone(); listeners stay, deaf, for their owners to free */
+void http_server_free(struct http_server *s);          /* the same, and frees the listeners that are left */
 struct http_listener *http_listen(struct http_server *s, int fd, const struct http_listener_opts *o);
 void http_listener_free(struct http_listener *hl);      /* stops accepting, closes its connections (gone() for pending) */
 void http_server_drain(struct http_server *s);          /* stop accepting, close idle connections, others after their answer */
