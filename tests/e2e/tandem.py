@@ -89,15 +89,21 @@ class Tandem:
         for client in self.clients:
             client.close()
         self.clients.clear()
+        status, log = None, ""
         try:
             if self.process:
-                self.stop()
+                status = self.stop()
         finally:
-            if failed and os.path.exists(self.log_path):
+            if os.path.exists(self.log_path):
                 with open(self.log_path, encoding="utf-8", errors="replace") as f:
-                    sys.stderr.write("--- log of tandem serve\n" + f.read()[-20000:] + "---\n")
+                    log = f.read()
+            report = "Sanitizer:" in log or "runtime error:" in log
+            if failed or report or status:
+                sys.stderr.write("--- log of tandem serve\n" + log[-20000:] + "---\n")
             if self.base:
                 shutil.rmtree(self.base, ignore_errors=True)
+        if not failed and (report or status):
+            raise AssertionError(f"tandem serve ended with {status}" + (" and a sanitizer's report" if report else ""))
 
     def cli(self, *arguments, **options):
         """Output of the tool; raises with what it said when it fails."""
