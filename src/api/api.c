@@ -10,26 +10,32 @@
 #include "base/mem.h"
 #include "base/rand.h"
 
-#define FN "/2015-03-31/functions"
+#define FN	     "/2015-03-31/functions"
 #define SEGMENTS_MAX 8
 
-/* Invoke first: it is what is called all the time. Rows without a function are operations that clients know and we do not. */
+/* Invoke first: it is what is called all the time. Rows without a function are operations that clients know and we do
+ * not. */
 static const struct api_op ops[] = {
 	{"lambda", "POST", FN "/{F}/invocations", "Invoke", "lambda:InvokeFunction", SUBJECT_FUNCTION, lambda_invoke},
 	{"lambda", "GET", FN "/{F}", "GetFunction", NULL, SUBJECT_FUNCTION, lambda_get_function},
-	{"lambda", "GET", FN "/{F}/configuration", "GetFunctionConfiguration", NULL, SUBJECT_FUNCTION, lambda_get_function_configuration},
+	{"lambda", "GET", FN "/{F}/configuration", "GetFunctionConfiguration", NULL, SUBJECT_FUNCTION,
+	 lambda_get_function_configuration},
 	{"lambda", "POST", FN, "CreateFunction", NULL, SUBJECT_OWN, lambda_create_function},
 	{"lambda", "GET", FN, "ListFunctions", NULL, SUBJECT_NONE, lambda_list_functions},
 	{"lambda", "PUT", FN "/{F}/code", "UpdateFunctionCode", NULL, SUBJECT_FUNCTION, lambda_update_function_code},
-	{"lambda", "PUT", FN "/{F}/configuration", "UpdateFunctionConfiguration", NULL, SUBJECT_FUNCTION, lambda_update_function_configuration},
+	{"lambda", "PUT", FN "/{F}/configuration", "UpdateFunctionConfiguration", NULL, SUBJECT_FUNCTION,
+	 lambda_update_function_configuration},
 	{"lambda", "DELETE", FN "/{F}", "DeleteFunction", NULL, SUBJECT_FUNCTION, lambda_delete_function},
 	{"lambda", "GET", FN "/{F}/versions", "ListVersionsByFunction", NULL, SUBJECT_FUNCTION, lambda_list_versions},
 	{"lambda", "GET", "/2017-03-31/tags/{F}", "ListTags", NULL, SUBJECT_FUNCTION, lambda_list_tags},
 	{"lambda", "POST", "/2017-03-31/tags/{F}", "TagResource", NULL, SUBJECT_FUNCTION, lambda_tag_resource},
 	{"lambda", "DELETE", "/2017-03-31/tags/{F}", "UntagResource", NULL, SUBJECT_FUNCTION, lambda_untag_resource},
-	{"lambda", "GET", "/2016-08-19/account-settings", "GetAccountSettings", NULL, SUBJECT_NONE, lambda_get_account_settings},
-	{"lambda", "GET", "/2020-06-30/functions/{F}/code-signing-config", "GetFunctionCodeSigningConfig", NULL, SUBJECT_FUNCTION, lambda_get_code_signing},
-	{"lambda", "GET", "/2019-09-30/functions/{F}/concurrency", "GetFunctionConcurrency", NULL, SUBJECT_FUNCTION, lambda_get_concurrency},
+	{"lambda", "GET", "/2016-08-19/account-settings", "GetAccountSettings", NULL, SUBJECT_NONE,
+	 lambda_get_account_settings},
+	{"lambda", "GET", "/2020-06-30/functions/{F}/code-signing-config", "GetFunctionCodeSigningConfig", NULL,
+	 SUBJECT_FUNCTION, lambda_get_code_signing},
+	{"lambda", "GET", "/2019-09-30/functions/{F}/concurrency", "GetFunctionConcurrency", NULL, SUBJECT_FUNCTION,
+	 lambda_get_concurrency},
 	{"sts", NULL, "GetCallerIdentity", "GetCallerIdentity", NULL, SUBJECT_OPEN, sts_get_caller_identity},
 	{"lambda", "POST", FN "/{F}/versions", "PublishVersion", NULL, SUBJECT_FUNCTION, NULL},
 	{"lambda", "POST", FN "/{F}/aliases", "CreateAlias", NULL, SUBJECT_FUNCTION, NULL},
@@ -41,13 +47,18 @@ static const struct api_op ops[] = {
 	{"lambda", "GET", FN "/{F}/policy", "GetPolicy", NULL, SUBJECT_FUNCTION, NULL},
 	{"lambda", "DELETE", FN "/{F}/policy/{X}", "RemovePermission", NULL, SUBJECT_FUNCTION, NULL},
 	{"lambda", "POST", "/2014-11-13/functions/{F}/invoke-async", "InvokeAsync", NULL, SUBJECT_FUNCTION, NULL},
-	{"lambda", "POST", "/2021-11-15/functions/{F}/response-streaming-invocations", "InvokeWithResponseStream", NULL, SUBJECT_FUNCTION, NULL},
-	{"lambda", "PUT", "/2017-10-31/functions/{F}/concurrency", "PutFunctionConcurrency", NULL, SUBJECT_FUNCTION, NULL},
-	{"lambda", "DELETE", "/2017-10-31/functions/{F}/concurrency", "DeleteFunctionConcurrency", NULL, SUBJECT_FUNCTION, NULL},
+	{"lambda", "POST", "/2021-11-15/functions/{F}/response-streaming-invocations", "InvokeWithResponseStream", NULL,
+	 SUBJECT_FUNCTION, NULL},
+	{"lambda", "PUT", "/2017-10-31/functions/{F}/concurrency", "PutFunctionConcurrency", NULL, SUBJECT_FUNCTION,
+	 NULL},
+	{"lambda", "DELETE", "/2017-10-31/functions/{F}/concurrency", "DeleteFunctionConcurrency", NULL,
+	 SUBJECT_FUNCTION, NULL},
 	{"lambda", "POST", "/2015-03-31/event-source-mappings", "CreateEventSourceMapping", NULL, SUBJECT_NONE, NULL},
 	{"lambda", "GET", "/2015-03-31/event-source-mappings", "ListEventSourceMappings", NULL, SUBJECT_NONE, NULL},
-	{"lambda", "PUT", "/2019-09-25/functions/{F}/event-invoke-config", "PutFunctionEventInvokeConfig", NULL, SUBJECT_FUNCTION, NULL},
-	{"lambda", "GET", "/2019-09-25/functions/{F}/event-invoke-config", "GetFunctionEventInvokeConfig", NULL, SUBJECT_FUNCTION, NULL},
+	{"lambda", "PUT", "/2019-09-25/functions/{F}/event-invoke-config", "PutFunctionEventInvokeConfig", NULL,
+	 SUBJECT_FUNCTION, NULL},
+	{"lambda", "GET", "/2019-09-25/functions/{F}/event-invoke-config", "GetFunctionEventInvokeConfig", NULL,
+	 SUBJECT_FUNCTION, NULL},
 	{"lambda", "POST", "/2021-10-31/functions/{F}/url", "CreateFunctionUrlConfig", NULL, SUBJECT_FUNCTION, NULL},
 	{"lambda", "GET", "/2021-10-31/functions/{F}/url", "GetFunctionUrlConfig", NULL, SUBJECT_FUNCTION, NULL},
 	{"lambda", "GET", "/2018-10-31/layers", "ListLayers", NULL, SUBJECT_NONE, NULL},
@@ -55,10 +66,10 @@ static const struct api_op ops[] = {
 };
 
 struct route {
-	struct str service;      /* what the request says it is for, or empty */
+	struct str service; /* what the request says it is for, or empty */
 	const struct api_op *op;
-	struct str operation;    /* its name as the client wrote it, where it did */
-	struct str function;     /* {F}, still encoded */
+	struct str operation; /* its name as the client wrote it, where it did */
+	struct str function;  /* {F}, still encoded */
 };
 
 static unsigned split(struct str path, struct str out[SEGMENTS_MAX])
@@ -103,9 +114,10 @@ static bool path_match(const char *pattern, const struct str *seg, unsigned n, s
 
 static bool lambda_like(struct str path)
 {
-	static const char *const begins[] = {"/2014-11-13/", "/2015-03-31/", "/2016-08-19/", "/2017-03-31/", "/2017-10-31/", "/2018-10-31/", "/2019-09-25/",
-	                                     "/2019-09-30/", "/2020-04-22/", "/2020-06-30/", "/2021-07-20/", "/2021-10-31/", "/2021-11-15/", "/2024-08-31/",
-	                                     "/2025-"};
+	static const char *const begins[] = {"/2014-11-13/", "/2015-03-31/", "/2016-08-19/", "/2017-03-31/",
+					     "/2017-10-31/", "/2018-10-31/", "/2019-09-25/", "/2019-09-30/",
+					     "/2020-04-22/", "/2020-06-30/", "/2021-07-20/", "/2021-10-31/",
+					     "/2021-11-15/", "/2024-08-31/", "/2025-"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(begins); i++)
 		if (str_starts(path, begins[i]))
@@ -120,7 +132,8 @@ static void route_rest(struct api_call *c, struct route *rt)
 
 	c->form = FORM_REST_JSON;
 	for (size_t i = 0; i < ARRAY_SIZE(ops) && n <= SEGMENTS_MAX; i++)
-		if (ops[i].method && str_eqc(c->r->method, ops[i].method) && path_match(ops[i].path, seg, n, &rt->function)) {
+		if (ops[i].method && str_eqc(c->r->method, ops[i].method) &&
+		    path_match(ops[i].path, seg, n, &rt->function)) {
 			rt->op = &ops[i];
 			return;
 		}
@@ -145,16 +158,19 @@ static bool route_query(struct api_call *c, struct route *rt)
 	struct str type = http_header(c->r, "content-type");
 	bool in_body = str_starts(type, "application/x-www-form-urlencoded");
 
-	if (!form_value(c->r->query, "Action", &rt->operation) && !(in_body && form_value(c->r->body, "Action", &rt->operation)))
+	if (!form_value(c->r->query, "Action", &rt->operation) &&
+	    !(in_body && form_value(c->r->body, "Action", &rt->operation)))
 		return false;
 	c->form = FORM_QUERY;
 	for (size_t i = 0; i < ARRAY_SIZE(ops); i++)
-		if (!ops[i].method && str_eqc(rt->operation, ops[i].path) && (!rt->service.n || str_eqc(rt->service, ops[i].service)))
+		if (!ops[i].method && str_eqc(rt->operation, ops[i].path) &&
+		    (!rt->service.n || str_eqc(rt->service, ops[i].service)))
 			rt->op = &ops[i];
 	return true;
 }
 
-/* Which service and operation (reference: target, then credential scope, then Action, then path). -1: the signature cannot be read. */
+/* Which service and operation (reference: target, then credential scope, then Action, then path). -1: the signature
+ * cannot be read. */
 static int route(struct api_call *c, struct route *rt)
 {
 	struct str target = http_header(c->r, "x-amz-target");
@@ -169,7 +185,9 @@ static int route(struct api_call *c, struct route *rt)
 	} else if (str_eqc(rt->service, "lambda") || (!rt->service.n && lambda_like(c->r->path))) {
 		route_rest(c, rt);
 	} else if (!route_query(c, rt)) {
-		c->form = !rt->service.n || str_eqc(rt->service, "s3") ? FORM_S3 : str_eqc(rt->service, "sts") ? FORM_QUERY : FORM_REST_JSON;
+		c->form = !rt->service.n || str_eqc(rt->service, "s3") ? FORM_S3
+			  : str_eqc(rt->service, "sts")		       ? FORM_QUERY
+								       : FORM_REST_JSON;
 	}
 	return signed_rc < 0 ? -1 : 0;
 }
@@ -228,7 +246,8 @@ static int subject(struct api_call *c, const struct route *rt)
 			return api_fail(&c->e, API_VALIDATION, "The path has a percent escape that is not one.");
 		if (api_name_parse(buf_str(&c->a->scratch), &c->a->where, &c->name, &c->e) < 0)
 			return -1;
-		if (c->r->query.n && api_query(c->r, "Qualifier", &q) && api_name_qualify(&c->name, buf_str(&q), &c->e) < 0)
+		if (c->r->query.n && api_query(c->r, "Qualifier", &q) &&
+		    api_name_qualify(&c->name, buf_str(&q), &c->e) < 0)
 			return -1;
 		return api_allowed(c, api_arn(&c->a->where, c->name.name, NULL, arn));
 	case SUBJECT_NONE:
@@ -245,12 +264,15 @@ static void unknown_operation(struct api_call *c, const struct route *rt)
 	struct str what = rt->operation.p ? rt->operation : rt->service;
 
 	if (c->op)
-		api_reply_fail(c, API_UNKNOWN_OPERATION, "%s:%s is not an operation of this Tandem.", c->op->service, c->op->name);
+		api_reply_fail(c, API_UNKNOWN_OPERATION, "%s:%s is not an operation of this Tandem.", c->op->service,
+			       c->op->name);
 	else if (c->form == FORM_JSON || c->form == FORM_QUERY)
-		api_reply_fail(c, API_UNKNOWN_OPERATION, "The action " STR_FMT " is not an operation of this Tandem.", (int)(what.n < 200 ? what.n : 200), what.p);
+		api_reply_fail(c, API_UNKNOWN_OPERATION, "The action " STR_FMT " is not an operation of this Tandem.",
+			       (int)(what.n < 200 ? what.n : 200), what.p);
 	else
-		api_reply_fail(c, c->form == FORM_S3 ? API_NOT_IMPLEMENTED : API_UNKNOWN_OPERATION, STR_FMT " " STR_FMT " is not an operation of this Tandem.",
-		               STR_ARG(c->r->method), (int)(c->r->path.n < 200 ? c->r->path.n : 200), c->r->path.p);
+		api_reply_fail(c, c->form == FORM_S3 ? API_NOT_IMPLEMENTED : API_UNKNOWN_OPERATION,
+			       STR_FMT " " STR_FMT " is not an operation of this Tandem.", STR_ARG(c->r->method),
+			       (int)(c->r->path.n < 200 ? c->r->path.n : 200), c->r->path.p);
 }
 
 static void dispatch(struct api *a, struct http_req *r, const struct function *sandbox)
@@ -298,7 +320,8 @@ void api_handle_sandbox(void *arg, struct http_req *r)
 	dispatch(*a, r, sched_instance_function(arg));
 }
 
-/* What the SDKs' container provider reads (AWS_CONTAINER_CREDENTIALS_*). Keys do not expire; clients want a date in the future. */
+/* What the SDKs' container provider reads (AWS_CONTAINER_CREDENTIALS_*). Keys do not expire; clients want a date in the
+ * future. */
 void api_handle_credentials(void *arg, struct http_req *r)
 {
 	struct api **a = sched_instance_arg(arg);
@@ -337,7 +360,8 @@ struct function *api_function(struct api_call *c)
 
 	if (f && api_name_is_latest(&c->name))
 		return f;
-	api_fail(&c->e, API_NOT_FOUND, "Function not found: %s", api_arn(&c->a->where, c->name.name, c->name.qualifier, arn));
+	api_fail(&c->e, API_NOT_FOUND, "Function not found: %s",
+		 api_arn(&c->a->where, c->name.name, c->name.qualifier, arn));
 	return NULL;
 }
 

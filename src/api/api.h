@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The AWS face: reads which service and operation a request is for, who asks (SigV4, or the sandbox whose socket it came in by),
- * whether that principal may, and gives it to the operation (one function each; the table is in api.c). Speaks rest-json (Lambda),
- * json and query (STS); refuses what it does not know with that protocol's own error. Unknown members are ignored everywhere.
+ * The AWS face: reads which service and operation a request is for, who asks (SigV4, or the sandbox whose socket it
+ * came in by), whether that principal may, and gives it to the operation (one function each; the table is in api.c).
+ * Speaks rest-json (Lambda), json and query (STS); refuses what it does not know with that protocol's own error.
+ * Unknown members are ignored everywhere.
  */
 #pragma once
 #include <stdbool.h>
@@ -22,14 +23,15 @@ struct api_opts { /* all borrowed for the life of the api */
 	bool auth_none;
 };
 struct api *api_new(const struct api_opts *o); /* makes the operator's keys when there are none */
-void api_free(struct api *a);                  /* after http_server_free: requests that wait were told gone */
-/* Makes the operator's key pair at the first start: settings operator_access_key, operator_secret_key. op may be NULL. */
+void api_free(struct api *a);		       /* after http_server_free: requests that wait were told gone */
+/* Makes the operator's key pair at the first start: settings operator_access_key, operator_secret_key. op may be NULL.
+ */
 void api_bootstrap(struct store *s, struct store_op *op);
 
 /* Handlers of listeners (http_handler). */
 void api_handle(void *api, struct http_req *r);
-/* Inside sandboxes: arg is the struct instance; sched_opts.sandbox_arg is the address of the variable that holds the struct api *.
- * Who asks is whose socket it is; no signature is needed, and none is looked at. */
+/* Inside sandboxes: arg is the struct instance; sched_opts.sandbox_arg is the address of the variable that holds the
+ * struct api *. Who asks is whose socket it is; no signature is needed, and none is looked at. */
 void api_handle_sandbox(void *instance, struct http_req *r);
 void api_handle_credentials(void *instance, struct http_req *r); /* 169.254.170.2: the workload's own key pair */
 /* The same for a function that the caller knows. */

@@ -14,32 +14,33 @@ struct api {
 	struct api_opts o;
 	struct api_where where;
 	struct sigv4 *sigv4;
-	struct buf scratch;      /* decoded path; valid inside one turn */
+	struct buf scratch; /* decoded path; valid inside one turn */
 };
 
 /* How an answer is written. */
 enum api_form { FORM_REST_JSON, FORM_JSON, FORM_QUERY, FORM_S3 };
 enum api_subject {
-	SUBJECT_NONE,            /* resource "*" */
-	SUBJECT_FUNCTION,        /* {F} of the path */
-	SUBJECT_OWN,             /* in the body: the operation itself asks api_allowed */
-	SUBJECT_OPEN,            /* everybody who is known may */
+	SUBJECT_NONE,	  /* resource "*" */
+	SUBJECT_FUNCTION, /* {F} of the path */
+	SUBJECT_OWN,	  /* in the body: the operation itself asks api_allowed */
+	SUBJECT_OPEN,	  /* everybody who is known may */
 };
 struct api_call;
 struct api_op {
-	const char *service, *method, *path; /* path segments, {F}: a function's name; for json and query: method NULL, path is the name */
-	const char *name, *action;           /* action NULL: "service:name" */
+	const char *service, *method,
+		*path; /* path segments, {F}: a function's name; for json and query: method NULL, path is the name */
+	const char *name, *action; /* action NULL: "service:name" */
 	enum api_subject subject;
-	void (*run)(struct api_call *c);     /* NULL: known, and not there yet */
+	void (*run)(struct api_call *c); /* NULL: known, and not there yet */
 };
 struct api_call {
 	struct api *a;
-	struct http_req *r;      /* NULL: the client has gone */
+	struct http_req *r; /* NULL: the client has gone */
 	const struct api_op *op;
 	struct principal who;
 	enum api_form form;
 	char request_id[37];
-	struct api_name name;    /* SUBJECT_FUNCTION: with the query's Qualifier */
+	struct api_name name; /* SUBJECT_FUNCTION: with the query's Qualifier */
 	struct api_err e;
 };
 
@@ -47,11 +48,11 @@ struct api_call {
 void api_reply_json(struct api_call *c, int status, struct str json);
 void api_reply_xml(struct api_call *c, int status, struct str xml);
 void api_reply_empty(struct api_call *c, int status);
-void api_reply_err(struct api_call *c);                                   /* c->e */
+void api_reply_err(struct api_call *c); /* c->e */
 void api_reply_fail(struct api_call *c, enum api_code code, const char *fmt, ...) PRINTF(3, 4);
 void api_xml_text(struct buf *out, struct str s);
 
-int api_allowed(struct api_call *c, const char *resource);                /* authz for c->op; -1: c->e */
+int api_allowed(struct api_call *c, const char *resource); /* authz for c->op; -1: c->e */
 /* The function that c->name names, at $LATEST; NULL: c->e says so. */
 struct function *api_function(struct api_call *c);
 /* The body as a JSON object (an empty body is {}); NULL: c->e. Caller frees. */
@@ -61,7 +62,8 @@ bool api_query(const struct http_req *r, const char *name, struct buf *out);
 
 /* function_config.c: Lambda's FunctionConfiguration, all members of one object. */
 enum config_view { CONFIG_NOW, CONFIG_CREATED, CONFIG_UPDATED };
-void api_function_config(struct jw *w, const char *key, const struct api *a, const struct function *f, enum config_view view, bool qualified);
+void api_function_config(struct jw *w, const char *key, const struct api *a, const struct function *f,
+			 enum config_view view, bool qualified);
 
 /* Operations, a file each for a group. */
 void lambda_create_function(struct api_call *c);

@@ -56,13 +56,15 @@ static bool granted(const char *allow, const char *action, const char *resource)
 	for (size_t i = 0; list && i < json_len(list); i++) {
 		const struct json *one = json_at(list, i);
 
-		if (any(json_get(one, "action"), str_of(action), authz_match) && any(json_get(one, "resource"), str_of(resource), is_resource))
+		if (any(json_get(one, "action"), str_of(action), authz_match) &&
+		    any(json_get(one, "resource"), str_of(resource), is_resource))
 			return true;
 	}
 	return false;
 }
 
-int authz_check(const struct principal *p, const char *account, const char *action, const char *resource, struct api_err *e)
+int authz_check(const struct principal *p, const char *account, const char *action, const char *resource,
+		struct api_err *e)
 {
 	switch (p->kind) {
 	case PRINCIPAL_OPERATOR:
@@ -76,7 +78,8 @@ int authz_check(const struct principal *p, const char *account, const char *acti
 		break;
 	}
 	return api_fail(e, API_ACCESS_DENIED,
-	                "User: arn:aws:sts::%s:assumed-role/%s/%s is not authorized to perform: %s on resource: %s because no allow: entry of its "
-	                "tandem.yaml grants it",
-	                account, p->name ? p->name : "nobody", p->name ? p->name : "nobody", action, resource);
+			"User: arn:aws:sts::%s:assumed-role/%s/%s is not authorized to perform: %s on resource: %s "
+			"because no allow: entry of its "
+			"tandem.yaml grants it",
+			account, p->name ? p->name : "nobody", p->name ? p->name : "nobody", action, resource);
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The one place that decides who may do what. The operator may do everything; a workload what the allow: list of its
- * tandem.yaml grants, and nothing before; without authentication (--auth none, loopback only) everybody is the operator.
+ * tandem.yaml grants, and nothing before; without authentication (--auth none, loopback only) everybody is the
+ * operator.
  *
- * allow is a JSON array of {"action": P or [P...], "resource": P or [P...]}. P is a pattern with * and ?. A resource pattern that does
- * not begin with "arn:" is a name: it is compared with what follows the last ':' or '/' of the ARN's unqualified form.
+ * allow is a JSON array of {"action": P or [P...], "resource": P or [P...]}. P is a pattern with * and ?. A resource
+ * pattern that does not begin with "arn:" is a name: it is compared with what follows the last ':' or '/' of the ARN's
+ * unqualified form.
  */
 #pragma once
 #include "api/errors.h"
@@ -15,5 +17,6 @@ struct principal {
 	enum principal_kind kind;
 	const char *name, *allow; /* WORKLOAD; allow NULL: nothing */
 };
-int authz_check(const struct principal *p, const char *account, const char *action, const char *resource, struct api_err *e);
+int authz_check(const struct principal *p, const char *account, const char *action, const char *resource,
+		struct api_err *e);
 bool authz_match(struct str pattern, struct str text); /* * and ?, no escapes; time at most pattern x text */

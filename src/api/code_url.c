@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Code.Location of GetFunction: an address that gives the archive for ten minutes to whoever holds it, as AWS's does. */
+/* Code.Location of GetFunction: an address that gives the archive for ten minutes to whoever holds it, as AWS's does.
+ */
 #include "api/code_url.h"
 
 #include <sys/stat.h>
@@ -8,7 +9,7 @@
 #include "base/enc.h"
 #include "store/digest.h"
 
-#define PREFIX "/tandem-code/"
+#define PREFIX	"/tandem-code/"
 #define VALID_S 600
 
 static void token(const struct api *a, const char sha[65], int64_t until_s, char out[65])
@@ -45,8 +46,9 @@ static int check(struct api_call *c, char sha[65])
 	char mac[65];
 	uint8_t raw[32];
 
-	if (dec_hex(name, raw, sizeof(raw)) < 0 || !api_query(c->r, "until", &until) || !api_query(c->r, "token", &given) ||
-	    str_to_i64(buf_str(&until), 0, INT64_MAX, &until_s) < 0 || given.n != 64)
+	if (dec_hex(name, raw, sizeof(raw)) < 0 || !api_query(c->r, "until", &until) ||
+	    !api_query(c->r, "token", &given) || str_to_i64(buf_str(&until), 0, INT64_MAX, &until_s) < 0 ||
+	    given.n != 64)
 		return api_fail(&c->e, API_ACCESS_DENIED, "Access Denied");
 	enc_hex(raw, sizeof(raw), sha);
 	token(c->a, sha, until_s, mac);
@@ -83,6 +85,7 @@ void code_url_handle(struct api_call *c)
 		api_reply_err(c);
 		return;
 	}
-	http_reply(c->r, &(struct http_reply){.status = 200, .content_type = "application/zip", .body = buf_str(&body)});
+	http_reply(c->r,
+		   &(struct http_reply){.status = 200, .content_type = "application/zip", .body = buf_str(&body)});
 	c->r = NULL;
 }

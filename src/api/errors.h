@@ -7,10 +7,25 @@
 enum api_code {
 	API_OK,
 	/* who is asking */
-	API_MISSING_TOKEN, API_INCOMPLETE_SIGNATURE, API_INVALID_SIGNATURE, API_UNKNOWN_KEY, API_ACCESS_DENIED,
+	API_MISSING_TOKEN,
+	API_INCOMPLETE_SIGNATURE,
+	API_INVALID_SIGNATURE,
+	API_UNKNOWN_KEY,
+	API_ACCESS_DENIED,
 	/* what is asked */
-	API_UNKNOWN_OPERATION, API_NOT_IMPLEMENTED, API_SERIALIZATION, API_VALIDATION, API_INVALID_PARAMETER, API_INVALID_CONTENT,
-	API_NOT_FOUND, API_CONFLICT, API_PRECONDITION, API_TOO_LARGE, API_ENTITY_TOO_LARGE, API_THROTTLED, API_SERVICE,
+	API_UNKNOWN_OPERATION,
+	API_NOT_IMPLEMENTED,
+	API_SERIALIZATION,
+	API_VALIDATION,
+	API_INVALID_PARAMETER,
+	API_INVALID_CONTENT,
+	API_NOT_FOUND,
+	API_CONFLICT,
+	API_PRECONDITION,
+	API_TOO_LARGE,
+	API_ENTITY_TOO_LARGE,
+	API_THROTTLED,
+	API_SERVICE,
 	API_CODE_N
 };
 struct api_err {
@@ -21,7 +36,7 @@ struct api_err {
 struct api_code_info {
 	const char *name, *query_name;
 	int status;
-	bool upper;      /* "Message" instead of "message" */
+	bool upper;	    /* "Message" instead of "message" */
 	const char *reason; /* member Reason, or NULL */
 };
 const struct api_code_info *api_code_info(enum api_code code);

@@ -11,8 +11,8 @@ static void write_state(struct jw *w, const struct function *f, enum config_view
 	static const char doing[] = "The function is being created.";
 	bool failed = f->state == FUNCTION_FAILED;
 
-	/* A create answers Pending although the deploy is over, as AWS does: clients expect to wait then, and the first look of
-	 * their waiter already sees Active or Failed. */
+	/* A create answers Pending although the deploy is over, as AWS does: clients expect to wait then, and the first
+	 * look of their waiter already sees Active or Failed. */
 	if (view == CONFIG_CREATED || f->state == FUNCTION_PENDING) {
 		jw_strc(w, "State", "Pending");
 		jw_strc(w, "StateReason", doing);
@@ -90,7 +90,8 @@ static void write_env(struct jw *w, const struct pairs *env)
 	jw_end(w, '}');
 }
 
-void api_function_config(struct jw *w, const char *key, const struct api *a, const struct function *f, enum config_view view, bool qualified)
+void api_function_config(struct jw *w, const char *key, const struct api *a, const struct function *f,
+			 enum config_view view, bool qualified)
 {
 	const struct revision *r = f->latest;
 	char arn[API_ARN_BYTES], text[128];

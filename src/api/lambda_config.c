@@ -6,18 +6,20 @@
 #include "sched/deploy.h"
 
 #define DESCRIPTION_MAX 256
-#define HANDLER_MAX 128
-#define ROLE_MAX 512
+#define HANDLER_MAX	128
+#define ROLE_MAX	512
 
 static int out_of_range(struct api_err *e, const char *member, int64_t v, int64_t min, int64_t max)
 {
 	return api_fail(e, API_VALIDATION,
-	                "1 validation error detected: Value '%lld' at '%s' failed to satisfy constraint: Member must have value %s than or equal "
-	                "to %lld",
-	                (long long)v, member, v < min ? "greater" : "less", (long long)(v < min ? min : max));
+			"1 validation error detected: Value '%lld' at '%s' failed to satisfy constraint: Member must "
+			"have value %s than or equal "
+			"to %lld",
+			(long long)v, member, v < min ? "greater" : "less", (long long)(v < min ? min : max));
 }
 
-static int read_int(const struct json *obj, const char *key, const char *member, int min, int max, int *ret, struct api_err *e)
+static int read_int(const struct json *obj, const char *key, const char *member, int min, int max, int *ret,
+		    struct api_err *e)
 {
 	const struct json *j = json_get(obj, key);
 	int64_t v;
@@ -34,7 +36,8 @@ static int read_int(const struct json *obj, const char *key, const char *member,
 }
 
 /* Absent and null keep what is there. */
-static int read_text(const struct json *obj, const char *key, const char *member, size_t max, char **ret, struct api_err *e)
+static int read_text(const struct json *obj, const char *key, const char *member, size_t max, char **ret,
+		     struct api_err *e)
 {
 	const struct json *j = json_get(obj, key);
 	struct str s = json_str(j);
@@ -45,9 +48,10 @@ static int read_text(const struct json *obj, const char *key, const char *member
 		return api_fail(e, API_SERIALIZATION, "%s must be a string", key);
 	if (s.n > max)
 		return api_fail(e, API_VALIDATION,
-		                "1 validation error detected: Value '%.200s...' at '%s' failed to satisfy constraint: Member must have length less "
-		                "than or equal to %zu",
-		                s.p, member, max);
+				"1 validation error detected: Value '%.200s...' at '%s' failed to satisfy constraint: "
+				"Member must have length less "
+				"than or equal to %zu",
+				s.p, member, max);
 	free(*ret);
 	*ret = str_dup(s);
 	return 0;
@@ -62,10 +66,25 @@ struct env_read {
 static bool reserved(const char *key)
 {
 	static const char *const names[] = {
-		"_HANDLER", "_X_AMZN_TRACE_ID", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_EXECUTION_ENV", "AWS_LAMBDA_FUNCTION_NAME",
-		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_FUNCTION_VERSION", "AWS_LAMBDA_INITIALIZATION_TYPE", "AWS_LAMBDA_LOG_GROUP_NAME",
-		"AWS_LAMBDA_LOG_STREAM_NAME", "AWS_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
-		"AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR", "TANDEM_FD",
+		"_HANDLER",
+		"_X_AMZN_TRACE_ID",
+		"AWS_DEFAULT_REGION",
+		"AWS_REGION",
+		"AWS_EXECUTION_ENV",
+		"AWS_LAMBDA_FUNCTION_NAME",
+		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+		"AWS_LAMBDA_FUNCTION_VERSION",
+		"AWS_LAMBDA_INITIALIZATION_TYPE",
+		"AWS_LAMBDA_LOG_GROUP_NAME",
+		"AWS_LAMBDA_LOG_STREAM_NAME",
+		"AWS_ACCESS_KEY",
+		"AWS_ACCESS_KEY_ID",
+		"AWS_SECRET_ACCESS_KEY",
+		"AWS_SESSION_TOKEN",
+		"AWS_LAMBDA_RUNTIME_API",
+		"LAMBDA_TASK_ROOT",
+		"LAMBDA_RUNTIME_DIR",
+		"TANDEM_FD",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
@@ -83,15 +102,19 @@ static int read_variable(void *arg, const char *key, const struct json *value)
 	if (json_type(value) != JSON_STRING)
 		return api_fail(r->e, API_SERIALIZATION, "Environment variable %.100s must be a string", key);
 	if (n < 2 || !str_name_ok(str_of(key), n, "_") || !((key[0] | 32) >= 'a' && (key[0] | 32) <= 'z'))
-		return api_fail(r->e, API_VALIDATION,
-		                "1 validation error detected: Value '%.100s' at 'environment.variables' failed to satisfy constraint: Map keys must "
-		                "satisfy constraint: [Member must satisfy regular expression pattern: [a-zA-Z]([a-zA-Z0-9_])+]",
-		                key);
+		return api_fail(
+			r->e, API_VALIDATION,
+			"1 validation error detected: Value '%.100s' at 'environment.variables' failed to satisfy "
+			"constraint: Map keys must "
+			"satisfy constraint: [Member must satisfy regular expression pattern: [a-zA-Z]([a-zA-Z0-9_])+]",
+			key);
 	if (reserved(key))
 		return api_fail(r->e, API_INVALID_PARAMETER,
-		                "Lambda was unable to configure your environment variables because the environment variables you have provided "
-		                "contains reserved keys that are currently not supported for modification. Reserved keys used in this request: %s",
-		                key);
+				"Lambda was unable to configure your environment variables because the environment "
+				"variables you have provided "
+				"contains reserved keys that are currently not supported for modification. Reserved "
+				"keys used in this request: %s",
+				key);
 	if (memchr(v.p, 0, v.n))
 		return api_fail(r->e, API_INVALID_PARAMETER, "Environment variable %.100s holds a NUL character", key);
 	r->bytes += n + v.n;
@@ -128,9 +151,10 @@ static int read_env(const struct json *body, struct pairs *ret, struct api_err *
 		env_json(&text, &all);
 		pairs_done(&all);
 		return api_fail(e, API_INVALID_PARAMETER,
-		                "Lambda was unable to configure your environment variables because the environment variables you have provided "
-		                "exceeded the 4KB limit. String measured: %s",
-		                text.p);
+				"Lambda was unable to configure your environment variables because the environment "
+				"variables you have provided "
+				"exceeded the 4KB limit. String measured: %s",
+				text.p);
 	}
 	pairs_done(ret);
 	*ret = all; /* {} and {"Variables":{}} take all away: that is how Terraform removes them */
@@ -143,12 +167,16 @@ static int check_rest(const struct json *body, struct api_err *e)
 	struct str package = json_get_str(body, "PackageType");
 
 	if (json_len(layers))
-		return api_fail(e, API_INVALID_PARAMETER, "Layer version " STR_FMT " does not exist.", STR_ARG(json_str(json_at(layers, 0))));
+		return api_fail(e, API_INVALID_PARAMETER, "Layer version " STR_FMT " does not exist.",
+				STR_ARG(json_str(json_at(layers, 0))));
 	if (package.p && !str_eqc(package, "Zip"))
-		return api_fail(e, API_INVALID_PARAMETER, "PackageType " STR_FMT " is not supported by this Tandem: use Zip.", STR_ARG(package));
+		return api_fail(e, API_INVALID_PARAMETER,
+				"PackageType " STR_FMT " is not supported by this Tandem: use Zip.", STR_ARG(package));
 	if (json_len(arch) && !str_eqc(json_str(json_at(arch, 0)), LAMBDA_ARCHITECTURE))
-		return api_fail(e, API_INVALID_PARAMETER, "Architecture " STR_FMT " cannot run on this machine, which is " LAMBDA_ARCHITECTURE ".",
-		                STR_ARG(json_str(json_at(arch, 0))));
+		return api_fail(e, API_INVALID_PARAMETER,
+				"Architecture " STR_FMT " cannot run on this machine, which is " LAMBDA_ARCHITECTURE
+				".",
+				STR_ARG(json_str(json_at(arch, 0))));
 	return 0;
 }
 
@@ -163,12 +191,17 @@ int lambda_config_read(const struct json *body, struct revision *r, struct api_e
 	    read_text(body, "Handler", "handler", HANDLER_MAX, &r->handler, e) < 0 ||
 	    read_text(body, "Role", "role", ROLE_MAX, &r->role, e) < 0 ||
 	    read_text(body, "Description", "description", DESCRIPTION_MAX, &r->description, e) < 0 ||
-	    read_text(body, "Runtime", "runtime", 64, &r->runtime, e) < 0 || read_env(body, &r->env, e) < 0 || check_rest(body, e) < 0)
+	    read_text(body, "Runtime", "runtime", 64, &r->runtime, e) < 0 || read_env(body, &r->env, e) < 0 ||
+	    check_rest(body, e) < 0)
 		return -1;
 	/* A provided runtime that tandem.yaml declared has none: its program needs no name for a handler. */
-	if (!r->runtime || !r->runtime[0] || ((!r->handler || !r->handler[0]) && !str_starts(str_of(r->runtime), "provided")))
-		return api_fail(e, API_INVALID_PARAMETER, "Runtime and Handler are mandatory parameters for functions created with deployment packages.");
+	if (!r->runtime || !r->runtime[0] ||
+	    ((!r->handler || !r->handler[0]) && !str_starts(str_of(r->runtime), "provided")))
+		return api_fail(
+			e, API_INVALID_PARAMETER,
+			"Runtime and Handler are mandatory parameters for functions created with deployment packages.");
 	if (deploy_runtime(r->runtime, &r->kind, &err) < 0)
-		return api_fail(e, API_INVALID_PARAMETER, "Value %s at 'runtime' failed to satisfy constraint: %s", r->runtime, err.text);
+		return api_fail(e, API_INVALID_PARAMETER, "Value %s at 'runtime' failed to satisfy constraint: %s",
+				r->runtime, err.text);
 	return 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads the configuration members of CreateFunction and UpdateFunctionConfiguration into a revision; absent ones stay as they are. */
+/* Reads the configuration members of CreateFunction and UpdateFunctionConfiguration into a revision; absent ones stay
+ * as they are. */
 #pragma once
 #include "api/api_int.h"
 #if defined(__aarch64__)

@@ -8,14 +8,14 @@
 #include "sched/deploy.h"
 
 /*
- * The answer waits until the deploy is over, and then says Pending (or InProgress), as AWS's does: the first look of a client's
- * waiter, a moment later, already sees Active or Failed, so nobody waits for the second look.
+ * The answer waits until the deploy is over, and then says Pending (or InProgress), as AWS's does: the first look of a
+ * client's waiter, a moment later, already sees Active or Failed, so nobody waits for the second look.
  */
 struct deploying {
 	struct deploy d;
 	struct api_call c;
 	struct buf zip;
-	struct function *f;      /* a reference of our own */
+	struct function *f; /* a reference of our own */
 	enum config_view view;
 };
 
@@ -31,18 +31,22 @@ static void refuse(struct deploying *g, const struct err *e)
 
 	switch (e->kind) {
 	case ERR_LIMIT:
-		api_reply_fail(c, API_INVALID_PARAMETER, "Unzipped size must be smaller than %d bytes", LIM_UNZIPPED_BYTES);
+		api_reply_fail(c, API_INVALID_PARAMETER, "Unzipped size must be smaller than %d bytes",
+			       LIM_UNZIPPED_BYTES);
 		break;
 	case ERR_INVALID:
 	case ERR_CORRUPT:
-		api_reply_fail(c, API_INVALID_PARAMETER, "Could not unzip uploaded file. Please check your file, then try to upload again.");
+		api_reply_fail(c, API_INVALID_PARAMETER,
+			       "Could not unzip uploaded file. Please check your file, then try to upload again.");
 		break;
 	case ERR_EXISTS:
 		api_reply_fail(c, API_CONFLICT, "Function already exist: %s", g->f->name);
 		break;
 	case ERR_CONFLICT:
-		api_reply_fail(c, API_CONFLICT, "The operation cannot be performed at this time. An update is in progress for resource: %s",
-		               api_arn(&c->a->where, g->f->name, NULL, arn));
+		api_reply_fail(
+			c, API_CONFLICT,
+			"The operation cannot be performed at this time. An update is in progress for resource: %s",
+			api_arn(&c->a->where, g->f->name, NULL, arn));
 		break;
 	default:
 		api_reply_fail(c, API_SERVICE, "%s", e->text);
@@ -74,7 +78,8 @@ static void deployed(struct deploy *d, const struct err *e)
 }
 
 /* Takes zip and r. */
-static void start(struct api_call *c, struct function *f, struct revision *r, struct buf *zip, struct pairs *tags, enum config_view view)
+static void start(struct api_call *c, struct function *f, struct revision *r, struct buf *zip, struct pairs *tags,
+		  enum config_view view)
 {
 	struct deploying *g = xcalloc(1, sizeof(*g));
 
@@ -100,7 +105,8 @@ static int read_zip(const struct json *code, struct buf *zip, struct api_err *e)
 	const struct json *j = json_get(code, "ZipFile");
 
 	if (json_get(code, "S3Bucket") || json_get(code, "ImageUri"))
-		return api_fail(e, API_INVALID_PARAMETER, "This Tandem takes function code as ZipFile only, not from S3 and not as an image.");
+		return api_fail(e, API_INVALID_PARAMETER,
+				"This Tandem takes function code as ZipFile only, not from S3 and not as an image.");
 	if (json_type(j) != JSON_STRING)
 		return api_fail(e, API_INVALID_PARAMETER, "Please provide a source for function code.");
 	if (json_str(j).n / 4 > LIM_ZIP_BYTES / 3 + 1)
@@ -141,15 +147,18 @@ static int read_name(struct api_call *c, const struct json *body)
 
 	if (!name.p)
 		return api_fail(&c->e, API_VALIDATION,
-		                "1 validation error detected: Value null at 'functionName' failed to satisfy constraint: Member must not be null");
-	if (api_name_parse(name, &c->a->where, &c->name, &c->e) < 0 || api_allowed(c, api_arn(&c->a->where, c->name.name, NULL, arn)) < 0)
+				"1 validation error detected: Value null at 'functionName' failed to satisfy "
+				"constraint: Member must not be null");
+	if (api_name_parse(name, &c->a->where, &c->name, &c->e) < 0 ||
+	    api_allowed(c, api_arn(&c->a->where, c->name.name, NULL, arn)) < 0)
 		return -1;
 	if (c->name.qualifier[0])
 		return api_fail(&c->e, API_INVALID_PARAMETER, "The function name must not have a qualifier.");
 	if (function_get(c->a->o.store, str_of(c->name.name)))
 		return api_fail(&c->e, API_CONFLICT, "Function already exist: %s", c->name.name);
 	if (function_count(c->a->o.store) >= LIM_FUNCTIONS)
-		return api_fail(&c->e, API_INVALID_PARAMETER, "There are %d functions already, which is the limit.", LIM_FUNCTIONS);
+		return api_fail(&c->e, API_INVALID_PARAMETER, "There are %d functions already, which is the limit.",
+				LIM_FUNCTIONS);
 	return 0;
 }
 
@@ -163,8 +172,8 @@ void lambda_create_function(struct api_call *c)
 	r->timeout_s = 3;
 	r->memory_mb = 128;
 	r->tmp_mb = 512;
-	if (!body || read_name(c, body) < 0 || lambda_config_read(body, r, &c->e) < 0 || read_tags(body, &tags, &c->e) < 0 ||
-	    read_zip(json_get(body, "Code"), &zip, &c->e) < 0) {
+	if (!body || read_name(c, body) < 0 || lambda_config_read(body, r, &c->e) < 0 ||
+	    read_tags(body, &tags, &c->e) < 0 || read_zip(json_get(body, "Code"), &zip, &c->e) < 0) {
 		api_reply_err(c);
 		revision_unref(r);
 	} else {
@@ -182,7 +191,8 @@ static struct function *to_update(struct api_call *c, const struct json *body)
 	if (!f || !revision.n || str_eqc(revision, f->latest->id))
 		return f;
 	api_fail(&c->e, API_PRECONDITION,
-	         "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the latest Revision Id");
+		 "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to "
+		 "retrieve the latest Revision Id");
 	return NULL;
 }
 

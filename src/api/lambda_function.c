@@ -62,9 +62,10 @@ static int page_size(struct api_call *c, int64_t *ret)
 		return 0;
 	if (str_to_i64(buf_str(&v), 1, 10000, ret) < 0)
 		return api_fail(&c->e, API_VALIDATION,
-		                "1 validation error detected: Value '%.32s' at 'maxItems' failed to satisfy constraint: Member must have value between 1 "
-		                "and 10000",
-		                v.p ? v.p : "");
+				"1 validation error detected: Value '%.32s' at 'maxItems' failed to satisfy "
+				"constraint: Member must have value between 1 "
+				"and 10000",
+				v.p ? v.p : "");
 	if (*ret > PAGE_MAX)
 		*ret = PAGE_MAX;
 	return 0;
@@ -139,12 +140,15 @@ void lambda_delete_function(struct api_call *c)
 		return;
 	}
 	if (c->name.qualifier[0]) {
-		api_reply_fail(c, API_INVALID_PARAMETER, "$LATEST version cannot be deleted without deleting the function.");
+		api_reply_fail(c, API_INVALID_PARAMETER,
+			       "$LATEST version cannot be deleted without deleting the function.");
 		return;
 	}
 	if (f->updating) {
-		api_reply_fail(c, API_CONFLICT, "The operation cannot be performed at this time. An update is in progress for resource: %s",
-		               api_arn(&c->a->where, f->name, NULL, arn));
+		api_reply_fail(
+			c, API_CONFLICT,
+			"The operation cannot be performed at this time. An update is in progress for resource: %s",
+			api_arn(&c->a->where, f->name, NULL, arn));
 		return;
 	}
 	d = xcalloc(1, sizeof(*d));

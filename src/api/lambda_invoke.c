@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Invoke. The hot path: one allocation, the payload is neither copied nor parsed into a tree, headers are built on the stack. */
+/* Invoke. The hot path: one allocation, the payload is neither copied nor parsed into a tree, headers are built on the
+ * stack. */
 #include <stdio.h>
 
 #include "api/api_int.h"
@@ -14,7 +15,7 @@
 struct invoke {
 	struct api_call c;
 	struct invocation inv;
-	struct buf context;      /* decoded client context */
+	struct buf context;	   /* decoded client context */
 	struct function *function; /* async: a reference */
 	char trace[100];
 };
@@ -26,7 +27,8 @@ static void invoke_free(struct invoke *i)
 	free(i);
 }
 
-/* The client's own trace id, if it looks like one (it goes into a header again), else one made from the request's id. */
+/* The client's own trace id, if it looks like one (it goes into a header again), else one made from the request's id.
+ */
 static void make_trace(struct invoke *i)
 {
 	struct str sent = http_header(i->c.r, "x-amzn-trace-id");
@@ -36,7 +38,8 @@ static void make_trace(struct invoke *i)
 		memcpy(i->trace, sent.p, sent.n);
 		return;
 	}
-	snprintf(i->trace, sizeof(i->trace), "Root=1-%08llx-%.8s%.4s%.12s;Sampled=0", (unsigned long long)clock_wall_us() / 1000000, id, id + 9, id + 24);
+	snprintf(i->trace, sizeof(i->trace), "Root=1-%08llx-%.8s%.4s%.12s;Sampled=0",
+		 (unsigned long long)clock_wall_us() / 1000000, id, id + 9, id + 24);
 }
 
 static void answer(struct invoke *i, struct str body, bool is_error)
@@ -47,15 +50,17 @@ static void answer(struct invoke *i, struct str body, bool is_error)
 	int n;
 
 	n = snprintf(h, sizeof(h),
-	             "x-amzn-RequestId: %s\r\nX-Amz-Executed-Version: $LATEST\r\nX-Amzn-Trace-Id: %s\r\n"
-	             "X-Amzn-Remapped-Content-Length: 0\r\n%s",
-	             c->request_id, i->trace, is_error ? "X-Amz-Function-Error: Unhandled\r\n" : "");
+		     "x-amzn-RequestId: %s\r\nX-Amz-Executed-Version: $LATEST\r\nX-Amzn-Trace-Id: %s\r\n"
+		     "X-Amzn-Remapped-Content-Length: 0\r\n%s",
+		     c->request_id, i->trace, is_error ? "X-Amz-Function-Error: Unhandled\r\n" : "");
 	if (i->inv.want_log_tail && i->inv.log_tail.n <= 4096) {
 		enc_b64(&log, i->inv.log_tail.p, i->inv.log_tail.n);
 		n += snprintf(h + n, sizeof(h) - (size_t)n, "X-Amz-Log-Result: %s\r\n", log.p ? log.p : "");
 		buf_done(&log);
 	}
-	http_reply(c->r, &(struct http_reply){.status = 200, .content_type = "application/json", .headers = {h, (size_t)n}, .body = body});
+	http_reply(c->r,
+		   &(struct http_reply){
+			   .status = 200, .content_type = "application/json", .headers = {h, (size_t)n}, .body = body});
 	c->r = NULL;
 }
 
@@ -65,7 +70,8 @@ static void failed(struct invoke *i)
 	char arn[API_ARN_BYTES];
 
 	if (i->inv.e.kind == ERR_NOT_FOUND)
-		api_reply_fail(c, API_NOT_FOUND, "Function not found: %s", api_arn(&c->a->where, c->name.name, NULL, arn));
+		api_reply_fail(c, API_NOT_FOUND, "Function not found: %s",
+			       api_arn(&c->a->where, c->name.name, NULL, arn));
 	else
 		api_reply_fail(c, API_SERVICE, "%s", i->inv.e.kind ? i->inv.e.text : "The function could not be run.");
 }
@@ -118,9 +124,12 @@ static int read_context(struct invoke *i)
 	if (!h.n)
 		return 0;
 	if (h.n > CLIENT_CONTEXT_MAX)
-		return api_fail(&i->c.e, API_INVALID_CONTENT, "Client context must be no more than %d bytes when base64-encoded.", CLIENT_CONTEXT_MAX);
+		return api_fail(&i->c.e, API_INVALID_CONTENT,
+				"Client context must be no more than %d bytes when base64-encoded.",
+				CLIENT_CONTEXT_MAX);
 	if (dec_b64(&i->context, h) < 0 || json_check(buf_str(&i->context), NULL) < 0)
-		return api_fail(&i->c.e, API_INVALID_CONTENT, "Client context must be a valid Base64-encoded JSON object.");
+		return api_fail(&i->c.e, API_INVALID_CONTENT,
+				"Client context must be a valid Base64-encoded JSON object.");
 	i->inv.client_context = buf_str(&i->context);
 	return 0;
 }
@@ -189,13 +198,15 @@ void lambda_invoke(struct api_call *c)
 	}
 	if (type.n && !event && !dry && !str_eqc(type, "RequestResponse")) {
 		api_reply_fail(c, API_VALIDATION,
-		               "1 validation error detected: Value '" STR_FMT "' at 'invocationType' failed to satisfy constraint: Member must satisfy "
-		               "enum value set: [Event, RequestResponse, DryRun]",
-		               (int)(type.n < 64 ? type.n : 64), type.p);
+			       "1 validation error detected: Value '" STR_FMT
+			       "' at 'invocationType' failed to satisfy constraint: Member must satisfy "
+			       "enum value set: [Event, RequestResponse, DryRun]",
+			       (int)(type.n < 64 ? type.n : 64), type.p);
 		return;
 	}
 	if (payload.n > max) {
-		api_reply_fail(c, API_TOO_LARGE, "Request must be smaller than %zu bytes for the InvokeFunction operation", max);
+		api_reply_fail(c, API_TOO_LARGE,
+			       "Request must be smaller than %zu bytes for the InvokeFunction operation", max);
 		return;
 	}
 	if (json_check(payload, &e) < 0) {
@@ -206,7 +217,8 @@ void lambda_invoke(struct api_call *c)
 		api_reply_empty(c, 204);
 	else if (f->state == FUNCTION_PENDING)
 		api_reply_fail(c, API_CONFLICT,
-		               "The operation cannot be performed at this time. The function is currently in the following state: Pending");
+			       "The operation cannot be performed at this time. The function is currently in the "
+			       "following state: Pending");
 	else if (event)
 		start_async(c, f, payload);
 	else

@@ -7,7 +7,9 @@
 #include "base/limits.h"
 #include "base/mem.h"
 
-static void reply_object(struct api_call *c, void (*fill)(struct jw *w, const struct api_call *c, const struct function *f), const struct function *f)
+static void reply_object(struct api_call *c,
+			 void (*fill)(struct jw *w, const struct api_call *c, const struct function *f),
+			 const struct function *f)
 {
 	auto_buf b = {0};
 	struct jw w;
@@ -19,7 +21,8 @@ static void reply_object(struct api_call *c, void (*fill)(struct jw *w, const st
 	api_reply_json(c, 200, buf_str(&b));
 }
 
-static void with_function(struct api_call *c, void (*fill)(struct jw *w, const struct api_call *c, const struct function *f))
+static void with_function(struct api_call *c,
+			  void (*fill)(struct jw *w, const struct api_call *c, const struct function *f))
 {
 	const struct function *f = api_function(c);
 
@@ -169,7 +172,8 @@ void lambda_tag_resource(struct api_call *c)
 		pairs_add(&all, str_of(f->tags.p[i].name), str_of(f->tags.p[i].value));
 	if (json_type(tags) != JSON_OBJECT || json_each(tags, add_tag, &all) != 0) {
 		pairs_done(&all);
-		api_reply_fail(c, API_INVALID_PARAMETER, "Tags must be an object of strings, at most %d in all.", LIM_TAGS);
+		api_reply_fail(c, API_INVALID_PARAMETER, "Tags must be an object of strings, at most %d in all.",
+			       LIM_TAGS);
 		return;
 	}
 	pairs_done(&f->tags);
@@ -202,5 +206,6 @@ void lambda_untag_resource(struct api_call *c)
 		save(c, f);
 	else
 		api_reply_fail(c, API_VALIDATION,
-		               "1 validation error detected: Value null at 'tagKeys' failed to satisfy constraint: Member must not be null");
+			       "1 validation error detected: Value null at 'tagKeys' failed to satisfy constraint: "
+			       "Member must not be null");
 }

@@ -3,16 +3,17 @@
 
 #include <stdio.h>
 
-#define NAME_PATTERN                                                                                                \
-	"(arn:(aws[a-zA-Z-]*)?:lambda:)?([a-z]{2}(-gov)?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:" \
+#define NAME_PATTERN                                                                                                   \
+	"(arn:(aws[a-zA-Z-]*)?:lambda:)?([a-z]{2}(-gov)?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:"    \
 	"(\\$LATEST|[a-zA-Z0-9-_]+))?"
 
 static int bad_name(struct str text, struct api_err *e)
 {
 	return api_fail(e, API_VALIDATION,
-	                "1 validation error detected: Value '" STR_FMT "' at 'functionName' failed to satisfy constraint: Member must satisfy "
-	                "regular expression pattern: " NAME_PATTERN,
-	                (int)(text.n < 256 ? text.n : 256), text.p);
+			"1 validation error detected: Value '" STR_FMT
+			"' at 'functionName' failed to satisfy constraint: Member must satisfy "
+			"regular expression pattern: " NAME_PATTERN,
+			(int)(text.n < 256 ? text.n : 256), text.p);
 }
 
 static bool digits(struct str s, size_t n)
@@ -53,19 +54,24 @@ static int take_prefix(struct str text, struct str *rest, const struct api_where
 	if (str_starts(*rest, "arn:")) {
 		struct str arn, aws, service;
 
-		if (!word(rest, &arn) || !word(rest, &aws) || !word(rest, &service) || !str_starts(aws, "aws") || !str_eqc(service, "lambda"))
+		if (!word(rest, &arn) || !word(rest, &aws) || !word(rest, &service) || !str_starts(aws, "aws") ||
+		    !str_eqc(service, "lambda"))
 			return bad_name(text, e);
 	}
 	after = *rest;
 	if (word(&after, &w) && region_like(w)) {
 		if (!str_eqc(w, at->region))
-			return api_fail(e, API_NOT_FOUND, "Functions from '" STR_FMT "' are not reachable in this region ('%s')", STR_ARG(w), at->region);
+			return api_fail(e, API_NOT_FOUND,
+					"Functions from '" STR_FMT "' are not reachable in this region ('%s')",
+					STR_ARG(w), at->region);
 		*rest = after;
 	}
 	after = *rest;
 	if (word(&after, &w) && digits(w, 12)) {
 		if (!str_eqc(w, at->account))
-			return api_fail(e, API_ACCESS_DENIED, "Functions of account " STR_FMT " are not reachable in this account (%s)", STR_ARG(w), at->account);
+			return api_fail(e, API_ACCESS_DENIED,
+					"Functions of account " STR_FMT " are not reachable in this account (%s)",
+					STR_ARG(w), at->account);
 		*rest = after;
 	}
 	if (str_starts(*rest, "function:"))
@@ -80,15 +86,17 @@ int api_name_parse(struct str text, const struct api_where *at, struct api_name 
 	if (take_prefix(text, &rest, at, e) < 0)
 		return -1;
 	name = rest;
-	if (str_cut(rest, ':', &name, &qualifier) && !str_eqc(qualifier, "$LATEST") && !str_name_ok(qualifier, 128, "-_"))
+	if (str_cut(rest, ':', &name, &qualifier) && !str_eqc(qualifier, "$LATEST") &&
+	    !str_name_ok(qualifier, 128, "-_"))
 		return bad_name(text, e);
 	if (!str_name_ok(name, 1000, "-_"))
 		return bad_name(text, e);
 	if (name.n > LIM_NAME_BYTES)
 		return api_fail(e, API_VALIDATION,
-		                "1 validation error detected: Value '" STR_FMT "' at 'functionName' failed to satisfy constraint: Member must have "
-		                "length less than or equal to %d",
-		                (int)(name.n < 256 ? name.n : 256), name.p, LIM_NAME_BYTES);
+				"1 validation error detected: Value '" STR_FMT
+				"' at 'functionName' failed to satisfy constraint: Member must have "
+				"length less than or equal to %d",
+				(int)(name.n < 256 ? name.n : 256), name.p, LIM_NAME_BYTES);
 	snprintf(ret->name, sizeof(ret->name), STR_FMT, STR_ARG(name));
 	snprintf(ret->qualifier, sizeof(ret->qualifier), STR_FMT, STR_ARG(qualifier));
 	return 0;
@@ -100,11 +108,13 @@ int api_name_qualify(struct api_name *n, struct str qualifier, struct api_err *e
 		return 0;
 	if (!str_eqc(qualifier, "$LATEST") && !str_name_ok(qualifier, 128, "-_"))
 		return api_fail(e, API_VALIDATION,
-		                "1 validation error detected: Value '" STR_FMT "' at 'qualifier' failed to satisfy constraint: Member must satisfy "
-		                "regular expression pattern: (|[a-zA-Z0-9$_-]+)",
-		                (int)(qualifier.n < 128 ? qualifier.n : 128), qualifier.p);
+				"1 validation error detected: Value '" STR_FMT
+				"' at 'qualifier' failed to satisfy constraint: Member must satisfy "
+				"regular expression pattern: (|[a-zA-Z0-9$_-]+)",
+				(int)(qualifier.n < 128 ? qualifier.n : 128), qualifier.p);
 	if (n->qualifier[0] && !str_eqc(qualifier, n->qualifier))
-		return api_fail(e, API_INVALID_PARAMETER, "The derived qualifier from the function name does not match the specified qualifier.");
+		return api_fail(e, API_INVALID_PARAMETER,
+				"The derived qualifier from the function name does not match the specified qualifier.");
 	snprintf(n->qualifier, sizeof(n->qualifier), STR_FMT, STR_ARG(qualifier));
 	return 0;
 }
@@ -118,6 +128,7 @@ char *api_arn(const struct api_where *at, const char *name, const char *qualifie
 {
 	bool q = qualifier && *qualifier;
 
-	snprintf(out, API_ARN_BYTES, "arn:aws:lambda:%s:%s:function:%s%s%s", at->region, at->account, name, q ? ":" : "", q ? qualifier : "");
+	snprintf(out, API_ARN_BYTES, "arn:aws:lambda:%s:%s:function:%s%s%s", at->region, at->account, name,
+		 q ? ":" : "", q ? qualifier : "");
 	return out;
 }

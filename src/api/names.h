@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The forms in which a Lambda function is named: name, name:qualifier, partial and full ARN. Input is decoded text from outside. */
+/* The forms in which a Lambda function is named: name, name:qualifier, partial and full ARN. Input is decoded text from
+ * outside. */
 #pragma once
 #include "api/errors.h"
 #include "base/limits.h"

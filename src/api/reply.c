@@ -15,7 +15,8 @@ static void reply(struct api_call *c, int status, const char *type, const char *
 	n = snprintf(h, sizeof(h), "x-amzn-RequestId: %s\r\n", c->request_id);
 	if (error)
 		n += snprintf(h + n, sizeof(h) - (size_t)n, "x-amzn-ErrorType: %s\r\n", error);
-	http_reply(c->r, &(struct http_reply){.status = status, .content_type = type, .headers = {h, (size_t)n}, .body = body});
+	http_reply(c->r, &(struct http_reply){
+				 .status = status, .content_type = type, .headers = {h, (size_t)n}, .body = body});
 	c->r = NULL;
 }
 
@@ -73,13 +74,14 @@ static void err_xml(struct buf *b, const struct api_call *c, const struct api_co
 	const char *code = info->query_name ? info->query_name : info->name;
 	bool s3 = c->form == FORM_S3;
 
-	buf_adds(b, s3 ? "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>" :
-			 "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error>");
+	buf_adds(b, s3 ? "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>"
+		       : "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error>");
 	if (!s3)
 		buf_addf(b, "<Type>%s</Type>", info->status >= 500 ? "Receiver" : "Sender");
 	buf_addf(b, "<Code>%s</Code><Message>", code);
 	api_xml_text(b, str_of(c->e.text));
-	buf_addf(b, "</Message>%s<RequestId>%s</RequestId>%s", s3 ? "" : "</Error>", c->request_id, s3 ? "</Error>" : "</ErrorResponse>");
+	buf_addf(b, "</Message>%s<RequestId>%s</RequestId>%s", s3 ? "" : "</Error>", c->request_id,
+		 s3 ? "</Error>" : "</ErrorResponse>");
 }
 
 void api_reply_err(struct api_call *c)

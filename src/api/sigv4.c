@@ -9,15 +9,15 @@
 #include "base/mem.h"
 #include "store/digest.h"
 
-#define ALGORITHM "AWS4-HMAC-SHA256"
-#define SKEW_S 300
+#define ALGORITHM     "AWS4-HMAC-SHA256"
+#define SKEW_S	      300
 #define EXPIRES_MAX_S 604800
-#define PARAMS_MAX 128
-#define SIGNED_MAX 64
-#define CACHE_SLOTS 64
+#define PARAMS_MAX    128
+#define SIGNED_MAX    64
+#define CACHE_SLOTS   64
 
 struct key_slot {
-	char scope[192];         /* access key/date/region/service; "" : empty */
+	char scope[192]; /* access key/date/region/service; "" : empty */
 	uint8_t key[32];
 };
 struct param {
@@ -26,7 +26,7 @@ struct param {
 struct sigv4 {
 	const char *region;
 	struct key_slot slots[CACHE_SLOTS]; /* direct-mapped */
-	struct buf canon;                   /* the canonical request; kept for its memory */
+	struct buf canon;		    /* the canonical request; kept for its memory */
 	struct buf params, decoded, uri;
 	struct param list[PARAMS_MAX];
 };
@@ -61,14 +61,15 @@ void sigv4_free(struct sigv4 *v)
 
 static int scope_parse(struct str credential, struct signature *s, struct api_err *e)
 {
-	struct str rest = credential, *part[] = {&s->scope.access_key, &s->scope.date, &s->scope.region, &s->scope.service};
+	struct str rest = credential,
+		   *part[] = {&s->scope.access_key, &s->scope.date, &s->scope.region, &s->scope.service};
 
 	for (size_t i = 0; i < ARRAY_SIZE(part); i++)
 		if (!str_cut(rest, '/', part[i], &rest) || !part[i]->n)
 			return api_fail(e, API_INCOMPLETE_SIGNATURE,
-			                "Credential must have exactly 5 slash-delimited elements, e.g. "
-			                "keyid/date/region/service/term, got '" STR_FMT "'",
-			                (int)(credential.n < 200 ? credential.n : 200), credential.p);
+					"Credential must have exactly 5 slash-delimited elements, e.g. "
+					"keyid/date/region/service/term, got '" STR_FMT "'",
+					(int)(credential.n < 200 ? credential.n : 200), credential.p);
 	s->terminator = rest;
 	return 0;
 }
@@ -86,7 +87,8 @@ static int header_parse(struct str auth, const struct http_req *r, struct signat
 	struct str credential = STR_NULL, rest = auth, item;
 
 	if (!str_starts(auth, ALGORITHM) || (auth.n > sizeof(ALGORITHM) - 1 && auth.p[sizeof(ALGORITHM) - 1] != ' '))
-		return api_fail(e, API_INCOMPLETE_SIGNATURE, "Unsupported AWS 'algorithm': the Authorization header must begin with " ALGORITHM);
+		return api_fail(e, API_INCOMPLETE_SIGNATURE,
+				"Unsupported AWS 'algorithm': the Authorization header must begin with " ALGORITHM);
 	rest = (struct str){auth.p + sizeof(ALGORITHM) - 1, auth.n - (sizeof(ALGORITHM) - 1)};
 	while (rest.n) {
 		struct str tail = STR_NULL;
@@ -151,8 +153,9 @@ static int query_parse(struct sigv4 *v, const struct http_req *r, struct signatu
 	if (!str_eqc(algorithm, ALGORITHM) || !credential.n || !s->signed_headers.n || !s->hex.n || !s->date.n ||
 	    str_to_i64(expires, 1, EXPIRES_MAX_S, &s->expires_s) < 0)
 		return api_fail(e, API_INCOMPLETE_SIGNATURE,
-		                "AWS query-string parameters must include 'X-Amz-Algorithm', 'X-Amz-Credential', 'X-Amz-Signature', "
-		                "'X-Amz-SignedHeaders', 'X-Amz-Date' and 'X-Amz-Expires' (1 to 604800).");
+				"AWS query-string parameters must include 'X-Amz-Algorithm', 'X-Amz-Credential', "
+				"'X-Amz-Signature', "
+				"'X-Amz-SignedHeaders', 'X-Amz-Date' and 'X-Amz-Expires' (1 to 604800).");
 	return scope_parse(credential, s, e);
 }
 
@@ -194,7 +197,8 @@ int sigv4_scope(struct sigv4 *v, const struct http_req *r, struct sigv4_scope *r
 
 /* --- the canonical request --- */
 
-/* "." and ".." go, several slashes become one; a slash at the end stays (RFC 3986, 5.2.4, and what AWS's clients do). */
+/* "." and ".." go, several slashes become one; a slash at the end stays (RFC 3986, 5.2.4, and what AWS's clients do).
+ */
 static void normalise(struct buf *out, struct str path)
 {
 	struct str rest = path, seg, tail;
@@ -342,14 +346,16 @@ static bool is_signed(struct str list, struct str name)
 static int check_signed(const struct http_req *r, struct str list, struct api_err *e)
 {
 	if (!is_signed(list, STR("host")))
-		return api_fail(e, API_INVALID_SIGNATURE, "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.");
+		return api_fail(e, API_INVALID_SIGNATURE,
+				"'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.");
 	for (unsigned i = 0; i < r->n_headers; i++) {
 		struct str n = r->headers[i].name;
 
 		if (n.n < 6 || !str_caseeqc((struct str){n.p, 6}, "x-amz-") || str_caseeqc(n, "x-amz-security-token") ||
 		    str_caseeqc(n, "x-amz-user-agent") || is_signed(list, n))
 			continue;
-		return api_fail(e, API_INVALID_SIGNATURE, "'" STR_FMT "' must be a 'SignedHeader' in the AWS Authorization.", STR_ARG(n));
+		return api_fail(e, API_INVALID_SIGNATURE,
+				"'" STR_FMT "' must be a 'SignedHeader' in the AWS Authorization.", STR_ARG(n));
 	}
 	return 0;
 }
@@ -411,7 +417,8 @@ static int canonical(struct sigv4 *v, const struct http_req *r, const struct sig
 		return api_fail(e, API_INVALID_SIGNATURE, "The path has a percent escape that is not one.");
 	buf_addc(&v->canon, '\n');
 	if (canonical_query(v, r->query, s->scope.presigned) < 0)
-		return api_fail(e, API_INVALID_SIGNATURE, "The query cannot be read, or has more than %d members.", PARAMS_MAX);
+		return api_fail(e, API_INVALID_SIGNATURE, "The query cannot be read, or has more than %d members.",
+				PARAMS_MAX);
 	buf_addc(&v->canon, '\n');
 	if (canonical_headers(v, r, s->signed_headers) < 0)
 		return api_fail(e, API_INVALID_SIGNATURE, "More than %d signed headers.", SIGNED_MAX);
@@ -419,7 +426,8 @@ static int canonical(struct sigv4 *v, const struct http_req *r, const struct sig
 	buf_addstr(&v->canon, s->signed_headers);
 	buf_addc(&v->canon, '\n');
 	if (payload_hash(v, r, s3, s->scope.presigned) < 0)
-		return api_fail(e, API_INVALID_SIGNATURE, "The value of 'x-amz-content-sha256' is not the SHA-256 of the body.");
+		return api_fail(e, API_INVALID_SIGNATURE,
+				"The value of 'x-amz-content-sha256' is not the SHA-256 of the body.");
 	return 0;
 }
 
@@ -430,8 +438,8 @@ static const uint8_t *signing_key(struct sigv4 *v, const struct sigv4_scope *s, 
 	char scope[192], first[80];
 	uint32_t h = 2166136261u;
 	struct key_slot *slot;
-	int n = snprintf(scope, sizeof(scope), STR_FMT "/" STR_FMT "/" STR_FMT "/" STR_FMT, STR_ARG(s->access_key), STR_ARG(s->date),
-	                 STR_ARG(s->region), STR_ARG(s->service));
+	int n = snprintf(scope, sizeof(scope), STR_FMT "/" STR_FMT "/" STR_FMT "/" STR_FMT, STR_ARG(s->access_key),
+			 STR_ARG(s->date), STR_ARG(s->region), STR_ARG(s->service));
 
 	for (const char *c = scope; *c; c++)
 		h = (h ^ (uint8_t)*c) * 16777619u;
@@ -484,16 +492,22 @@ static int check_time(const struct signature *s, int64_t now_s, struct api_err *
 	char now[24], edge[24];
 
 	if (at < 0)
-		return api_fail(e, API_INCOMPLETE_SIGNATURE, "Date must be in ISO-8601 'basic format'. Got '" STR_FMT "'. See http://en.wikipedia.org/wiki/ISO_8601",
-		                (int)(s->date.n < 40 ? s->date.n : 40), s->date.p);
+		return api_fail(e, API_INCOMPLETE_SIGNATURE,
+				"Date must be in ISO-8601 'basic format'. Got '" STR_FMT
+				"'. See http://en.wikipedia.org/wiki/ISO_8601",
+				(int)(s->date.n < 40 ? s->date.n : 40), s->date.p);
 	fmt_date(now_s, now);
 	if (now_s > last) {
 		fmt_date(s->scope.presigned ? last : now_s - SKEW_S, edge);
-		return api_fail(e, API_INVALID_SIGNATURE, "Signature expired: " STR_FMT " is now earlier than %s (%s - 5 min.)", STR_ARG(s->date), edge, now);
+		return api_fail(e, API_INVALID_SIGNATURE,
+				"Signature expired: " STR_FMT " is now earlier than %s (%s - 5 min.)", STR_ARG(s->date),
+				edge, now);
 	}
 	if (at > now_s + SKEW_S) {
 		fmt_date(now_s + SKEW_S, edge);
-		return api_fail(e, API_INVALID_SIGNATURE, "Signature not yet current: " STR_FMT " is still later than %s (%s + 5 min.)", STR_ARG(s->date), edge, now);
+		return api_fail(e, API_INVALID_SIGNATURE,
+				"Signature not yet current: " STR_FMT " is still later than %s (%s + 5 min.)",
+				STR_ARG(s->date), edge, now);
 	}
 	return 0;
 }
@@ -503,17 +517,22 @@ static int check_scope(const struct sigv4 *v, const struct signature *s, const c
 	const struct sigv4_scope *c = &s->scope;
 
 	if (!str_eqc(c->region, v->region))
-		return api_fail(e, API_INVALID_SIGNATURE, "Credential should be scoped to a valid region, not '" STR_FMT "': this one is '%s'.",
-		                (int)(c->region.n < 64 ? c->region.n : 64), c->region.p, v->region);
+		return api_fail(e, API_INVALID_SIGNATURE,
+				"Credential should be scoped to a valid region, not '" STR_FMT "': this one is '%s'.",
+				(int)(c->region.n < 64 ? c->region.n : 64), c->region.p, v->region);
 	if (service && !str_eqc(c->service, service))
-		return api_fail(e, API_INVALID_SIGNATURE, "Credential should be scoped to correct service: '%s'.", service);
+		return api_fail(e, API_INVALID_SIGNATURE, "Credential should be scoped to correct service: '%s'.",
+				service);
 	if (!str_eqc(s->terminator, "aws4_request"))
-		return api_fail(e, API_INVALID_SIGNATURE, "Credential should be scoped with a valid terminator: 'aws4_request', not '" STR_FMT "'.",
-		                (int)(s->terminator.n < 64 ? s->terminator.n : 64), s->terminator.p);
+		return api_fail(e, API_INVALID_SIGNATURE,
+				"Credential should be scoped with a valid terminator: 'aws4_request', not '" STR_FMT
+				"'.",
+				(int)(s->terminator.n < 64 ? s->terminator.n : 64), s->terminator.p);
 	if (c->date.n != 8 || memcmp(c->date.p, s->date.p, 8) != 0)
 		return api_fail(e, API_INVALID_SIGNATURE,
-		                "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '" STR_FMT "' != '%.8s', from '" STR_FMT "'.",
-		                (int)(c->date.n < 32 ? c->date.n : 32), c->date.p, s->date.p, STR_ARG(s->date));
+				"Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from "
+				"HTTP: '" STR_FMT "' != '%.8s', from '" STR_FMT "'.",
+				(int)(c->date.n < 32 ? c->date.n : 32), c->date.p, s->date.p, STR_ARG(s->date));
 	return 0;
 }
 
@@ -524,8 +543,9 @@ static void signature_hex(struct sigv4 *v, const struct signature *s, const char
 	int n;
 
 	digest_sha256_hex(v->canon.p, v->canon.n, hex);
-	n = snprintf(text, sizeof(text), ALGORITHM "\n" STR_FMT "\n" STR_FMT "/" STR_FMT "/" STR_FMT "/aws4_request\n%s", STR_ARG(s->date),
-	             STR_ARG(s->scope.date), STR_ARG(s->scope.region), STR_ARG(s->scope.service), hex);
+	n = snprintf(text, sizeof(text),
+		     ALGORITHM "\n" STR_FMT "\n" STR_FMT "/" STR_FMT "/" STR_FMT "/aws4_request\n%s", STR_ARG(s->date),
+		     STR_ARG(s->scope.date), STR_ARG(s->scope.region), STR_ARG(s->scope.service), hex);
 	assert(n > 0);
 	if ((size_t)n >= sizeof(text))
 		n = 0; /* a service name of hundreds of bytes: no such signature */
@@ -545,7 +565,8 @@ static bool same_time_equal(struct str a, const char *b, size_t n)
 	return diff == 0;
 }
 
-int sigv4_verify(struct sigv4 *v, const struct http_req *r, const struct sigv4_check *c, struct sigv4_scope *ret, struct api_err *e)
+int sigv4_verify(struct sigv4 *v, const struct http_req *r, const struct sigv4_check *c, struct sigv4_scope *ret,
+		 struct api_err *e)
 {
 	struct signature s = {0};
 	const char *secret;
@@ -565,8 +586,9 @@ int sigv4_verify(struct sigv4 *v, const struct http_req *r, const struct sigv4_c
 	signature_hex(v, &s, secret, hex);
 	if (!same_time_equal(s.hex, hex, 64))
 		return api_fail(e, API_INVALID_SIGNATURE,
-		                "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and "
-		                "signing method. Consult the service documentation for details.");
+				"The request signature we calculated does not match the signature you provided. Check "
+				"your AWS Secret Access Key and "
+				"signing method. Consult the service documentation for details.");
 	*ret = s.scope;
 	return 0;
 }

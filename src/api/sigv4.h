@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * AWS Signature Version 4, verified: the Authorization header and the presigned query (AWS: "Create a signed AWS API request").
- * Everything in the request is hostile. The comparison takes the same time whatever differs; signing keys are cached by
- * key, date, region and service. Not safe for threads. Test vectors: tests/api/vectors; fuzz: tests/fuzz/sigv4.c.
+ * AWS Signature Version 4, verified: the Authorization header and the presigned query (AWS: "Create a signed AWS API
+ * request"). Everything in the request is hostile. The comparison takes the same time whatever differs; signing keys
+ * are cached by key, date, region and service. Not safe for threads. Test vectors: tests/api/vectors; fuzz:
+ * tests/fuzz/sigv4.c.
  */
 #pragma once
 #include "api/errors.h"
 #include "http/server.h"
 
 struct sigv4;
-struct sigv4_scope { /* what the request says of itself; borrowed from it (header form) or from the sigv4 (query form) until the next call */
+struct sigv4_scope { /* what the request says of itself; borrowed from it (header form) or from the sigv4 (query form)
+			until the next call */
 	struct str access_key, date, region, service;
 	bool presigned;
 };
@@ -24,7 +26,8 @@ struct sigv4_check {
 	/* NULL: nobody has that key. The secret is borrowed until sigv4_verify returns. */
 	const char *(*secret)(void *arg, struct str access_key);
 	void *arg;
-	const char *service;   /* what the request must be scoped to; NULL: any */
+	const char *service; /* what the request must be scoped to; NULL: any */
 };
 /* 0: what r says was signed with the secret of ret->access_key. */
-int sigv4_verify(struct sigv4 *v, const struct http_req *r, const struct sigv4_check *c, struct sigv4_scope *ret, struct api_err *e);
+int sigv4_verify(struct sigv4 *v, const struct http_req *r, const struct sigv4_check *c, struct sigv4_scope *ret,
+		 struct api_err *e);

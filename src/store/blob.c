@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files beside the database: archives by digest, unpacked code, their sweep, and the backup. All file work is the file thread's. */
+/* Files beside the database: archives by digest, unpacked code, their sweep, and the backup. All file work is the file
+ * thread's. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +14,7 @@
 #include "base/mem.h"
 #include "store/store_int.h"
 
-#define GC_AGE_S 60
+#define GC_AGE_S   60
 #define GC_SOON_US 500000 /* a thousand deletes in a row are one sweep */
 
 static bool hex_ok(const char *s)
@@ -146,10 +147,10 @@ int store_code_open(const struct store *s, const char sha256_hex[65], struct err
  */
 struct gc {
 	struct loop_work work;
-	struct store *s; /* NULL: the store went away meanwhile */
-	int dirfd[2];    /* blobs, code: borrowed */
+	struct store *s;     /* NULL: the store went away meanwhile */
+	int dirfd[2];	     /* blobs, code: borrowed */
 	struct buf names[2]; /* NUL-terminated, one after another */
-	bool too_young;      /* something would have gone, but for its age */
+	bool too_young;	     /* something would have gone, but for its age */
 	struct err e;
 };
 
@@ -400,7 +401,8 @@ static int backup(struct store *s, const char *dir, struct err *e)
 	auto_close int fd = -1, blobs = -1;
 
 	if (mkdir(dir, 0700) < 0)
-		return errno == EEXIST ? err_set(e, ERR_EXISTS, "%s is there already", dir) : err_sys(e, errno, "make %s", dir);
+		return errno == EEXIST ? err_set(e, ERR_EXISTS, "%s is there already", dir)
+				       : err_sys(e, errno, "make %s", dir);
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(e, errno, "open %s", dir);

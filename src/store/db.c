@@ -12,8 +12,10 @@ static const char *const query_sql[DB_QUERY_N] = {
 	[DB_COMMIT] = "COMMIT",
 	[DB_ROLLBACK] = "ROLLBACK",
 	[DB_SETTING_PUT] = "INSERT INTO setting VALUES (?,?) ON CONFLICT(name) DO UPDATE SET value=excluded.value",
-	[DB_REVISION_PUT] = "INSERT INTO revision VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(serial) DO NOTHING",
-	[DB_REVISION_DEL_OF] = "DELETE FROM revision WHERE serial=(SELECT revision FROM function WHERE name=?) AND serial<>?",
+	[DB_REVISION_PUT] =
+		"INSERT INTO revision VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(serial) DO NOTHING",
+	[DB_REVISION_DEL_OF] =
+		"DELETE FROM revision WHERE serial=(SELECT revision FROM function WHERE name=?) AND serial<>?",
 	[DB_FUNCTION_PUT] = "INSERT OR REPLACE INTO function VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
 	[DB_FUNCTION_DEL] = "DELETE FROM function WHERE name=?",
 	[DB_EVENT_PUT] = "INSERT INTO event VALUES (?,?,?,?,?,?,?)",
@@ -100,10 +102,10 @@ int db_open(struct db *d, int dirfd, const char *name, bool create, struct err *
 	sqlite3_busy_timeout(d->h, 5000); /* during an upgrade the one before us is still closing */
 	/* auto_vacuum first: it is only heard before the first table; deleting must give the space back. */
 	return db_exec(d,
-	               "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-	               "PRAGMA cache_size=-512; PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=1048576;"
-	               "PRAGMA trusted_schema=OFF;",
-	               e);
+		       "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+		       "PRAGMA cache_size=-512; PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=1048576;"
+		       "PRAGMA trusted_schema=OFF;",
+		       e);
 }
 
 void db_close(struct db *d)
@@ -129,7 +131,8 @@ int db_exec(struct db *d, const char *sql, struct err *e)
 int db_prepare(struct db *d, struct err *e)
 {
 	for (int i = 0; i < DB_QUERY_N; i++)
-		if (sqlite3_prepare_v3(d->h, query_sql[i], -1, SQLITE_PREPARE_PERSISTENT, &d->stmt[i], NULL) != SQLITE_OK)
+		if (sqlite3_prepare_v3(d->h, query_sql[i], -1, SQLITE_PREPARE_PERSISTENT, &d->stmt[i], NULL) !=
+		    SQLITE_OK)
 			return db_fail(d, query_sql[i], e);
 	return 0;
 }

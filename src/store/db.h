@@ -9,27 +9,34 @@
 #include "base/str.h"
 
 enum db_query {
-	DB_BEGIN, DB_COMMIT, DB_ROLLBACK,
+	DB_BEGIN,
+	DB_COMMIT,
+	DB_ROLLBACK,
 	DB_SETTING_PUT,
-	DB_REVISION_PUT, DB_REVISION_DEL_OF, DB_FUNCTION_PUT, DB_FUNCTION_DEL,
-	DB_EVENT_PUT, DB_EVENT_RETRY, DB_EVENT_DEL,
+	DB_REVISION_PUT,
+	DB_REVISION_DEL_OF,
+	DB_FUNCTION_PUT,
+	DB_FUNCTION_DEL,
+	DB_EVENT_PUT,
+	DB_EVENT_RETRY,
+	DB_EVENT_DEL,
 	DB_QUERY_N
 };
 struct db {
 	sqlite3 *h;
 	sqlite3_vfs vfs;
 	char vfs_name[40];
-	int dirfd;               /* borrowed */
+	int dirfd; /* borrowed */
 	sqlite3_stmt *stmt[DB_QUERY_N];
 };
 int db_open(struct db *d, int dirfd, const char *name, bool create, struct err *e); /* d zeroed before */
-void db_close(struct db *d);                                   /* any half-opened one too */
+void db_close(struct db *d);							    /* any half-opened one too */
 int db_path(const struct db *d, const char *name, char *ret, size_t size);
 int db_exec(struct db *d, const char *sql, struct err *e);
-int db_fail(struct db *d, const char *what, struct err *e);    /* the connection's last error; -1 */
-int db_migrate(struct db *d, struct err *e);                   /* migrate.c */
+int db_fail(struct db *d, const char *what, struct err *e); /* the connection's last error; -1 */
+int db_migrate(struct db *d, struct err *e);		    /* migrate.c */
 int db_version(struct db *d, int64_t *ret, struct err *e);
-int db_prepare(struct db *d, struct err *e);                   /* all of enum db_query; after db_migrate */
+int db_prepare(struct db *d, struct err *e); /* all of enum db_query; after db_migrate */
 /* Runs a statement that gives no rows. types: i int64_t, t const char * or NULL, b const void * and size_t. */
 int db_run(struct db *d, enum db_query q, struct err *e, const char *types, ...);
 /* Whole consistent copy into a file of that path, which must not be there. */

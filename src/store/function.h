@@ -2,8 +2,8 @@
 /*
  * Functions and their revisions, in memory and durable.
  *
- * A revision is immutable and shared by reference count: running instances keep the one they were started with. A function
- * is the name; it points to its present revision ($LATEST). All strings are owned by their struct.
+ * A revision is immutable and shared by reference count: running instances keep the one they were started with. A
+ * function is the name; it points to its present revision ($LATEST). All strings are owned by their struct.
  */
 #pragma once
 #include <stdbool.h>
@@ -24,47 +24,48 @@ const char *pairs_get(const struct pairs *p, const char *name);
 
 struct revision {
 	unsigned refs;
-	uint64_t serial;             /* unique in the life of the state */
-	char id[37];                 /* RevisionId, uuid */
+	uint64_t serial; /* unique in the life of the state */
+	char id[37];	 /* RevisionId, uuid */
 	char name[LIM_NAME_BYTES + 1];
-	char *runtime;               /* as declared: "python3.12" */
-	enum runtime_kind kind;      /* what serves it on this host */
+	char *runtime;		/* as declared: "python3.12" */
+	enum runtime_kind kind; /* what serves it on this host */
 	char *handler;
-	char *role;                  /* stored and echoed, not used */
+	char *role; /* stored and echoed, not used */
 	char *description;
-	char code_sha256[65];        /* hex, of the archive */
+	char code_sha256[65]; /* hex, of the archive */
 	int64_t code_bytes;
 	char layers[LIM_LAYERS][65]; /* hex digests of layer archives, in order; "" ends */
 	int memory_mb, timeout_s, tmp_mb;
-	uint32_t cpu_quota_us;       /* per 100 ms; 0: weight only */
+	uint32_t cpu_quota_us; /* per 100 ms; 0: weight only */
 	struct pairs env;
 	int64_t modified_wall_us;
 };
 struct revision *revision_new(void);
 struct revision *revision_ref(struct revision *r);
-void revision_unref(struct revision *r);        /* NULL is fine */
+void revision_unref(struct revision *r);		   /* NULL is fine */
 struct revision *revision_clone(const struct revision *r); /* refs 1, new id and serial by function_put */
 
 enum function_state { FUNCTION_PENDING, FUNCTION_ACTIVE, FUNCTION_FAILED, FUNCTION_STATE_N };
 struct function {
 	char name[LIM_NAME_BYTES + 1];
-	char project[LIM_NAME_BYTES + 1];   /* "api" when made through an API */
-	struct revision *latest;            /* never NULL */
-	enum function_state state;          /* of latest */
-	char *reason;                       /* why FAILED, or NULL */
-	char reason_code[48];               /* Lambda's StateReasonCode */
-	bool updating;                      /* a deploy is under way: LastUpdateStatus InProgress */
-	bool deleted;                       /* no longer in the table; freed with the last user */
+	char project[LIM_NAME_BYTES + 1]; /* "api" when made through an API */
+	struct revision *latest;	  /* never NULL */
+	enum function_state state;	  /* of latest */
+	char *reason;			  /* why FAILED, or NULL */
+	char reason_code[48];		  /* Lambda's StateReasonCode */
+	bool updating;			  /* a deploy is under way: LastUpdateStatus InProgress */
+	bool deleted;			  /* no longer in the table; freed with the last user */
 	struct pairs tags;
-	char *route;                        /* "/predict" or NULL */
-	char *allow;                        /* JSON array of {"action","resource"} or NULL: what the workload may do */
+	char *route;			     /* "/predict" or NULL */
+	char *allow;			     /* JSON array of {"action","resource"} or NULL: what the workload may do */
 	char access_key[21], secret_key[41]; /* its own key pair */
 	int64_t created_wall_us;
-	void *sched;                        /* the scheduler's own state of it, NULL until first used */
+	void *sched; /* the scheduler's own state of it, NULL until first used */
 	unsigned refs;
 };
 struct function *function_get(const struct store *s, struct str name); /* borrowed */
-struct function *function_by_route(const struct store *s, struct str path);      /* exact, or the longest "/prefix/" followed by a star */
+struct function *function_by_route(const struct store *s,
+				   struct str path); /* exact, or the longest "/prefix/" followed by a star */
 struct function *function_by_access_key(const struct store *s, struct str key);
 size_t function_count(const struct store *s);
 /* In order of name; after NULL from the first. */
@@ -72,9 +73,11 @@ struct function *function_next(const struct store *s, const struct function *aft
 struct function *function_after(const struct store *s, const char *name);
 struct function *function_ref(struct function *f);
 void function_unref(struct function *f);
-/* What deploys write. put inserts (f->latest etc. filled by the caller, f taken by the store at once: visible as PENDING) or, for one that
- * is there, makes what stands in f durable; a latest without serial gets serial and id. An insert whose commit fails is taken out again
- * (deleted = true); one whose name another function has fails with ERR_EXISTS. A route that another function has stays with that one: ask function_by_route first. del takes it out of the table at once (deleted = true) and makes that durable. */
+/* What deploys write. put inserts (f->latest etc. filled by the caller, f taken by the store at once: visible as
+ * PENDING) or, for one that is there, makes what stands in f durable; a latest without serial gets serial and id. An
+ * insert whose commit fails is taken out again (deleted = true); one whose name another function has fails with
+ * ERR_EXISTS. A route that another function has stays with that one: ask function_by_route first. del takes it out of
+ * the table at once (deleted = true) and makes that durable. */
 struct function *function_new(const char *name, const char *project);
 void function_put(struct store *s, struct store_op *op, struct function *f);
 void function_del(struct store *s, struct store_op *op, struct function *f);

@@ -70,10 +70,11 @@ int db_migrate(struct db *d, struct err *e)
 	if (version == mine)
 		return 0;
 	if (version < 0 || version > mine)
-		return err_set(e, ERR_INVALID,
-		               "The state was written by a newer Tandem (its version is %lld, this program knows %lld): "
-		               "use that program, or restore the backup made before the upgrade.",
-		               (long long)version, (long long)mine);
+		return err_set(
+			e, ERR_INVALID,
+			"The state was written by a newer Tandem (its version is %lld, this program knows %lld): "
+			"use that program, or restore the backup made before the upgrade.",
+			(long long)version, (long long)mine);
 	if (version > 0 && copy_before(d, version, e) < 0)
 		return -1;
 	return migrate_from(d, version, e);

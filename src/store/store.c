@@ -57,7 +57,7 @@ int change_apply(struct db *d, const struct change *c, struct err *e)
 		return db_run(d, DB_FUNCTION_DEL, e, "t", c->name);
 	case CHANGE_EVENT_PUT:
 		return db_run(d, DB_EVENT_PUT, e, "ittiiib", ev->id, ev->request_id, ev->function, ev->accepted_wall_us,
-		              ev->not_before_wall_us, (int64_t)ev->attempts, (const void *)ev->payload, ev->payload_n);
+			      ev->not_before_wall_us, (int64_t)ev->attempts, (const void *)ev->payload, ev->payload_n);
 	case CHANGE_EVENT_RETRY:
 		return db_run(d, DB_EVENT_RETRY, e, "iii", c->id, (int64_t)c->attempts, c->when_us);
 	case CHANGE_EVENT_DEL:
@@ -210,8 +210,8 @@ int store_open(struct loop *l, int state_dirfd, struct store **ret, struct err *
 		err_sys(e, errno, "state directory");
 		goto failed;
 	}
-	if (blob_open_dirs(s, e) < 0 || db_open(&s->db, s->dirfd, "tandem.db", true, e) < 0 || db_migrate(&s->db, e) < 0 ||
-	    db_prepare(&s->db, e) < 0 || settings_load(s, e) < 0 || table_load(s, e) < 0)
+	if (blob_open_dirs(s, e) < 0 || db_open(&s->db, s->dirfd, "tandem.db", true, e) < 0 ||
+	    db_migrate(&s->db, e) < 0 || db_prepare(&s->db, e) < 0 || settings_load(s, e) < 0 || table_load(s, e) < 0)
 		goto failed;
 	s->db_thread = loop_thread_new(l, "store");
 	s->file_thread = loop_thread_new(l, "files");
@@ -235,7 +235,8 @@ void store_free(struct store *s)
 	if (s->file_thread)
 		loop_thread_free(s->file_thread);
 	/* What is done by now is told by the loop, after we are gone. */
-	list_each(&s->pending, it) {
+	list_each(&s->pending, it)
+	{
 		container_of(it, struct change, node)->op->s = NULL;
 		list_del(it);
 	}

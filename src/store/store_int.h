@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of store/ share. Memory (maps, counters) belongs to the loop, db to its thread once store_open has returned. */
+/* What the files of store/ share. Memory (maps, counters) belongs to the loop, db to its thread once store_open has
+ * returned. */
 #pragma once
 #include "base/list.h"
 #include "base/map.h"
@@ -10,7 +11,8 @@ struct setting {
 	char *name, *value;
 };
 
-/* Where a function stands in the indexes. The route is a copy: the function's own may be changed before the next put. */
+/* Where a function stands in the indexes. The route is a copy: the function's own may be changed before the next put.
+ */
 struct entry {
 	struct function *f;
 	char *route;
@@ -19,9 +21,9 @@ struct entry {
 
 struct table {
 	struct map by_name, by_route, by_key; /* of struct entry */
-	struct entry **sorted;                /* by name */
-	size_t n, cap, n_star;                /* n_star: routes that end in a star */
-	struct revision **retired;            /* replaced, perhaps still run by instances: their code must stay */
+	struct entry **sorted;		      /* by name */
+	size_t n, cap, n_star;		      /* n_star: routes that end in a star */
+	struct revision **retired;	      /* replaced, perhaps still run by instances: their code must stay */
 	size_t n_retired, cap_retired;
 	int64_t next_serial;
 	void (*changed)(void *arg, struct function *f);
@@ -29,19 +31,28 @@ struct table {
 };
 
 /* One write on its way: all that the thread needs, in copies. */
-enum change_kind { CHANGE_SETTING, CHANGE_FUNCTION_PUT, CHANGE_NAME_TAKEN, CHANGE_FUNCTION_DEL, CHANGE_EVENT_PUT, CHANGE_EVENT_RETRY, CHANGE_EVENT_DEL, CHANGE_TIDY };
+enum change_kind {
+	CHANGE_SETTING,
+	CHANGE_FUNCTION_PUT,
+	CHANGE_NAME_TAKEN,
+	CHANGE_FUNCTION_DEL,
+	CHANGE_EVENT_PUT,
+	CHANGE_EVENT_RETRY,
+	CHANGE_EVENT_DEL,
+	CHANGE_TIDY
+};
 struct change {
 	enum change_kind kind;
-	struct list node;           /* store.pending */
-	struct store_op *op, *own;  /* own: op was made by us because nobody waits */
-	char *name, *value;         /* setting; function's name */
-	struct function *f;         /* FUNCTION_PUT, a reference */
-	struct revision *rev;       /* a reference; immutable, so the thread may read it */
+	struct list node;	   /* store.pending */
+	struct store_op *op, *own; /* own: op was made by us because nobody waits */
+	char *name, *value;	   /* setting; function's name */
+	struct function *f;	   /* FUNCTION_PUT, a reference */
+	struct revision *rev;	   /* a reference; immutable, so the thread may read it */
 	bool inserted;
 	int state;
 	char *project, *reason, *reason_code, *tags, *env, *route, *allow, *access_key, *secret_key;
 	int64_t created_us;
-	int64_t id, when_us;        /* events */
+	int64_t id, when_us; /* events */
 	int attempts;
 	const struct store_event *ev;
 };
@@ -51,11 +62,11 @@ struct store {
 	struct loop_thread *db_thread, *file_thread;
 	struct db db;
 	int dirfd, blobs_fd, code_fd;
-	struct map settings;        /* of struct setting */
+	struct map settings; /* of struct setting */
 	struct table table;
-	struct list pending;        /* changes whose done has not run */
+	struct list pending; /* changes whose done has not run */
 	int64_t next_event;
-	struct gc *gc;              /* under way, or NULL */
+	struct gc *gc;		     /* under way, or NULL */
 	struct loop_timer *gc_timer; /* armed: wanted soon */
 	bool gc_again;
 };

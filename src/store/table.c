@@ -285,11 +285,13 @@ int function_apply(struct db *d, const struct change *c, struct err *e)
 	if (db_run(d, DB_REVISION_DEL_OF, e, "ti", c->name, (int64_t)r->serial) < 0)
 		return -1;
 	if (db_run(d, DB_REVISION_PUT, e, "ittittttitiiiiti", (int64_t)r->serial, r->id, r->runtime, (int64_t)r->kind,
-	           r->handler, r->role, r->description, r->code_sha256, r->code_bytes, layers, (int64_t)r->memory_mb,
-	           (int64_t)r->timeout_s, (int64_t)r->tmp_mb, (int64_t)r->cpu_quota_us, c->env, r->modified_wall_us) < 0)
+		   r->handler, r->role, r->description, r->code_sha256, r->code_bytes, layers, (int64_t)r->memory_mb,
+		   (int64_t)r->timeout_s, (int64_t)r->tmp_mb, (int64_t)r->cpu_quota_us, c->env,
+		   r->modified_wall_us) < 0)
 		return -1;
 	return db_run(d, DB_FUNCTION_PUT, e, "ttiittttttti", c->name, c->project, (int64_t)r->serial, (int64_t)c->state,
-	              c->reason, c->reason_code, c->tags, c->route, c->allow, c->access_key, c->secret_key, c->created_us);
+		      c->reason, c->reason_code, c->tags, c->route, c->allow, c->access_key, c->secret_key,
+		      c->created_us);
 }
 
 static char *text_col(sqlite3_stmt *st, int i)
@@ -310,9 +312,11 @@ static struct str str_col(sqlite3_stmt *st, int i)
 }
 
 static const char load_sql[] =
-	"SELECT f.name,f.project,f.state,f.reason,f.reason_code,f.tags,f.route,f.allow,f.access_key,f.secret_key,f.created_us,"
+	"SELECT "
+	"f.name,f.project,f.state,f.reason,f.reason_code,f.tags,f.route,f.allow,f.access_key,f.secret_key,f.created_us,"
 	"r.serial,r.id,r.runtime,r.kind,r.handler,r.role,r.description,r.code_sha256,r.code_bytes,r.layers,r.memory_mb,"
-	"r.timeout_s,r.tmp_mb,r.cpu_quota_us,r.env,r.modified_us FROM function f JOIN revision r ON r.serial=f.revision "
+	"r.timeout_s,r.tmp_mb,r.cpu_quota_us,r.env,r.modified_us FROM function f JOIN revision r ON "
+	"r.serial=f.revision "
 	"ORDER BY f.name";
 
 static int load_revision(sqlite3_stmt *st, struct revision *r, struct err *e)
@@ -347,11 +351,12 @@ static int load_revision(sqlite3_stmt *st, struct revision *r, struct err *e)
 
 static int load_function(struct store *s, sqlite3_stmt *st, struct err *e)
 {
-	struct function *f = function_new((const char *)sqlite3_column_text(st, 0), (const char *)sqlite3_column_text(st, 1));
+	struct function *f =
+		function_new((const char *)sqlite3_column_text(st, 0), (const char *)sqlite3_column_text(st, 1));
 	int state = sqlite3_column_int(st, 2);
 
-	/* PENDING: we went down between save and check. Its code is whole (it was unpacked before), so the first invocation
-	 * checks it; nobody else would ever finish that deploy. */
+	/* PENDING: we went down between save and check. Its code is whole (it was unpacked before), so the first
+	 * invocation checks it; nobody else would ever finish that deploy. */
 	f->state = state == FUNCTION_FAILED ? FUNCTION_FAILED : FUNCTION_ACTIVE;
 	f->reason = text_col(st, 3);
 	copy_col(st, 4, f->reason_code, sizeof(f->reason_code));
@@ -361,8 +366,8 @@ static int load_function(struct store *s, sqlite3_stmt *st, struct err *e)
 	copy_col(st, 9, f->secret_key, sizeof(f->secret_key));
 	f->created_wall_us = sqlite3_column_int64(st, 10);
 	f->latest = revision_new();
-	if (pairs_read(&f->tags, (const char *)sqlite3_column_text(st, 5), e) < 0 || load_revision(st, f->latest, e) < 0 ||
-	    (unsigned)f->latest->kind >= RUNTIME_N) {
+	if (pairs_read(&f->tags, (const char *)sqlite3_column_text(st, 5), e) < 0 ||
+	    load_revision(st, f->latest, e) < 0 || (unsigned)f->latest->kind >= RUNTIME_N) {
 		if (e && !e->kind)
 			err_set(e, ERR_CORRUPT, "unknown runtime kind");
 		err_wrap(e, "function %s in the database", f->name);

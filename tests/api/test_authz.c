@@ -11,9 +11,21 @@ TEST(patterns)
 		const char *pattern, *text;
 		bool want;
 	} t[] = {
-		{"", "", true}, {"", "a", false}, {"*", "", true}, {"*", "anything", true}, {"a*c", "abc", true}, {"a*c", "ac", true},
-		{"a*c", "abcd", false}, {"?", "", false}, {"?", "x", true}, {"a?c", "abc", true}, {"**a", "bba", true}, {"a*b*c", "a1b2b3c", true},
-		{"lambda:*", "lambda:InvokeFunction", true}, {"lambda:Get*", "lambda:InvokeFunction", false}, {"A", "a", false},
+		{"", "", true},
+		{"", "a", false},
+		{"*", "", true},
+		{"*", "anything", true},
+		{"a*c", "abc", true},
+		{"a*c", "ac", true},
+		{"a*c", "abcd", false},
+		{"?", "", false},
+		{"?", "x", true},
+		{"a?c", "abc", true},
+		{"**a", "bba", true},
+		{"a*b*c", "a1b2b3c", true},
+		{"lambda:*", "lambda:InvokeFunction", true},
+		{"lambda:Get*", "lambda:InvokeFunction", false},
+		{"A", "a", false},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(t); i++)
@@ -55,10 +67,14 @@ TEST(allow_lists)
 		{one, "lambda:GetFunction", FN "worker-1", false},
 		{one, "lambda:InvokeFunction", FN "other", false},
 		{one, "lambda:InvokeFunction", "*", false},
-		{"[{\"action\":[\"s3:*\",\"lambda:*\"],\"resource\":[\"x\",\"arn:aws:lambda:*:function:y\"]}]", "lambda:GetFunction", FN "y", true},
-		{"[{\"action\":[\"s3:*\",\"lambda:*\"],\"resource\":[\"x\",\"arn:aws:lambda:*:function:y\"]}]", "lambda:GetFunction", FN "x", true},
-		{"[{\"action\":[\"s3:*\",\"lambda:*\"],\"resource\":[\"x\",\"arn:aws:lambda:*:function:y\"]}]", "lambda:GetFunction", FN "z", false},
-		{"[{\"action\":\"lambda:*\",\"resource\":\"a\"},{\"action\":\"s3:*\",\"resource\":\"b\"}]", "lambda:GetFunction", FN "b", false},
+		{"[{\"action\":[\"s3:*\",\"lambda:*\"],\"resource\":[\"x\",\"arn:aws:lambda:*:function:y\"]}]",
+		 "lambda:GetFunction", FN "y", true},
+		{"[{\"action\":[\"s3:*\",\"lambda:*\"],\"resource\":[\"x\",\"arn:aws:lambda:*:function:y\"]}]",
+		 "lambda:GetFunction", FN "x", true},
+		{"[{\"action\":[\"s3:*\",\"lambda:*\"],\"resource\":[\"x\",\"arn:aws:lambda:*:function:y\"]}]",
+		 "lambda:GetFunction", FN "z", false},
+		{"[{\"action\":\"lambda:*\",\"resource\":\"a\"},{\"action\":\"s3:*\",\"resource\":\"b\"}]",
+		 "lambda:GetFunction", FN "b", false},
 		{"[{\"action\":\"*\",\"resource\":\"*\"}]", "lambda:ListFunctions", "*", true},
 	};
 
@@ -80,8 +96,9 @@ TEST(refusal_says_who_what_and_why)
 	struct api_err e;
 
 	CHECK(authz_check(&p, "000000000000", "lambda:InvokeFunction", FN "pay", &e) == -1);
-	CHECK_STR(e.text, "User: arn:aws:sts::000000000000:assumed-role/shop/shop is not authorized to perform: lambda:InvokeFunction on resource: " FN
-			  "pay because no allow: entry of its tandem.yaml grants it");
+	CHECK_STR(e.text,
+		  "User: arn:aws:sts::000000000000:assumed-role/shop/shop is not authorized to perform: "
+		  "lambda:InvokeFunction on resource: " FN "pay because no allow: entry of its tandem.yaml grants it");
 	p.kind = PRINCIPAL_OPERATOR;
 	CHECK(authz_check(&p, "000000000000", "lambda:InvokeFunction", FN "pay", &e) == 0);
 	p.kind = PRINCIPAL_ANONYMOUS;

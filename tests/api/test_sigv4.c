@@ -48,7 +48,8 @@ static void sample_parse(struct sample *s, char *p, size_t n)
 		CHECK(colon && s->r.n_headers < ARRAY_SIZE(s->h));
 		if (!colon)
 			break;
-		s->h[s->r.n_headers++] = (struct http_header){{p, (size_t)(colon - p)}, {colon + 1, (size_t)(nl - colon - 1)}};
+		s->h[s->r.n_headers++] =
+			(struct http_header){{p, (size_t)(colon - p)}, {colon + 1, (size_t)(nl - colon - 1)}};
 	}
 	if (p + 1 < end)
 		s->r.body = (struct str){p + 1, (size_t)(end - p - 1)};
@@ -71,7 +72,8 @@ static int verify(struct sigv4 *v, const struct sample *s, int64_t at_s, const c
 	return sigv4_verify(v, &s->r, &c, &scope, e);
 }
 
-static void next_case(struct sigv4 *v, char *name, const char *form, int normalize, char *text, size_t n, unsigned *count)
+static void next_case(struct sigv4 *v, char *name, const char *form, int normalize, char *text, size_t n,
+		      unsigned *count)
 {
 	struct sample s;
 	struct api_err e;
@@ -104,7 +106,8 @@ TEST(published_vectors)
 	int normalize;
 
 	CHECK(io_read_file(AT_FDCWD, "tests/api/vectors/sigv4.txt", 1 << 20, &all, NULL) == 0);
-	for (p = all.p; p && (p = strstr(p, "\n@@ ")) && sscanf(++p, "@@ %79s %15s %d %zu", name, form, &normalize, &n) == 4;) {
+	for (p = all.p;
+	     p && (p = strstr(p, "\n@@ ")) && sscanf(++p, "@@ %79s %15s %d %zu", name, form, &normalize, &n) == 4;) {
 		p = memchr(p, '\n', (size_t)(all.p + all.n - p)) + 1;
 		next_case(v, name, form, normalize, p, n, &count);
 		p += n;
@@ -129,32 +132,45 @@ TEST(refusals)
 		{"Basic abc", "", AT_S, NULL, API_INCOMPLETE_SIGNATURE, "algorithm"},
 		{"AWS4-HMAC-SHA256", "", AT_S, NULL, API_INCOMPLETE_SIGNATURE, "requires 'Credential'"},
 		{"AWS4-HMAC-SHA256 Credential=a/b/c", "", AT_S, NULL, API_INCOMPLETE_SIGNATURE, "requires 'Signature'"},
-		{"AWS4-HMAC-SHA256 Credential=a/b/c, SignedHeaders=host, Signature=00", "", AT_S, NULL, API_INCOMPLETE_SIGNATURE, "5 slash-delimited"},
-		{"AWS4-HMAC-SHA256 Credential=WHO/20150830/us-east-1/lambda/aws4_request, SignedHeaders=host, Signature=00", "", AT_S, NULL,
-		 API_UNKNOWN_KEY, "security token"},
-		{"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/lambda/aws4_request, SignedHeaders=host;x-amz-date, Signature=00", "",
-		 AT_S + 301, NULL, API_INVALID_SIGNATURE, "Signature expired: 20150830T123600Z is now earlier than 20150830T123601Z"},
-		{"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/lambda/aws4_request, SignedHeaders=host;x-amz-date, Signature=00", "",
-		 AT_S - 301, NULL, API_INVALID_SIGNATURE, "not yet current"},
-		{"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/eu-west-1/lambda/aws4_request, SignedHeaders=host;x-amz-date, Signature=00", "",
-		 AT_S, NULL, API_INVALID_SIGNATURE, "valid region"},
-		{"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/sts/aws4_request, SignedHeaders=host;x-amz-date, Signature=00", "",
-		 AT_S, "lambda", API_INVALID_SIGNATURE, "correct service: 'lambda'"},
-		{"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/lambda/aws9, SignedHeaders=host;x-amz-date, Signature=00", "", AT_S,
-		 NULL, API_INVALID_SIGNATURE, "terminator"},
-		{"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150831/us-east-1/lambda/aws4_request, SignedHeaders=host;x-amz-date, Signature=00", "",
-		 AT_S, NULL, API_INVALID_SIGNATURE, "does not match YYYYMMDD"},
-		{"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/lambda/aws4_request, SignedHeaders=x-amz-date, Signature=00", "",
-		 AT_S, NULL, API_INVALID_SIGNATURE, "'Host'"},
-		{"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/lambda/aws4_request, SignedHeaders=host;x-amz-date, Signature=00",
+		{"AWS4-HMAC-SHA256 Credential=a/b/c, SignedHeaders=host, Signature=00", "", AT_S, NULL,
+		 API_INCOMPLETE_SIGNATURE, "5 slash-delimited"},
+		{"AWS4-HMAC-SHA256 Credential=WHO/20150830/us-east-1/lambda/aws4_request, SignedHeaders=host, "
+		 "Signature=00",
+		 "", AT_S, NULL, API_UNKNOWN_KEY, "security token"},
+		{"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/lambda/aws4_request, "
+		 "SignedHeaders=host;x-amz-date, Signature=00",
+		 "", AT_S + 301, NULL, API_INVALID_SIGNATURE,
+		 "Signature expired: 20150830T123600Z is now earlier than 20150830T123601Z"},
+		{"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/lambda/aws4_request, "
+		 "SignedHeaders=host;x-amz-date, Signature=00",
+		 "", AT_S - 301, NULL, API_INVALID_SIGNATURE, "not yet current"},
+		{"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/eu-west-1/lambda/aws4_request, "
+		 "SignedHeaders=host;x-amz-date, Signature=00",
+		 "", AT_S, NULL, API_INVALID_SIGNATURE, "valid region"},
+		{"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/sts/aws4_request, "
+		 "SignedHeaders=host;x-amz-date, Signature=00",
+		 "", AT_S, "lambda", API_INVALID_SIGNATURE, "correct service: 'lambda'"},
+		{"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/lambda/aws9, "
+		 "SignedHeaders=host;x-amz-date, Signature=00",
+		 "", AT_S, NULL, API_INVALID_SIGNATURE, "terminator"},
+		{"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150831/us-east-1/lambda/aws4_request, "
+		 "SignedHeaders=host;x-amz-date, Signature=00",
+		 "", AT_S, NULL, API_INVALID_SIGNATURE, "does not match YYYYMMDD"},
+		{"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/lambda/aws4_request, "
+		 "SignedHeaders=x-amz-date, Signature=00",
+		 "", AT_S, NULL, API_INVALID_SIGNATURE, "'Host'"},
+		{"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/lambda/aws4_request, "
+		 "SignedHeaders=host;x-amz-date, Signature=00",
 		 "X-Amz-Invocation-Type:Event\n", AT_S, NULL, API_INVALID_SIGNATURE, "'X-Amz-Invocation-Type'"},
-		{"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/lambda/aws4_request, SignedHeaders=host;x-amz-date, Signature=00", "",
-		 AT_S, NULL, API_INVALID_SIGNATURE, "does not match the signature you provided"},
+		{"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/lambda/aws4_request, "
+		 "SignedHeaders=host;x-amz-date, Signature=00",
+		 "", AT_S, NULL, API_INVALID_SIGNATURE, "does not match the signature you provided"},
 	};
 	struct sigv4 *v = sigv4_new("us-east-1");
 
 	for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
-		auto_free char *text = t[i].auth ? xasprintf("%s%sAuthorization:%s\n", good, t[i].more, t[i].auth) : xstrdup(good);
+		auto_free char *text =
+			t[i].auth ? xasprintf("%s%sAuthorization:%s\n", good, t[i].more, t[i].auth) : xstrdup(good);
 		struct sample s;
 		struct api_err e;
 
@@ -170,10 +186,12 @@ TEST(refusals)
 
 TEST(speed)
 {
-	static const char text[] = "POST /2015-03-31/functions/hello/invocations HTTP/1.1\nHost:127.0.0.1:4566\nX-Amz-Date:20150830T123600Z\n"
-				   "User-Agent:Boto3/1.26\nAuthorization:AWS4-HMAC-SHA256 "
-				   "Credential=AKIDEXAMPLE/20150830/us-east-1/lambda/aws4_request, SignedHeaders=host;x-amz-date, "
-				   "Signature=0000000000000000000000000000000000000000000000000000000000000000\n\n{\"a\":1}";
+	static const char text[] =
+		"POST /2015-03-31/functions/hello/invocations "
+		"HTTP/1.1\nHost:127.0.0.1:4566\nX-Amz-Date:20150830T123600Z\n"
+		"User-Agent:Boto3/1.26\nAuthorization:AWS4-HMAC-SHA256 "
+		"Credential=AKIDEXAMPLE/20150830/us-east-1/lambda/aws4_request, SignedHeaders=host;x-amz-date, "
+		"Signature=0000000000000000000000000000000000000000000000000000000000000000\n\n{\"a\":1}";
 	auto_free char *copy = xstrdup(text);
 	struct sigv4 *v = sigv4_new("us-east-1");
 	struct sample s;

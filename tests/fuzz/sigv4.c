@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Any bytes as a signed request: method, path, query, headers a line each, an empty line, the body. Never verified, never a memory error. */
+/* Any bytes as a signed request: method, path, query, headers a line each, an empty line, the body. Never verified,
+ * never a memory error. */
 #include <assert.h>
 
 #include "api/sigv4.h"

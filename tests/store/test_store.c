@@ -214,7 +214,8 @@ TEST(order_and_routes)
 	static const struct {
 		const char *path, *function;
 	} t[] = {
-		{"/x", "m"}, {"/x/", NULL}, {"/p/", "b"}, {"/p/1", "b"}, {"/p/deep/2", "a"}, {"/p/deep", "b"}, {"/p", NULL}, {"/y", NULL}, {"", NULL},
+		{"/x", "m"},	  {"/x/", NULL}, {"/p/", "b"}, {"/p/1", "b"}, {"/p/deep/2", "a"},
+		{"/p/deep", "b"}, {"/p", NULL},	 {"/y", NULL}, {"", NULL},
 	};
 	struct function *fn, *second;
 	struct fix f;
@@ -288,7 +289,8 @@ TEST(failed_commit_is_told_and_neighbours_succeed)
 	struct function *fn;
 
 	fix_init(&f);
-	exec_sql(f.dir, "CREATE TRIGGER no BEFORE INSERT ON function WHEN NEW.name='bad' BEGIN SELECT RAISE(ABORT,'disk says no'); END");
+	exec_sql(f.dir, "CREATE TRIGGER no BEFORE INSERT ON function WHEN NEW.name='bad' BEGIN SELECT "
+			"RAISE(ABORT,'disk says no'); END");
 	function_put(f.s, op_new(&f), make("good", NULL));
 	fn = function_ref(make("bad", "/bad"));
 	function_put(f.s, op_new(&f), fn);
