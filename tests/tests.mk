@@ -54,10 +54,7 @@ vm: all test-bins ## sandbox and hostile tests on Debian's own kernel with pure 
 C_FILES = $(shell git ls-files '*.c' '*.h')
 lint: ## format, layers, words, documents
 	@command -v clang-format-14 >/dev/null || tools/deps lint
-	clang-format-14 --dry-run -Werror $(C_FILES)
-	tools/check-layers
-	tools/check-words
-	tools/check-docs
+	@rc=0; for c in format layers words docs; do tools/check-$$c || rc=1; done; exit $$rc
 format: ## clang-format over all C files
 	clang-format-14 -i $(C_FILES)
 tidy: ## clang-tidy and cppcheck (slow, advice rather than law)

@@ -16,8 +16,8 @@
 #define OPEN_FILES   64
 
 /*
- * Under a sanitizer the address space is reserved in terabytes, and reports need more system calls. Leaks are looked for from outside, which
- * nothing here allows: tests/fuzz/unpack.c does it.
+ * Under a sanitizer the address space is reserved in terabytes, and reports need more system calls. Leaks are looked
+ * for from outside, which nothing here allows: tests/fuzz/unpack.c does it.
  */
 #if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED 1

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs a fuzz target over stored inputs (files, or folders of them), and over each cut short: what `make test` does without clang. */
+/* Runs a fuzz target over stored inputs (files, or folders of them), and over each cut short: what `make test` does
+ * without clang. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -9,7 +10,7 @@
 #include "base/def.h"
 
 #define INPUT_MAX (4 << 20)
-#define CUTS 64 /* per input */
+#define CUTS	  64 /* per input */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
