@@ -260,8 +260,8 @@ void cg_leaf_usage(const struct cg *cg, const struct cg_leaf *l, struct cg_usage
 }
 
 /*
- * One by one, not by cgroup.kill: since Linux 6.14 a group in which that was ever used kills whatever is cloned into it
- * later (cgroup_css_set_fork compares its kill_seq with that of the parent's group), and leaves are used again.
+ * One by one, not by cgroup.kill: on Linux 6.18 a group in which that was ever used kills whatever clone3 puts into it
+ * later (CLONE_INTO_CGROUP, measured; an empty group as well), and leaves are used again.
  */
 void cg_leaf_kill(const struct cg *cg, const struct cg_leaf *l)
 {
