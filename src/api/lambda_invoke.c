@@ -69,7 +69,8 @@ static void failed(struct invoke *i)
 	struct api_call *c = &i->c;
 	char arn[API_ARN_BYTES];
 
-	if (i->inv.e.kind == ERR_NOT_FOUND)
+	if (i->inv.e.kind == ERR_NOT_FOUND &&
+	    !function_get(c->a->o.store, str_of(c->name.name))) /* deleted meanwhile */
 		api_reply_fail(c, API_NOT_FOUND, "Function not found: %s",
 			       api_arn(&c->a->where, c->name.name, NULL, arn));
 	else
