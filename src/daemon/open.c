@@ -91,7 +91,8 @@ int tandemd_open(struct tandemd *d, struct err *e)
 				.account = d->account,
 				.region = d->region,
 				.sandbox_api = api_handle_sandbox,
-				.creds = api_handle_credentials};
+				.creds = api_handle_credentials,
+				.sandbox_arg = &d->api};
 
 	d->sched = sched_new(&so);
 	d->gateway = gateway_new(d->sched, d->store, d->account);
