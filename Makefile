@@ -34,7 +34,7 @@ all: $(BINS) ## build everything into build/
 # What the daemon and `tandem env` look for beside the binaries, as make install lays it out.
 $(B)/shim $(B)/spec:
 	@mkdir -p $(B)
-	ln -sfn $(CURDIR)/$(notdir $@) $@
+	ln -sfnr $(notdir $@) $@ # relative: the path to the checkout may be closed to the daemon
 $(B)/tandem $(B)/tandemd: | $(B)/shim $(B)/spec
 
 $(B)/tandem: $(call obj,$(CLI_SRC))

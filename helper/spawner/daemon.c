@@ -48,7 +48,7 @@ static void pick_env(char *out[ENV_MAX])
 static void child(const struct spawner *s, int sock) __attribute__((noreturn));
 static void child(const struct spawner *s, int sock)
 {
-	char path[300], *argv[] = {"tandemd", NULL}, *envp[ENV_MAX];
+	char *argv[] = {"tandemd", NULL}, *envp[ENV_MAX];
 	struct err e = {0};
 	sigset_t none;
 	int fd = fcntl(sock, F_DUPFD_CLOEXEC, 16), null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -57,15 +57,16 @@ static void child(const struct spawner *s, int sock)
 	sigemptyset(&none);
 	signal(SIGPIPE, SIG_DFL); /* ignoring it would be inherited */
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	snprintf(path, sizeof(path), "%s/tandemd", s->config.libexec_dir);
 	pick_env(envp);
 	umask(027);
 	if (fd < 0 || null < 0 || dup2(null, 0) < 0 || dup2(fd, 3) < 0)
 		err_sys(&e, errno, "place descriptors");
+	else if (chdir(s->config.libexec_dir) < 0) /* as root: it may lie below a folder that is closed to others, /root for one */
+		err_sys(&e, errno, "enter %s", s->config.libexec_dir);
 	else if (priv_become(s->config.daemon_uid, s->config.daemon_gid, &e) == 0 && getppid() == parent) {
 		if (!DAEMON_FILTER || priv_filter_daemon(&e) == 0) {
-			execve(path, argv, envp);
-			err_sys(&e, errno, "execute %s", path);
+			execve("tandemd", argv, envp);
+			err_sys(&e, errno, "execute tandemd in %s", s->config.libexec_dir);
 		}
 	}
 	log_error("daemon", "%s", e.text);

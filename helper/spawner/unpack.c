@@ -43,7 +43,7 @@ static void child(const struct spawner *s, const struct spawner_msg *m, int arch
 	__attribute__((noreturn));
 static void child(const struct spawner *s, const struct spawner_msg *m, int archive, int dir, int result)
 {
-	char path[300], name[sizeof(m->u.unpack.name)], max_bytes[24], max_files[24];
+	char name[sizeof(m->u.unpack.name)], max_bytes[24], max_files[24];
 	char *argv[] = {"tandem-unpack", name, max_bytes, max_files, NULL}, *envp[] = {"LANG=C.UTF-8", NULL};
 	int a = fcntl(archive, F_DUPFD_CLOEXEC, 16), d = fcntl(dir, F_DUPFD_CLOEXEC, 16),
 	    r = fcntl(result, F_DUPFD_CLOEXEC, 16);
@@ -57,15 +57,16 @@ static void child(const struct spawner *s, const struct spawner_msg *m, int arch
 	memcpy(name, m->u.unpack.name, sizeof(name));
 	snprintf(max_bytes, sizeof(max_bytes), "%" PRIu64, m->u.unpack.max_bytes);
 	snprintf(max_files, sizeof(max_files), "%" PRIu64, m->u.unpack.max_files);
-	snprintf(path, sizeof(path), "%s/tandem-unpack", s->config.libexec_dir);
 	umask(022);
 	if (a < 0 || d < 0 || r < 0 || null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(a, 3) < 0 ||
 	    dup2(d, 4) < 0 || dup2(r, 5) < 0)
 		err_sys(&e, errno, "place descriptors");
+	else if (chdir(s->config.libexec_dir) < 0) /* as root: see daemon.c */
+		err_sys(&e, errno, "enter %s", s->config.libexec_dir);
 	else if (bound(m, &e) == 0 && priv_become(s->config.daemon_uid, s->config.daemon_gid, &e) == 0 &&
 		 (!UNPACK_CONFINED || priv_filter_unpack(&e) == 0)) {
-		execve(path, argv, envp);
-		err_sys(&e, errno, "execute %s", path);
+		execve("tandem-unpack", argv, envp);
+		err_sys(&e, errno, "execute tandem-unpack in %s", s->config.libexec_dir);
 	}
 	log_error("unpack", "%s", e.text);
 	_exit(127);

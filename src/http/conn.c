@@ -166,6 +166,9 @@ void http_on_gone(struct http_req *r, void (*gone)(void *arg), void *arg)
 		loop_defer(c->l, &c->later, tell_gone, c);
 }
 
+/* Answers to pipelined requests are gathered up to here. */
+#define HELD_BYTES 16384
+
 /* ---- sending ---- */
 
 static void sent(struct conn *c, size_t n)
@@ -275,13 +278,19 @@ static void next_request(struct conn *c)
 		loop_defer(c->l, &c->later, run_later, c);
 }
 
+bool conn_may_hold(const struct conn *c)
+{
+	return c->busy && !c->blocked && !c->close_after && !c->hl->s->draining && c->p.in.n > c->p.fed &&
+	       c->out.n - c->out_at <= HELD_BYTES;
+}
+
 void conn_answered(struct conn *c)
 {
 	loop_defer_cancel(c->l, &c->later);
 	c->gone = NULL;
 	c->streaming = false;
 	move(c, CONN_FLUSH);
-	if (c->out.n == c->out_at)
+	if (c->out.n == c->out_at || c->held)
 		next_request(c);
 	else
 		want(c);
@@ -296,6 +305,7 @@ static void dispatch(struct conn *c)
 	c->req.listener_arg = c->hl->o.arg;
 	c->gone = NULL;
 	c->streaming = false;
+	c->held = false;
 	if (!c->p.keep_alive)
 		c->close_after = true;
 	move(c, CONN_PENDING);
@@ -315,7 +325,7 @@ static void say_continue(struct conn *c)
 /* Goes as far as the bytes that are there allow. May free c. */
 static void conn_run(struct conn *c)
 {
-	bool whole = true;
+	bool whole = true, held = false;
 
 	loop_defer_cancel(c->l, &c->later);
 	c->busy = true;
@@ -330,12 +340,16 @@ static void conn_run(struct conn *c)
 			reply_refuse(c, c->p.fail);
 		} else if (whole) {
 			dispatch(c);
+			held |= c->held;
 		} else if (c->p.in.n) {
 			move(c, CONN_RECV);
 			if (c->p.head_done && c->p.wants_continue)
 				say_continue(c);
 		}
 	}
+	if (held && !c->freed && c->state != CONN_GONE && !c->blocked && c->out.n > c->out_at &&
+	    conn_send(c, NULL, 0) < 0)
+		conn_close(c);
 	c->busy = false;
 	if (c->freed)
 		destroy(c);

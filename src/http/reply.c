@@ -142,7 +142,8 @@ static void answer(struct conn *c, const struct http_reply *a)
 	}
 	/* The request must be over before the connection ends: nobody is to be told that it is gone. */
 	c->gone = NULL;
-	if (conn_send(c, &body, 1) < 0) {
+	c->held = !body.n && conn_may_hold(c);
+	if (!c->held && conn_send(c, &body, 1) < 0) {
 		conn_lost(c);
 		conn_release(c);
 		return;
