@@ -16,35 +16,36 @@ struct test {
 static struct test *test_all;
 static int test_failures, test_skips;
 
-#define TEST(name_)                                                                   \
-	static void test_##name_(void);                                               \
-	__attribute__((constructor)) static void test_reg_##name_(void)               \
-	{                                                                             \
-		static struct test t = {#name_, test_##name_, NULL};                  \
-		t.next = test_all, test_all = &t;                                     \
-	}                                                                             \
+#define TEST(name_)                                                                                                    \
+	static void test_##name_(void);                                                                                \
+	__attribute__((constructor)) static void test_reg_##name_(void)                                                \
+	{                                                                                                              \
+		static struct test t = {#name_, test_##name_, NULL};                                                   \
+		t.next = test_all, test_all = &t;                                                                      \
+	}                                                                                                              \
 	static void test_##name_(void)
 
-#define CHECK(cond)                                                                   \
-	do {                                                                          \
-		if (!(cond)) {                                                        \
-			test_failures++;                                              \
-			printf("%s:%d: not true: %s\n", __FILE__, __LINE__, #cond);   \
-		}                                                                     \
+#define CHECK(cond)                                                                                                    \
+	do {                                                                                                           \
+		if (!(cond)) {                                                                                         \
+			test_failures++;                                                                               \
+			printf("%s:%d: not true: %s\n", __FILE__, __LINE__, #cond);                                    \
+		}                                                                                                      \
 	} while (0)
-#define CHECK_STR(a, b)                                                               \
-	do {                                                                          \
-		const char *a_ = (a), *b_ = (b);                                      \
-		if (!a_ || !b_ || strcmp(a_, b_)) {                                   \
-			test_failures++;                                              \
-			printf("%s:%d: \"%s\" is not \"%s\"\n", __FILE__, __LINE__, a_ ? a_ : "(null)", b_ ? b_ : "(null)"); \
-		}                                                                     \
+#define CHECK_STR(a, b)                                                                                                \
+	do {                                                                                                           \
+		const char *a_ = (a), *b_ = (b);                                                                       \
+		if (!a_ || !b_ || strcmp(a_, b_)) {                                                                    \
+			test_failures++;                                                                               \
+			printf("%s:%d: \"%s\" is not \"%s\"\n", __FILE__, __LINE__, a_ ? a_ : "(null)",                \
+			       b_ ? b_ : "(null)");                                                                    \
+		}                                                                                                      \
 	} while (0)
-#define TEST_SKIP(why)                                                                \
-	do {                                                                          \
-		test_skips++;                                                         \
-		printf("skipped: %s\n", why);                                         \
-		return;                                                               \
+#define TEST_SKIP(why)                                                                                                 \
+	do {                                                                                                           \
+		test_skips++;                                                                                          \
+		printf("skipped: %s\n", why);                                                                          \
+		return;                                                                                                \
 	} while (0)
 
 int main(int argc, char **argv)

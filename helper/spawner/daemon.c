@@ -61,7 +61,8 @@ static void child(const struct spawner *s, int sock)
 	umask(027);
 	if (fd < 0 || null < 0 || dup2(null, 0) < 0 || dup2(fd, 3) < 0)
 		err_sys(&e, errno, "place descriptors");
-	else if (chdir(s->config.libexec_dir) < 0) /* as root: it may lie below a folder that is closed to others, /root for one */
+	else if (chdir(s->config.libexec_dir) <
+		 0) /* as root: it may lie below a folder that is closed to others, /root for one */
 		err_sys(&e, errno, "enter %s", s->config.libexec_dir);
 	else if (priv_become(s->config.daemon_uid, s->config.daemon_gid, &e) == 0 && getppid() == parent) {
 		if (!DAEMON_FILTER || priv_filter_daemon(&e) == 0) {

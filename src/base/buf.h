@@ -9,8 +9,8 @@ struct buf {
 	char *p;
 	size_t n, cap;
 };
-void buf_done(struct buf *b);                   /* frees; b is empty again */
-void buf_clear(struct buf *b);                  /* keeps the memory */
+void buf_done(struct buf *b);  /* frees; b is empty again */
+void buf_clear(struct buf *b); /* keeps the memory */
 void buf_reserve(struct buf *b, size_t more);
 void buf_add(struct buf *b, const void *p, size_t n);
 void buf_addc(struct buf *b, char c);
@@ -18,7 +18,7 @@ void buf_adds(struct buf *b, const char *s);
 void buf_addstr(struct buf *b, struct str s);
 void buf_addf(struct buf *b, const char *fmt, ...) PRINTF(2, 3);
 void buf_add_i64(struct buf *b, int64_t v);
-void buf_drop(struct buf *b, size_t n);         /* from the front */
+void buf_drop(struct buf *b, size_t n); /* from the front */
 struct str buf_str(const struct buf *b);
-char *buf_take(struct buf *b);                  /* the memory; never NULL; caller frees */
+char *buf_take(struct buf *b); /* the memory; never NULL; caller frees */
 #define auto_buf auto_(buf_done) struct buf

@@ -6,9 +6,9 @@
 #pragma once
 #include <stdbool.h>
 #include "base/def.h"
-int64_t clock_now_us(void);   /* monotonic */
-int64_t clock_wall_us(void);  /* since the epoch */
-void clock_test_stop(void);              /* debug builds */
+int64_t clock_now_us(void);  /* monotonic */
+int64_t clock_wall_us(void); /* since the epoch */
+void clock_test_stop(void);  /* debug builds */
 void clock_test_step(int64_t us);
 void clock_test_resume(void);
 /* "2025-11-24T23:08:00.000+0000", Lambda's LastModified; buf of 32. "2025-11-24T23:08:00.000Z" for the second. */

@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every limit on what outsiders can make us do, with its reason. */
 #pragma once
-#define LIM_PAYLOAD_BYTES 6291556      /* sync request and response; Lambda's 6 MB + 100 (AWS RIE) */
-#define LIM_ASYNC_PAYLOAD_BYTES 1048576 /* Lambda, Event invokes, since October 2025 */
-#define LIM_CREATE_BODY_BYTES 70167211 /* Lambda's own figure for CreateFunction */
-#define LIM_ZIP_BYTES 52428800
-#define LIM_UNZIPPED_BYTES 262144000
-#define LIM_UNZIPPED_FILES 100000      /* ours: a bomb of empty files costs inodes */
-#define LIM_ENV_BYTES 4096
-#define LIM_HTTP_HEAD_BYTES 65536      /* request line and headers */
-#define LIM_HTTP_HEADERS 128
-#define LIM_HTTP_CONNS 8192
-#define LIM_JSON_DEPTH 64
-#define LIM_YAML_BYTES 1048576
-#define LIM_YAML_DEPTH 32
-#define LIM_YAML_NODES 100000
-#define LIM_NAME_BYTES 64              /* Lambda function name */
-#define LIM_TAGS 50
-#define LIM_FUNCTIONS 20000
-#define LIM_LAYERS 5
-#define LIM_QUEUE_PER_WORKLOAD 4096    /* requests that wait for an instance */
-#define LIM_LOG_LINE_BYTES 262144
+#define LIM_PAYLOAD_BYTES	6291556	 /* sync request and response; Lambda's 6 MB + 100 (AWS RIE) */
+#define LIM_ASYNC_PAYLOAD_BYTES 1048576	 /* Lambda, Event invokes, since October 2025 */
+#define LIM_CREATE_BODY_BYTES	70167211 /* Lambda's own figure for CreateFunction */
+#define LIM_ZIP_BYTES		52428800
+#define LIM_UNZIPPED_BYTES	262144000
+#define LIM_UNZIPPED_FILES	100000 /* ours: a bomb of empty files costs inodes */
+#define LIM_ENV_BYTES		4096
+#define LIM_HTTP_HEAD_BYTES	65536 /* request line and headers */
+#define LIM_HTTP_HEADERS	128
+#define LIM_HTTP_CONNS		8192
+#define LIM_JSON_DEPTH		64
+#define LIM_YAML_BYTES		1048576
+#define LIM_YAML_DEPTH		32
+#define LIM_YAML_NODES		100000
+#define LIM_NAME_BYTES		64 /* Lambda function name */
+#define LIM_TAGS		50
+#define LIM_FUNCTIONS		20000
+#define LIM_LAYERS		5
+#define LIM_QUEUE_PER_WORKLOAD	4096 /* requests that wait for an instance */
+#define LIM_LOG_LINE_BYTES	262144

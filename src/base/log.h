@@ -10,6 +10,6 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 void log_init(const char *who, enum log_level max);
 void log_line(enum log_level level, const char *area, const char *fmt, ...) PRINTF(3, 4);
 #define log_error(area, ...) log_line(LOG_ERROR, area, __VA_ARGS__)
-#define log_warn(area, ...) log_line(LOG_WARN, area, __VA_ARGS__)
-#define log_info(area, ...) log_line(LOG_INFO, area, __VA_ARGS__)
+#define log_warn(area, ...)  log_line(LOG_WARN, area, __VA_ARGS__)
+#define log_info(area, ...)  log_line(LOG_INFO, area, __VA_ARGS__)
 #define log_debug(area, ...) log_line(LOG_DEBUG, area, __VA_ARGS__)

@@ -9,20 +9,20 @@ struct str {
 	const char *p;
 	size_t n;
 };
-#define STR(lit) ((struct str){"" lit, sizeof(lit) - 1})
-#define STR_NULL ((struct str){NULL, 0})
-#define STR_FMT "%.*s"
+#define STR(lit)   ((struct str){"" lit, sizeof(lit) - 1})
+#define STR_NULL   ((struct str){NULL, 0})
+#define STR_FMT	   "%.*s"
 #define STR_ARG(s) (int)(s).n, (s).p ? (s).p : ""
 
-struct str str_of(const char *c);                 /* NULL gives the empty str */
+struct str str_of(const char *c); /* NULL gives the empty str */
 bool str_eq(struct str a, struct str b);
 bool str_eqc(struct str a, const char *c);
-bool str_caseeqc(struct str a, const char *c);    /* ASCII case */
+bool str_caseeqc(struct str a, const char *c); /* ASCII case */
 bool str_starts(struct str s, const char *prefix);
 bool str_ends(struct str s, const char *suffix);
 bool str_cut(struct str s, char sep, struct str *ret_before, struct str *ret_after); /* false: no sep */
-struct str str_trim(struct str s);                /* spaces and tabs */
-char *str_dup(struct str s);                      /* NUL-terminated copy; caller frees */
+struct str str_trim(struct str s);						     /* spaces and tabs */
+char *str_dup(struct str s);					      /* NUL-terminated copy; caller frees */
 int str_to_i64(struct str s, int64_t min, int64_t max, int64_t *ret); /* whole str, decimal; -1 when not */
-bool str_name_ok(struct str s, size_t max, const char *extra); /* [A-Za-z0-9] and extra, 1..max */
-size_t strlcpy_(char *dst, const char *src, size_t size);      /* always terminates; returns strlen(src) */
+bool str_name_ok(struct str s, size_t max, const char *extra);	      /* [A-Za-z0-9] and extra, 1..max */
+size_t strlcpy_(char *dst, const char *src, size_t size);	      /* always terminates; returns strlen(src) */

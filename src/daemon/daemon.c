@@ -7,7 +7,7 @@
 
 #include "base/log.h"
 
-#define DRAIN_LIMIT_US (25 * 1000000ll)   /* the spawner gives 30 s */
+#define DRAIN_LIMIT_US	  (25 * 1000000ll) /* the spawner gives 30 s */
 #define HANDOVER_LIMIT_US (5 * 1000000ll)
 
 static void stop(struct tandemd *d, int code)
@@ -70,7 +70,8 @@ static void on_config(void *arg, const struct serve_config *c, int listeners[SL_
 	d->state = DAEMON_CONFIG;
 }
 
-static void on_adopt(void *arg, uint64_t id, const char *label, bool assigned, uint32_t uid, pid_t pid, struct sandbox_fds *fds)
+static void on_adopt(void *arg, uint64_t id, const char *label, bool assigned, uint32_t uid, pid_t pid,
+		     struct sandbox_fds *fds)
 {
 	struct tandemd *d = arg;
 
@@ -106,7 +107,8 @@ static void on_adopted(void *arg)
 	log_info("daemon", "ready functions=%zu", function_count(d->store));
 }
 
-static void on_ended(void *arg, uint64_t id, int wait_status, uint32_t oom_kills, int64_t cpu_us, int64_t mem_peak_bytes)
+static void on_ended(void *arg, uint64_t id, int wait_status, uint32_t oom_kills, int64_t cpu_us,
+		     int64_t mem_peak_bytes)
 {
 	struct tandemd *d = arg;
 

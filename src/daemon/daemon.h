@@ -38,8 +38,8 @@ struct tandemd {
 	struct api *api;
 	struct admin *admin;
 	char account[16], region[32];
-	struct loop_timer *last_call;  /* DRAINING ends here at the latest */
+	struct loop_timer *last_call; /* DRAINING ends here at the latest */
 };
 int tandemd_init(struct tandemd *d, int spawner, struct err *e);
-void tandemd_done(struct tandemd *d);   /* flushes everything; sandboxes live on in the spawner */
+void tandemd_done(struct tandemd *d);		    /* flushes everything; sandboxes live on in the spawner */
 int tandemd_open(struct tandemd *d, struct err *e); /* config and listeners are there: build all parts */

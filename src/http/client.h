@@ -8,12 +8,14 @@ struct http_answer {
 	struct buf head, body; /* head: raw header lines */
 };
 void http_answer_done(struct http_answer *a);
-int http_connect_unix(const char *path, struct err *e);         /* fd */
+int http_connect_unix(const char *path, struct err *e); /* fd */
 int http_connect_tcp(const char *host, const char *port, struct err *e);
 struct str http_answer_header(const struct http_answer *a, const char *name);
-/* fd stays the caller's, and may serve another call unless the answer said Connection: close. headers: "Name: value\r\n"... or NULL. timeout_us for the whole; 0: none. */
+/* fd stays the caller's, and may serve another call unless the answer said Connection: close. headers: "Name:
+ * value\r\n"... or NULL. timeout_us for the whole; 0: none. */
 int http_call(int fd, const char *method, const char *target, const char *headers, struct str body, int64_t timeout_us,
-              struct http_answer *ret, struct err *e);
-/* The same with the body handed over as it arrives (chunked or not), after one empty piece that says the status; sink non-zero stops (0). */
+	      struct http_answer *ret, struct err *e);
+/* The same with the body handed over as it arrives (chunked or not), after one empty piece that says the status; sink
+ * non-zero stops (0). */
 int http_call_stream(int fd, const char *method, const char *target, const char *headers, struct str body,
-                     int (*sink)(void *arg, int status, struct str piece), void *arg, struct err *e);
+		     int (*sink)(void *arg, int status, struct str piece), void *arg, struct err *e);

@@ -3,12 +3,16 @@
  * HTTP/1.1 server on the loop; the grammar is llhttp's. Knows nothing of Tandem.
  *
  * - Takes listeners that are already bound (also unix and in-sandbox ones); never closes the listening descriptor.
- * - One request of a connection is with the handler at a time; pipelined ones wait in the buffer, reading stops meanwhile.
- * - The body is whole when the handler is called (limit by listener: 413 with Connection: close beyond it); Expect: 100-continue is answered.
- * - Exactly one of http_reply or http_stream_begin..end per request, now or later. Every request must be answered unless gone() was called.
- * - Keep-alive, HEAD (body left out), chunked requests, 400/408/413/414/417/431/501/505 for bad ones. Conflicting framing (two lengths, length and chunked) is refused.
- * - Idle connections are closed after idle_us; a request that does not arrive whole in head/body time gets 408. No timer runs when no connection is open.
- * Limits: LIM_HTTP_*. Tests: tests/http, fuzz: tests/fuzz/http.c.
+ * - One request of a connection is with the handler at a time; pipelined ones wait in the buffer, reading stops
+ * meanwhile.
+ * - The body is whole when the handler is called (limit by listener: 413 with Connection: close beyond it); Expect:
+ * 100-continue is answered.
+ * - Exactly one of http_reply or http_stream_begin..end per request, now or later. Every request must be answered
+ * unless gone() was called.
+ * - Keep-alive, HEAD (body left out), chunked requests, 400/408/413/414/417/431/501/505 for bad ones. Conflicting
+ * framing (two lengths, length and chunked) is refused.
+ * - Idle connections are closed after idle_us; a request that does not arrive whole in head/body time gets 408. No
+ * timer runs when no connection is open. Limits: LIM_HTTP_*. Tests: tests/http, fuzz: tests/fuzz/http.c.
  */
 #pragma once
 #include "base/buf.h"
@@ -19,47 +23,50 @@ struct http_header {
 	struct str name, value; /* name as sent; compare without case */
 };
 struct http_req {
-	void *user;              /* the handler's */
-	void *listener_arg;      /* of the listener it came in by */
-	struct str method;       /* "GET" */
+	void *user;			/* the handler's */
+	void *listener_arg;		/* of the listener it came in by */
+	struct str method;		/* "GET" */
 	struct str target, path, query; /* raw, still percent-encoded; query without '?' */
 	const struct http_header *headers;
 	unsigned n_headers;
 	struct str body;
-	char peer[56];           /* address of the client, "" for unix */
-	int peer_uid;            /* unix sockets: SO_PEERCRED uid; -1 otherwise */
-	int64_t start_us;        /* clock_now_us when its first byte was seen */
-}; /* valid until the reply; all strings borrowed */
+	char peer[56];	  /* address of the client, "" for unix */
+	int peer_uid;	  /* unix sockets: SO_PEERCRED uid; -1 otherwise */
+	int64_t start_us; /* clock_now_us when its first byte was seen */
+};			  /* valid until the reply; all strings borrowed */
 typedef void http_handler(void *listener_arg, struct http_req *r);
 
 struct http_listener_opts {
 	size_t body_max;
-	int64_t idle_us;         /* 0: 75 s */
+	int64_t idle_us; /* 0: 75 s */
 	http_handler *handler;
 	void *arg;
 };
 struct http_listener;
 struct http_server *http_server_new(struct loop *l);
-void http_server_close(struct http_server *s);         /* closes all connections; pending requests get gone(); listeners stay, deaf, for their owners to free */
-void http_server_free(struct http_server *s);          /* the same, and frees the listeners that are left */
+void http_server_close(struct http_server *s); /* closes all connections; pending requests get gone(); listeners stay,
+						  deaf, for their owners to free */
+void http_server_free(struct http_server *s);  /* the same, and frees the listeners that are left */
 struct http_listener *http_listen(struct http_server *s, int fd, const struct http_listener_opts *o);
-void http_listener_free(struct http_listener *hl);      /* stops accepting, closes its connections (gone() for pending) */
-void http_server_drain(struct http_server *s);          /* stop accepting, close idle connections, others after their answer */
+void http_listener_free(struct http_listener *hl); /* stops accepting, closes its connections (gone() for pending) */
+void http_server_drain(struct http_server *s); /* stop accepting, close idle connections, others after their answer */
 size_t http_server_conns(const struct http_server *s);
 
 struct str http_header(const struct http_req *r, const char *name); /* first value, or {NULL,0} */
-void http_on_gone(struct http_req *r, void (*gone)(void *arg), void *arg); /* client left (or shut down its sending side) before the answer; r is invalid after gone returns */
+void http_on_gone(
+	struct http_req *r, void (*gone)(void *arg),
+	void *arg); /* client left (or shut down its sending side) before the answer; r is invalid after gone returns */
 
 struct http_reply {
 	int status;
-	const char *content_type;      /* NULL: none */
-	struct str headers;            /* more header lines, each with CRLF, or empty */
-	struct str body;               /* written from where it lies; what the socket does not take at once is copied */
+	const char *content_type; /* NULL: none */
+	struct str headers;	  /* more header lines, each with CRLF, or empty */
+	struct str body;	  /* written from where it lies; what the socket does not take at once is copied */
 };
 void http_reply(struct http_req *r, const struct http_reply *a); /* r is invalid after */
 /* Chunked answer. write returns false when the client is gone (then call nothing more but end). */
 void http_stream_begin(struct http_req *r, int status, const char *content_type, struct str headers);
 bool http_stream_write(struct http_req *r, struct str data);
-size_t http_stream_queued(const struct http_req *r);   /* bytes the client has not taken yet */
-void http_stream_end(struct http_req *r);              /* r is invalid after */
+size_t http_stream_queued(const struct http_req *r); /* bytes the client has not taken yet */
+void http_stream_end(struct http_req *r);	     /* r is invalid after */
 const char *http_status_text(int status);

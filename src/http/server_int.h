@@ -61,18 +61,19 @@ struct conn {
 	bool blocked;	  /* the socket takes no more for now */
 	bool streaming, chunked, no_body;
 	bool busy; /* conn_run is on the stack: it frees */
-	bool held;        /* the answer is in out only, see conn_may_hold */
+	bool held; /* the answer is in out only, see conn_may_hold */
 	bool freed;
 };
 
 /* conn.c */
 void conn_new(struct http_listener *hl, int fd, const char *peer, int peer_uid);
-void conn_close(struct conn *c);    /* from outside a reply: tells the handler at once */
-void conn_lost(struct conn *c);	    /* from inside a reply: tells it on the next turn, unless it lets go before */
-void conn_release(struct conn *c);  /* the handler is done with a GONE one */
-/* True when the client has asked again already: the answer may travel with the next one, at the latest when conn_run ends. */
+void conn_close(struct conn *c);   /* from outside a reply: tells the handler at once */
+void conn_lost(struct conn *c);	   /* from inside a reply: tells it on the next turn, unless it lets go before */
+void conn_release(struct conn *c); /* the handler is done with a GONE one */
+/* True when the client has asked again already: the answer may travel with the next one, at the latest when conn_run
+ * ends. */
 bool conn_may_hold(const struct conn *c);
-void conn_answered(struct conn *c); /* the whole answer is given to conn_send */
+void conn_answered(struct conn *c);				    /* the whole answer is given to conn_send */
 int conn_send(struct conn *c, const struct str *parts, unsigned n); /* -1: the client is gone */
 void conn_queue(struct conn *c);				    /* out is to be sent no later than the next turn */
 int64_t conn_deadline_us(const struct conn *c);

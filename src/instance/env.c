@@ -38,11 +38,22 @@ static void put_argv(struct strings *s, enum runtime_kind kind)
 	}
 }
 
-static const char *const reserved[] = {"_HANDLER", "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_VERSION",
-				       "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT",
-				       "LAMBDA_RUNTIME_DIR", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID",
-				       "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_LAMBDA_LOG_GROUP_NAME",
-				       "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_EXECUTION_ENV", "AWS_LAMBDA_INITIALIZATION_TYPE"};
+static const char *const reserved[] = {"_HANDLER",
+				       "AWS_LAMBDA_FUNCTION_NAME",
+				       "AWS_LAMBDA_FUNCTION_VERSION",
+				       "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+				       "AWS_LAMBDA_RUNTIME_API",
+				       "LAMBDA_TASK_ROOT",
+				       "LAMBDA_RUNTIME_DIR",
+				       "AWS_REGION",
+				       "AWS_DEFAULT_REGION",
+				       "AWS_ACCESS_KEY_ID",
+				       "AWS_SECRET_ACCESS_KEY",
+				       "AWS_SESSION_TOKEN",
+				       "AWS_LAMBDA_LOG_GROUP_NAME",
+				       "AWS_LAMBDA_LOG_STREAM_NAME",
+				       "AWS_EXECUTION_ENV",
+				       "AWS_LAMBDA_INITIALIZATION_TYPE"};
 
 static bool is_reserved(const char *name)
 {
@@ -52,7 +63,8 @@ static bool is_reserved(const char *name)
 	return false;
 }
 
-/* Set only where the user did not: a library that starts one thread per core in a sandbox of a fraction of one is slower, not faster. */
+/* Set only where the user did not: a library that starts one thread per core in a sandbox of a fraction of one is
+ * slower, not faster. */
 static void put_default(struct strings *s, const struct revision *r, const char *name, const char *value)
 {
 	if (!pairs_get(&r->env, name))
@@ -107,7 +119,8 @@ int env_runtime(const struct env_facts *f, struct init_msg *m, struct buf *out, 
 	put_env(&s, f);
 	m->envc = s.n;
 	if (out->n - before > INIT_MSG_MAX - sizeof(*m))
-		return err_set(e, ERR_LIMIT, "environment of %s is too large: %zu bytes", f->revision->name, out->n - before);
+		return err_set(e, ERR_LIMIT, "environment of %s is too large: %zu bytes", f->revision->name,
+			       out->n - before);
 	m->text_bytes = (uint32_t)(out->n - before);
 	return 0;
 }

@@ -3,10 +3,10 @@
 #pragma once
 #include "base/str.h"
 struct instance_event {
-	const char *request_id;      /* uuid */
-	const char *function_arn;    /* invoked ARN */
-	const char *trace_id;        /* X-Amzn-Trace-Id, "" when there is none */
-	struct str client_context;   /* JSON (already decoded from base64), or empty */
+	const char *request_id;	   /* uuid */
+	const char *function_arn;  /* invoked ARN */
+	const char *trace_id;	   /* X-Amzn-Trace-Id, "" when there is none */
+	struct str client_context; /* JSON (already decoded from base64), or empty */
 	struct str payload;
 	int64_t deadline_wall_ms;
 };

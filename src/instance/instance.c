@@ -19,7 +19,7 @@
 #include "wire/fds.h"
 #include "wire/frame.h"
 
-#define TAG_RUNTIME 1
+#define TAG_RUNTIME	1
 #define OUTPUT_PER_TURN (256 * 1024) /* a function that prints for ever must not hold the loop */
 
 const char *const instance_state_name[INSTANCE_N] = {"init", "idle", "busy", "responded", "ending"};
@@ -34,22 +34,22 @@ struct instance {
 	struct revision *revision;
 	enum instance_state state;
 	bool frozen, told_broken, probing;
-	uint32_t stream;              /* of the event under way, or the last one */
+	uint32_t stream; /* of the event under way, or the last one */
 	struct loop_fd *ctl_watch, *chan_watch, *log_watch;
-	struct loop_defer defer;      /* broken() that was found inside a call */
+	struct loop_defer defer; /* broken() that was found inside a call */
 	struct err broken;
-	struct buf out;               /* what the runtime's socket did not take yet */
-	struct buf answer;            /* an answer of more than one frame */
+	struct buf out;	   /* what the runtime's socket did not take yet */
+	struct buf answer; /* an answer of more than one frame */
 	struct rtapi *rtapi;
 	struct rtapi_info rtapi_info;
 	struct http_listener *api, *creds;
 	struct resolver *resolver;
-	bool v1_cpu;                  /* SB_CPU holds nanoseconds, not cpu.stat */
+	bool v1_cpu; /* SB_CPU holds nanoseconds, not cpu.stat */
 	char log_stream[64];
-	struct buf start_text;        /* INIT_START, built while the function is at hand */
+	struct buf start_text; /* INIT_START, built while the function is at hand */
 	struct init_msg start_msg;
-	size_t argv_bytes;            /* of start_text; the environment follows */
-	struct buf extensions;        /* names, each NUL-terminated */
+	size_t argv_bytes;     /* of start_text; the environment follows */
+	struct buf extensions; /* names, each NUL-terminated */
 	unsigned n_extensions;
 };
 
@@ -377,7 +377,10 @@ static int start_extensions(struct instance *i, struct err *e)
 	const char *name = i->extensions.p;
 
 	for (unsigned k = 0; k < i->n_extensions; k++, name += strlen(name) + 1) {
-		struct init_msg m = {.version = INIT_VERSION, .verb = INIT_START, .tag = TAG_RUNTIME + 1 + k, .argc = 1,
+		struct init_msg m = {.version = INIT_VERSION,
+				     .verb = INIT_START,
+				     .tag = TAG_RUNTIME + 1 + k,
+				     .argc = 1,
 				     .envc = i->start_msg.envc};
 		char path[300];
 		int n = snprintf(path, sizeof(path), "/opt/extensions/%s", name);
@@ -394,7 +397,8 @@ int instance_start(struct instance *i, struct err *e)
 {
 	if (!i->start_text.n)
 		return err_set(e, ERR_LIMIT, "environment of %s is too large", i->revision->name);
-	if (start_extensions(i, e) < 0 || ask_start(i, &i->start_msg, (struct str){i->start_text.p, i->argv_bytes}, e) < 0)
+	if (start_extensions(i, e) < 0 ||
+	    ask_start(i, &i->start_msg, (struct str){i->start_text.p, i->argv_bytes}, e) < 0)
 		return -1;
 	buf_done(&i->start_text);
 	return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One running sandbox of one revision: its descriptors, its runtime's protocol (frames for in-house runtimes, the Runtime
- * API for provided ones), its output, its freezer. Serves one event at a time.
+ * One running sandbox of one revision: its descriptors, its runtime's protocol (frames for in-house runtimes, the
+ * Runtime API for provided ones), its output, its freezer. Serves one event at a time.
  *
  *      INIT ───► IDLE ◄──► BUSY ───► RESPONDED ───► IDLE
  *        └─────────┴─────────┴───────────┴────────► ENDING      (the owner asked the spawner to end it)
@@ -10,9 +10,9 @@
  *   BUSY       waiting for the answer
  *   RESPONDED  answered; waiting for the extensions
  *
- * The owner (sched/) decides; this module carries out and tells through events, from the loop, never from inside a call.
- * The owner never frees an instance from inside an event: it asks the spawner to end the sandbox, and frees when that is done.
- * Everything that comes out of the sandbox is hostile: what breaks a protocol gives broken(), once.
+ * The owner (sched/) decides; this module carries out and tells through events, from the loop, never from inside a
+ * call. The owner never frees an instance from inside an event: it asks the spawner to end the sandbox, and frees when
+ * that is done. Everything that comes out of the sandbox is hostile: what breaks a protocol gives broken(), once.
  */
 #pragma once
 #include "http/server.h"
@@ -25,12 +25,12 @@ extern const char *const instance_state_name[INSTANCE_N];
 struct instance;
 
 struct instance_events {
-	void (*ready)(void *arg);                                       /* INIT -> IDLE */
-	void (*init_failed)(void *arg, struct str error);               /* the runtime's own error object */
-	void (*answer)(void *arg, struct str body, bool is_error);      /* BUSY -> RESPONDED or IDLE; body borrowed */
-	void (*idle)(void *arg);                                        /* RESPONDED -> IDLE */
-	void (*output)(void *arg, struct str text);                     /* stdout and stderr, in order, before the answer */
-	void (*exited)(void *arg, int wait_status);                     /* the runtime process is gone */
+	void (*ready)(void *arg);				   /* INIT -> IDLE */
+	void (*init_failed)(void *arg, struct str error);	   /* the runtime's own error object */
+	void (*answer)(void *arg, struct str body, bool is_error); /* BUSY -> RESPONDED or IDLE; body borrowed */
+	void (*idle)(void *arg);				   /* RESPONDED -> IDLE */
+	void (*output)(void *arg, struct str text);		   /* stdout and stderr, in order, before the answer */
+	void (*exited)(void *arg, int wait_status);		   /* the runtime process is gone */
 	void (*broken)(void *arg, const struct err *e);
 };
 
@@ -39,9 +39,9 @@ struct instance_host {
 	struct loop *loop;
 	struct http_server *http;
 	const char *account, *region;
-	http_handler *sandbox_api;   /* see sched_opts */
+	http_handler *sandbox_api; /* see sched_opts */
 	http_handler *creds;
-	char *scratch;               /* INSTANCE_SCRATCH bytes, used within one callback */
+	char *scratch; /* INSTANCE_SCRATCH bytes, used within one callback */
 };
 #define INSTANCE_SCRATCH (65536 + 64)
 
@@ -49,31 +49,33 @@ struct instance_opts {
 	struct instance_host *host;
 	uint64_t id;
 	pid_t pid;
-	struct sandbox_fds fds;            /* ownership moves */
-	struct revision *revision;         /* a reference is taken */
-	const struct function *function;   /* keys; used only during instance_new */
-	struct str extensions;             /* names of the programs in /opt/extensions, each NUL-terminated; borrowed during the call */
-	bool adopted;                      /* it runs already: instance_probe instead of instance_start */
+	struct sandbox_fds fds;		 /* ownership moves */
+	struct revision *revision;	 /* a reference is taken */
+	const struct function *function; /* keys; used only during instance_new */
+	struct str extensions; /* names of the programs in /opt/extensions, each NUL-terminated; borrowed during the
+				  call */
+	bool adopted;	       /* it runs already: instance_probe instead of instance_start */
 	const struct instance_events *events;
 	void *arg;
 };
 struct instance *instance_new(const struct instance_opts *o);
-void instance_free(struct instance *i);           /* closes; the sandbox is the spawner's to end */
+void instance_free(struct instance *i);		       /* closes; the sandbox is the spawner's to end */
 int instance_start(struct instance *i, struct err *e); /* asks tandem-init to exec the runtime */
-int instance_probe(struct instance *i, struct err *e); /* adopted: ready() once the runtime is at a boundary and waits */
+int instance_probe(struct instance *i,
+		   struct err *e); /* adopted: ready() once the runtime is at a boundary and waits */
 /* IDLE -> BUSY; thaws. ev is borrowed during the call only. */
 int instance_event(struct instance *i, const struct instance_event *ev, struct err *e);
-void instance_freeze(struct instance *i);         /* IDLE only */
+void instance_freeze(struct instance *i); /* IDLE only */
 void instance_thaw(struct instance *i);
 void instance_ending(struct instance *i, const char *reason); /* tells extensions; no event but output() comes after */
-void instance_drain_output(struct instance *i);   /* what is in the log pipe now */
+void instance_drain_output(struct instance *i);		      /* what is in the log pipe now */
 
 enum instance_state instance_state(const struct instance *i);
 bool instance_frozen(const struct instance *i);
 uint64_t instance_id(const struct instance *i);
 pid_t instance_pid(const struct instance *i);
 struct revision *instance_revision(const struct instance *i);
-void *instance_arg(const struct instance *i);     /* opts.arg */
+void *instance_arg(const struct instance *i);		   /* opts.arg */
 const char *instance_log_stream(const struct instance *i); /* "2026/11/21/[$LATEST]<32 hex>" */
-int64_t instance_cpu_us(const struct instance *i);        /* of its group since it was made; -1: not known */
+int64_t instance_cpu_us(const struct instance *i);	   /* of its group since it was made; -1: not known */
 int64_t instance_mem_peak_bytes(const struct instance *i);

@@ -8,19 +8,20 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-#define HEAD 12
-#define TYPE_A 1
-#define CLASS_IN 1
+#define HEAD	       12
+#define TYPE_A	       1
+#define CLASS_IN       1
 #define RCODE_NXDOMAIN 3
-#define RCODE_NOTIMP 4
-#define PER_TURN 32 /* a function that asks for ever must not hold the loop */
+#define RCODE_NOTIMP   4
+#define PER_TURN       32 /* a function that asks for ever must not hold the loop */
 
 struct resolver {
 	struct loop_fd *watch;
 	int fd;
 };
 
-/* The name of the first question as dotted lower-case text. Returns the offset behind it, 0 when malformed; compression has no place in a question. */
+/* The name of the first question as dotted lower-case text. Returns the offset behind it, 0 when malformed; compression
+ * has no place in a question. */
 static size_t read_name(const uint8_t *q, size_t n, char out[256])
 {
 	size_t at = HEAD, len = 0;
@@ -85,7 +86,8 @@ size_t resolver_answer(const uint8_t *q, size_t n, uint8_t *out)
 	if (rcode || type != TYPE_A)
 		return end;
 	out[7] = 1;
-	memcpy(out + end, "\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04", 12); /* the name at 12, A, IN, 60 s, 4 bytes */
+	memcpy(out + end, "\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04",
+	       12); /* the name at 12, A, IN, 60 s, 4 bytes */
 	memcpy(out + end + 12, addr, 4);
 	return end + 16;
 }

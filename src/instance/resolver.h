@@ -9,7 +9,8 @@
 #pragma once
 #include "loop/loop.h"
 #define RESOLVER_MESSAGE_MAX 512
-/* Pure: the answer to a message from a sandbox. 0: not worth one (not a query, malformed). out holds RESOLVER_MESSAGE_MAX bytes. */
+/* Pure: the answer to a message from a sandbox. 0: not worth one (not a query, malformed). out holds
+ * RESOLVER_MESSAGE_MAX bytes. */
 size_t resolver_answer(const uint8_t *query, size_t n, uint8_t *out);
 struct resolver;
 struct resolver *resolver_new(struct loop *l, int udp); /* udp is borrowed */

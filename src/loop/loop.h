@@ -10,18 +10,18 @@
 #include "base/err.h"
 struct loop;
 struct loop *loop_new(void);
-void loop_free(struct loop *l);          /* everything on it must be freed before; runs pending closes */
-void loop_run(struct loop *l);           /* until loop_stop */
+void loop_free(struct loop *l); /* everything on it must be freed before; runs pending closes */
+void loop_run(struct loop *l);	/* until loop_stop */
 void loop_stop(struct loop *l);
-void *loop_uv(struct loop *l);           /* the uv_loop_t */
-int64_t loop_now_us(struct loop *l);     /* clock_now_us cached at the start of this turn */
+void *loop_uv(struct loop *l);	     /* the uv_loop_t */
+int64_t loop_now_us(struct loop *l); /* clock_now_us cached at the start of this turn */
 
 enum { LOOP_READ = 1, LOOP_WRITE = 2 };
-struct loop_fd; /* watches, never closes, a descriptor */
+struct loop_fd;					/* watches, never closes, a descriptor */
 typedef void loop_fd_cb(void *arg, int events); /* hangup and error come as all that was asked for */
 struct loop_fd *loop_fd_new(struct loop *l, int fd, int events, loop_fd_cb *cb, void *arg);
-void loop_fd_want(struct loop_fd *w, int events);   /* 0 pauses; no system call when nothing changes */
-void loop_fd_free(struct loop_fd *w);               /* NULL is fine; close(fd) only after this */
+void loop_fd_want(struct loop_fd *w, int events); /* 0 pauses; no system call when nothing changes */
+void loop_fd_free(struct loop_fd *w);		  /* NULL is fine; close(fd) only after this */
 
 struct loop_timer; /* one shot; loop_timer_at again to re-arm, cheap (a heap in memory) */
 typedef void loop_timer_cb(void *arg);
@@ -49,7 +49,10 @@ struct loop_work {
 };
 struct loop_thread *loop_thread_new(struct loop *l, const char *name);
 void loop_thread_push(struct loop_thread *t, struct loop_work *w);
-size_t loop_thread_take_batch(struct loop_thread *t, struct loop_work **ret); /* on the thread, inside work: the rest of the queue, for group commit; the caller works them in place and leaves next alone, done follows as usual */
-void loop_thread_free(struct loop_thread *t);     /* finishes what is queued; done of the rest runs in loop_run */
+size_t loop_thread_take_batch(
+	struct loop_thread *t,
+	struct loop_work **ret); /* on the thread, inside work: the rest of the queue, for group commit; the caller
+				    works them in place and leaves next alone, done follows as usual */
+void loop_thread_free(struct loop_thread *t); /* finishes what is queued; done of the rest runs in loop_run */
 typedef void loop_signal_cb(void *arg, int sig);
 void loop_signal(struct loop *l, int sig, loop_signal_cb *cb, void *arg);

@@ -19,7 +19,7 @@
 #include "base/rand.h"
 #include "sched/sched_int.h"
 
-#define MAX_TRIES 3
+#define MAX_TRIES  3
 #define MAX_AGE_US (6 * 3600 * 1000000ll)
 
 struct async {
@@ -97,7 +97,8 @@ static void ran(struct invocation *inv)
 	}
 	a->ev.attempts++;
 	if (ours || a->ev.attempts >= MAX_TRIES) {
-		log_warn("async", "event %s of %s is given up after %d tries", a->ev.request_id, a->ev.function, a->ev.attempts);
+		log_warn("async", "event %s of %s is given up after %d tries", a->ev.request_id, a->ev.function,
+			 a->ev.attempts);
 		forget(a);
 		return;
 	}
@@ -181,8 +182,7 @@ int sched_async_recover(struct sched *s, struct err *e)
 
 static void async_free_all(struct sched *s)
 {
-	list_each (&s->async, it)
-		async_free(container_of(it, struct async, node));
+	list_each(&s->async, it) async_free(container_of(it, struct async, node));
 }
 
 /* --- the end of the scheduler: sandboxes live on in the spawner --- */
@@ -210,10 +210,12 @@ void sched_free(struct sched *s)
 		return;
 	async_free_all(s);
 	event_platform_row(s);
-	list_each (&s->workloads, it) {
+	list_each(&s->workloads, it)
+	{
 		struct workload *w = container_of(it, struct workload, node);
 
-		list_each (&w->workers, wt) {
+		list_each(&w->workers, wt)
+		{
 			struct worker *wk = container_of(wt, struct worker, node);
 
 			if (wk->instance && wk->ready_us && !wk->run.on)

@@ -13,8 +13,8 @@
 #include "store/digest.h"
 
 #define DEPLOY_LIMIT_US (120 * 1000000ll)
-#define AGAIN_US 20000
-#define AGAIN_TRIES 3000 /* a minute */
+#define AGAIN_US	20000
+#define AGAIN_TRIES	3000 /* a minute */
 
 enum deploy_state { DEPLOY_NEW, DEPLOY_BLOB, DEPLOY_UNPACK, DEPLOY_SAVE, DEPLOY_CHECK, DEPLOY_ACTIVATE, DEPLOY_DONE };
 
@@ -44,10 +44,12 @@ int deploy_runtime(const char *runtime, enum runtime_kind *ret, struct err *e)
 			return 0;
 		}
 		buf_addf(&can, "%s%s%s", can.n ? ", " : "", runtimes[k].prefix,
-			 runtimes[k].kind == RUNTIME_PYTHON ? "x" : runtimes[k].kind == RUNTIME_NODE ? "*.x" : "*");
+			 runtimes[k].kind == RUNTIME_PYTHON ? "x"
+			 : runtimes[k].kind == RUNTIME_NODE ? "*.x"
+							    : "*");
 	}
-	return err_set(e, ERR_INVALID, "this host cannot serve runtime %s; it can serve: %s", runtime && *runtime ? runtime : "(none)",
-		       can.p ? can.p : "none");
+	return err_set(e, ERR_INVALID, "this host cannot serve runtime %s; it can serve: %s",
+		       runtime && *runtime ? runtime : "(none)", can.p ? can.p : "none");
 }
 
 static void step(struct deploy *d);
@@ -96,7 +98,8 @@ static void unpacked(struct spawn_req *r, const struct err *e)
 {
 	struct deploy *d = container_of(r, struct deploy, unpack);
 
-	/* Another deploy unpacks the same archive just now, or too many are unpacked at once: look again a little later. */
+	/* Another deploy unpacks the same archive just now, or too many are unpacked at once: look again a little
+	 * later. */
 	if ((e->kind == ERR_CONFLICT || e->kind == ERR_UNAVAILABLE) && d->tries++ < AGAIN_TRIES) {
 		d->layer--;
 		loop_timer_in(d->again, AGAIN_US);
@@ -148,7 +151,8 @@ static void start_unpack(struct deploy *d, const char *sha)
 	}
 	d->layer++;
 	d->unpack.done = unpacked;
-	spawn_unpack_start(d->s->o.spawn, &d->unpack, archive, store_code_dir(st), sha, LIM_UNZIPPED_BYTES, LIM_UNZIPPED_FILES);
+	spawn_unpack_start(d->s->o.spawn, &d->unpack, archive, store_code_dir(st), sha, LIM_UNZIPPED_BYTES,
+			   LIM_UNZIPPED_FILES);
 }
 
 static void apply_outside(struct deploy *d)
@@ -199,7 +203,8 @@ static void judge(struct deploy *d)
 		f->reason = xasprintf("%s%s" STR_FMT, type.n ? type.p : "", type.n ? ": " : "", STR_ARG(msg));
 	else
 		f->reason = xstrdup(c->e.kind ? c->e.text : "initialisation failed");
-	strlcpy_(f->reason_code, c->outcome == INVOKE_FAILED ? "InternalError" : "FunctionError", sizeof(f->reason_code));
+	strlcpy_(f->reason_code, c->outcome == INVOKE_FAILED ? "InternalError" : "FunctionError",
+		 sizeof(f->reason_code));
 }
 
 static void checked(struct invocation *inv)
@@ -214,7 +219,8 @@ static void checked(struct invocation *inv)
 
 static void start_check(struct deploy *d)
 {
-	d->check = (struct invocation){.function = d->function, .trigger = TRIGGER_CHECK, .revision = d->revision, .done = checked};
+	d->check = (struct invocation){
+		.function = d->function, .trigger = TRIGGER_CHECK, .revision = d->revision, .done = checked};
 	sched_invoke_start(d->s, &d->check);
 }
 

@@ -17,13 +17,17 @@
 #include "sched/sched.h"
 struct deploy {
 	/* in: filled by the caller */
-	struct function *function;      /* a new one (function_new) or the one that is there; configuration-only deploys leave archive empty */
-	struct revision *revision;      /* ownership moves at _start; code_sha256 is computed when archive is given */
-	struct str archive;             /* zip or tar bytes, borrowed until done; empty: revision->code_sha256 is in the store already */
+	struct function *function; /* a new one (function_new) or the one that is there; configuration-only deploys
+				      leave archive empty */
+	struct revision *revision; /* ownership moves at _start; code_sha256 is computed when archive is given */
+	struct str archive; /* zip or tar bytes, borrowed until done; empty: revision->code_sha256 is in the store
+			       already */
 	bool is_new;
-	struct pairs *tags;             /* NULL: unchanged; contents are taken at _start */
-	const char *route, *allow;      /* NULL: unchanged; "" : none */
-	void (*done)(struct deploy *d, const struct err *e); /* e->kind: ERR_LIMIT (unpacked too big), ERR_INVALID (archive), ERR_SYS ... */
+	struct pairs *tags;	   /* NULL: unchanged; contents are taken at _start */
+	const char *route, *allow; /* NULL: unchanged; "" : none */
+	void (*done)(
+		struct deploy *d,
+		const struct err *e); /* e->kind: ERR_LIMIT (unpacked too big), ERR_INVALID (archive), ERR_SYS ... */
 	void *user;
 	/* the operation's own */
 	unsigned state;
@@ -40,6 +44,7 @@ struct deploy {
 	struct loop_defer defer;
 };
 void deploy_start(struct sched *s, struct deploy *d); /* ERR_CONFLICT through done when function->updating */
-void deploy_cancel(struct deploy *d);                 /* done is not called any more; what began goes on by itself, and d (the start of a heap block) is freed by it */
+void deploy_cancel(struct deploy *d); /* done is not called any more; what began goes on by itself, and d (the start of
+					 a heap block) is freed by it */
 /* Which runtime kind serves this name on this host: 0, or -1 ERR_INVALID with the list of those it can. */
 int deploy_runtime(const char *runtime, enum runtime_kind *ret, struct err *e);

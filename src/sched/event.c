@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One event in a worker, from the moment it is handed in until its row is in the ledger. The warm path: no allocation. */
+/* One event in a worker, from the moment it is handed in until its row is in the ledger. The warm path: no allocation.
+ */
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -12,7 +13,7 @@
 #include "sched/policy.h"
 #include "sched/sched_int.h"
 
-#define TAIL_BYTES 4096                  /* X-Amz-Log-Result holds the last 4 KB */
+#define TAIL_BYTES	4096 /* X-Amz-Log-Result holds the last 4 KB */
 #define PLATFORM_ROW_US (60 * 1000000ll)
 
 static void uuid_bytes(const char *uuid, uint8_t out[16])
@@ -58,8 +59,8 @@ static void say_start(struct worker *wk)
 	int n;
 
 	if (wk->cold) {
-		n = snprintf(line, sizeof(line), "INIT_START Runtime Version: %s\tLog Stream: %s", wk->revision->runtime,
-			     instance_log_stream(wk->instance));
+		n = snprintf(line, sizeof(line), "INIT_START Runtime Version: %s\tLog Stream: %s",
+			     wk->revision->runtime, instance_log_stream(wk->instance));
 		say(wk->w, &wk->run, line, n < (int)sizeof(line) ? n : (int)sizeof(line) - 1);
 	}
 	n = snprintf(line, sizeof(line), "START RequestId: %s Version: $LATEST", wk->run.request_id);
@@ -115,7 +116,8 @@ void event_begin(struct worker *wk, struct invocation *inv)
 	snprintf(arn, sizeof(arn), "arn:aws:lambda:%s:%s:function:%s", w->s->o.region, w->s->o.account, w->f->name);
 	if (!inv->trace_id)
 		snprintf(trace, sizeof(trace), "Root=1-%08llx-%.12s%.12s;Sampled=0",
-			 (unsigned long long)(wk->run.row.start_wall_us / 1000000), inv->request_id + 24, inv->request_id + 24);
+			 (unsigned long long)(wk->run.row.start_wall_us / 1000000), inv->request_id + 24,
+			 inv->request_id + 24);
 	inv->worker = wk;
 	wk->run.inv = inv;
 	wk->run.on = true;
@@ -146,10 +148,11 @@ static void say_report(struct worker *wk, struct run *run, int64_t handler_us, u
 	n = snprintf(line, sizeof(line), "END RequestId: %s", run->request_id);
 	say(wk->w, run, line, n);
 	n = snprintf(line, sizeof(line),
-		     "REPORT RequestId: %s\tDuration: %lld.%02lld ms\tBilled Duration: %u ms\tMemory Size: %u MB\tMax Memory "
+		     "REPORT RequestId: %s\tDuration: %lld.%02lld ms\tBilled Duration: %u ms\tMemory Size: %u MB\tMax "
+		     "Memory "
 		     "Used: %llu MB\t",
-		     run->request_id, (long long)(handler_us / 1000), (long long)(handler_us % 1000 / 10), row->billed_ms,
-		     row->memory_mb, (unsigned long long)used_mb);
+		     run->request_id, (long long)(handler_us / 1000), (long long)(handler_us % 1000 / 10),
+		     row->billed_ms, row->memory_mb, (unsigned long long)used_mb);
 	if (row->cold)
 		n += snprintf(line + n, sizeof(line) - (size_t)n, "Init Duration: %u.%02u ms\t", row->init_us / 1000,
 			      row->init_us % 1000 / 10);
@@ -186,11 +189,11 @@ static struct str oversized(void)
 }
 
 /*
- * The event is over. Order: measure, write lines and row (into buffers: no system call), answer the client, and only then let
- * the worker take the next event, which reuses the memory that body may lie in.
+ * The event is over. Order: measure, write lines and row (into buffers: no system call), answer the client, and only
+ * then let the worker take the next event, which reuses the memory that body may lie in.
  */
-void event_answer(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_outcome, struct str body, int64_t cpu_us,
-		  int64_t mem_peak_bytes)
+void event_answer(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_outcome, struct str body,
+		  int64_t cpu_us, int64_t mem_peak_bytes)
 {
 	int64_t now = clock_now_us();
 	struct workload *w = wk->w;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sched/policy.h"
 
-#define FREEZE_AFTER_US 50000
-#define KEEP_US (10 * 60 * 1000000ll)   /* until snapshots make starting cheap: what Lambda is seen to do */
-#define START_GUESS_US 20000            /* a plain Python start, before anything was measured */
+#define FREEZE_AFTER_US	 50000
+#define KEEP_US		 (10 * 60 * 1000000ll) /* until snapshots make starting cheap: what Lambda is seen to do */
+#define START_GUESS_US	 20000		       /* a plain Python start, before anything was measured */
 #define SHORT_HANDLER_US 1000
-#define BLANKS_READY 3
+#define BLANKS_READY	 3
 
 enum policy_move policy_place(const struct policy_load *l)
 {
@@ -22,11 +22,11 @@ enum policy_move policy_place(const struct policy_load *l)
 		return POLICY_WAIT;
 	if (!running)
 		return POLICY_START;
-	/* Short handlers: more instances than processors only add switches; a queue of a few events is over before a start is. */
+	/* Short handlers: more instances than processors only add switches; a queue of a few events is over before a
+	 * start is. */
 	if (l->handler_us && l->handler_us < SHORT_HANDLER_US && l->busy >= l->cpus && l->oldest_wait_us < start)
 		return POLICY_WAIT;
-	if (l->handler_us && l->busy && l->oldest_wait_us < start &&
-	    l->handler_us * l->waiting / l->busy < start / 4)
+	if (l->handler_us && l->busy && l->oldest_wait_us < start && l->handler_us * l->waiting / l->busy < start / 4)
 		return POLICY_WAIT;
 	return POLICY_START;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The pure functions that decide. No clock, no file, no socket: time, load and state are arguments, so that a simulator runs
- * this same object file and tests are tables. All times in microseconds.
+ * The pure functions that decide. No clock, no file, no socket: time, load and state are arguments, so that a simulator
+ * runs this same object file and tests are tables. All times in microseconds.
  */
 #pragma once
 #include <stdbool.h>
@@ -10,18 +10,18 @@
 /* One workload as the policy sees it. Estimates are 0 while nothing was measured. */
 struct policy_load {
 	int idle, starting, busy, waiting; /* instances in each state; events that wait, the new one included */
-	int max_instances;                 /* of this workload; 0: no limit of its own */
-	int room;                          /* instances the machine still takes (memory, descriptors) */
+	int max_instances;		   /* of this workload; 0: no limit of its own */
+	int room;			   /* instances the machine still takes (memory, descriptors) */
 	int queue_max;
 	int cpus;
-	int64_t handler_us, start_us;      /* moving averages: one event; one plain start until ready */
-	int64_t oldest_wait_us;            /* of the event at the head of the queue */
+	int64_t handler_us, start_us; /* moving averages: one event; one plain start until ready */
+	int64_t oldest_wait_us;	      /* of the event at the head of the queue */
 };
 enum policy_move {
-	POLICY_REUSE,   /* give the event to the idle instance used last: its caches are warm */
-	POLICY_START,   /* start one more instance */
-	POLICY_WAIT,    /* an instance will be free sooner than a new one could be ready */
-	POLICY_REFUSE,  /* the queue is full */
+	POLICY_REUSE,  /* give the event to the idle instance used last: its caches are warm */
+	POLICY_START,  /* start one more instance */
+	POLICY_WAIT,   /* an instance will be free sooner than a new one could be ready */
+	POLICY_REFUSE, /* the queue is full */
 };
 enum policy_move policy_place(const struct policy_load *l);
 /* How long the head of the queue may wait before policy_place is asked again. */
@@ -29,10 +29,10 @@ int64_t policy_patience_us(const struct policy_load *l);
 
 /* An instance that has nothing to do. */
 struct policy_idle {
-	int64_t idle_us;         /* since its last event */
-	int64_t keep_us;         /* the workload's own wish; 0: the default */
-	bool frozen, stale;      /* stale: its revision is no longer the present one */
-	bool pressed;            /* the machine is short of memory */
+	int64_t idle_us;    /* since its last event */
+	int64_t keep_us;    /* the workload's own wish; 0: the default */
+	bool frozen, stale; /* stale: its revision is no longer the present one */
+	bool pressed;	    /* the machine is short of memory */
 };
 enum policy_idle_move { POLICY_KEEP, POLICY_FREEZE, POLICY_STOP };
 /* ret_next_us: when to ask again, counted like idle_us; -1: never. */

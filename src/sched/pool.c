@@ -7,8 +7,8 @@
 #include "sched/policy.h"
 
 #define REFILL_AFTER_US 2000
-#define RETRY_AFTER_US 500000
-#define IN_FLIGHT_MAX 4 /* the spawner makes one at a time: more only lengthens its queue before ASSIGNs */
+#define RETRY_AFTER_US	500000
+#define IN_FLIGHT_MAX	4 /* the spawner makes one at a time: more only lengthens its queue before ASSIGNs */
 
 struct blank {
 	struct list node;
@@ -27,7 +27,7 @@ struct pool {
 	int n_ready, n_making, n_takers, max;
 	bool stopped;
 	struct loop_timer *refill;
-	int64_t second_us;      /* start of the second that takes counts */
+	int64_t second_us; /* start of the second that takes counts */
 	int takes, takes_before;
 };
 
@@ -135,13 +135,15 @@ void pool_free(struct pool *p)
 {
 	if (!p)
 		return;
-	list_each (&p->making, it) {
+	list_each(&p->making, it)
+	{
 		struct blank *b = container_of(it, struct blank, node);
 
 		spawn_cancel(&b->req);
 		free(b);
 	}
-	list_each (&p->ready, it) {
+	list_each(&p->ready, it)
+	{
 		struct blank *b = container_of(it, struct blank, node);
 
 		for (int k = 0; k < SB_N; k++)
@@ -210,7 +212,8 @@ void pool_add(struct pool *p, uint64_t id, uint32_t uid, pid_t pid, struct sandb
 
 bool pool_ended(struct pool *p, uint64_t id)
 {
-	list_each (&p->ready, it) {
+	list_each(&p->ready, it)
+	{
 		struct blank *b = container_of(it, struct blank, node);
 
 		if (b->id != id)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Blanks: sandboxes made ahead of need that belong to no workload yet. Taking one is immediate while the pool holds some;
- * otherwise the taker waits for the spawner. Refilled after a take, off the request path.
+ * Blanks: sandboxes made ahead of need that belong to no workload yet. Taking one is immediate while the pool holds
+ * some; otherwise the taker waits for the spawner. Refilled after a take, off the request path.
  */
 #pragma once
 #include "base/list.h"
@@ -26,5 +26,5 @@ void pool_take_cancel(struct pool_take *t);
 void pool_add(struct pool *p, uint64_t id, uint32_t uid, pid_t pid, struct sandbox_fds *fds); /* an adopted blank */
 bool pool_ended(struct pool *p, uint64_t id); /* true: it was a blank of this pool, and is forgotten */
 int pool_ready(const struct pool *p);
-void pool_start(struct pool *p);  /* fills for the first time */
-void pool_stop(struct pool *p);   /* no more refills */
+void pool_start(struct pool *p); /* fills for the first time */
+void pool_stop(struct pool *p);	 /* no more refills */

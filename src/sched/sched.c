@@ -13,9 +13,9 @@
 #include "sched/sched_int.h"
 
 #define DESCRIPTORS_PER_INSTANCE 14
-#define DESCRIPTORS_OTHERS 2048
-#define BLANKS_MAX 32
-#define MEMORY_FLOOR_KB (192 * 1024) /* below this nothing is started, and the longest idle goes */
+#define DESCRIPTORS_OTHERS	 2048
+#define BLANKS_MAX		 32
+#define MEMORY_FLOOR_KB		 (192 * 1024) /* below this nothing is started, and the longest idle goes */
 
 const char *const sched_wait_name[WAIT_N] = {
 	[WAIT_NONE] = "nothing",
@@ -194,14 +194,14 @@ static void note_reasons(struct workload *w)
 {
 	enum sched_wait why = w->n_busy ? WAIT_INSTANCE : WAIT_BLANK;
 
-	list_each (&w->workers, it) {
+	list_each(&w->workers, it)
+	{
 		struct worker *wk = container_of(it, struct worker, node);
 
 		if (wk->step == WORKER_INIT)
 			why = WAIT_INIT;
 	}
-	list_each (&w->waiting, it)
-		container_of(it, struct invocation, node)->wait = why;
+	list_each(&w->waiting, it) container_of(it, struct invocation, node)->wait = why;
 }
 
 /* Progress without waiting is a loop: gives waiting events to idle instances and starts what the policy wants. */
@@ -335,7 +335,8 @@ static int end_workers(struct workload *w, bool only_idle, bool only_stale)
 {
 	int n = 0;
 
-	list_each (&w->workers, it) {
+	list_each(&w->workers, it)
+	{
 		struct worker *wk = container_of(it, struct worker, node);
 		static const struct err stopped = {.kind = ERR_CANCELED, .text = "stopped by the operator"};
 
@@ -391,10 +392,12 @@ void *sched_instance_arg(const struct instance *i)
 
 void sched_each_instance(struct sched *s, void (*each)(void *arg, const struct sched_instance_info *i), void *arg)
 {
-	list_each (&s->workloads, a) {
+	list_each(&s->workloads, a)
+	{
 		struct workload *w = container_of(a, struct workload, node);
 
-		list_each (&w->workers, b) {
+		list_each(&w->workers, b)
+		{
 			struct worker *wk = container_of(b, struct worker, node);
 			struct sched_instance_info info = {.id = wk->id,
 							   .function = w->f->name,
@@ -405,7 +408,9 @@ void sched_each_instance(struct sched *s, void (*each)(void *arg, const struct s
 							   .memory_mb = wk->revision->memory_mb};
 
 			if (wk->instance) {
-				info.state = instance_frozen(wk->instance) ? "frozen" : instance_state_name[instance_state(wk->instance)];
+				info.state = instance_frozen(wk->instance)
+						     ? "frozen"
+						     : instance_state_name[instance_state(wk->instance)];
 				info.pid = instance_pid(wk->instance);
 				info.mem_peak_bytes = instance_mem_peak_bytes(wk->instance);
 			}
@@ -414,8 +419,8 @@ void sched_each_instance(struct sched *s, void (*each)(void *arg, const struct s
 	}
 }
 
-void sched_function_status(struct sched *s, const struct function *f, int *ret_instances, int *ret_busy, int *ret_waiting,
-			   const char **ret_wait_reason)
+void sched_function_status(struct sched *s, const struct function *f, int *ret_instances, int *ret_busy,
+			   int *ret_waiting, const char **ret_wait_reason)
 {
 	struct workload *w = f->sched;
 	struct invocation *head = w ? list_first(&w->waiting, struct invocation, node) : NULL;
@@ -430,7 +435,8 @@ void sched_function_status(struct sched *s, const struct function *f, int *ret_i
 
 /* --- restart and end of the daemon --- */
 
-void sched_adopt(struct sched *s, uint64_t id, const char *label, bool assigned, uint32_t uid, pid_t pid, struct sandbox_fds *fds)
+void sched_adopt(struct sched *s, uint64_t id, const char *label, bool assigned, uint32_t uid, pid_t pid,
+		 struct sandbox_fds *fds)
 {
 	struct str name, serial;
 	struct function *f = NULL;
@@ -456,16 +462,18 @@ void sched_adopted(struct sched *s)
 {
 	s->adopting = false;
 	pool_start(s->pool);
-	list_each (&s->workloads, it)
-		workload_dispatch(container_of(it, struct workload, node));
+	list_each(&s->workloads, it) workload_dispatch(container_of(it, struct workload, node));
 }
 
-void sched_ended(struct sched *s, uint64_t id, int wait_status, uint32_t oom_kills, int64_t cpu_us, int64_t mem_peak_bytes)
+void sched_ended(struct sched *s, uint64_t id, int wait_status, uint32_t oom_kills, int64_t cpu_us,
+		 int64_t mem_peak_bytes)
 {
-	list_each (&s->workloads, a) {
+	list_each(&s->workloads, a)
+	{
 		struct workload *w = container_of(a, struct workload, node);
 
-		list_each (&w->workers, b) {
+		list_each(&w->workers, b)
+		{
 			struct worker *wk = container_of(b, struct worker, node);
 
 			if (wk->id != id || wk->step == WORKER_TAKE)
@@ -479,7 +487,8 @@ void sched_ended(struct sched *s, uint64_t id, int wait_status, uint32_t oom_kil
 
 static bool quiet(struct sched *s)
 {
-	list_each (&s->workloads, it) {
+	list_each(&s->workloads, it)
+	{
 		struct workload *w = container_of(it, struct workload, node);
 
 		if (w->n_waiting || w->n_busy)

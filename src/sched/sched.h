@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Brings events to instances: reuses an idle one, starts one, or lets the event wait, as sched/policy.c decides. Owns all instances.
- * Every wait has a deadline and a reason (enum sched_wait) that describe shows.
+ * Brings events to instances: reuses an idle one, starts one, or lets the event wait, as sched/policy.c decides. Owns
+ * all instances. Every wait has a deadline and a reason (enum sched_wait) that describe shows.
  */
 #pragma once
 #include "http/server.h"
@@ -17,11 +17,12 @@ struct sched_opts {
 	struct ledger *ledger;
 	struct logs *logs;
 	struct spawn *spawn;
-	struct http_server *http;       /* for listeners inside sandboxes */
+	struct http_server *http; /* for listeners inside sandboxes */
 	const char *account, *region;
-	http_handler *sandbox_api;      /* answers requests on a sandbox's own 169.254.100.2:4566; listener_arg is struct instance * */
-	http_handler *creds;            /* the same for 169.254.170.2:80 */
-	void *sandbox_arg;              /* what sched_instance_arg gives to these two */
+	http_handler *sandbox_api; /* answers requests on a sandbox's own 169.254.100.2:4566; listener_arg is struct
+				      instance * */
+	http_handler *creds;	   /* the same for 169.254.170.2:80 */
+	void *sandbox_arg;	   /* what sched_instance_arg gives to these two */
 };
 struct instance;
 struct worker;
@@ -29,13 +30,13 @@ struct sched *sched_new(const struct sched_opts *o);
 void sched_free(struct sched *s); /* instances live on in the spawner: also what a handover needs */
 
 enum invoke_outcome {
-	INVOKE_OK,               /* body: the handler's answer */
-	INVOKE_ERROR,            /* body: error object of the handler or the runtime: "Unhandled" */
-	INVOKE_TIMEOUT,          /* body: {"errorType":"Sandbox.Timedout",...} */
-	INVOKE_CRASHED,          /* body: Runtime.ExitError, Runtime.OutOfMemory */
-	INVOKE_INIT_FAILED,      /* body: init error object */
-	INVOKE_THROTTLED,        /* queue full; body empty */
-	INVOKE_FAILED,           /* the platform could not: e says why; body empty */
+	INVOKE_OK,	    /* body: the handler's answer */
+	INVOKE_ERROR,	    /* body: error object of the handler or the runtime: "Unhandled" */
+	INVOKE_TIMEOUT,	    /* body: {"errorType":"Sandbox.Timedout",...} */
+	INVOKE_CRASHED,	    /* body: Runtime.ExitError, Runtime.OutOfMemory */
+	INVOKE_INIT_FAILED, /* body: init error object */
+	INVOKE_THROTTLED,   /* queue full; body empty */
+	INVOKE_FAILED,	    /* the platform could not: e says why; body empty */
 	INVOKE_OUTCOME_N
 };
 enum sched_wait { WAIT_NONE, WAIT_BLANK, WAIT_INIT, WAIT_INSTANCE, WAIT_CODE, WAIT_N };
@@ -43,13 +44,13 @@ extern const char *const sched_wait_name[WAIT_N];
 /* One invocation; embedded by whoever asks, zero-initialised, inputs set, strings borrowed until done. */
 struct invocation {
 	/* in */
-	struct function *function;       /* a reference is taken for the time of the call */
+	struct function *function; /* a reference is taken for the time of the call */
 	enum ledger_trigger trigger;
-	struct str payload;              /* JSON, checked by the caller */
-	struct str client_context;       /* decoded JSON or empty */
-	const char *trace_id;            /* or NULL: made */
-	char request_id[37];             /* "" : made */
-	bool want_log_tail;              /* log_tail is filled: the last 4 KB of this invocation's log */
+	struct str payload;		      /* JSON, checked by the caller */
+	struct str client_context;	      /* decoded JSON or empty */
+	const char *trace_id;		      /* or NULL: made */
+	char request_id[37];		      /* "" : made */
+	bool want_log_tail;		      /* log_tail is filled: the last 4 KB of this invocation's log */
 	void (*done)(struct invocation *inv); /* exactly once, never before _start returned; may free inv */
 	void *user;
 	/* out, valid during done; body and log_tail borrowed */
@@ -61,18 +62,20 @@ struct invocation {
 	/* the scheduler's */
 	struct list node;
 	struct sched *s;
-	struct worker *worker;           /* who serves it, once somebody does */
-	struct revision *revision;       /* TRIGGER_CHECK: the revision to start */
+	struct worker *worker;	   /* who serves it, once somebody does */
+	struct revision *revision; /* TRIGGER_CHECK: the revision to start */
 	enum sched_wait wait;
 	int64_t accepted_us, deadline_us;
 	struct loop_defer defer;
 };
 void sched_invoke_start(struct sched *s, struct invocation *inv);
-/* done is not called any more; a running handler goes on to its end and its answer is dropped. From any state, twice too. */
+/* done is not called any more; a running handler goes on to its end and its answer is dropped. From any state, twice
+ * too. */
 void sched_invoke_cancel(struct invocation *inv);
-int sched_stop_function(struct sched *s, struct function *f);   /* ends its instances now; how many. Their events get CRASHED. */
-struct function *sched_instance_function(const struct instance *i);  /* whose sandbox (for sandbox_api) */
-void *sched_instance_arg(const struct instance *i);                  /* sched_opts.sandbox_arg */
+int sched_stop_function(struct sched *s,
+			struct function *f); /* ends its instances now; how many. Their events get CRASHED. */
+struct function *sched_instance_function(const struct instance *i); /* whose sandbox (for sandbox_api) */
+void *sched_instance_arg(const struct instance *i);		    /* sched_opts.sandbox_arg */
 
 struct sched_instance_info {
 	uint64_t id;
@@ -83,15 +86,19 @@ struct sched_instance_info {
 	int memory_mb;
 };
 void sched_each_instance(struct sched *s, void (*each)(void *arg, const struct sched_instance_info *i), void *arg);
-void sched_function_status(struct sched *s, const struct function *f, int *ret_instances, int *ret_busy, int *ret_waiting, const char **ret_wait_reason);
+void sched_function_status(struct sched *s, const struct function *f, int *ret_instances, int *ret_busy,
+			   int *ret_waiting, const char **ret_wait_reason);
 /* Adoption after a restart of the daemon (spawn events are given on by daemon/). */
-void sched_adopt(struct sched *s, uint64_t id, const char *label, bool assigned, uint32_t uid, pid_t pid, struct sandbox_fds *fds);
-void sched_ended(struct sched *s, uint64_t id, int wait_status, uint32_t oom_kills, int64_t cpu_us, int64_t mem_peak_bytes);
+void sched_adopt(struct sched *s, uint64_t id, const char *label, bool assigned, uint32_t uid, pid_t pid,
+		 struct sandbox_fds *fds);
+void sched_ended(struct sched *s, uint64_t id, int wait_status, uint32_t oom_kills, int64_t cpu_us,
+		 int64_t mem_peak_bytes);
 void sched_adopted(struct sched *s); /* all were told: blanks are made, waiting starts begin */
 void sched_drain(struct sched *s, void (*drained)(void *arg), void *arg); /* when nothing is busy or waiting */
 
-/* Async: commit, then run at least once, retry as Lambda does (1 min, 2 min). ev borrowed until done (e NONE: accepted). */
+/* Async: commit, then run at least once, retry as Lambda does (1 min, 2 min). ev borrowed until done (e NONE:
+ * accepted). */
 struct sched_async;
-void sched_async_start(struct sched *s, struct function *f, struct str payload, const char request_id[37], enum ledger_trigger trigger,
-                       void (*accepted)(void *arg, const struct err *e), void *arg);
+void sched_async_start(struct sched *s, struct function *f, struct str payload, const char request_id[37],
+		       enum ledger_trigger trigger, void (*accepted)(void *arg, const struct err *e), void *arg);
 int sched_async_recover(struct sched *s, struct err *e); /* at start */

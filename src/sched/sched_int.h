@@ -17,7 +17,7 @@
 #include "sched/pool.h"
 #include "sched/sched.h"
 
-#define INIT_LIMIT_US (10 * 1000000ll)  /* Lambda's limit of the init phase */
+#define INIT_LIMIT_US  (10 * 1000000ll) /* Lambda's limit of the init phase */
 #define QUEUE_LIMIT_US (60 * 1000000ll)
 #define ADOPT_LIMIT_US (15 * 1000000ll) /* for an adopted instance to reach a boundary */
 
@@ -59,9 +59,9 @@ struct worker {
 	int64_t begun_us, assigned_us, ready_us, idle_since_us;
 	int64_t cpu_seen_us, idle_pending_us, idle_cpu_us;
 	int64_t served;
-	bool counted;   /* in n_starting */
-	bool cold;      /* its first event has still to come, and was what it was started for */
-	bool stopping;  /* ended because somebody asked */
+	bool counted;  /* in n_starting */
+	bool cold;     /* its first event has still to come, and was what it was started for */
+	bool stopping; /* ended because somebody asked */
 	struct invocation *check;
 	struct run run;
 	struct buf extensions; /* names, until the instance is made */
@@ -95,14 +95,16 @@ void sched_check_drained(struct sched *s);
 /* worker.c */
 struct worker *worker_start(struct workload *w, struct revision *r, struct invocation *check);
 void worker_adopt(struct workload *w, uint64_t id, pid_t pid, struct sandbox_fds *fds);
-void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_outcome, struct str body, const struct err *why);
+void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_outcome, struct str body,
+		const struct err *why);
 void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t cpu_us, int64_t mem_peak_bytes);
 void worker_due(struct worker *wk, int64_t at_us);
 void worker_rest(struct worker *wk);
 void worker_forget_idle(struct worker *wk);
 /* event.c */
 void event_begin(struct worker *wk, struct invocation *inv);
-void event_answer(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_outcome, struct str body, int64_t cpu_us, int64_t mem_peak_bytes);
+void event_answer(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_outcome, struct str body,
+		  int64_t cpu_us, int64_t mem_peak_bytes);
 void event_output(struct worker *wk, struct str text);
 void event_idle_row(struct worker *wk);
 void event_platform_row(struct sched *s);

@@ -54,14 +54,16 @@ static void due(void *arg)
 		worker_rest(wk);
 	} else if (wk->step == WORKER_LIVE) {
 		snprintf(text, sizeof(text),
-			 "{\"errorType\":\"Sandbox.Timedout\",\"errorMessage\":\"RequestId: %s Error: Task timed out after "
+			 "{\"errorType\":\"Sandbox.Timedout\",\"errorMessage\":\"RequestId: %s Error: Task timed out "
+			 "after "
 			 "%d.00 seconds\"}",
 			 wk->run.request_id, wk->revision->timeout_s);
 		err_set(&e, ERR_TIMEOUT, "Task timed out after %d.00 seconds", wk->revision->timeout_s);
 		worker_end(wk, INVOKE_TIMEOUT, OUTCOME_TIMEOUT, str_of(text), &e);
 	} else if (wk->step != WORKER_ENDING) {
 		err_set(&e, ERR_TIMEOUT, "initialisation took longer than %d s", (int)(INIT_LIMIT_US / 1000000));
-		snprintf(text, sizeof(text), "{\"errorType\":\"Sandbox.Timedout\",\"errorMessage\":\"Error: %s\"}", e.text);
+		snprintf(text, sizeof(text), "{\"errorType\":\"Sandbox.Timedout\",\"errorMessage\":\"Error: %s\"}",
+			 e.text);
 		worker_end(wk, INVOKE_INIT_FAILED, OUTCOME_INIT_FAILED, str_of(text), &e);
 	}
 }
@@ -151,8 +153,8 @@ static void list_extensions(struct worker *wk, int opt)
 	while ((d = readdir(dir)) && n < EXTENSIONS_MAX) {
 		struct stat st;
 
-		if (d->d_name[0] == '.' || fstatat(dirfd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
-		    !(st.st_mode & 0111))
+		if (d->d_name[0] == '.' || fstatat(dirfd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    !S_ISREG(st.st_mode) || !(st.st_mode & 0111))
 			continue;
 		buf_add(&wk->extensions, d->d_name, strlen(d->d_name) + 1);
 		n++;
@@ -375,9 +377,11 @@ static void on_exited(void *arg, int wait_status)
 
 	exit_text(wait_status, text, sizeof(text));
 	err_set(&e, ERR_UNAVAILABLE, "%s", text);
-	snprintf(json, sizeof(json), "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: %s Error: %s\"}",
+	snprintf(json, sizeof(json),
+		 "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: %s Error: %s\"}",
 		 wk->run.request_id, text);
-	worker_end(wk, live ? INVOKE_CRASHED : INVOKE_INIT_FAILED, live ? OUTCOME_CRASH : OUTCOME_INIT_FAILED, str_of(json), &e);
+	worker_end(wk, live ? INVOKE_CRASHED : INVOKE_INIT_FAILED, live ? OUTCOME_CRASH : OUTCOME_INIT_FAILED,
+		   str_of(json), &e);
 }
 
 static void on_broken(void *arg, const struct err *e)
@@ -386,13 +390,14 @@ static void on_broken(void *arg, const struct err *e)
 	char json[256];
 
 	snprintf(json, sizeof(json),
-		 "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: %s Error: Runtime broke its protocol\"}",
+		 "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: %s Error: Runtime broke its "
+		 "protocol\"}",
 		 wk->run.request_id);
 	log_warn("sched", "instance %llu of %s is ended: %s", (unsigned long long)wk->id, wk->w->f->name, e->text);
 	worker_end(wk, wk->step == WORKER_LIVE ? INVOKE_CRASHED : INVOKE_INIT_FAILED, OUTCOME_CRASH, str_of(json), e);
 }
 
-const struct instance_events worker_instance_events = {on_ready, on_init_failed, on_answer, on_idle,
+const struct instance_events worker_instance_events = {on_ready,  on_init_failed, on_answer, on_idle,
 						       on_output, on_exited,	  on_broken};
 
 /* --- the end --- */
@@ -402,8 +407,10 @@ static void gone_without_sandbox(void *arg)
 	worker_gone(arg, 0, 0, 0, 0);
 }
 
-/* Asks for the end. What the client will hear is kept until the kernel's own word is there: out of memory is known only then. */
-void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_outcome, struct str body, const struct err *why)
+/* Asks for the end. What the client will hear is kept until the kernel's own word is there: out of memory is known only
+ * then. */
+void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_outcome, struct str body,
+		const struct err *why)
 {
 	enum worker_step was = wk->step;
 
@@ -425,7 +432,9 @@ void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_o
 	}
 	if (wk->instance) {
 		instance_drain_output(wk->instance);
-		instance_ending(wk->instance, outcome == INVOKE_TIMEOUT ? "TIMEOUT" : wk->stopping ? "SPINDOWN" : "FAILURE");
+		instance_ending(wk->instance, outcome == INVOKE_TIMEOUT ? "TIMEOUT"
+					      : wk->stopping		? "SPINDOWN"
+									: "FAILURE");
 	}
 	if (wk->id)
 		spawn_end(wk->w->s->o.spawn, wk->id);
@@ -438,7 +447,8 @@ static void out_of_memory(struct worker *wk)
 	err_set(&wk->why, ERR_LIMIT, "out of memory: the limit of %d MB was reached", wk->revision->memory_mb);
 	buf_clear(&wk->verdict);
 	buf_addf(&wk->verdict,
-		 "{\"errorType\":\"Runtime.OutOfMemory\",\"errorMessage\":\"RequestId: %s Error: Runtime exited with error: "
+		 "{\"errorType\":\"Runtime.OutOfMemory\",\"errorMessage\":\"RequestId: %s Error: Runtime exited with "
+		 "error: "
 		 "signal: killed (memory limit of %d MB)\"}",
 		 id, wk->revision->memory_mb);
 	wk->ledger_outcome = OUTCOME_OOM;
@@ -469,7 +479,8 @@ void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t
 
 		err_set(&e, ERR_UNAVAILABLE, "the sandbox ended by itself");
 		worker_end(wk, never_ready ? INVOKE_INIT_FAILED : INVOKE_CRASHED, OUTCOME_CRASH,
-			   STR("{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"Error: Runtime exited with error: signal: "
+			   STR("{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"Error: Runtime exited with "
+			       "error: signal: "
 			       "killed\"}"),
 			   &e);
 	}
@@ -482,8 +493,7 @@ void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t
 	else if (!never_ready)
 		event_idle_row(wk);
 	if (never_ready && wk->why.kind && !stopping)
-		log_stream_add(w->log, "platform", "-",
-			       (struct str){wk->why.text, strlen(wk->why.text)});
+		log_stream_add(w->log, "platform", "-", (struct str){wk->why.text, strlen(wk->why.text)});
 	if (wk->check)
 		tell_check(wk);
 	else if (never_ready && !stopping && wk->cold)

@@ -240,7 +240,8 @@ static bool value_ok(struct str s)
 /* Framing belongs to the server; a function that sets these would desynchronise the connection. */
 static bool is_framing(struct str name)
 {
-	static const char *const names[] = {"content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "trailer", "te"};
+	static const char *const names[] = {"content-length", "transfer-encoding", "connection", "keep-alive",
+					    "upgrade",	      "trailer",	   "te"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (str_caseeqc(name, names[i]))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * HTTP to Lambda and back: payload format 2.0 (AWS: "Create AWS Lambda proxy integrations for HTTP APIs"; reference section 7).
+ * HTTP to Lambda and back: payload format 2.0 (AWS: "Create AWS Lambda proxy integrations for HTTP APIs"; reference
+ * section 7).
  */
 #pragma once
 #include "http/server.h"
@@ -13,10 +14,11 @@ void event_from_http(struct buf *out, const struct http_req *r, const struct gat
 /* What a function gave back, ready for http_reply. body and headers are owned here; event_answer_done frees. */
 struct event_answer_parts {
 	int status;
-	struct buf headers;      /* lines with CRLF */
+	struct buf headers; /* lines with CRLF */
 	struct buf body;
 	char content_type[128];
 };
-/* Objects with statusCode are taken apart; any other JSON is a 200 with itself as application/json. -1: malformed (502). */
+/* Objects with statusCode are taken apart; any other JSON is a 200 with itself as application/json. -1: malformed
+ * (502). */
 int event_to_http(struct event_answer_parts *ret, struct str json, struct err *e);
 void event_parts_done(struct event_answer_parts *p);

@@ -55,7 +55,8 @@ static void reply_text(struct http_req *r, int status, const char *message, cons
 	if (why)
 		jw_strc(&w, "reason", why);
 	jw_end(&w, '}');
-	http_reply(r, &(struct http_reply){.status = status, .content_type = "application/json", .body = buf_str(&body)});
+	http_reply(r,
+		   &(struct http_reply){.status = status, .content_type = "application/json", .body = buf_str(&body)});
 }
 
 static void reply_result(struct call *c, struct str json)
@@ -90,7 +91,8 @@ static void done(struct invocation *inv)
 		reply_text(c->req, 503, "Service Unavailable", inv->e.kind ? inv->e.text : "too many requests wait");
 		break;
 	case INVOKE_FAILED:
-		reply_text(c->req, 503, "Service Unavailable", inv->e.kind ? inv->e.text : "the platform could not run it");
+		reply_text(c->req, 503, "Service Unavailable",
+			   inv->e.kind ? inv->e.text : "the platform could not run it");
 		break;
 	default: /* what the function said of its failure is for its log, not for the client */
 		reply_text(c->req, 500, "Internal Server Error", NULL);
@@ -157,7 +159,8 @@ void gateway_free(struct gateway *g)
 {
 	if (!g)
 		return;
-	list_each (&g->spare, it) {
+	list_each(&g->spare, it)
+	{
 		struct call *c = container_of(it, struct call, node);
 
 		buf_done(&c->event);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The gateway: a route is answered by its function. A request waits for its instance; it is never refused because nothing runs yet.
- * GET /healthz and /readyz answer for the platform unless a function has that route.
+ * The gateway: a route is answered by its function. A request waits for its instance; it is never refused because
+ * nothing runs yet. GET /healthz and /readyz answer for the platform unless a function has that route.
  */
 #pragma once
 #include "sched/sched.h"

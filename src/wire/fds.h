@@ -5,5 +5,6 @@
 #include "base/err.h"
 #define FDS_MAX 32 /* per message; the kernel takes 253 */
 ssize_t fds_send(int sock, const void *msg, size_t n, const int *fds, unsigned n_fds, int flags); /* -1 errno */
-/* Receives one message. *n_fds in: room; out: received. More descriptors than room, or truncation: all closed, -1 EMSGSIZE. */
+/* Receives one message. *n_fds in: room; out: received. More descriptors than room, or truncation: all closed, -1
+ * EMSGSIZE. */
 ssize_t fds_recv(int sock, void *msg, size_t n, int *fds, unsigned *n_fds, int flags);

@@ -1,28 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Frames between tandemd and an in-house runtime (shim), on an inherited AF_UNIX stream socket (descriptor TANDEM_FD in the sandbox's environment).
+ * Frames between tandemd and an in-house runtime (shim), on an inherited AF_UNIX stream socket (descriptor TANDEM_FD in
+ * the sandbox's environment).
  *
- * Header, 16 bytes, little-endian: u8 version (1), u8 type, u16 flags, u32 stream, u32 length (of what follows, at most 65,536), u32 zero.
+ * Header, 16 bytes, little-endian: u8 version (1), u8 type, u16 flags, u32 stream, u32 length (of what follows, at most
+ * 65,536), u32 zero.
  *
  *  tandemd -> runtime
- *   EVENT   u64 deadline_ms (wall), then five strings, each u16 length + bytes: request id, function ARN, trace id, client context JSON, cognito JSON;
- *           the rest is the first part of the payload. Flag END: it is the whole payload.
- *   DATA    more payload; flag END on the last.
- *   PING    answered by PING with the same stream number.
- *  runtime -> tandemd
- *   HELLO   once, after the handler was imported: JSON {"runtime":"python3.11.2","pid":2}. Until then the instance is in INIT.
+ *   EVENT   u64 deadline_ms (wall), then five strings, each u16 length + bytes: request id, function ARN, trace id,
+ * client context JSON, cognito JSON; the rest is the first part of the payload. Flag END: it is the whole payload. DATA
+ * more payload; flag END on the last. PING    answered by PING with the same stream number. runtime -> tandemd HELLO
+ * once, after the handler was imported: JSON {"runtime":"python3.11.2","pid":2}. Until then the instance is in INIT.
  *   DATA    the answer; flag END on the last one. (An answer of no bytes: DATA, length 0, END.)
- *   ERROR   JSON error object (what Invoke returns as payload); flag END. stream 0: initialisation failed, and the runtime exits.
+ *   ERROR   JSON error object (what Invoke returns as payload); flag END. stream 0: initialisation failed, and the
+ * runtime exits.
  *
- * stream is 1, 2, ... per instance; 0 for HELLO, init ERROR. One event at a time: EVENT n+1 comes only after the END of n.
- * A reader takes only whole frames off the socket (peek, then receive), so that a successor starts at a boundary.
+ * stream is 1, 2, ... per instance; 0 for HELLO, init ERROR. One event at a time: EVENT n+1 comes only after the END of
+ * n. A reader takes only whole frames off the socket (peek, then receive), so that a successor starts at a boundary.
  * Whatever comes from a runtime is hostile: unknown type, version, stream, length: the instance is ended (ERR_CORRUPT).
  */
 #pragma once
 #include "base/err.h"
 #define FRAME_VERSION 1
-#define FRAME_MAX 65536
-#define FRAME_HEADER 16
+#define FRAME_MAX     65536
+#define FRAME_HEADER  16
 enum frame_type { FRAME_HELLO = 1, FRAME_EVENT, FRAME_DATA, FRAME_END, FRAME_ERROR, FRAME_CREDIT, FRAME_PING };
 enum { FRAME_FLAG_END = 1 };
 struct frame {
@@ -31,4 +32,5 @@ struct frame {
 	uint32_t stream, length;
 };
 void frame_put(uint8_t out[FRAME_HEADER], const struct frame *f);
-int frame_get(const uint8_t in[FRAME_HEADER], struct frame *ret, struct err *e); /* checks version, type, length, zero */
+int frame_get(const uint8_t in[FRAME_HEADER], struct frame *ret,
+	      struct err *e); /* checks version, type, length, zero */

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Between tandemd and the tandem-init of one sandbox (SB_CTL, seqpacket). tandem-init's descriptors: 3 this socket, 4 the runtime channel,
- * 5 the log pipe. It keeps 4 and 5 closed to others: only the process with keep_channel gets 4.
+ * Between tandemd and the tandem-init of one sandbox (SB_CTL, seqpacket). tandem-init's descriptors: 3 this socket, 4
+ * the runtime channel, 5 the log pipe. It keeps 4 and 5 closed to others: only the process with keep_channel gets 4.
  *
- *   START   struct init_msg, then argc + envc NUL-terminated strings (argv, env); fork, cwd, exec. Answered by STARTED (pid in value) or FAILED (errno in value).
- *   SIGNAL  value to the process of that tag
- *   EXITED  a started process is gone; value is its wait status. tandem-init itself goes on until the sandbox is ended.
- * tag: chosen by tandemd (1: the runtime, 2..: extensions). What arrives from a sandbox is hostile: tandemd checks all of it.
+ *   START   struct init_msg, then argc + envc NUL-terminated strings (argv, env); fork, cwd, exec. Answered by STARTED
+ * (pid in value) or FAILED (errno in value). SIGNAL  value to the process of that tag EXITED  a started process is
+ * gone; value is its wait status. tandem-init itself goes on until the sandbox is ended. tag: chosen by tandemd (1: the
+ * runtime, 2..: extensions). What arrives from a sandbox is hostile: tandemd checks all of it.
  */
 #pragma once
 #include <stdint.h>
 #define INIT_VERSION 1
 #define INIT_MSG_MAX 65536
-#define INIT_FD_CTL 3
+#define INIT_FD_CTL  3
 #define INIT_FD_CHAN 4
-#define INIT_FD_LOG 5
+#define INIT_FD_LOG  5
 enum init_verb { INIT_START = 1, INIT_SIGNAL, INIT_STARTED = 64, INIT_FAILED, INIT_EXITED };
 struct init_msg {
 	uint16_t version, verb;

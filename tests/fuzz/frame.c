@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a hostile runtime sends: bytes on the frame channel and messages on tandem-init's socket (first byte: how they are split). */
+/* What a hostile runtime sends: bytes on the frame channel and messages on tandem-init's socket (first byte: how they
+ * are split). */
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <uv.h>
@@ -30,7 +31,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
 	struct loop *l = loop_new();
-	struct instance_host host = {.loop = l, .account = "000000000000", .region = "us-east-1", .scratch = xmalloc(INSTANCE_SCRATCH)};
+	struct instance_host host = {
+		.loop = l, .account = "000000000000", .region = "us-east-1", .scratch = xmalloc(INSTANCE_SCRATCH)};
 	struct revision *rev = revision_new();
 	struct function f = {.name = "t"};
 	struct instance_opts o = {.host = &host, .revision = rev, .function = &f, .events = &evs};
@@ -41,8 +43,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 
 	rev->runtime = xstrdup("python3.11");
 	memset(o.fds.fd, -1, sizeof(o.fds.fd));
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, chan) || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ctl) ||
-	    pipe2(log, O_NONBLOCK))
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, chan) ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ctl) || pipe2(log, O_NONBLOCK))
 		abort();
 	o.fds.fd[SB_CHAN] = chan[0], o.fds.fd[SB_CTL] = ctl[0], o.fds.fd[SB_LOG] = log[0];
 	i = instance_new(&o);
@@ -50,7 +52,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		const uint8_t *from = round ? p + cut : p;
 		size_t len = round ? n - cut : cut;
 
-		if (len && (send(chan[1], from, len, MSG_NOSIGNAL) < 0 || send(ctl[1], from, len < 64 ? len : 64, MSG_NOSIGNAL) < 0))
+		if (len && (send(chan[1], from, len, MSG_NOSIGNAL) < 0 ||
+			    send(ctl[1], from, len < 64 ? len : 64, MSG_NOSIGNAL) < 0))
 			break;
 		for (int k = 0; k < 16; k++)
 			uv_run(loop_uv(l), UV_RUN_NOWAIT);

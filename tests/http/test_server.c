@@ -152,6 +152,7 @@ static void turn(struct side *x)
 
 	loop_defer(x->l, &d, stop, x);
 	loop_run(x->l);
+	loop_defer_cancel(x->l, &d); /* something else may have stopped it first */
 }
 
 static void wait_for(struct side *x, const char *until)

@@ -31,14 +31,36 @@ static void note(struct rig *g, const char *what, struct str s)
 		loop_stop(g->l);
 }
 
-static void ev_ready(void *a) { note(a, "ready", STR_NULL); }
-static void ev_init_failed(void *a, struct str e) { note(a, "init_failed", e); }
-static void ev_answer(void *a, struct str b, bool err) { note(a, err ? "error" : "answer", b); }
-static void ev_idle(void *a) { note(a, "idle", STR_NULL); }
-static void ev_output(void *a, struct str t) { note(a, "output", t); }
-static void ev_exited(void *a, int st) { note(a, "exited", STR_NULL); }
-static void ev_broken(void *a, const struct err *e) { note(a, "broken", str_of(e->text)); }
-static const struct instance_events evs = {ev_ready, ev_init_failed, ev_answer, ev_idle, ev_output, ev_exited, ev_broken};
+static void ev_ready(void *a)
+{
+	note(a, "ready", STR_NULL);
+}
+static void ev_init_failed(void *a, struct str e)
+{
+	note(a, "init_failed", e);
+}
+static void ev_answer(void *a, struct str b, bool err)
+{
+	note(a, err ? "error" : "answer", b);
+}
+static void ev_idle(void *a)
+{
+	note(a, "idle", STR_NULL);
+}
+static void ev_output(void *a, struct str t)
+{
+	note(a, "output", t);
+}
+static void ev_exited(void *a, int st)
+{
+	note(a, "exited", STR_NULL);
+}
+static void ev_broken(void *a, const struct err *e)
+{
+	note(a, "broken", str_of(e->text));
+}
+static const struct instance_events evs = {ev_ready,  ev_init_failed, ev_answer, ev_idle,
+					   ev_output, ev_exited,      ev_broken};
 
 static void rig_up(struct rig *g, bool adopted)
 {
@@ -47,7 +69,8 @@ static void rig_up(struct rig *g, bool adopted)
 
 	memset(g, 0, sizeof(*g));
 	g->l = loop_new();
-	g->host = (struct instance_host){.loop = g->l, .account = "000000000000", .region = "us-east-1", .scratch = xmalloc(INSTANCE_SCRATCH)};
+	g->host = (struct instance_host){
+		.loop = g->l, .account = "000000000000", .region = "us-east-1", .scratch = xmalloc(INSTANCE_SCRATCH)};
 	g->rev = revision_new();
 	strlcpy_(g->rev->name, "t", sizeof(g->rev->name));
 	g->rev->runtime = xstrdup("python3.11");
@@ -91,7 +114,8 @@ static void until(struct rig *g, int events)
 
 static void event(struct rig *g, struct str payload)
 {
-	struct instance_event ev = {.request_id = "r1", .function_arn = "arn", .trace_id = "", .payload = payload, .deadline_wall_ms = 5};
+	struct instance_event ev = {
+		.request_id = "r1", .function_arn = "arn", .trace_id = "", .payload = payload, .deadline_wall_ms = 5};
 	struct err e;
 
 	CHECK(instance_event(g->i, &ev, &e) == 0);
