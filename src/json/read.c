@@ -108,11 +108,14 @@ struct str json_get_str(const struct json *obj, const char *key)
 	return json_str(json_get(obj, key));
 }
 
+bool json_bool(const struct json *j, bool dflt)
+{
+	return json_type(j) == JSON_BOOL ? json_is_true(unwrap(j)) : dflt;
+}
+
 bool json_get_bool(const struct json *obj, const char *key, bool dflt)
 {
-	const struct json *j = json_get(obj, key);
-
-	return json_type(j) == JSON_BOOL ? json_is_true(unwrap(j)) : dflt;
+	return json_bool(json_get(obj, key), dflt);
 }
 
 int64_t json_int(const struct json *j, int64_t dflt)

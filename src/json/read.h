@@ -18,6 +18,7 @@ enum json_type json_type(const struct json *j);			      /* NULL gives JSON_NONE 
 const struct json *json_get(const struct json *obj, const char *key); /* NULL: not there or not an object */
 struct str json_str(const struct json *j);			      /* {NULL,0} when not a string; NUL-terminated */
 struct str json_get_str(const struct json *obj, const char *key);
+bool json_bool(const struct json *j, bool dflt);
 bool json_get_bool(const struct json *obj, const char *key, bool dflt);
 int64_t json_int(const struct json *j, int64_t dflt);
 int64_t json_get_int(const struct json *obj, const char *key, int64_t dflt);

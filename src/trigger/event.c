@@ -87,7 +87,7 @@ static void add_query(struct query_item *items, size_t *n, size_t max, struct st
 
 	if (!str_cut(raw, '=', &name, &value))
 		name = raw, value = STR_NULL;
-	if (dec_percent(&dn, name, true) < 0) {
+	if (dec_percent(&dn, name, true) < 0 || (dn.n && memchr(dn.p, 0, dn.n))) { /* with a NUL: no key of ours */
 		buf_clear(&dn);
 		buf_addstr(&dn, name);
 	}
@@ -137,17 +137,34 @@ static void put_query(struct jw *w, struct str query)
 	jw_end(w, '}');
 }
 
+/* What a star at the end of the route stands for, under the name that {proxy+} has on AWS. */
+static void put_rest_of_path(struct jw *w, struct str path, struct str route)
+{
+	size_t fixed = route.n - 1;
+
+	if (!route.n || route.p[fixed] != '*' || path.n <= fixed)
+		return;
+	jw_obj(w, "pathParameters");
+	jw_str(w, "proxy", (struct str){path.p + fixed, path.n - fixed});
+	jw_end(w, '}');
+}
+
 static bool is_text(const struct http_req *r)
 {
-	struct str type = http_header(r, "content-type");
+	static const char *const known[] = {"", "application/json", "application/x-www-form-urlencoded",
+					    "application/xml", "application/javascript"};
+	struct str type = http_header(r, "content-type"), rest;
+	bool text = false;
 
 	if (http_header(r, "content-encoding").n)
 		return false;
-	if (!type.n || str_starts(type, "text/") || str_starts(type, "application/json") ||
-	    str_starts(type, "application/x-www-form-urlencoded") || str_starts(type, "application/xml") ||
-	    str_starts(type, "application/javascript") || memmem(type.p, type.n, "+json", 5))
-		return enc_utf8_ok(r->body);
-	return false;
+	str_cut(type, ';', &type, &rest);
+	type = str_trim(type);
+	for (size_t i = 0; i < ARRAY_SIZE(known) && !text; i++)
+		text = str_caseeqc(type, known[i]);
+	if (type.n > 5)
+		text |= !strncasecmp(type.p, "text/", 5) || !strncasecmp(type.p + type.n - 5, "+json", 5);
+	return text && enc_utf8_ok(r->body);
 }
 
 static void put_body(struct jw *w, const struct http_req *r)
@@ -217,6 +234,7 @@ void event_from_http(struct buf *out, const struct http_req *r, const struct gat
 	jw_str(&w, "rawQueryString", r->query);
 	put_headers(&w, r);
 	put_query(&w, r->query);
+	put_rest_of_path(&w, r->path, str_of(f->route));
 	put_context(&w, r, f, route_key);
 	put_body(&w, r);
 	jw_end(&w, '}');
@@ -237,11 +255,11 @@ static bool value_ok(struct str s)
 	return true;
 }
 
-/* Framing belongs to the server; a function that sets these would desynchronise the connection. */
-static bool is_framing(struct str name)
+/* The server writes these itself; a function that set them would desynchronise the connection. */
+static bool is_servers(struct str name)
 {
 	static const char *const names[] = {"content-length", "transfer-encoding", "connection", "keep-alive",
-					    "upgrade",	      "trailer",	   "te"};
+					    "upgrade",	      "trailer",	   "te",	 "date"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (str_caseeqc(name, names[i]))
@@ -259,9 +277,9 @@ static int put_header(void *arg, const char *key, const struct json *value)
 		snprintf(number, sizeof(number), "%.15g", json_real(value, 0));
 		v = str_of(number);
 	} else if (json_type(value) == JSON_BOOL) {
-		v = str_of(json_int(value, 0) ? "true" : "false");
+		v = str_of(json_bool(value, false) ? "true" : "false");
 	}
-	if (!v.p || !token_ok(name) || !value_ok(v) || is_framing(name))
+	if (!v.p || !token_ok(name) || !value_ok(v) || is_servers(name))
 		return 0;
 	if (str_caseeqc(name, "content-type")) {
 		if (v.n < sizeof(p->content_type))
@@ -306,6 +324,19 @@ static int put_answer_body(struct event_answer_parts *p, const struct json *j, s
 	return 0;
 }
 
+/* 0: none that can be sent; 1xx would announce another answer. */
+static int status_of(const struct json *j)
+{
+	double real = json_real(j, 0);
+	int64_t n = 0;
+
+	if (json_str(j).p)
+		str_to_i64(json_str(j), 200, 599, &n);
+	else if (real >= 200 && real < 600)
+		n = (int64_t)real;
+	return (int)n;
+}
+
 int event_to_http(struct event_answer_parts *ret, struct str text, struct err *e)
 {
 	struct event_answer_parts p = {.status = 200};
@@ -323,15 +354,9 @@ int event_to_http(struct event_answer_parts *ret, struct str text, struct err *e
 		*ret = p;
 		return 0;
 	}
-	p.status = (int)json_int(status, 0);
-	if (json_str(status).p) {
-		int64_t n = 0;
-
-		str_to_i64(json_str(status), 100, 599, &n);
-		p.status = (int)n;
-	}
-	if (p.status < 100 || p.status > 599)
-		return err_set(e, ERR_INVALID, "statusCode is not a number from 100 to 599");
+	p.status = status_of(status);
+	if (!p.status)
+		return err_set(e, ERR_INVALID, "statusCode is not a number from 200 to 599");
 	snprintf(p.content_type, sizeof(p.content_type), "text/plain;charset=utf-8");
 	json_each(json_get(j, "headers"), put_header, &p);
 	put_cookies(&p, json_get(j, "cookies"));

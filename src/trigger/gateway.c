@@ -125,7 +125,7 @@ void gateway_handle(void *arg, struct http_req *r)
 
 	if (!f) {
 		if (!for_platform(r))
-			reply_text(r, 404, "Not Found", NULL);
+			reply_text(r, 404, "Not Found", "no function has a route for this path");
 		return;
 	}
 	c = call_take(g);
