@@ -182,7 +182,7 @@ static void start_async(struct api_call *c, struct function *f, struct str paylo
 	i->c = *c;
 	i->function = function_ref(f);
 	http_on_gone(i->c.r, async_gone, i);
-	sched_async_start(c->a->o.sched, f, payload, c->request_id, TRIGGER_ASYNC, accepted, i);
+	sched_async_start(c->a->o.sched, f, payload, c->request_id, accepted, i);
 }
 
 void lambda_invoke(struct api_call *c)

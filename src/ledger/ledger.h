@@ -76,8 +76,8 @@ int ledger_machine_price(struct ledger *lg, double usd_per_hour);
  *
  * SUM: "invocations" "cold" "errors" "queue_us" "start_us" "init_us" "handler_us" "idle_ms" "billed_ms" "gb_s" "cpu_us"
  *      "mem_peak_bytes" (largest) "bytes_in" "bytes_out" "usd_lambda" "usd_machine"
- * Largest usd_lambda first; by hour: in order, key "2026-11-21T10:00:00Z". A deployment's own check (TRIGGER_CHECK) is
- * in all but "invocations", "cold" and "errors".
+ * Largest usd_lambda first; by hour: in order, key "2026-11-21T10:00:00Z". Rows of the platform, a
+ * deployment's own check (TRIGGER_CHECK) among them, are in all but "invocations", "cold" and "errors".
  *
  * by "tag": a row counts under each of its tags, rows without tags under ""; total counts each row once.
  * by "rows": instead of total and sums "rows", the last 100 in order of time, each with "time" "workload" "tags"

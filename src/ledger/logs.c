@@ -3,8 +3,11 @@
 #include "ledger/logs.h"
 
 #include <assert.h>
+#include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/limits.h"
@@ -230,6 +233,21 @@ void log_stream_remove(struct logs *lg, const char *workload)
 	op->stream = map_get(&lg->by_name, str_of(workload));
 	strlcpy_(op->name, workload, sizeof(op->name));
 	spool_push(lg->spool, &op->work);
+}
+
+void logs_sweep(struct logs *lg, bool (*wanted)(void *arg, const char *workload), void *arg)
+{
+	int fd = openat(lg->files.dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *d;
+
+	while (dir && (d = readdir(dir)))
+		if (log_name_ok(d->d_name) && !wanted(arg, d->d_name))
+			log_stream_remove(lg, d->d_name);
+	if (dir)
+		closedir(dir);
+	else if (fd >= 0)
+		close(fd);
 }
 
 /* ---- adding ---- */

@@ -30,6 +30,8 @@ void log_stream_release(struct log_stream *s); /* optional: gives the memory bac
  * NULL or "": "-". */
 void log_stream_add(struct log_stream *s, const char *stream, const char *request_id, struct str lines);
 void log_stream_remove(struct logs *lg, const char *workload); /* deletes its files */
+/* At start, blocking: deletes the files of workloads (plain names) that are not wanted any more. */
+void logs_sweep(struct logs *lg, bool (*wanted)(void *arg, const char *workload), void *arg);
 /* The last max_lines lines (since a wall time, 0: any), each "time request_id text"; runs on the file thread after what
  * was added before. */
 struct log_read {

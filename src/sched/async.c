@@ -28,7 +28,6 @@ struct async {
 	struct store_op op;
 	struct store_event ev;
 	struct function *function;
-	enum ledger_trigger trigger;
 	struct invocation inv;
 	struct loop_timer *timer;
 	int throttles;
@@ -140,11 +139,10 @@ static struct async *async_new(struct sched *s, struct function *f)
 }
 
 void sched_async_start(struct sched *s, struct function *f, struct str payload, const char request_id[37],
-		       enum ledger_trigger trigger, void (*accepted)(void *arg, const struct err *e), void *arg)
+		       void (*accepted)(void *arg, const struct err *e), void *arg)
 {
 	struct async *a = async_new(s, f);
 
-	a->trigger = trigger;
 	a->accepted = accepted;
 	a->arg = arg;
 	if (request_id && request_id[0])
@@ -190,6 +188,7 @@ static void async_free_all(struct sched *s)
 static void worker_drop(struct worker *wk)
 {
 	list_del(&wk->node);
+	code_cancel(&wk->code);
 	if (wk->step == WORKER_TAKE)
 		pool_take_cancel(&wk->take);
 	if (wk->step == WORKER_ASSIGN)
@@ -218,15 +217,15 @@ void sched_free(struct sched *s)
 		{
 			struct worker *wk = container_of(wt, struct worker, node);
 
-			if (wk->instance && wk->ready_us && !wk->run.on)
-				event_idle_row(wk);
+			if (wk->instance && wk->ready_us && !wk->run.on) {
+				event_idle_cpu(wk, instance_cpu_us(wk->instance));
+				event_idle_row(wk, instance_mem_peak_bytes(wk->instance));
+			}
 			worker_drop(wk);
 		}
-		loop_timer_free(w->patience);
-		w->f->sched = NULL;
-		function_unref(w->f);
-		free(w);
+		workload_free(w);
 	}
+	map_done(&s->by_id);
 	pool_free(s->pool);
 	free(s->host.scratch);
 	free(s);

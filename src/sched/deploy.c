@@ -12,10 +12,6 @@
 #include "sched/sched_int.h"
 #include "store/digest.h"
 
-#define DEPLOY_LIMIT_US (120 * 1000000ll)
-#define AGAIN_US	20000
-#define AGAIN_TRIES	3000 /* a minute */
-
 enum deploy_state { DEPLOY_NEW, DEPLOY_BLOB, DEPLOY_UNPACK, DEPLOY_SAVE, DEPLOY_CHECK, DEPLOY_ACTIVATE, DEPLOY_DONE };
 
 static const struct {
@@ -58,8 +54,6 @@ static void finish(struct deploy *d)
 {
 	struct function *f = d->function;
 
-	loop_timer_free(take_ptr(d->deadline));
-	loop_timer_free(take_ptr(d->again));
 	if (d->state != DEPLOY_NEW) /* refused before it began: another one is under way */
 		f->updating = false;
 	revision_unref(take_ptr(d->revision));
@@ -94,65 +88,14 @@ static void stored(struct store_op *op, const struct err *e)
 		step(d);
 }
 
-static void unpacked(struct spawn_req *r, const struct err *e)
+static void unpacked(struct code *c, const struct err *e)
 {
-	struct deploy *d = container_of(r, struct deploy, unpack);
+	struct deploy *d = container_of(c, struct deploy, code);
 
-	/* Another deploy unpacks the same archive just now, or too many are unpacked at once: look again a little
-	 * later. */
-	if ((e->kind == ERR_CONFLICT || e->kind == ERR_UNAVAILABLE) && d->tries++ < AGAIN_TRIES) {
-		d->layer--;
-		loop_timer_in(d->again, AGAIN_US);
-		return;
-	}
-	if (e->kind && e->kind != ERR_EXISTS) {
+	if (e->kind)
 		fail(d, e);
-		return;
-	}
-	step(d);
-}
-
-static void look_again(void *arg)
-{
-	step(arg);
-}
-
-/* The next archive that is not unpacked yet: the code, then the layers. NULL: all are there. */
-static const char *next_to_unpack(struct deploy *d)
-{
-	struct store *st = d->s->o.store;
-
-	for (int k = -1; k < LIM_LAYERS; k++) {
-		const char *sha = k < 0 ? d->revision->code_sha256 : d->revision->layers[k];
-		auto_close int dir = -1;
-
-		if (!sha[0])
-			break;
-		dir = store_code_open(st, sha, NULL);
-		if (dir < 0)
-			return sha;
-	}
-	return NULL;
-}
-
-static void start_unpack(struct deploy *d, const char *sha)
-{
-	struct store *st = d->s->o.store;
-	auto_close int archive = store_blob_open(st, sha, &d->e);
-
-	if (archive < 0) {
-		finish(d);
-		return;
-	}
-	if (d->layer > LIM_LAYERS + 1) { /* unpacked, and still not there: never loop */
-		err_set(&d->e, ERR_BUG, "unpacked code %s does not appear", sha);
-		finish(d);
-		return;
-	}
-	d->layer++;
-	d->unpack.done = unpacked;
-	spawn_unpack_start(d->s->o.spawn, &d->unpack, archive, store_code_dir(st), sha, LIM_UNZIPPED_BYTES,
-			   LIM_UNZIPPED_FILES);
+	else
+		step(d);
 }
 
 static void apply_outside(struct deploy *d)
@@ -228,7 +171,6 @@ static void start_check(struct deploy *d)
 static void step(struct deploy *d)
 {
 	struct store *st = d->s->o.store;
-	const char *sha;
 
 	switch (d->state) {
 	case DEPLOY_NEW:
@@ -239,13 +181,11 @@ static void step(struct deploy *d)
 		}
 		/* fallthrough */
 	case DEPLOY_BLOB:
-	case DEPLOY_UNPACK:
 		d->state = DEPLOY_UNPACK;
-		sha = next_to_unpack(d);
-		if (sha) {
-			start_unpack(d, sha);
-			return;
-		}
+		d->code.done = unpacked;
+		code_start(&d->code, d->s->o.loop, st, d->s->o.spawn, d->revision);
+		return;
+	case DEPLOY_UNPACK:
 		if (d->is_new) {
 			d->state = DEPLOY_SAVE;
 			switch_to(d);
@@ -271,18 +211,6 @@ static void begin(void *arg)
 		step(d);
 }
 
-/* Only a wait that nobody bounds itself can last: the thread's file work. The check has its own limit. */
-static void too_late(void *arg)
-{
-	struct deploy *d = arg;
-
-	if (d->state != DEPLOY_UNPACK || !d->unpack.s)
-		return;
-	spawn_cancel(&d->unpack);
-	err_set(&d->e, ERR_TIMEOUT, "unpacking the code took longer than %d s", (int)(DEPLOY_LIMIT_US / 1000000));
-	finish(d);
-}
-
 void deploy_start(struct sched *s, struct deploy *d)
 {
 	struct revision *r = d->revision;
@@ -290,10 +218,8 @@ void deploy_start(struct sched *s, struct deploy *d)
 
 	d->s = s;
 	d->state = DEPLOY_NEW;
-	d->layer = 0;
 	d->e = (struct err){.kind = ERR_NONE};
 	d->op.done = stored;
-	d->unpack = (struct spawn_req){0};
 	d->route_ = d->route ? xstrdup(d->route) : NULL;
 	d->allow_ = d->allow ? xstrdup(d->allow) : NULL;
 	d->tags_ = (struct pairs){0};
@@ -301,10 +227,6 @@ void deploy_start(struct sched *s, struct deploy *d)
 		d->tags_ = *d->tags;
 		*d->tags = (struct pairs){0};
 	}
-	d->deadline = loop_timer_new(s->o.loop, too_late, d);
-	loop_timer_in(d->deadline, DEPLOY_LIMIT_US);
-	d->again = loop_timer_new(s->o.loop, look_again, d);
-	d->tries = 0;
 	d->defer = (struct loop_defer){0};
 	if (r->layers[0][0] && r->layers[1][0])
 		err_set(&d->e, ERR_INVALID, "more than one layer is not supported yet: put their contents into one");

@@ -14,6 +14,7 @@
  * A failure before SAVE leaves everything as it was.
  */
 #pragma once
+#include "sched/code.h"
 #include "sched/sched.h"
 struct deploy {
 	/* in: filled by the caller */
@@ -33,12 +34,9 @@ struct deploy {
 	unsigned state;
 	struct sched *s;
 	struct store_op op;
-	struct spawn_req unpack;
+	struct code code;
 	struct invocation check;
-	struct loop_timer *deadline, *again;
-	int tries;
 	struct err e;
-	int layer;
 	char *route_, *allow_;
 	struct pairs tags_;
 	struct loop_defer defer;

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One event in a worker, from the moment it is handed in until its row is in the ledger. The warm path: no allocation.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/enc.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rand.h"
@@ -67,29 +70,43 @@ static void say_start(struct worker *wk)
 	say(wk->w, &wk->run, line, n);
 }
 
-static void fill_row(struct worker *wk, struct invocation *inv, int64_t now)
+static struct ledger_row row_of(const struct worker *wk, enum ledger_kind kind)
 {
-	struct ledger_row *row = &wk->run.row;
-	int64_t waited = now - inv->accepted_us;
-
-	*row = (struct ledger_row){.start_wall_us = clock_wall_us(),
+	return (struct ledger_row){.start_wall_us = clock_wall_us(),
 				   .workload = wk->w->name_id,
 				   .tags = wk->w->tags_id,
 				   .revision = wk->revision->serial,
 				   .instance = wk->id,
-				   .kind = LEDGER_INVOKE,
+				   .kind = (uint8_t)kind,
 				   .lane = LANE_FUNCTION,
-				   .trigger = (uint8_t)inv->trigger,
-				   .cold = wk->cold,
-				   .memory_mb = (uint32_t)wk->revision->memory_mb,
-				   .bytes_in = (uint32_t)inv->payload.n};
+				   .memory_mb = (uint32_t)wk->revision->memory_mb};
+}
+
+static void put_event(struct ledger_row *row, const struct invocation *inv, int64_t now)
+{
+	int64_t waited = now - inv->accepted_us - row->start_us - row->init_us;
+
+	row->trigger = (uint8_t)inv->trigger;
+	row->bytes_in = (uint32_t)inv->payload.n;
 	uuid_bytes(inv->request_id, row->request_id);
-	if (wk->cold) {
-		row->start_us = (uint32_t)(wk->assigned_us - wk->begun_us);
-		row->init_us = (uint32_t)(wk->ready_us - wk->assigned_us);
-		waited -= row->start_us + row->init_us;
-	}
 	row->queue_us = waited > 0 ? (uint32_t)waited : 0;
+}
+
+static void put_start(struct ledger_row *row, const struct worker *wk, int64_t now)
+{
+	int64_t ready = wk->ready_us ? wk->ready_us : now, assigned = wk->assigned_us ? wk->assigned_us : ready;
+
+	row->cold = true;
+	row->start_us = (uint32_t)(assigned - wk->begun_us);
+	row->init_us = (uint32_t)(ready - assigned);
+}
+
+static void fill_row(struct worker *wk, struct invocation *inv, int64_t now)
+{
+	wk->run.row = row_of(wk, LEDGER_INVOKE);
+	if (wk->cold)
+		put_start(&wk->run.row, wk, now);
+	put_event(&wk->run.row, inv, now);
 }
 
 static void refused(struct worker *wk, const struct err *e)
@@ -125,7 +142,7 @@ void event_begin(struct worker *wk, struct invocation *inv)
 	wk->run.begun_us = now;
 	w->n_busy++;
 	if (wk->idle_pending_us >= PLATFORM_ROW_US)
-		event_idle_row(wk);
+		event_idle_row(wk, instance_mem_peak_bytes(wk->instance));
 	worker_due(wk, now + limit_us);
 	if (instance_event(wk->instance, &ev, &e) < 0)
 		refused(wk, &e);
@@ -164,6 +181,35 @@ static void say_report(struct worker *wk, struct run *run, int64_t handler_us, u
 	say(wk->w, run, line, n);
 }
 
+/* What the group used since somebody asked last. */
+static int64_t new_cpu(struct worker *wk, int64_t cpu_us)
+{
+	int64_t us = cpu_us - wk->cpu_seen_us;
+
+	if (us <= 0)
+		return 0;
+	wk->cpu_seen_us = cpu_us;
+	return us;
+}
+
+static int64_t take_us(int64_t *us)
+{
+	int64_t v = *us;
+
+	*us = 0;
+	return v;
+}
+
+void event_init_cpu(struct worker *wk, int64_t cpu_us)
+{
+	wk->init_cpu_us += new_cpu(wk, cpu_us);
+}
+
+void event_idle_cpu(struct worker *wk, int64_t cpu_us)
+{
+	wk->idle_cpu_us += new_cpu(wk, cpu_us);
+}
+
 static void measure(struct worker *wk, struct run *run, int64_t now, int64_t cpu_us, int64_t mem_peak_bytes)
 {
 	struct ledger_row *row = &run->row;
@@ -173,10 +219,7 @@ static void measure(struct worker *wk, struct run *run, int64_t now, int64_t cpu
 		cpu_us = instance_cpu_us(wk->instance);
 	if (mem_peak_bytes < 0)
 		mem_peak_bytes = instance_mem_peak_bytes(wk->instance);
-	if (cpu_us > wk->cpu_seen_us) {
-		row->cpu_us = (uint64_t)(cpu_us - wk->cpu_seen_us);
-		wk->cpu_seen_us = cpu_us;
-	}
+	row->cpu_us = (uint64_t)(new_cpu(wk, cpu_us) + take_us(&wk->init_cpu_us));
 	row->mem_peak_bytes = mem_peak_bytes > 0 ? (uint64_t)mem_peak_bytes : 0;
 	row->handler_us = (uint32_t)handler;
 	row->billed_ms = ledger_billed_ms(row->init_us, handler, row->cold);
@@ -240,44 +283,105 @@ void event_answer(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger
 	sched_check_drained(s);
 }
 
-/* Idle time is a row of its own: one for each stretch that ends in a freeze, an end, or a minute of it. */
-void event_idle_row(struct worker *wk)
-{
-	int64_t cpu = wk->instance ? instance_cpu_us(wk->instance) : -1;
-	struct ledger_row row = {.start_wall_us = clock_wall_us() - wk->idle_pending_us,
-				 .workload = wk->w->name_id,
-				 .tags = wk->w->tags_id,
-				 .revision = wk->revision->serial,
-				 .instance = wk->id,
-				 .kind = LEDGER_IDLE,
-				 .lane = LANE_FUNCTION,
-				 .memory_mb = (uint32_t)wk->revision->memory_mb};
+/* --- rows without a handler --- */
 
-	if (wk->idle_pending_us < 1000)
-		return;
-	row.idle_ms = (uint32_t)(wk->idle_pending_us / 1000);
-	if (cpu > wk->cpu_seen_us && !wk->run.on) {
-		row.cpu_us = (uint64_t)(cpu - wk->cpu_seen_us);
-		wk->cpu_seen_us = cpu;
-	}
-	wk->idle_pending_us = 0;
+void event_refused_row(struct workload *w, struct invocation *inv, uint8_t outcome)
+{
+	struct ledger_row row = {.start_wall_us = clock_wall_us(),
+				 .workload = w->name_id,
+				 .tags = w->tags_id,
+				 .revision = w->f->latest->serial,
+				 .kind = LEDGER_INVOKE,
+				 .lane = LANE_FUNCTION,
+				 .outcome = outcome,
+				 .memory_mb = (uint32_t)w->f->latest->memory_mb};
+
+	put_event(&row, inv, clock_now_us());
+	ledger_add(w->s->o.ledger, &row);
+	inv->row = row;
+}
+
+void event_failed_row(struct worker *wk, struct invocation *inv, int64_t mem_peak_bytes)
+{
+	struct ledger_row row = row_of(wk, inv ? LEDGER_INVOKE : LEDGER_IDLE);
+	int64_t now = clock_now_us();
+
+	if (!inv && !wk->id)
+		return; /* stopped before there was anything to use */
+	put_start(&row, wk, now);
+	if (inv)
+		put_event(&row, inv, now);
+	row.outcome = wk->ledger_outcome;
+	row.idle_ms = inv ? 0 : (uint32_t)((now - wk->begun_us) / 1000);
+	row.cpu_us = (uint64_t)take_us(&wk->init_cpu_us);
+	row.mem_peak_bytes = (uint64_t)(mem_peak_bytes > 0 ? mem_peak_bytes : 0);
 	ledger_add(wk->w->s->o.ledger, &row);
+	if (inv)
+		inv->row = row;
+}
+
+/* A deploy's own start: the platform wanted it. */
+void event_check_row(struct worker *wk, uint8_t outcome, int64_t mem_peak_bytes)
+{
+	struct ledger_row row = row_of(wk, LEDGER_PLATFORM);
+	int64_t now = clock_now_us();
+
+	put_start(&row, wk, now);
+	row.workload = wk->w->s->deploy_id;
+	row.tags = 0;
+	row.trigger = TRIGGER_CHECK;
+	row.outcome = outcome;
+	row.idle_ms = (uint32_t)((now - wk->begun_us) / 1000);
+	row.cpu_us = (uint64_t)take_us(&wk->init_cpu_us);
+	row.mem_peak_bytes = (uint64_t)(mem_peak_bytes > 0 ? mem_peak_bytes : 0);
+	ledger_add(wk->w->s->o.ledger, &row);
+}
+
+/* Idle time is a row of its own: one for each stretch that ends in a freeze, an end, or a minute of it. With the last
+ * one goes what an initialisation took that no event ever asked for. */
+void event_idle_row(struct worker *wk, int64_t mem_peak_bytes)
+{
+	struct ledger_row row = row_of(wk, LEDGER_IDLE);
+
+	if (wk->step == WORKER_ENDING)
+		wk->idle_cpu_us += take_us(&wk->init_cpu_us);
+	if (wk->idle_pending_us < 1000 && !wk->idle_cpu_us)
+		return;
+	row.start_wall_us -= wk->idle_pending_us;
+	row.idle_ms = (uint32_t)(wk->idle_pending_us > 0 ? take_us(&wk->idle_pending_us) / 1000 : 0);
+	row.cpu_us = (uint64_t)take_us(&wk->idle_cpu_us);
+	row.mem_peak_bytes = (uint64_t)(mem_peak_bytes > 0 ? mem_peak_bytes : 0);
+	ledger_add(wk->w->s->o.ledger, &row);
+}
+
+/* Of this process and of the spawner, which started it and has one thread (proc(5): first figure, nanoseconds). */
+static int64_t platform_cpu_us(void)
+{
+	auto_buf text = {0};
+	char path[48];
+	struct rusage ru;
+	int64_t us;
+
+	getrusage(RUSAGE_SELF, &ru);
+	us = (ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * 1000000ll + ru.ru_utime.tv_usec + ru.ru_stime.tv_usec;
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", (int)getppid());
+	if (io_read_file(AT_FDCWD, path, 4096, &text, NULL) == 0)
+		us += strtoll(text.p, NULL, 10) / 1000;
+	return us;
 }
 
 /* The platform's own use, written while there is traffic: an idle daemon wakes for nobody. */
 void event_platform_row(struct sched *s)
 {
-	int64_t now = clock_now_us();
+	int64_t now = clock_now_us(), cpu = platform_cpu_us();
 	struct ledger_row row = {.start_wall_us = clock_wall_us() - (now - s->platform_us),
-				 .workload = ledger_intern(s->o.ledger, "tandem/daemon"),
+				 .workload = s->daemon_id,
 				 .kind = LEDGER_PLATFORM,
 				 .idle_ms = (uint32_t)((now - s->platform_us) / 1000)};
 	struct rusage ru;
-	int64_t cpu;
 
 	getrusage(RUSAGE_SELF, &ru);
-	cpu = (ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * 1000000ll + ru.ru_utime.tv_usec + ru.ru_stime.tv_usec;
-	row.cpu_us = (uint64_t)(cpu - s->platform_cpu_us);
+	row.cpu_us = (uint64_t)(cpu - s->platform_cpu_us + take_us(&s->blanks_cpu_us));
 	row.mem_peak_bytes = (uint64_t)ru.ru_maxrss << 10;
 	s->platform_us = now;
 	s->platform_cpu_us = cpu;

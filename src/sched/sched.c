@@ -45,6 +45,9 @@ struct sched *sched_new(const struct sched_opts *o)
 	list_init(&s->workloads);
 	list_init(&s->lru);
 	list_init(&s->async);
+	list_init(&s->checks);
+	s->daemon_id = ledger_intern(o->ledger, "tandem/daemon");
+	s->deploy_id = ledger_intern(o->ledger, "tandem/deploy");
 	getrlimit(RLIMIT_NOFILE, &lim);
 	s->max_workers = ((int)lim.rlim_cur - DESCRIPTORS_OTHERS) / DESCRIPTORS_PER_INSTANCE;
 	if (s->max_workers < 16)
@@ -71,7 +74,8 @@ static void patience_over(void *arg)
 			break;
 		err_set(&e, ERR_TIMEOUT, "waited %lld s for %s", (long long)(QUEUE_LIMIT_US / 1000000),
 			sched_wait_name[inv->wait]);
-		workload_fail_head(w, INVOKE_THROTTLED, STR_NULL, &e);
+		event_refused_row(w, inv, OUTCOME_THROTTLED);
+		workload_fail(workload_head(w), INVOKE_THROTTLED, STR_NULL, &e);
 	}
 	workload_dispatch(w);
 }
@@ -99,13 +103,37 @@ static uint32_t intern_tags(struct ledger *lg, const struct pairs *tags)
 	return id;
 }
 
+#define LEDGER_NAME (2 * LIM_NAME_BYTES + 8)
+
+static const char *ledger_name(const struct function *f, char out[LEDGER_NAME])
+{
+	snprintf(out, LEDGER_NAME, "%s/%s", f->project, f->name);
+	return out;
+}
+
+/* The new ones first: what stays the same keeps its number. */
 static void name_in_ledger(struct workload *w)
 {
-	char name[2 * LIM_NAME_BYTES + 8];
+	struct ledger *lg = w->s->o.ledger;
+	uint32_t name_id = w->name_id, tags_id = w->tags_id;
+	char name[LEDGER_NAME];
 
-	snprintf(name, sizeof(name), "%s/%s", w->f->project, w->f->name);
-	w->name_id = ledger_intern(w->s->o.ledger, name);
-	w->tags_id = intern_tags(w->s->o.ledger, &w->f->tags);
+	w->name_id = ledger_intern(lg, ledger_name(w->f, name));
+	w->tags_id = intern_tags(lg, &w->f->tags);
+	ledger_release(lg, name_id);
+	ledger_release(lg, tags_id);
+}
+
+/* A function that was deleted takes its log and its metrics along, unless another one has its name by now. */
+static void forget_deleted(struct sched *s, const struct function *f)
+{
+	const struct function *heir = function_get(s->o.store, str_of(f->name));
+	char name[LEDGER_NAME];
+
+	if (!heir)
+		log_stream_remove(s->o.logs, f->name);
+	if (!heir || strcmp(heir->project, f->project))
+		ledger_forget(s->o.ledger, ledger_name(f, name));
 }
 
 struct workload *workload_of(struct sched *s, struct function *f)
@@ -131,10 +159,21 @@ struct workload *workload_of(struct sched *s, struct function *f)
 /* A workload without workers and waiting events is forgotten: what sleeps costs nothing here. */
 void workload_maybe_free(struct workload *w)
 {
-	if (w->n_workers || w->n_waiting)
-		return;
+	if (!w->n_workers && !w->n_waiting)
+		workload_free(w);
+}
+
+void workload_free(struct workload *w)
+{
+	struct sched *s = w->s;
+
 	list_del(&w->node);
 	loop_timer_free(w->patience);
+	ledger_release(s->o.ledger, w->name_id);
+	ledger_release(s->o.ledger, w->tags_id);
+	log_stream_release(w->log);
+	if (w->f->deleted)
+		forget_deleted(s, w->f);
 	w->f->sched = NULL;
 	function_unref(w->f);
 	free(w);
@@ -200,6 +239,8 @@ static void note_reasons(struct workload *w)
 
 		if (wk->step == WORKER_INIT)
 			why = WAIT_INIT;
+		else if (wk->step == WORKER_CODE)
+			why = WAIT_CODE;
 	}
 	list_each(&w->waiting, it) container_of(it, struct invocation, node)->wait = why;
 }
@@ -245,15 +286,19 @@ static void tell(void *arg)
 	function_unref(f);
 }
 
-/* The event at the head of the queue gets this outcome: its instance could not be brought up. */
-void workload_fail_head(struct workload *w, enum invoke_outcome outcome, struct str body, const struct err *e)
+struct invocation *workload_head(struct workload *w)
 {
 	struct invocation *inv = list_first(&w->waiting, struct invocation, node);
 
-	if (!inv)
-		return;
-	list_del(&inv->node);
-	w->n_waiting--;
+	if (inv) {
+		list_del(&inv->node);
+		w->n_waiting--;
+	}
+	return inv;
+}
+
+void workload_fail(struct invocation *inv, enum invoke_outcome outcome, struct str body, const struct err *e)
+{
 	inv->outcome = outcome;
 	inv->body = body;
 	inv->e = e ? *e : (struct err){.kind = ERR_NONE};
@@ -262,20 +307,45 @@ void workload_fail_head(struct workload *w, enum invoke_outcome outcome, struct 
 
 /* --- invocations --- */
 
+/* Each leaves an idle instance behind, which room() ends for the next one. Nothing left to end: the memory is others'.
+ */
+void sched_start_checks(struct sched *s)
+{
+	struct invocation *inv;
+
+	while ((inv = list_first(&s->checks, struct invocation, node))) {
+		bool fits = room(s) > 0;
+		struct err e;
+
+		if (!fits && s->n_workers)
+			return;
+		list_del(&inv->node);
+		if (fits) {
+			worker_start(workload_of(s, inv->function), inv->revision, inv);
+			continue;
+		}
+		err_set(&e, ERR_UNAVAILABLE, "this machine has no memory left to start an instance");
+		workload_fail(inv, INVOKE_FAILED, STR_NULL, &e);
+	}
+}
+
 static void begin(void *arg)
 {
 	struct invocation *inv = arg;
-	struct workload *w = workload_of(inv->s, inv->function);
+	struct workload *w;
 
 	if (inv->trigger == TRIGGER_CHECK) {
-		list_init(&inv->node);
-		worker_start(w, inv->revision, inv);
+		list_push(&inv->s->checks, &inv->node);
+		sched_start_checks(inv->s);
 		return;
 	}
+	w = workload_of(inv->s, inv->function);
 	if (w->n_waiting >= LIM_QUEUE_PER_WORKLOAD) {
-		inv->outcome = INVOKE_THROTTLED;
-		err_set(&inv->e, ERR_UNAVAILABLE, "%d events wait already", w->n_waiting);
-		tell(inv);
+		struct err e;
+
+		err_set(&e, ERR_UNAVAILABLE, "%d events wait already", w->n_waiting);
+		event_refused_row(w, inv, OUTCOME_THROTTLED);
+		workload_fail(inv, INVOKE_THROTTLED, STR_NULL, &e);
 		return;
 	}
 	list_push(&w->waiting, &inv->node);
@@ -321,7 +391,7 @@ void sched_invoke_cancel(struct invocation *inv)
 			inv->worker->run.inv = NULL;
 	} else if (inv->node.next && !list_empty(&inv->node)) {
 		list_del(&inv->node);
-		if (w && --w->n_waiting == 0)
+		if (inv->trigger != TRIGGER_CHECK && --w->n_waiting == 0)
 			loop_timer_stop(w->patience);
 	}
 	inv->s = NULL;
@@ -357,10 +427,14 @@ int sched_stop_function(struct sched *s, struct function *f)
 
 static void function_changed(void *arg, struct function *f)
 {
+	struct sched *s = arg;
 	struct workload *w = f->sched;
 
-	if (!w)
+	if (!w) {
+		if (f->deleted)
+			forget_deleted(s, f);
 		return;
+	}
 	name_in_ledger(w);
 	end_workers(w, true, true); /* busy ones of an old revision go when they have answered */
 	if (!f->deleted)
@@ -369,7 +443,8 @@ static void function_changed(void *arg, struct function *f)
 		struct err gone;
 
 		err_set(&gone, ERR_NOT_FOUND, "function %s was deleted", f->name);
-		workload_fail_head(w, INVOKE_FAILED, STR_NULL, &gone);
+		event_refused_row(w, list_first(&w->waiting, struct invocation, node), OUTCOME_FAILED);
+		workload_fail(workload_head(w), INVOKE_FAILED, STR_NULL, &gone);
 	}
 	workload_maybe_free(w);
 }
@@ -408,7 +483,7 @@ void sched_each_instance(struct sched *s, void (*each)(void *arg, const struct s
 							   .memory_mb = wk->revision->memory_mb};
 
 			if (wk->instance) {
-				info.state = instance_frozen(wk->instance)
+				info.state = wk->step == WORKER_LIVE && instance_frozen(wk->instance)
 						     ? "frozen"
 						     : instance_state_name[instance_state(wk->instance)];
 				info.pid = instance_pid(wk->instance);
@@ -458,31 +533,30 @@ void sched_adopt(struct sched *s, uint64_t id, const char *label, bool assigned,
 	spawn_end(s->o.spawn, id);
 }
 
+static bool is_function(void *arg, const char *name)
+{
+	struct sched *s = arg;
+
+	return function_get(s->o.store, str_of(name));
+}
+
 void sched_adopted(struct sched *s)
 {
 	s->adopting = false;
 	pool_start(s->pool);
 	list_each(&s->workloads, it) workload_dispatch(container_of(it, struct workload, node));
+	logs_sweep(s->o.logs, is_function, s);
 }
 
 void sched_ended(struct sched *s, uint64_t id, int wait_status, uint32_t oom_kills, int64_t cpu_us,
 		 int64_t mem_peak_bytes)
 {
-	list_each(&s->workloads, a)
-	{
-		struct workload *w = container_of(a, struct workload, node);
+	struct worker *wk = map_get(&s->by_id, (struct str){(const char *)&id, sizeof(id)});
 
-		list_each(&w->workers, b)
-		{
-			struct worker *wk = container_of(b, struct worker, node);
-
-			if (wk->id != id || wk->step == WORKER_TAKE)
-				continue;
-			worker_gone(wk, wait_status, oom_kills, cpu_us, mem_peak_bytes);
-			return;
-		}
-	}
-	pool_ended(s->pool, id);
+	if (wk)
+		worker_gone(wk, wait_status, oom_kills, cpu_us, mem_peak_bytes);
+	else if (pool_ended(s->pool, id))
+		s->blanks_cpu_us += cpu_us;
 }
 
 static bool quiet(struct sched *s)

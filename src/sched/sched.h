@@ -100,5 +100,5 @@ void sched_drain(struct sched *s, void (*drained)(void *arg), void *arg); /* whe
  * accepted). */
 struct sched_async;
 void sched_async_start(struct sched *s, struct function *f, struct str payload, const char request_id[37],
-		       enum ledger_trigger trigger, void (*accepted)(void *arg, const struct err *e), void *arg);
+		       void (*accepted)(void *arg, const struct err *e), void *arg);
 int sched_async_recover(struct sched *s, struct err *e); /* at start */

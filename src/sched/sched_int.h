@@ -2,9 +2,10 @@
 /*
  * Inside sched/. A workload is the scheduler's half of a function; a worker its half of an instance.
  *
- *      worker:  TAKE ───► ASSIGN ───► INIT ───► LIVE ◄──► (event)      ───► GONE
- *                 └──────────┴──────────┴─────────┴──────────────► ENDING ───┘
+ *      worker:  CODE ───► TAKE ───► ASSIGN ───► INIT ───► LIVE ◄──► (event)      ───► GONE
+ *                 └─────────┴──────────┴──────────┴─────────┴──────────────► ENDING ───┘
  *
+ *   CODE    for its code to be unpacked; passed through when it is there, as nearly always (code)
  *   TAKE    waiting for a blank              (pool)
  *   ASSIGN  for limits and code              (spawner)
  *   INIT    for the runtime's readiness      (instance), at most INIT_LIMIT_US
@@ -13,7 +14,9 @@
  */
 #pragma once
 #include "base/list.h"
+#include "base/map.h"
 #include "instance/instance.h"
+#include "sched/code.h"
 #include "sched/pool.h"
 #include "sched/sched.h"
 
@@ -21,7 +24,7 @@
 #define QUEUE_LIMIT_US (60 * 1000000ll)
 #define ADOPT_LIMIT_US (15 * 1000000ll) /* for an adopted instance to reach a boundary */
 
-enum worker_step { WORKER_TAKE, WORKER_ASSIGN, WORKER_INIT, WORKER_LIVE, WORKER_ENDING, WORKER_N };
+enum worker_step { WORKER_CODE, WORKER_TAKE, WORKER_ASSIGN, WORKER_INIT, WORKER_LIVE, WORKER_ENDING, WORKER_N };
 
 /* One event under way in a worker; copied out when it is over, so that the worker can go on at once. */
 struct run {
@@ -51,13 +54,16 @@ struct worker {
 	uint64_t id;
 	struct revision *revision;
 	struct instance *instance;
+	struct code code;
 	struct pool_take take;
 	struct spawn_req assign;
 	struct loop_defer gone;
 	struct loop_timer *timer;
 	int64_t timer_at_us, due_us; /* armed for; wanted for: re-arming is lazy */
 	int64_t begun_us, assigned_us, ready_us, idle_since_us;
-	int64_t cpu_seen_us, idle_pending_us, idle_cpu_us;
+	int64_t cpu_seen_us;		      /* of the group; what is older is in some row or in the next two */
+	int64_t init_cpu_us;		      /* until the event that paid the cold start is over */
+	int64_t idle_pending_us, idle_cpu_us; /* of the stretch whose row is still to come */
 	int64_t served;
 	bool counted;  /* in n_starting */
 	bool cold;     /* its first event has still to come, and was what it was started for */
@@ -77,20 +83,27 @@ struct sched {
 	struct instance_host host;
 	struct pool *pool;
 	struct list workloads, lru; /* lru: idle workers, longest idle first */
+	struct list checks;	    /* of deploys, that wait for room */
+	struct map by_id;	    /* of workers, once they have a sandbox */
 	int n_workers, max_workers, cpus;
 	bool adopting, draining;
 	void (*drained)(void *arg);
 	void *drained_arg;
 	struct loop_defer drain_defer;
 	struct list async;
-	int64_t platform_us, platform_cpu_us;
+	int64_t platform_us, platform_cpu_us; /* when the last row of the platform was written; its CPU until then */
+	int64_t blanks_cpu_us;		      /* what making sandboxes took since then */
+	uint32_t daemon_id, deploy_id;	      /* "tandem/daemon", "tandem/deploy" in the ledger */
 };
 
 /* sched.c */
 struct workload *workload_of(struct sched *s, struct function *f);
 void workload_dispatch(struct workload *w);
-void workload_fail_head(struct workload *w, enum invoke_outcome outcome, struct str body, const struct err *e);
+void workload_fail(struct invocation *inv, enum invoke_outcome outcome, struct str body, const struct err *e);
+struct invocation *workload_head(struct workload *w); /* taken off the queue; NULL: nothing waits */
 void workload_maybe_free(struct workload *w);
+void workload_free(struct workload *w);
+void sched_start_checks(struct sched *s); /* as many as there is room for */
 void sched_check_drained(struct sched *s);
 /* worker.c */
 struct worker *worker_start(struct workload *w, struct revision *r, struct invocation *check);
@@ -106,6 +119,12 @@ void event_begin(struct worker *wk, struct invocation *inv);
 void event_answer(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_outcome, struct str body,
 		  int64_t cpu_us, int64_t mem_peak_bytes);
 void event_output(struct worker *wk, struct str text);
-void event_idle_row(struct worker *wk);
+void event_init_cpu(struct worker *wk, int64_t cpu_us); /* what was used until now was for the initialisation */
+void event_idle_cpu(struct worker *wk, int64_t cpu_us); /* ... belongs to the idle time */
+void event_refused_row(struct workload *w, struct invocation *inv, uint8_t outcome); /* no instance took it */
+/* A start that failed; inv: the event that it was for, or NULL. */
+void event_failed_row(struct worker *wk, struct invocation *inv, int64_t mem_peak_bytes);
+void event_check_row(struct worker *wk, uint8_t outcome, int64_t mem_peak_bytes);
+void event_idle_row(struct worker *wk, int64_t mem_peak_bytes);
 void event_platform_row(struct sched *s);
 extern const struct instance_events worker_instance_events;

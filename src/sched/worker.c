@@ -16,7 +16,8 @@
 #define PIDS_MAX 1024 /* Lambda's documented number of processes and threads */
 
 static const uint8_t worker_next[WORKER_N] = {
-	[WORKER_TAKE] = 1 << WORKER_ASSIGN | 1 << WORKER_INIT | 1 << WORKER_ENDING, /* to INIT: adopted */
+	[WORKER_CODE] = 1 << WORKER_TAKE | 1 << WORKER_INIT | 1 << WORKER_ENDING, /* to INIT: adopted */
+	[WORKER_TAKE] = 1 << WORKER_ASSIGN | 1 << WORKER_ENDING,
 	[WORKER_ASSIGN] = 1 << WORKER_INIT | 1 << WORKER_ENDING,
 	[WORKER_INIT] = 1 << WORKER_LIVE | 1 << WORKER_ENDING,
 	[WORKER_LIVE] = 1 << WORKER_ENDING,
@@ -80,12 +81,18 @@ void worker_due(struct worker *wk, int64_t at_us)
 
 /* --- idleness --- */
 
+#define IDLE_CPU_US 1000 /* a shorter pause is not worth a system call: its CPU counts for the next event */
+
 void worker_forget_idle(struct worker *wk)
 {
+	int64_t stretch_us = loop_now_us(loop_of(wk)) - wk->idle_since_us;
+
 	list_del(&wk->idle_node);
 	list_del(&wk->lru_node);
 	wk->w->n_idle--;
-	wk->idle_pending_us += loop_now_us(loop_of(wk)) - wk->idle_since_us;
+	wk->idle_pending_us += stretch_us;
+	if (stretch_us >= IDLE_CPU_US)
+		event_idle_cpu(wk, instance_cpu_us(wk->instance));
 }
 
 static void become_idle(struct worker *wk)
@@ -112,7 +119,8 @@ void worker_rest(struct worker *wk)
 	if (m == POLICY_FREEZE) {
 		instance_freeze(wk->instance);
 		wk->idle_pending_us += loop_now_us(loop_of(wk)) - wk->idle_since_us;
-		event_idle_row(wk);
+		event_idle_cpu(wk, instance_cpu_us(wk->instance));
+		event_idle_row(wk, instance_mem_peak_bytes(wk->instance));
 		wk->idle_since_us = loop_now_us(loop_of(wk)) - (pi.idle_us);
 		wk->idle_pending_us = -pi.idle_us; /* that part of the stretch has its row */
 	}
@@ -183,6 +191,8 @@ static void assigned(struct spawn_req *r, const struct err *e)
 	}
 	move(wk, WORKER_INIT);
 	wk->assigned_us = loop_now_us(loop_of(wk));
+	wk->cpu_seen_us = instance_cpu_us(wk->instance); /* making the sandbox was the platform's */
+	wk->w->s->blanks_cpu_us += wk->cpu_seen_us;
 	if (instance_start(wk->instance, &fail) < 0)
 		platform_failed(wk, &fail);
 }
@@ -192,6 +202,12 @@ static void close_sandbox(struct sandbox_fds *fds)
 	for (int k = 0; k < SB_N; k++)
 		if (fds->fd[k] >= 0)
 			close(fds->fd[k]);
+}
+
+static void has_sandbox(struct worker *wk, uint64_t id)
+{
+	wk->id = id;
+	map_put(&wk->w->s->by_id, (struct str){(const char *)&wk->id, sizeof(wk->id)}, wk);
 }
 
 static void taken(struct pool_take *t, const struct err *e)
@@ -212,7 +228,7 @@ static void taken(struct pool_take *t, const struct err *e)
 		platform_failed(wk, e);
 		return;
 	}
-	wk->id = t->id;
+	has_sandbox(wk, t->id);
 	move(wk, WORKER_ASSIGN);
 	task = store_code_open(st, r->code_sha256, &fail);
 	if (task >= 0 && r->layers[0][0])
@@ -244,6 +260,26 @@ static struct worker *worker_new(struct workload *w, struct revision *r)
 	return wk;
 }
 
+/* The start begins here: until now it waited for what a deploy does otherwise. */
+static void take(struct worker *wk)
+{
+	move(wk, WORKER_TAKE);
+	wk->begun_us = loop_now_us(loop_of(wk));
+	wk->take.done = taken;
+	worker_due(wk, wk->begun_us + INIT_LIMIT_US);
+	pool_take_start(wk->w->s->pool, &wk->take);
+}
+
+static void code_is_there(struct code *c, const struct err *e)
+{
+	struct worker *wk = container_of(c, struct worker, code);
+
+	if (e->kind)
+		platform_failed(wk, e);
+	else
+		take(wk);
+}
+
 struct worker *worker_start(struct workload *w, struct revision *r, struct invocation *check)
 {
 	struct worker *wk = worker_new(w, r);
@@ -254,9 +290,13 @@ struct worker *worker_start(struct workload *w, struct revision *r, struct invoc
 		check->worker = wk;
 	wk->counted = !check;
 	w->n_starting += wk->counted;
-	wk->take.done = taken;
-	worker_due(wk, wk->begun_us + INIT_LIMIT_US);
-	pool_take_start(w->s->pool, &wk->take);
+	if (code_ready(w->s->o.store, r)) {
+		take(wk);
+		return wk;
+	}
+	log_warn("sched", "the code of %s is unpacked again: it was gone", r->name);
+	wk->code.done = code_is_there;
+	code_start(&wk->code, w->s->o.loop, w->s->o.store, w->s->o.spawn, r);
 	return wk;
 }
 
@@ -274,10 +314,11 @@ void worker_adopt(struct workload *w, uint64_t id, pid_t pid, struct sandbox_fds
 				  .arg = wk};
 	struct err e;
 
-	wk->id = id;
+	has_sandbox(wk, id);
 	move(wk, WORKER_INIT);
 	wk->assigned_us = wk->begun_us;
 	wk->instance = instance_new(&o);
+	wk->cpu_seen_us = instance_cpu_us(wk->instance); /* the daemon before had rows for it */
 	worker_due(wk, wk->begun_us + ADOPT_LIMIT_US);
 	if (instance_probe(wk->instance, &e) < 0)
 		platform_failed(wk, &e);
@@ -296,13 +337,14 @@ static void on_ready(void *arg)
 		return;
 	move(wk, WORKER_LIVE);
 	wk->ready_us = now;
-	wk->cpu_seen_us = instance_cpu_us(wk->instance);
+	event_init_cpu(wk, instance_cpu_us(wk->instance));
 	if (wk->counted || check)
 		w->start_us = policy_average(w->start_us, now - wk->begun_us);
 	uncount(wk);
 	if (check) { /* first: the deploy makes this revision the present one, or the instance would be stale */
 		struct function *f = check->function;
 
+		event_check_row(wk, OUTCOME_OK, instance_mem_peak_bytes(wk->instance));
 		check->worker = NULL;
 		check->outcome = INVOKE_OK;
 		check->done(check);
@@ -327,6 +369,9 @@ static void on_init_failed(void *arg, struct str error)
 static void after_event(struct worker *wk)
 {
 	become_idle(wk);
+	sched_start_checks(wk->w->s);
+	if (wk->step != WORKER_LIVE)
+		return;
 	if (wk->revision != wk->w->f->latest || wk->w->f->deleted) {
 		worker_rest(wk);
 		return;
@@ -426,8 +471,10 @@ void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_o
 		wk->why = *why;
 	worker_due(wk, 0);
 	move(wk, WORKER_ENDING);
-	if (was == WORKER_TAKE) { /* there is no sandbox whose end the spawner could tell */
-		pool_take_cancel(&wk->take);
+	if (!wk->id) { /* there is no sandbox whose end the spawner could tell */
+		code_cancel(&wk->code);
+		if (was == WORKER_TAKE)
+			pool_take_cancel(&wk->take);
 		loop_defer(loop_of(wk), &wk->gone, gone_without_sandbox, wk);
 	}
 	if (wk->instance) {
@@ -468,6 +515,22 @@ static void tell_check(struct worker *wk)
 	function_unref(f);
 }
 
+/* Its check hears of it, or the event that it was started for. */
+static void failed_start(struct worker *wk, int64_t cpu_us, int64_t mem_peak_bytes)
+{
+	struct invocation *inv = wk->check || wk->stopping || !wk->cold ? NULL : workload_head(wk->w);
+
+	event_init_cpu(wk, cpu_us);
+	if (wk->check) {
+		event_check_row(wk, wk->ledger_outcome, mem_peak_bytes);
+		tell_check(wk);
+		return;
+	}
+	event_failed_row(wk, inv, mem_peak_bytes);
+	if (inv)
+		workload_fail(inv, wk->outcome, buf_str(&wk->verdict), &wk->why);
+}
+
 void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t cpu_us, int64_t mem_peak_bytes)
 {
 	struct workload *w = wk->w;
@@ -490,14 +553,16 @@ void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t
 		instance_drain_output(wk->instance);
 	if (wk->run.on)
 		event_answer(wk, wk->outcome, wk->ledger_outcome, buf_str(&wk->verdict), cpu_us, mem_peak_bytes);
-	else if (!never_ready)
-		event_idle_row(wk);
+	if (!never_ready) {
+		event_idle_cpu(wk, cpu_us);
+		event_idle_row(wk, mem_peak_bytes);
+	}
 	if (never_ready && wk->why.kind && !stopping)
 		log_stream_add(w->log, "platform", "-", (struct str){wk->why.text, strlen(wk->why.text)});
-	if (wk->check)
-		tell_check(wk);
-	else if (never_ready && !stopping && wk->cold)
-		workload_fail_head(w, wk->outcome, buf_str(&wk->verdict), &wk->why);
+	if (never_ready)
+		failed_start(wk, cpu_us, mem_peak_bytes);
+	if (wk->id)
+		map_del(&s->by_id, (struct str){(const char *)&wk->id, sizeof(wk->id)});
 	list_del(&wk->node);
 	w->n_workers--;
 	s->n_workers--;
@@ -510,5 +575,6 @@ void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t
 	free(wk);
 	workload_dispatch(w);
 	workload_maybe_free(w);
+	sched_start_checks(s);
 	sched_check_drained(s);
 }

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Every CPU second of an instance is in exactly one row: of the event that paid for the start, of an event, of idle time, or of the
+platform that checked a deploy. And a function whose unpacked code is gone runs all the same.
+"""
+import json
+import os
+import re
+import shutil
+import time
+import unittest
+
+import tandem
+
+WAIT_S = 20
+CODE = """\
+import threading
+import time
+
+
+def burn(seconds):
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+burn(0.2)
+
+
+def handler(event, context):
+    burn(0.1)
+    threading.Thread(target=burn, args=(0.02,)).start()
+    return event
+"""
+BROKEN = "import time\nend = time.process_time() + 0.05\nwhile time.process_time() < end:\n    pass\nraise ImportError('no')\n"
+
+
+def cpu_us(pid):
+    """What the group of a process has used, by the kernel's own count: v1's cpuacct, or v2."""
+    with open(f"/proc/{pid}/cgroup", encoding="ascii") as f:
+        groups = [line.rstrip("\n").split(":", 2) for line in f]
+    for _, controllers, path in groups:
+        if "cpuacct" in controllers.split(","):
+            for folder in (controllers, "cpuacct"):
+                try:
+                    with open(f"/sys/fs/cgroup/{folder}{path}/cpuacct.usage", encoding="ascii") as f:
+                        return int(f.read()) / 1000
+                except OSError:
+                    pass
+    path = next(path for number, _, path in groups if number == "0")
+    for folder in ("", "/unified"):
+        try:
+            with open(f"/sys/fs/cgroup{folder}{path}/cpu.stat", encoding="ascii") as f:
+                return int(re.search(r"usage_usec (\d+)", f.read()).group(1))
+        except OSError:
+            pass
+    raise AssertionError(f"no CPU count in {groups}")
+
+
+@unittest.skipUnless(os.geteuid() == 0, "needs root")
+class Accounts(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.t = tandem.Tandem()
+        cls.addClassCleanup(cls.t.close)
+        cls.t.start()
+        cls.api = cls.t.client()
+
+    def create(self, name, code):
+        self.api.create_function(FunctionName=name, **tandem.python_function(code))
+        self.addCleanup(lambda: self.api.delete_function(FunctionName=name))
+
+    def rows(self, workload):
+        return json.loads(self.t.cli("cost", "--by", "rows", "--workload", workload, "-o", "json"))["rows"]
+
+    def until(self, what, *args):
+        """Waits until what(*args) is true; what it gave."""
+        end = time.monotonic() + WAIT_S
+        while not (found := what(*args)):
+            self.assertLess(time.monotonic(), end, "waited too long")
+            time.sleep(0.01)
+        return found
+
+    def instances(self, name, *states):
+        found = json.loads(self.t.cli("ps", "-o", "json"))["instances"]
+        return [i for i in found if i["function"] == name and (not states or i["state"] in states)]
+
+    def stop(self, name):
+        self.t.cli("stop", name)
+        self.until(lambda: not self.instances(name))
+
+    def invoke(self, name):
+        answer = self.api.invoke(FunctionName=name, Payload=b"{}")
+        return answer.get("FunctionError"), answer["Payload"].read()
+
+    def test_every_cpu_second_is_in_one_row(self):
+        before = len(self.rows("tandem/deploy"))
+        self.create("burns", CODE)
+        check = self.rows("tandem/deploy")[before:]
+        self.assertEqual([(r["kind"], r["trigger"], r["outcome"], r["usd_lambda"]) for r in check], [("platform", "check", "ok", 0)])
+        self.assertGreater(check[0]["cpu_us"], 190000)
+        self.assertGreater(check[0]["mem_peak_bytes"], 1 << 20)
+        self.assertGreater(check[0]["usd_machine"], 0)
+        self.stop("burns")
+        old = len(self.rows("api/burns"))
+        self.assertTrue(all(r["kind"] == "idle" for r in self.rows("api/burns")))
+        for _ in range(4):
+            self.assertEqual(self.invoke("burns"), (None, b"{}"))
+        instance = self.until(self.instances, "burns", "frozen")[0]
+        total = cpu_us(instance["pid"])
+        rows = self.rows("api/burns")[old:]
+        events = [r for r in rows if r["kind"] == "invoke"]
+        idle = [r for r in rows if r["kind"] == "idle"]
+        self.assertEqual([r["cold"] for r in events], [True, False, False, False])
+        self.assertGreater(events[0]["cpu_us"], 290000)
+        for r in events[1:]:
+            self.assertGreater(r["cpu_us"], 95000)
+            self.assertLess(r["cpu_us"], 200000)
+        self.assertGreater(sum(r["cpu_us"] for r in idle), 15000)  # the last thread ran when nothing was asked
+        for r in idle:
+            self.assertGreater(r["mem_peak_bytes"], 1 << 20)
+        # What is missing was used before the sandbox belonged to this function: making it is the platform's.
+        missing = total - sum(r["cpu_us"] for r in rows)
+        self.assertGreaterEqual(missing, 0)
+        self.assertLess(missing, 20000, f"{total} us used, in {rows}")
+
+    def test_failed_starts_are_rows(self):
+        before = len(self.rows("tandem/deploy"))
+        self.create("broken", BROKEN)
+        check = self.rows("tandem/deploy")[before:]
+        self.assertEqual([r["outcome"] for r in check], ["init_failed"])
+        self.assertGreater(check[0]["cpu_us"], 45000)
+
+    def test_sums_of_all_rows(self):
+        self.create("sums", "def handler(event, context):\n    return event\n")
+        self.invoke("sums")
+        self.stop("sums")
+        answer = json.loads(self.t.cli("cost", "-o", "json"))
+        rows = json.loads(self.t.cli("cost", "--by", "rows", "-o", "json"))["rows"]
+        self.assertLess(len(rows), 100, "all rows must be in the answer")
+        self.assertIn("tandem/deploy", {r["workload"] for r in rows})
+        for one in answer["sums"]:
+            mine = [r for r in rows if r["workload"] == one["key"]]
+            for name in ("cpu_us", "idle_ms", "init_us", "start_us", "usd_machine", "usd_lambda"):
+                self.assertAlmostEqual(one[name], sum(r[name] for r in mine), delta=1e-12 + 1e-9 * one[name], msg=f"{one['key']} {name}")
+            self.assertEqual(one["mem_peak_bytes"], max(r["mem_peak_bytes"] for r in mine))
+        for name in ("cpu_us", "idle_ms", "usd_machine"):
+            self.assertAlmostEqual(answer["total"][name], sum(r[name] for r in rows), delta=1e-12 + 1e-9 * answer["total"][name])
+
+    def test_missing_code_is_unpacked_again(self):
+        self.create("lost", "def handler(event, context):\n    return 'found'\n")
+        self.stop("lost")
+        for name in os.listdir(f"{self.t.state}/daemon/code"):
+            shutil.rmtree(f"{self.t.state}/daemon/code/{name}")
+        self.assertEqual(self.invoke("lost"), (None, b'"found"'))
+        self.stop("lost")
+
+    def test_logs_go_with_their_function(self):
+        self.api.create_function(FunctionName="talks", **tandem.python_function("def handler(e, c):\n    print('said')\n"))
+        self.invoke("talks")
+        folder = f"{self.t.state}/daemon/logs/talks"
+        self.assertIn("said", self.t.cli("logs", "talks"))
+        self.assertTrue(os.path.isdir(folder))
+        self.api.delete_function(FunctionName="talks")
+        self.until(lambda: not os.path.exists(folder))
+        self.assertTrue(self.rows("api/talks"))  # the bill stays
+
+
+if __name__ == "__main__":
+    unittest.main()
