@@ -196,6 +196,9 @@ static const struct admin_route routes[] = {
 	{"GET", "/readyz", readyz},
 	{"GET", "/metrics", admin_metrics},
 	{"GET", "/v1/debug", admin_debug},
+#if TANDEM_DEBUG
+	{"POST", "/v1/debug/clock", admin_clock},
+#endif
 	{"GET", "/v1/functions", admin_list},
 	{"GET", "/v1/functions/*", admin_describe},
 	{"GET", "/v1/instances", admin_instances},
@@ -203,6 +206,7 @@ static const struct admin_route routes[] = {
 	{"POST", "/v1/functions/*/stop", admin_stop},
 	{"GET", "/v1/logs", admin_logs},
 	{"GET", "/v1/cost", admin_cost},
+	{"POST", "/v1/cost/price", admin_price},
 	{"POST", "/v1/plan", admin_plan},
 	{"PUT", "/v1/blobs/*", admin_blob},
 	{"POST", "/v1/apply", admin_apply},

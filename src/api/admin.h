@@ -3,13 +3,21 @@
  * The admin API: HTTP/JSON on the unix socket, for the tool. Whoever can open the socket (0660 root:tandem) may do
  * everything.
  *
- *   GET  /v1/version /v1/env /v1/functions /v1/functions/NAME[?values=1] /v1/instances /v1/debug /metrics /healthz
- * /readyz POST /v1/functions/NAME/invoke[?async=1&log=1]    body: the event; answer
- * {"outcome","reason","body","request_id","timing",...} POST /v1/functions/NAME/stop GET
- * /v1/logs?function=&since_us=&lines=&follow=1&format=json   streamed text; since_us: how long ago GET
- * /v1/cost?by=&since_us=&workload= POST /v1/plan    {"file","yaml","vars":{},"code":{folder: sha256}}; without code
- * only the folders are named PUT  /v1/blobs/SHA256 POST /v1/apply   as plan; progress as one JSON object a line POST
- * /v1/down    {"project"} or {"file","yaml","vars"} POST /v1/backup?name=NAME    into <state>/daemon/backups/NAME
+ *   GET  /v1/version /v1/env /v1/functions /v1/functions/NAME[?values=1] /v1/instances /v1/debug
+ *   GET  /metrics /healthz /readyz
+ *   POST /v1/functions/NAME/invoke[?async=1&log=1]
+ *        body: the event; answer {"outcome","reason","body","request_id","timing",...}
+ *   POST /v1/functions/NAME/stop
+ *   GET  /v1/logs?function=&since_us=&lines=&follow=1&format=json   streamed text; since_us: how long ago
+ *   GET  /v1/cost?by=&since_us=&workload=
+ *   POST /v1/cost/price?usd_hour=   of this machine, for rows from now on
+ *   POST /v1/plan    {"file","yaml","vars":{},"code":{folder: sha256}}; without code only the folders are named
+ *   PUT  /v1/blobs/SHA256
+ *   POST /v1/apply   as plan; progress as one JSON object a line
+ *   POST /v1/down    {"project"} or {"file","yaml","vars"}
+ *   POST /v1/backup?name=NAME    into <state>/daemon/backups/NAME
+ *   POST /v1/debug/clock?stop=1|step_us=N|resume=1   debug builds (base/clock.h)
+ *
  * Errors: {"error": sentence, "kind": name of base/err.h}.
  *
  * The listener of the socket needs body_max = ADMIN_BODY_MAX (a blob is as large as unpacked code may be).

@@ -114,3 +114,26 @@ void admin_debug(struct admin *a, struct http_req *r, struct str name)
 	jw_end(&w, '}');
 	admin_json(r, 200, &out);
 }
+
+#if TANDEM_DEBUG
+/* ?stop=1, then ?step_us=N as often as wanted, ?resume=1: so that tests need not wait. */
+void admin_clock(struct admin *a, struct http_req *r, struct str name)
+{
+	int64_t step_us = admin_query_int(r, "step_us", 0);
+	auto_buf out = {0};
+	struct jw w;
+
+	if (admin_query_is(r, "stop", "1"))
+		clock_test_stop();
+	clock_test_step(step_us);
+	if (admin_query_is(r, "resume", "1"))
+		clock_test_resume();
+	loop_clock_changed(a->o.loop);
+	jw_init(&w, &out);
+	jw_obj(&w, NULL);
+	jw_bool(&w, "stopped", clock_test_stopped());
+	jw_int(&w, "now_us", clock_now_us());
+	jw_end(&w, '}');
+	admin_json(r, 200, &out);
+}
+#endif

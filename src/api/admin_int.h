@@ -45,4 +45,8 @@ void admin_apply(struct admin *a, struct http_req *r, struct str name);
 void admin_down(struct admin *a, struct http_req *r, struct str name);
 void admin_backup(struct admin *a, struct http_req *r, struct str name);
 void admin_debug(struct admin *a, struct http_req *r, struct str name);
+#if TANDEM_DEBUG
+void admin_clock(struct admin *a, struct http_req *r, struct str name);
+#endif
+void admin_price(struct admin *a, struct http_req *r, struct str name);
 void admin_metrics(struct admin *a, struct http_req *r, struct str name);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include "api/admin_int.h"
 #include "base/clock.h"
+#include "ledger/prices.h"
 
 #define TIME_BYTES 27	     /* "2026-11-21T03:23:13.428249Z"; in JSON it follows {"time":" */
 #define QUEUED_MAX (4 << 20) /* a reader that is slower than its function loses lines and is told so */
@@ -245,6 +246,25 @@ static void cost_left(void *arg)
 	struct cost *c = arg;
 
 	c->r = NULL;
+}
+
+void admin_price(struct admin *a, struct http_req *r, struct str name)
+{
+	auto_buf text = {0}, out = {0};
+	struct jw w;
+	double usd;
+
+	if (!admin_query(r, "usd_hour", &text) || !text.n || price_parse(text.p, &usd) < 0) {
+		admin_errorf(r, ERR_INVALID, "a price is a number of USD per hour, like 0.05");
+		return;
+	}
+	ledger_machine_price(a->o.ledger, usd);
+	store_setting_put(a->o.store, NULL, "machine_usd_hour", text.p);
+	jw_init(&w, &out);
+	jw_obj(&w, NULL);
+	jw_real(&w, "machine_usd_per_hour", usd);
+	jw_end(&w, '}');
+	admin_json(r, 200, &out);
 }
 
 void admin_cost(struct admin *a, struct http_req *r, struct str name)

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The one clock. Everything inside is int64_t microseconds.
- * In debug builds a test may stop and step it (clock_test_*).
+ * In debug builds a test may stop and step it (clock_test_*): POST /v1/debug/clock on the admin socket. Timers follow
+ * (loop_clock_changed).
  */
 #pragma once
 #include <stdbool.h>
 #include "base/def.h"
 int64_t clock_now_us(void);  /* monotonic */
 int64_t clock_wall_us(void); /* since the epoch */
-void clock_test_stop(void);  /* debug builds */
+#if TANDEM_DEBUG
+void clock_test_stop(void);
 void clock_test_step(int64_t us);
-void clock_test_resume(void);
+void clock_test_resume(void); /* goes on from where it stands: never back */
+bool clock_test_stopped(void);
+#endif
 /* "2025-11-24T23:08:00.000+0000", Lambda's LastModified; buf of 32. "2025-11-24T23:08:00.000Z" for the second. */
 char *clock_fmt_lambda(int64_t wall_us, char out[32]);
 char *clock_fmt_iso(int64_t wall_us, char out[32]);

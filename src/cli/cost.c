@@ -6,13 +6,15 @@
 #include "cli/verbs.h"
 
 struct cost_opts {
-	const char *by, *workload;
+	const char *by, *workload, *price;
 	int64_t since_us;
 };
 #define AT(f) offsetof(struct cost_opts, f)
 const struct opt cost_options[] = {
 	{0, "by", OPT_TEXT, "WHAT", "workload, tag, trigger, hour, or rows for single calls", AT(by)},
 	{0, "since", OPT_DURATION, "TIME", "only what is younger than this: 10m, 24h, 7d", AT(since_us)},
+	{0, "machine-price", OPT_TEXT, "USD", "what an hour of this machine costs, for all calls from now on",
+	 AT(price)},
 	{0, "workload", OPT_TEXT, "PROJECT/NAME", "only this workload", AT(workload)},
 	{0},
 };
@@ -99,6 +101,15 @@ static void print_rows(struct cli *c, const struct json *j)
 	table_done(&t);
 }
 
+static int set_price(struct cli *c, const char *usd)
+{
+	auto_buf target = {0}, body = {0};
+
+	buf_adds(&target, "/v1/cost/price");
+	call_query(&target, "usd_hour", usd);
+	return call_daemon(c, "POST", target.p, STR_NULL, &body);
+}
+
 int cost_run(struct cli *c, int argc, char **argv)
 {
 	static const char *const known[] = {"workload", "tag", "trigger", "hour", "rows"};
@@ -114,6 +125,8 @@ int cost_run(struct cli *c, int argc, char **argv)
 		;
 	if (k == ARRAY_SIZE(known))
 		return cli_usage(c, "--by is workload, tag, trigger, hour or rows, not \"%s\"", o.by);
+	if (o.price && set_price(c, o.price) < 0)
+		return c->exit;
 	buf_adds(&target, "/v1/cost");
 	call_query(&target, "by", o.by);
 	if (o.workload)

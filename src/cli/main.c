@@ -53,7 +53,8 @@ const struct verb cli_verbs[] = {
 	 "Sums the ledger: what each workload took on this machine, and what AWS Lambda would have charged.\n\n"
 	 "  tandem cost\n"
 	 "  tandem cost --by hour --since 24h\n"
-	 "  tandem cost --by rows            the last calls, one line each",
+	 "  tandem cost --by rows            the last calls, one line each\n"
+	 "  tandem cost --machine-price 0.05 calls from now on at 0.05 USD per hour of this machine",
 	 cost_options, cost_run},
 	{"env", "", "lines that point AWS clients of a shell here",
 	 "Prints shell lines that point the AWS CLI and SDKs of this shell at Tandem, also old ones that know no "

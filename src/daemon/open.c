@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/daemon.h"
+#include "ledger/prices.h"
 
 #define PRICES_MAX 65536
 
@@ -22,11 +23,15 @@ static int read_prices(struct tandemd *d, struct buf *ret, struct err *e)
 static void settings(struct tandemd *d)
 {
 	const char *account = store_setting(d->store, "account"), *region = store_setting(d->store, "region");
+	const char *price = store_setting(d->store, "machine_usd_hour");
+	double usd;
 
 	if (account)
 		strlcpy_(d->account, account, sizeof(d->account));
 	if (region)
 		strlcpy_(d->region, region, sizeof(d->region));
+	if (price && price_parse(price, &usd) == 0)
+		ledger_machine_price(d->ledger, usd);
 }
 
 static int open_state(struct tandemd *d, struct err *e)

@@ -255,3 +255,18 @@ double price_machine_use(const struct price_machine *m, double cpu_us, double me
 {
 	return cpu_us * m->usd_per_cpu_us + memory_bytes * held_us * m->usd_per_byte_us;
 }
+
+int price_parse(const char *text, double *ret_usd)
+{
+	size_t whole = strspn(text, "0123456789"), n = whole + (text[whole] == '.');
+	double v;
+
+	n += strspn(text + n, "0123456789");
+	if (text[n] || n > 20 || n == (size_t)(text[whole] == '.'))
+		return -1;
+	v = strtod(text, NULL);
+	if (v > 1e6)
+		return -1;
+	*ret_usd = v;
+	return 0;
+}

@@ -72,6 +72,8 @@ double price_apigw_http(const struct prices *p, double requests);
  * vCPU and a GB, so that a machine in full use costs exactly its price. A row takes CPU time used + memory held for its
  * time; what nobody used stays out.
  */
+/* "0.05": digits with at most one point, at most a million. 0, or -1. */
+int price_parse(const char *text, double *ret_usd);
 struct price_machine {
 	double usd_hour, usd_per_cpu_us, usd_per_byte_us;
 };

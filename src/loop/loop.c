@@ -24,6 +24,10 @@ struct loop_timer {
 	uv_timer_t uv;
 	loop_timer_cb *cb; /* NULL once freed */
 	void *arg;
+#if TANDEM_DEBUG
+	struct list node; /* loop.timers, while armed */
+	int64_t at_us;	  /* by clock_now_us, which may stand */
+#endif
 };
 
 /* ---- the loop ---- */
@@ -61,6 +65,9 @@ struct loop *loop_new(void)
 
 	assert(!r);
 	l->last = &l->first;
+#if TANDEM_DEBUG
+	list_init(&l->timers);
+#endif
 	uv_prepare_init(&l->uv, &l->prepare);
 	uv_idle_init(&l->uv, &l->idle);
 	/* Keeps loop_run running too, however little there is to watch. */
@@ -182,10 +189,56 @@ void loop_fd_free(struct loop_fd *w)
 
 /* ---- timers ---- */
 
+/* In debug builds a timer remembers when it is due by the clock that tests stop; libuv knows only the real one. */
+#if TANDEM_DEBUG
+static void note_armed(struct loop_timer *t, int64_t us)
+{
+	list_del(&t->node);
+	list_push(&container_of(t->uv.loop, struct loop, uv)->timers, &t->node);
+	t->at_us = clock_now_us() + us;
+	if (clock_test_stopped())
+		uv_timer_stop(&t->uv);
+}
+
+static void note_disarmed(struct loop_timer *t)
+{
+	list_del(&t->node);
+}
+
+static void on_timer(uv_timer_t *u);
+
+void loop_clock_changed(struct loop *l)
+{
+	int64_t now = clock_now_us();
+
+	l->now_us = 0;
+	uv_update_time(&l->uv);
+	list_each(&l->timers, it)
+	{
+		struct loop_timer *t = container_of(it, struct loop_timer, node);
+		int64_t left_us = t->at_us - now;
+
+		if (left_us <= 0 || !clock_test_stopped())
+			uv_timer_start(&t->uv, on_timer, left_us > 0 ? (uint64_t)(left_us + 999) / 1000 : 0, 0);
+		else
+			uv_timer_stop(&t->uv);
+	}
+}
+#else
+static void note_armed(struct loop_timer *t, int64_t us)
+{
+}
+
+static void note_disarmed(struct loop_timer *t)
+{
+}
+#endif
+
 static void on_timer(uv_timer_t *u)
 {
 	struct loop_timer *t = container_of(u, struct loop_timer, uv);
 
+	note_disarmed(t);
 	t->cb(t->arg);
 }
 
@@ -206,10 +259,12 @@ void loop_timer_in(struct loop_timer *t, int64_t us)
 	/* libuv counts from the start of the turn, in whole ms: counted from there, a timer would be early. */
 	due_ms = (uv_hrtime() / 1000 + (uint64_t)(us > 0 ? us : 0) + 999) / 1000;
 	uv_timer_start(&t->uv, on_timer, due_ms > now_ms ? due_ms - now_ms : 0, 0);
+	note_armed(t, us);
 }
 
 void loop_timer_stop(struct loop_timer *t)
 {
+	note_disarmed(t);
 	uv_timer_stop(&t->uv);
 }
 
@@ -224,6 +279,7 @@ void loop_timer_free(struct loop_timer *t)
 		return;
 	assert(t->cb);
 	t->cb = NULL;
+	note_disarmed(t);
 	uv_close((uv_handle_t *)&t->uv, timer_closed);
 }
 

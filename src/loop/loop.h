@@ -29,6 +29,9 @@ struct loop_timer *loop_timer_new(struct loop *l, loop_timer_cb *cb, void *arg);
 void loop_timer_in(struct loop_timer *t, int64_t us); /* rounded up to ms; re-arms */
 void loop_timer_stop(struct loop_timer *t);
 void loop_timer_free(struct loop_timer *t);
+#if TANDEM_DEBUG
+void loop_clock_changed(struct loop *l); /* after clock_test_*: what is due by the clock fires on the next turn */
+#endif
 
 /* Runs cb on the next turn of the loop, in order. Used so that _start never calls back before it returns. */
 struct loop_defer {

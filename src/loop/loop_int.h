@@ -3,6 +3,7 @@
 #pragma once
 #include <uv.h>
 
+#include "base/list.h"
 #include "loop/loop.h"
 
 struct loop_sig;
@@ -14,4 +15,7 @@ struct loop {
 	struct loop_defer *first, **last; /* queued for the next turn */
 	struct loop_defer *running;	  /* what is left of this turn's */
 	struct loop_sig *sigs;
+#if TANDEM_DEBUG
+	struct list timers; /* that are armed */
+#endif
 };

@@ -147,6 +147,22 @@ class Accounts(unittest.TestCase):
         for name in ("cpu_us", "idle_ms", "usd_machine"):
             self.assertAlmostEqual(answer["total"][name], sum(r[name] for r in rows), delta=1e-12 + 1e-9 * answer["total"][name])
 
+    def test_price_of_this_machine(self):
+        self.create("priced", "def handler(event, context):\n    sum(range(3000000))\n")
+        self.invoke("priced")
+        was = json.loads(self.t.cli("cost", "-o", "json"))["machine_usd_per_hour"]
+        self.addCleanup(self.t.cli, "cost", "--machine-price", str(was))
+        before = self.rows("api/priced")[-1]["usd_machine"]
+        self.assertEqual(json.loads(self.t.cli("cost", "--machine-price", "10", "-o", "json"))["machine_usd_per_hour"], 10)
+        self.invoke("priced")
+        self.assertEqual([r["usd_machine"] for r in self.rows("api/priced") if r["kind"] == "invoke"][0], before)  # as it was written
+        self.assertGreater(self.rows("api/priced")[-1]["usd_machine"], 100 * before)
+        with self.assertRaisesRegex(AssertionError, "like 0.05"):
+            self.t.cli("cost", "--machine-price", "-1")
+        self.t.restart()
+        type(self).api = self.t.client()
+        self.assertEqual(json.loads(self.t.cli("cost", "-o", "json"))["machine_usd_per_hour"], 10)
+
     def test_missing_code_is_unpacked_again(self):
         self.create("lost", "def handler(event, context):\n    return 'found'\n")
         self.stop("lost")

@@ -646,8 +646,10 @@ TEST(times_out)
 	turn(&x), turn(&x);
 	clock_test_stop();
 	clock_test_step(21000000);
+	loop_clock_changed(x.l);
 	wait_for(&x, NULL);
 	clock_test_resume();
+	loop_clock_changed(x.l);
 	CHECK_STR(statuses(&x, st), "408");
 	side_close(&x);
 }

@@ -155,3 +155,38 @@ TEST(damaged_files_are_refused)
 		CHECK(p.machine_usd_hour == 7);
 	}
 }
+
+TEST(price_text)
+{
+	static const struct {
+		const char *text;
+		double usd; /* -1: refused */
+	} t[] = {
+		{"0.05", 0.05},
+		{"0", 0},
+		{"12", 12},
+		{"1000000", 1e6},
+		{".5", 0.5},
+		{"3.", 3},
+		{"", -1},
+		{".", -1},
+		{"-1", -1},
+		{"nan", -1},
+		{"1e3", -1},
+		{"1000001", -1},
+		{"0.0.5", -1},
+		{" 1", -1},
+		{"0x1", -1},
+		{"1 ", -1},
+		{"inf", -1},
+		{"0,05", -1},
+		{"000000000000000000000", -1},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
+		double usd = -1;
+
+		CHECK((price_parse(t[i].text, &usd) == 0) == (t[i].usd >= 0));
+		CHECK(usd == t[i].usd);
+	}
+}

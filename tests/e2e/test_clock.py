@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What takes minutes by the daemon's clock, in no time: a test stops its only clock and steps it (debug builds). Freezing, keeping,
+time-outs, the retries of events and idle rows all follow it.
+"""
+import http.client
+import json
+import os
+import socket
+import threading
+import time
+import unittest
+
+import tandem
+
+WAIT_S = 20
+CODE = """\
+import time
+
+
+def handler(event, context):
+    time.sleep(event.get("sleep", 0))
+    return "done"
+"""
+
+
+@unittest.skipUnless(os.geteuid() == 0, "needs root")
+class Clock(unittest.TestCase):
+    def setUp(self):
+        self.t = tandem.Tandem()
+        self.addCleanup(self.t.close)
+        self.t.start()
+        self.addCleanup(self.clock, resume=1)  # the end of a daemon takes time too
+        self.t.client().create_function(FunctionName="f", Timeout=30, **tandem.python_function(CODE))
+
+    def clock(self, **what):
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(f"{self.t.state}/admin.sock")
+        connection.request("POST", "/v1/debug/clock?" + "&".join(f"{k}={v}" for k, v in what.items()))
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        if answer.status == 404:
+            self.skipTest("not a debug build")
+        self.assertEqual(answer.status, 200, text)
+        return json.loads(text)
+
+    def states(self):
+        return [i["state"] for i in json.loads(self.t.cli("ps", "-o", "json"))["instances"]]
+
+    def until(self, states):
+        end = time.monotonic() + WAIT_S
+        while self.states() != states:
+            self.assertLess(time.monotonic(), end, f"{self.states()} instead of {states}")
+            time.sleep(0.01)
+
+    def invoke(self, payload="{}"):
+        return self.t.cli("invoke", "f", "--payload", payload).strip()
+
+    def rows(self, kind):
+        rows = json.loads(self.t.cli("cost", "--by", "rows", "--workload", "api/f", "-o", "json"))["rows"]
+        return [r for r in rows if r["kind"] == kind]
+
+    def test_freeze_and_keep(self):
+        self.t.cli("stop", "f")
+        self.until([])
+        begin = self.clock(stop=1)["now_us"]
+        before = len(self.rows("idle"))
+        self.assertEqual(self.invoke(), '"done"')
+        self.assertEqual(self.clock(step_us=49000)["now_us"], begin + 49000)
+        self.assertEqual(self.states(), ["idle"])
+        self.assertEqual(len(self.rows("idle")), before)
+        self.clock(step_us=1000)
+        self.until(["frozen"])
+        self.assertEqual([r["idle_ms"] for r in self.rows("idle")[before:]], [50])
+        self.clock(step_us=599940000)  # ten minutes but for 10 ms
+        self.assertEqual(self.states(), ["frozen"])
+        self.clock(step_us=10000)
+        self.until([])
+        self.assertEqual([r["idle_ms"] for r in self.rows("idle")[before:]], [50, 599950])
+        self.assertEqual([r["handler_us"] for r in self.rows("invoke")], [0])
+
+    def test_timeout_after_30_s(self):
+        self.clock(stop=1)
+        answer = []
+        call = threading.Thread(target=lambda: answer.append(self.late()))
+        call.start()
+        self.until(["busy"])
+        self.clock(step_us=29999000)
+        self.assertEqual(self.states(), ["busy"])
+        begin = time.monotonic()
+        self.clock(step_us=1000)
+        call.join(WAIT_S)
+        self.assertLess(time.monotonic() - begin, 10)
+        self.assertIn("Task timed out after 30.00 seconds", answer[0])
+        self.until([])
+        row = self.rows("invoke")[-1]
+        self.assertEqual((row["outcome"], row["handler_us"], row["billed_ms"]), ("timeout", 30000000, 30000))
+
+    def late(self):
+        try:
+            return self.invoke('{"sleep": 3600}')
+        except AssertionError as e:
+            return str(e)
+
+    def test_time_goes_on(self):
+        stopped = self.clock(stop=1)["now_us"]
+        self.clock(step_us=3600000000)
+        self.assertGreaterEqual(self.clock(resume=1)["now_us"], stopped + 3600000000)
+        self.assertEqual(self.invoke(), '"done"')
+        self.until(["frozen"])
+
+
+if __name__ == "__main__":
+    unittest.main()
