@@ -17,7 +17,7 @@ const { format, inspect, types } = require('util');
 
 const HEADER = 16, FRAME_MAX = 65536, PAYLOAD_MAX = 6291556;
 const HELLO = 1, EVENT = 2, DATA = 3, ERROR = 5, PING = 7;
-const FLAG_END = 1;
+const FLAG_END = 1, FLAG_LAST = 2;
 
 const env = process.env;
 const fd = Number(env.TANDEM_FD || 4);
@@ -57,11 +57,11 @@ function putHeader(b, type, flags, stream, length)
 	b.writeUInt32LE(length, 8);
 }
 
-function sendSmall(type, stream, text)
+function sendSmall(type, stream, text, flags = FLAG_END)
 {
 	const length = out.write(text, HEADER, FRAME_MAX, 'utf8');
 
-	putHeader(out, type, FLAG_END, stream, length);
+	putHeader(out, type, flags, stream, length);
 	writeAll(fd, out, 0, HEADER + length);
 }
 
@@ -89,7 +89,7 @@ function sendTooLarge(stream)
 	sendSmall(ERROR, stream, JSON.stringify({ errorMessage: text, errorType: 'Function.ResponseSizeTooLarge' }));
 }
 
-function sendError(stream, error)
+function sendError(stream, error, flags)
 {
 	let o = errorObject(error);
 	let text = JSON.stringify(o);
@@ -100,7 +100,7 @@ function sendError(stream, error)
 		o = { errorType: o.errorType.slice(0, 256), errorMessage: o.errorMessage.slice(0, keep), trace };
 		text = JSON.stringify(o);
 	}
-	sendSmall(ERROR, stream, text);
+	sendSmall(ERROR, stream, text, flags);
 }
 
 // Log lines as Lambda writes them.
@@ -204,7 +204,7 @@ function die(title, error, code)
 		if (sock === null)
 			sendError(0, error);
 		else if (current)
-			sendError(current.stream, error);
+			sendError(current.stream, error, FLAG_END | FLAG_LAST);
 	} finally {
 		process.exit(code);
 	}
@@ -336,6 +336,14 @@ function addLayers()
 	env.NODE_PATH = [...(env.NODE_PATH ? [env.NODE_PATH] : []), ...found].join(':');
 	require('module')._initPaths();
 }
+
+/* What handlers of streamed responses ask for while they are loaded. */
+global.awslambda = {
+	streamifyResponse()
+	{
+		throw new RuntimeError('StreamingNotSupported', 'This platform does not stream responses: return the whole response');
+	},
+};
 
 // One event.
 

@@ -238,7 +238,8 @@ def set_up_logging(logging):
 	class LambdaLoggerHandler(logging.Handler):
 		def emit(self, record):
 			try:
-				sys.stdout.write(self.format(record))
+				line = self.format(record)
+				sys.stdout.write(line if line.endswith("\n") else line + "\n")  # a traceback ends without one
 			except Exception:
 				self.handleError(record)
 

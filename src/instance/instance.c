@@ -48,9 +48,9 @@ struct instance {
 	char log_stream[64];
 	struct buf start_text; /* INIT_START, built while the function is at hand */
 	struct init_msg start_msg;
-	size_t argv_bytes;     /* of start_text; the environment follows */
-	struct buf extensions; /* names, each NUL-terminated */
-	unsigned n_extensions;
+	size_t argv_bytes;		  /* of start_text; the environment follows */
+	struct buf extensions;		  /* names, each NUL-terminated */
+	unsigned n_extensions, n_leaving; /* leaving: told of the shutdown, and still there */
 };
 
 /* --- telling the owner --- */
@@ -83,15 +83,16 @@ static void become_ready(struct instance *i)
 	i->ev->ready(i->arg);
 }
 
-static void tell_answer(struct instance *i, struct str body, bool is_error)
+/* last: the runtime ends, so nothing more may be given to it; its exit, or the deadline, ends the instance. */
+static void tell_answer(struct instance *i, struct str body, bool is_error, bool last)
 {
 	bool wait_for_extensions = i->rtapi && rtapi_has_extensions(i->rtapi);
 
 	instance_drain_output(i);
-	if (wait_for_extensions && i->revision->kind != RUNTIME_PROVIDED)
+	if (wait_for_extensions && i->revision->kind != RUNTIME_PROVIDED && !last)
 		rtapi_runtime_done(i->rtapi);
 	/* A provided runtime is idle when it asks for the next event, not when it has answered this one. */
-	i->state = i->rtapi ? INSTANCE_RESPONDED : INSTANCE_IDLE;
+	i->state = i->rtapi || last ? INSTANCE_RESPONDED : INSTANCE_IDLE;
 	i->ev->answer(i->arg, body, is_error);
 }
 
@@ -99,7 +100,7 @@ static void tell_answer(struct instance *i, struct str body, bool is_error)
 
 static void got_body(struct instance *i, const struct frame *f, struct str part)
 {
-	bool end = f->flags & FRAME_FLAG_END;
+	bool end = f->flags & FRAME_FLAG_END, last = f->flags & FRAME_FLAG_LAST;
 	struct err e;
 
 	if (i->answer.n + part.n > LIM_PAYLOAD_BYTES + 1024) {
@@ -119,10 +120,10 @@ static void got_body(struct instance *i, const struct frame *f, struct str part)
 		struct buf whole = i->answer;
 
 		i->answer = (struct buf){0};
-		tell_answer(i, buf_str(&whole), f->type == FRAME_ERROR);
+		tell_answer(i, buf_str(&whole), f->type == FRAME_ERROR, last);
 		buf_done(&whole);
 	} else {
-		tell_answer(i, part, f->type == FRAME_ERROR);
+		tell_answer(i, part, f->type == FRAME_ERROR, last);
 	}
 }
 
@@ -304,6 +305,38 @@ static int send_frames(struct instance *i, const struct instance_event *ev, stru
 
 /* --- tandem-init --- */
 
+static void process_gone(struct instance *i, bool extension, int wait_status)
+{
+	if (i->state == INSTANCE_ENDING) {
+		if (extension && i->n_leaving && !--i->n_leaving)
+			i->ev->exited(i->arg, true, wait_status);
+		return;
+	}
+	/* What the runtime said before it died comes first: an init error, or even an answer. */
+	while (!extension && i->chan_watch && take_frames(i) > 0)
+		continue;
+	if (i->state == INSTANCE_ENDING)
+		return;
+	instance_drain_output(i);
+	i->ev->exited(i->arg, extension, wait_status);
+}
+
+static void start_failed(struct instance *i, bool extension, int error)
+{
+	const char *what = extension				   ? "an extension"
+			   : i->revision->kind == RUNTIME_PROVIDED ? "/var/task/bootstrap"
+								   : "the runtime";
+	char line[256], json[400];
+
+	if (i->state != INSTANCE_INIT)
+		return;
+	snprintf(line, sizeof(line), "Error: %s could not be started: %s\n", what, strerror(error));
+	i->ev->output(i->arg, str_of(line));
+	snprintf(json, sizeof(json), "{\"errorType\":\"%s\",\"errorMessage\":\"%.*s\"}",
+		 extension ? "Extension.LaunchError" : "Runtime.InvalidEntrypoint", (int)strlen(line) - 1, line);
+	i->ev->init_failed(i->arg, str_of(json));
+}
+
 static void on_ctl(void *arg, int events)
 {
 	struct instance *i = arg;
@@ -322,24 +355,10 @@ static void on_ctl(void *arg, int events)
 		broken(i, &e);
 		return;
 	}
-	if (i->state == INSTANCE_ENDING)
-		return;
-	if (m.tag != TAG_RUNTIME && m.verb != INIT_STARTED) {
-		err_set(&e, ERR_UNAVAILABLE, "an extension exited");
-		broken(i, &e);
-		return;
-	}
 	if (m.verb == INIT_FAILED) {
-		err_sys(&e, m.value, "start of the runtime");
-		broken(i, &e);
+		start_failed(i, m.tag != TAG_RUNTIME, m.value);
 	} else if (m.verb == INIT_EXITED) {
-		/* What it said before it died comes first: an init error, or even an answer. */
-		while (i->chan_watch && take_frames(i) > 0)
-			continue;
-		if (i->state == INSTANCE_ENDING)
-			return;
-		instance_drain_output(i);
-		i->ev->exited(i->arg, m.value);
+		process_gone(i, m.tag != TAG_RUNTIME, m.value);
 	}
 }
 
@@ -439,7 +458,7 @@ static void rt_answer(void *arg, struct str body)
 	struct instance *i = arg;
 
 	if (i->state == INSTANCE_BUSY)
-		tell_answer(i, body, false);
+		tell_answer(i, body, false, false);
 }
 
 static void rt_error(void *arg, struct str type, struct str body)
@@ -447,7 +466,7 @@ static void rt_error(void *arg, struct str type, struct str body)
 	struct instance *i = arg;
 
 	if (i->state == INSTANCE_BUSY)
-		tell_answer(i, body, true);
+		tell_answer(i, body, true, false);
 }
 
 static void rt_init_error(void *arg, struct str type, struct str body)
@@ -619,15 +638,16 @@ void instance_thaw(struct instance *i)
 	i->frozen = false;
 }
 
-void instance_ending(struct instance *i, const char *reason)
+bool instance_ending(struct instance *i, bool spindown)
 {
 	if (i->state == INSTANCE_ENDING)
-		return;
-	if (i->rtapi && rtapi_has_extensions(i->rtapi)) {
+		return i->n_leaving;
+	if (spindown && i->rtapi && rtapi_has_extensions(i->rtapi)) {
 		instance_thaw(i);
-		rtapi_shutdown(i->rtapi, reason, clock_wall_us() / 1000 + 500);
+		i->n_leaving = rtapi_shutdown(i->rtapi, "SPINDOWN", (clock_wall_us() + INSTANCE_SHUTDOWN_US) / 1000);
 	}
 	i->state = INSTANCE_ENDING;
+	return i->n_leaving;
 }
 
 enum instance_state instance_state(const struct instance *i)

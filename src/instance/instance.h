@@ -30,7 +30,8 @@ struct instance_events {
 	void (*answer)(void *arg, struct str body, bool is_error); /* BUSY -> RESPONDED or IDLE; body borrowed */
 	void (*idle)(void *arg);				   /* RESPONDED -> IDLE */
 	void (*output)(void *arg, struct str text);		   /* stdout and stderr, in order, before the answer */
-	void (*exited)(void *arg, int wait_status);		   /* the runtime process is gone */
+	void (*exited)(void *arg, bool extension,
+		       int wait_status); /* the runtime or an extension is gone; while ENDING: all that were told are */
 	void (*broken)(void *arg, const struct err *e);
 };
 
@@ -67,8 +68,11 @@ int instance_probe(struct instance *i,
 int instance_event(struct instance *i, const struct instance_event *ev, struct err *e);
 void instance_freeze(struct instance *i); /* IDLE only */
 void instance_thaw(struct instance *i);
-void instance_ending(struct instance *i, const char *reason); /* tells extensions; no event but output() comes after */
-void instance_drain_output(struct instance *i);		      /* what is in the log pipe now */
+/* No event but output() comes after, and exited() when this said true: extensions were told of the shutdown (only of an
+ * instance that does nothing: in one that failed nothing is run any further) and have INSTANCE_SHUTDOWN_US to leave. */
+#define INSTANCE_SHUTDOWN_US 2000000 /* Lambda's */
+bool instance_ending(struct instance *i, bool spindown);
+void instance_drain_output(struct instance *i); /* what is in the log pipe now */
 
 enum instance_state instance_state(const struct instance *i);
 bool instance_frozen(const struct instance *i);

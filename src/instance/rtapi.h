@@ -31,5 +31,5 @@ void rtapi_free(struct rtapi *r);
 void rtapi_event(struct rtapi *r, const struct instance_event *ev);
 void rtapi_runtime_done(struct rtapi *r);
 bool rtapi_has_extensions(const struct rtapi *r);
-/* SHUTDOWN to extensions that asked for it; reason "SPINDOWN", "TIMEOUT" or "FAILURE". */
-void rtapi_shutdown(struct rtapi *r, const char *reason, int64_t deadline_wall_ms);
+/* SHUTDOWN to extensions that asked for it; reason "SPINDOWN", "TIMEOUT" or "FAILURE". Gives their number. */
+unsigned rtapi_shutdown(struct rtapi *r, const char *reason, int64_t deadline_wall_ms);

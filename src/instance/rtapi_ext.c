@@ -252,9 +252,10 @@ bool rtapi_has_extensions(const struct rtapi *r)
 	return r->n_ext > 0;
 }
 
-void rtapi_shutdown(struct rtapi *r, const char *reason, int64_t deadline_wall_ms)
+unsigned rtapi_shutdown(struct rtapi *r, const char *reason, int64_t deadline_wall_ms)
 {
 	bool inside = r->inside;
+	unsigned told = 0;
 
 	r->inside = true;
 	r->shutdown_reason = reason;
@@ -265,10 +266,12 @@ void rtapi_shutdown(struct rtapi *r, const char *reason, int64_t deadline_wall_m
 
 		if (!(x->events & ON_SHUTDOWN) || x->state == EXT_LEFT)
 			continue;
+		told++;
 		if (x->next)
 			give_ext(x);
 		else
 			x->shutdown = true;
 	}
 	r->inside = inside;
+	return told;
 }

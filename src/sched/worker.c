@@ -37,6 +37,15 @@ static struct loop *loop_of(struct worker *wk)
 
 /* --- the one timer: init limit, deadline, idleness --- */
 
+/* Lambda's error object; text is ours: no quoting is needed. */
+static void put_error(const struct worker *wk, char *out, size_t n, const char *type, const char *text)
+{
+	const char *id = wk->run.request_id;
+
+	snprintf(out, n, "{\"errorType\":\"%s\",\"errorMessage\":\"%s%s%sError: %s\"}", type, *id ? "RequestId: " : "",
+		 id, *id ? " " : "", text);
+}
+
 static void due(void *arg)
 {
 	struct worker *wk = arg;
@@ -51,20 +60,20 @@ static void due(void *arg)
 		worker_due(wk, wk->due_us);
 		return;
 	}
-	if (wk->step == WORKER_LIVE && !wk->run.on) {
+	if (wk->step == WORKER_ENDING) {
+		spawn_end(wk->w->s->o.spawn, wk->id);
+	} else if (wk->step == WORKER_LIVE && !wk->run.on && instance_state(wk->instance) == INSTANCE_RESPONDED) {
+		err_set(&e, ERR_TIMEOUT, "an extension, or an exit, took longer than the event's time");
+		worker_end(wk, INVOKE_TIMEOUT, OUTCOME_TIMEOUT, STR_NULL, &e);
+	} else if (wk->step == WORKER_LIVE && !wk->run.on) {
 		worker_rest(wk);
 	} else if (wk->step == WORKER_LIVE) {
-		snprintf(text, sizeof(text),
-			 "{\"errorType\":\"Sandbox.Timedout\",\"errorMessage\":\"RequestId: %s Error: Task timed out "
-			 "after "
-			 "%d.00 seconds\"}",
-			 wk->run.request_id, wk->revision->timeout_s);
 		err_set(&e, ERR_TIMEOUT, "Task timed out after %d.00 seconds", wk->revision->timeout_s);
+		put_error(wk, text, sizeof(text), "Sandbox.Timedout", e.text);
 		worker_end(wk, INVOKE_TIMEOUT, OUTCOME_TIMEOUT, str_of(text), &e);
-	} else if (wk->step != WORKER_ENDING) {
+	} else {
 		err_set(&e, ERR_TIMEOUT, "initialisation took longer than %d s", (int)(INIT_LIMIT_US / 1000000));
-		snprintf(text, sizeof(text), "{\"errorType\":\"Sandbox.Timedout\",\"errorMessage\":\"Error: %s\"}",
-			 e.text);
+		put_error(wk, text, sizeof(text), "Sandbox.Timedout", e.text);
 		worker_end(wk, INVOKE_INIT_FAILED, OUTCOME_INIT_FAILED, str_of(text), &e);
 	}
 }
@@ -401,30 +410,37 @@ static void on_output(void *arg, struct str text)
 	event_output(arg, text);
 }
 
-/* The text Lambda gives: "exit status N" or "signal: name". */
-static void exit_text(int st, char *out, size_t n)
+/* The text Lambda gives: "exit status N" or "signal: name", as Go writes it. */
+static void exit_text(bool extension, int st, char *out, size_t n)
 {
-	if (WIFSIGNALED(st))
-		snprintf(out, n, "Runtime exited with error: signal: %s",
-			 WTERMSIG(st) == SIGKILL ? "killed" : strsignal(WTERMSIG(st)));
-	else if (WEXITSTATUS(st))
-		snprintf(out, n, "Runtime exited with error: exit status %d", WEXITSTATUS(st));
-	else
-		snprintf(out, n, "Runtime exited without providing a reason");
+	const char *prefix = extension ? "" : "Runtime exited with error: ";
+	char name[64];
+
+	if (WIFSIGNALED(st)) {
+		snprintf(name, sizeof(name), "%s", strsignal(WTERMSIG(st)));
+		name[0] |= 32; /* "Segmentation fault" */
+		snprintf(out, n, "%ssignal: %s", prefix, name);
+	} else if (WEXITSTATUS(st)) {
+		snprintf(out, n, "%sexit status %d", prefix, WEXITSTATUS(st));
+	} else {
+		snprintf(out, n, "%s", extension ? "exit code 0" : "Runtime exited without providing a reason");
+	}
 }
 
-static void on_exited(void *arg, int wait_status)
+static void on_exited(void *arg, bool extension, int wait_status)
 {
 	struct worker *wk = arg;
 	bool live = wk->step == WORKER_LIVE;
 	char text[128], json[300];
 	struct err e;
 
-	exit_text(wait_status, text, sizeof(text));
-	err_set(&e, ERR_UNAVAILABLE, "%s", text);
-	snprintf(json, sizeof(json),
-		 "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: %s Error: %s\"}",
-		 wk->run.request_id, text);
+	if (wk->step == WORKER_ENDING) {
+		spawn_end(wk->w->s->o.spawn, wk->id);
+		return;
+	}
+	exit_text(extension, wait_status, text, sizeof(text));
+	err_set(&e, ERR_UNAVAILABLE, "%s%s", extension ? "an extension ended: " : "", text);
+	put_error(wk, json, sizeof(json), extension ? "Extension.Crash" : "Runtime.ExitError", text);
 	worker_end(wk, live ? INVOKE_CRASHED : INVOKE_INIT_FAILED, live ? OUTCOME_CRASH : OUTCOME_INIT_FAILED,
 		   str_of(json), &e);
 }
@@ -434,10 +450,7 @@ static void on_broken(void *arg, const struct err *e)
 	struct worker *wk = arg;
 	char json[256];
 
-	snprintf(json, sizeof(json),
-		 "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"RequestId: %s Error: Runtime broke its "
-		 "protocol\"}",
-		 wk->run.request_id);
+	put_error(wk, json, sizeof(json), "Runtime.ExitError", "Runtime broke its protocol");
 	log_warn("sched", "instance %llu of %s is ended: %s", (unsigned long long)wk->id, wk->w->f->name, e->text);
 	worker_end(wk, wk->step == WORKER_LIVE ? INVOKE_CRASHED : INVOKE_INIT_FAILED, OUTCOME_CRASH, str_of(json), e);
 }
@@ -458,6 +471,7 @@ void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_o
 		const struct err *why)
 {
 	enum worker_step was = wk->step;
+	bool leaving = false;
 
 	if (was == WORKER_ENDING)
 		return;
@@ -479,25 +493,25 @@ void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_o
 	}
 	if (wk->instance) {
 		instance_drain_output(wk->instance);
-		instance_ending(wk->instance, outcome == INVOKE_TIMEOUT ? "TIMEOUT"
-					      : wk->stopping		? "SPINDOWN"
-									: "FAILURE");
+		leaving = instance_ending(wk->instance, wk->stopping && !wk->run.on);
 	}
-	if (wk->id)
+	if (leaving)
+		worker_due(wk, loop_now_us(loop_of(wk)) + INSTANCE_SHUTDOWN_US);
+	else if (wk->id)
 		spawn_end(wk->w->s->o.spawn, wk->id);
 }
 
 static void out_of_memory(struct worker *wk)
 {
-	const char *id = wk->run.request_id;
+	char text[128], json[300];
 
-	err_set(&wk->why, ERR_LIMIT, "out of memory: the limit of %d MB was reached", wk->revision->memory_mb);
+	err_set(&wk->why, ERR_LIMIT, "out of memory: %d MB and %d MB of /tmp were not enough", wk->revision->memory_mb,
+		wk->revision->tmp_mb);
+	snprintf(text, sizeof(text), "Runtime exited with error: signal: killed (memory limit of %d MB)",
+		 wk->revision->memory_mb);
+	put_error(wk, json, sizeof(json), "Runtime.OutOfMemory", text);
 	buf_clear(&wk->verdict);
-	buf_addf(&wk->verdict,
-		 "{\"errorType\":\"Runtime.OutOfMemory\",\"errorMessage\":\"RequestId: %s Error: Runtime exited with "
-		 "error: "
-		 "signal: killed (memory limit of %d MB)\"}",
-		 id, wk->revision->memory_mb);
+	buf_adds(&wk->verdict, json);
 	wk->ledger_outcome = OUTCOME_OOM;
 	if (wk->outcome != INVOKE_INIT_FAILED)
 		wk->outcome = INVOKE_CRASHED;

@@ -13,7 +13,7 @@
  * once, after the handler was imported: JSON {"runtime":"python3.11.2","pid":2}. Until then the instance is in INIT.
  *   DATA    the answer; flag END on the last one. (An answer of no bytes: DATA, length 0, END.)
  *   ERROR   JSON error object (what Invoke returns as payload); flag END. stream 0: initialisation failed, and the
- * runtime exits.
+ * runtime exits. Flag LAST beside it: the runtime exits now, and takes no further event.
  *
  * stream is 1, 2, ... per instance; 0 for HELLO, init ERROR. One event at a time: EVENT n+1 comes only after the END of
  * n. A reader takes only whole frames off the socket (peek, then receive), so that a successor starts at a boundary.
@@ -25,7 +25,7 @@
 #define FRAME_MAX     65536
 #define FRAME_HEADER  16
 enum frame_type { FRAME_HELLO = 1, FRAME_EVENT, FRAME_DATA, FRAME_END, FRAME_ERROR, FRAME_CREDIT, FRAME_PING };
-enum { FRAME_FLAG_END = 1 };
+enum { FRAME_FLAG_END = 1, FRAME_FLAG_LAST = 2 };
 struct frame {
 	uint8_t type;
 	uint16_t flags;

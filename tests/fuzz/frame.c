@@ -19,13 +19,13 @@ static void ev_answer(void *a, struct str s, bool is_error)
 	if (s.n > LIM_PAYLOAD_BYTES + 1024)
 		abort();
 }
-static void ev_int(void *a, int v)
+static void ev_exited(void *a, bool extension, int v)
 {
 }
 static void ev_err(void *a, const struct err *e)
 {
 }
-static const struct instance_events evs = {ev_none, ev_str, ev_answer, ev_none, ev_str, ev_int, ev_err};
+static const struct instance_events evs = {ev_none, ev_str, ev_answer, ev_none, ev_str, ev_exited, ev_err};
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)

@@ -51,7 +51,7 @@ static void ev_output(void *a, struct str t)
 {
 	note(a, "output", t);
 }
-static void ev_exited(void *a, int st)
+static void ev_exited(void *a, bool extension, int st)
 {
 	note(a, "exited", STR_NULL);
 }
