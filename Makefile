@@ -14,13 +14,13 @@ OPT_release := -O2 -g -DTANDEM_DEBUG=0
 OPT_san := -O1 -g -DTANDEM_DEBUG=1 -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 CFLAGS += -std=gnu11 $(OPT_$(MODE)) $(WARN) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DTANDEM_VERSION='"$(VERSION)"' \
 	-I. -Isrc -Ihelper -I$(B)/gen -I/usr/share/include/llhttp -fno-strict-aliasing -fstack-protector-strong
-LIBS := -luv -lsqlite3 -ljansson -lyaml -lcrypto -lpthread
+LIBS := -luv -lsqlite3 -ljansson -lyaml -lssl -lcrypto -lpthread
 
 LOW := base wire
 DAEMON_DIRS := base json loop wire http store ledger spawn instance sched trigger app api daemon
 CORE_SRC := $(foreach d,$(filter-out daemon,$(DAEMON_DIRS)),$(wildcard src/$(d)/*.c))
 DAEMON_SRC := $(wildcard src/daemon/*.c)
-CLI_SRC := $(wildcard src/cli/*.c) $(foreach d,base json wire,$(wildcard src/$(d)/*.c)) src/http/client.c
+CLI_SRC := $(wildcard src/cli/*.c) $(foreach d,base json wire,$(wildcard src/$(d)/*.c)) src/http/client.c src/http/ca.c
 LOW_SRC := $(foreach d,$(LOW),$(wildcard src/$(d)/*.c))
 LLHTTP_SRC := $(wildcard /usr/share/llhttp/*.c)
 LIBS += $(if $(LLHTTP_SRC),,-lllhttp) # Debian 13 has it as a library

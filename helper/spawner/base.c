@@ -57,7 +57,7 @@ static int new_tmpfs(const char *size, const char *inodes, unsigned attrs, struc
 	return m < 0 ? err_sys(e, errno, "mount a tmpfs") : m;
 }
 
-static int skeleton(int root, bool writable, struct err *e)
+static int skeleton(int root, const char *state_dir, bool writable, struct err *e)
 {
 	char text[256];
 	ssize_t n;
@@ -87,7 +87,7 @@ static int skeleton(int root, bool writable, struct err *e)
 	if (writable &&
 	    fchmodat(root, ".", 0777, 0) < 0) /* LAYER_NO_RO_ROOT: modes would keep it from being written too */
 		return err_sys(e, errno, "open the root to all");
-	return etc_make(root, e);
+	return etc_make(root, state_dir, e);
 }
 
 static int make_dev(int dev, struct err *e)
@@ -149,7 +149,7 @@ static int build(const struct serve_config *c, struct stat *ret_root, struct err
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return err_sys(e, errno, "make a mount namespace");
 	root = new_tmpfs("64m", "20000", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, e);
-	if (root < 0 || skeleton(root, writable, e) < 0)
+	if (root < 0 || skeleton(root, c->state_dir, writable, e) < 0)
 		return -1;
 	dev = new_tmpfs("64k", "64", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, e);
 	if (dev < 0 || make_dev(dev, e) < 0)

@@ -2,7 +2,7 @@
 /*
  * The /etc of a sandbox: a few generated files, and copies of what the host's programs need to find libraries,
  * certificates, names and types. Only what everybody on the host may read is copied, never a secret (ssl/private and
- * the like stay out).
+ * the like stay out). And the authority that vouches for the platform's own addresses is trusted there.
  */
 #include "spawner.h"
 
@@ -16,6 +16,8 @@
 
 #define ETC_DEPTH    8
 #define ETC_FILE_MAX (8 << 20)
+#define CA_MAX	     16384
+#define CA_HASH	     "0df9f99a" /* of its subject, "CN = Tandem" (src/http/ca.c), as OpenSSL looks for it */
 
 static const struct {
 	const char *name, *text;
@@ -141,7 +143,50 @@ static int copy_matching(int from, int to, const char *pattern, struct err *e)
 	return ret;
 }
 
-int etc_make(int root, struct err *e)
+static int put_file(int dir, const char *name, int flags, const char *text, size_t n, struct err *e)
+{
+	auto_close int fd = openat(dir, name, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | flags, 0644);
+
+	if (fd < 0)
+		return err_sys(e, errno, "make etc/.../%s", name);
+	return io_write_all(fd, text, n, e);
+}
+
+/* What was copied may hold links that lead out of the new root: none is followed. */
+static int made_dir(int at, const char *name, struct err *e)
+{
+	int fd;
+
+	if (mkdirat(at, name, 0755) < 0 && errno != EEXIST)
+		return err_sys(e, errno, "make etc/.../%s", name);
+	fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? err_sys(e, errno, "open etc/.../%s", name) : fd;
+}
+
+/* In each place where some library looks: the one file, the directory by hashes, and a file of its own for Node. */
+static int trust_own(int etc, const char *state_dir, struct err *e)
+{
+	char path[300], text[CA_MAX];
+	auto_close int in = -1, ssl = -1, certs = -1;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "%s/ca.crt", state_dir);
+	in = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (in < 0)
+		return errno == ENOENT ? 0 : err_sys(e, errno, "open %s", path);
+	n = read(in, text, sizeof(text));
+	if (n <= 0)
+		return err_sys(e, n < 0 ? errno : EIO, "read %s", path);
+	ssl = made_dir(etc, "ssl", e);
+	certs = ssl < 0 ? -1 : made_dir(ssl, "certs", e);
+	if (certs < 0 || put_file(certs, "tandem.pem", O_EXCL, text, (size_t)n, e) < 0 ||
+	    put_file(certs, "ca-certificates.crt", O_APPEND, text, (size_t)n, e) < 0)
+		return -1;
+	return symlinkat("tandem.pem", certs, CA_HASH ".0") < 0 ? err_sys(e, errno, "link etc/ssl/certs/" CA_HASH ".0")
+								: 0;
+}
+
+int etc_make(int root, const char *state_dir, struct err *e)
 {
 	auto_close int from = open("/etc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	auto_close int to = -1;
@@ -154,15 +199,13 @@ int etc_make(int root, struct err *e)
 	if (to < 0)
 		return err_sys(e, errno, "open etc");
 	for (unsigned i = 0; i < ARRAY_SIZE(generated); i++) {
-		auto_close int fd = openat(to, generated[i].name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+		const char *text = generated[i].text;
 
-		if (fd < 0)
-			return err_sys(e, errno, "make etc/%s", generated[i].name);
-		if (io_write_all(fd, generated[i].text, strlen(generated[i].text), e) < 0)
+		if (put_file(to, generated[i].name, O_EXCL, text, strlen(text), e) < 0)
 			return -1;
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(copied); i++)
 		if (copy_matching(from, to, copied[i], e) < 0)
 			return -1;
-	return 0;
+	return trust_own(to, state_dir, e);
 }

@@ -117,6 +117,7 @@ int handover_resume(struct spawner *s, int fd, struct err *e)
 		log_warn("upgrade", "the predecessor's table is of another version: all instances start afresh");
 		if (read_whole(fd, &s->config, sizeof(s->config)) < 0)
 			return err_set(e, ERR_CORRUPT, "the predecessor's table cannot be read");
+		s->config.version = SPAWNER_VERSION;	/* what the next tandemd is told */
 		(void)close_range(FD_RESERVED, ~0u, 0); /* its lock and listeners would stand in our way; fd goes too */
 		return 0;
 	}

@@ -117,7 +117,7 @@ struct blank_said {  /* what the child tells over setup, then EOF by exec */
 	char step[56];
 };
 #define BLANK_FIRST_SOCK SB_RTAPI
-#define BLANK_SOCKS	 (SB_DNS_TCP - SB_RTAPI + 1)
+#define BLANK_SOCKS	 (SB_API_TLS - SB_RTAPI + 1)
 void blank_run(const struct blank *b) __attribute__((noreturn));
 
 /* net.c: inside a new net namespace */
@@ -125,7 +125,9 @@ int net_setup(int ret_socks[BLANK_SOCKS], struct err *e);
 
 /* base.c and etc.c: the root file system and what all sandboxes share */
 int base_make(const struct serve_config *c, struct base *ret, struct err *e);
-int etc_make(int root, struct err *e); /* fills ./etc below the directory root */
+/* Fills ./etc below the directory root. The state's own authority (ca.crt in state_dir), if there is one, is trusted in
+ * it. */
+int etc_make(int root, const char *state_dir, struct err *e);
 
 /* mount.c: mounts of one sandbox */
 int mount_blank(uint64_t tmp_bytes, bool no_tmp_size, struct err *e);

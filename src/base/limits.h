@@ -11,6 +11,9 @@
 #define LIM_HTTP_HEAD_BYTES	65536 /* request line and headers */
 #define LIM_HTTP_HEADERS	128
 #define LIM_HTTP_CONNS		8192
+#define LIM_HTTP_GUEST_CONNS	256	 /* of one sandbox's listener; all sandboxes together: half of LIM_HTTP_CONNS */
+#define LIM_HTTP_GUEST_BYTES	33554432 /* of their requests and unread answers: five payloads of the largest size */
+#define LIM_HTTP_GUEST_SHAKES	50 /* TLS handshakes in 100 ms: a signature costs us more than it costs who asks */
 #define LIM_JSON_DEPTH		64
 #define LIM_YAML_BYTES		1048576
 #define LIM_YAML_DEPTH		32

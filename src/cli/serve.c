@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "cli/call.h"
 #include "cli/serve.h"
+#include "http/ca.h"
 
 #define UID_BASE   1879048192u
 #define UID_DAEMON 1879048190u
@@ -163,6 +164,18 @@ static int make_state(struct cli *c, struct serve_config *s)
 	return 0;
 }
 
+/* Before the spawner: the sandboxes' root, which trusts it, is the first that it makes, and it knows no cryptography.
+ */
+static int make_ca(const struct serve_config *s)
+{
+	auto_close int dir = open(s->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct err e = {0};
+
+	if (dir < 0)
+		return cli_failf("open %s: %s", s->state_dir, strerror(errno));
+	return ca_ensure(dir, s->daemon_uid, &e) < 0 ? cli_fail(&e) : 0;
+}
+
 static int become_spawner(const struct serve_config *s)
 {
 	char path[sizeof(s->libexec_dir) + 32];
@@ -208,5 +221,7 @@ int serve_run(struct cli *c, int argc, char **argv)
 	if (cli_libexec(s.libexec_dir, sizeof(s.libexec_dir), &e) < 0)
 		return cli_fail(&e);
 	r = make_state(c, &s);
+	if (!r)
+		r = make_ca(&s);
 	return r ? r : become_spawner(&s);
 }

@@ -167,6 +167,7 @@ void tandemd_done(struct tandemd *d)
 	gateway_free(d->gateway);
 	sched_free(d->sched);
 	http_server_free(d->http); /* after sched: each instance frees its own listeners */
+	tls_server_free(d->tls);
 	ledger_free(d->ledger);
 	logs_free(d->logs);
 	store_free(d->store);

@@ -13,6 +13,7 @@
 #include "api/admin.h"
 #include "api/api.h"
 #include "http/server.h"
+#include "http/tls.h"
 #include "ledger/ledger.h"
 #include "ledger/logs.h"
 #include "sched/sched.h"
@@ -33,6 +34,7 @@ struct tandemd {
 	struct ledger *ledger;
 	struct logs *logs;
 	struct http_server *http;
+	struct tls_server *tls; /* of sandboxes' 169.254.100.2:443; NULL: no authority */
 	struct sched *sched;
 	struct gateway *gateway;
 	struct api *api;

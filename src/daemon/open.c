@@ -79,10 +79,27 @@ static int first_fd(const struct tandemd *d, enum spawner_listener a, enum spawn
 	return d->listeners[a] >= 0 ? d->listeners[a] : d->listeners[b];
 }
 
+/* Its directory is above ours and closed to us but for passing through. Without it sandboxes have the plain port. */
+static int open_tls(struct tandemd *d, struct err *e)
+{
+	auto_buf key = {0}, cert = {0};
+	int dir = d->listeners[SL_STATE_DIR], ret;
+	struct ca *ca = NULL;
+
+	if (io_read_file(dir, "../" CA_KEY_NAME, CA_FILE_BYTES, &key, e) < 0 ||
+	    io_read_file(dir, "../" CA_CERT_NAME, CA_FILE_BYTES, &cert, e) < 0)
+		return -1;
+	ret = ca_open(buf_str(&key), buf_str(&cert), &ca, e);
+	explicit_bzero(key.p, key.n);
+	return ret < 0 ? -1 : tls_server_new(ca, &d->tls, e);
+}
+
 int tandemd_open(struct tandemd *d, struct err *e)
 {
 	if (open_state(d, e) < 0)
 		return -1;
+	if (open_tls(d, e) < 0)
+		log_warn("daemon", "functions cannot reach the platform by AWS's own names: %s", e->text);
 	d->http = http_server_new(d->loop);
 
 	struct sched_opts so = {.loop = d->loop,
@@ -94,6 +111,7 @@ int tandemd_open(struct tandemd *d, struct err *e)
 				.account = d->account,
 				.region = d->region,
 				.sandbox_api = api_handle_sandbox,
+				.tls = d->tls,
 				.creds = api_handle_credentials,
 				.sandbox_arg = &d->api};
 

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "base/limits.h"
 #include "base/mem.h"
 
 #define HEAD_US		  20000000 /* from the first byte to the end of the head */
@@ -13,11 +14,13 @@
 #define BODY_BYTES_PER_MS 16
 #define STUCK_US	  60000000 /* without the client taking a byte of the answer */
 #define LINGER_US	  2000000
+#define SHAKE_US	  10000000 /* from connecting to the end of the TLS handshake */
 #define OUT_KEEP_BYTES	  65536
 #define PARTS_MAX	  4
 
 static void on_event(void *arg, int events);
 static void conn_run(struct conn *c);
+static void receive(struct conn *c);
 
 /* ---- states and time ---- */
 
@@ -38,6 +41,8 @@ int64_t conn_deadline_us(const struct conn *c)
 {
 	switch (c->state) {
 	case CONN_IDLE:
+		if (c->tls && !tls_shaken(c->tls))
+			return c->req.start_us + (c->hl->o.idle_us < SHAKE_US ? c->hl->o.idle_us : SHAKE_US);
 		return c->since_us + c->hl->o.idle_us;
 	case CONN_RECV:
 		if (!c->p.head_done)
@@ -83,6 +88,12 @@ void conn_new(struct http_listener *hl, int fd, const char *peer, int peer_uid)
 	c->l = hl->s->l;
 	c->hl = hl;
 	c->fd = fd;
+	c->req.start_us = loop_now_us(c->l);
+	if (hl->o.tls) {
+		c->tls = tls_new(hl->o.tls, fd);
+		if (!c->tls)
+			abort(); /* no memory for small things, as in base/mem.h */
+	}
 	strlcpy_(c->req.peer, peer, sizeof(c->req.peer));
 	c->req.peer_uid = peer_uid;
 	parse_init(&c->p);
@@ -107,15 +118,19 @@ static void destroy(struct conn *c)
 /* Gives back all that belongs to the server; the request may live on. */
 static void detach(struct conn *c)
 {
-	struct http_server *s = c->hl->s;
+	struct http_listener *hl = c->hl;
 
 	loop_defer_cancel(c->l, &c->later);
 	loop_fd_free(take_ptr(c->w));
+	if (c->tls)
+		tls_bye(c->tls);
+	tls_free(take_ptr(c->tls));
 	close(take_fd(c->fd));
+	hl->bytes -= c->counted;
 	list_del(&c->node);
 	c->hl = NULL;
 	c->blocked = false;
-	server_conn_closed(s);
+	server_conn_closed(hl);
 }
 
 static void tell_gone(void *arg)
@@ -169,6 +184,45 @@ void http_on_gone(struct http_req *r, void (*gone)(void *arg), void *arg)
 /* Answers to pipelined requests are gathered up to here. */
 #define HELD_BYTES 16384
 
+/* ---- the socket, with TLS or without ---- */
+
+static ssize_t socket_recv(struct conn *c, void *p, size_t n)
+{
+	return c->tls ? tls_recv(c->tls, p, n) : recv(c->fd, p, n, 0);
+}
+
+static ssize_t socket_send(struct conn *c, struct msghdr *mh)
+{
+	ssize_t total = 0;
+
+	if (!c->tls && mh->msg_iovlen == 1)
+		return send(c->fd, mh->msg_iov[0].iov_base, mh->msg_iov[0].iov_len, MSG_NOSIGNAL);
+	if (!c->tls)
+		return sendmsg(c->fd, mh, MSG_NOSIGNAL);
+	for (size_t i = 0, at = 0; i < mh->msg_iovlen;) {
+		const struct iovec *v = &mh->msg_iov[i];
+		ssize_t put = tls_send(c->tls, (const char *)v->iov_base + at, v->iov_len - at);
+
+		if (put < 0)
+			return total ? total : -1;
+		total += put;
+		at += (size_t)put;
+		if (at == v->iov_len)
+			i++, at = 0;
+	}
+	return total;
+}
+
+/* What a guest's connections keep in memory is bounded. False: this one asks for too much. */
+static bool count_bytes(struct conn *c)
+{
+	size_t now = c->p.in.cap + c->out.cap;
+
+	c->hl->bytes += now - c->counted;
+	c->counted = now;
+	return !c->hl->o.guest || c->hl->bytes <= LIM_HTTP_GUEST_BYTES;
+}
+
 /* ---- sending ---- */
 
 static void sent(struct conn *c, size_t n)
@@ -196,8 +250,7 @@ static ssize_t send_now(struct conn *c, const struct str *parts, unsigned n)
 		if (parts[i].n)
 			iov[mh.msg_iovlen++] = (struct iovec){(void *)(uintptr_t)parts[i].p, parts[i].n};
 	do
-		put = mh.msg_iovlen == 1 ? send(c->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL)
-					 : sendmsg(c->fd, &mh, MSG_NOSIGNAL);
+		put = socket_send(c, &mh);
 	while (put < 0 && errno == EINTR);
 	if (put < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS))
 		return 0;
@@ -229,6 +282,8 @@ int conn_send(struct conn *c, const struct str *parts, unsigned n)
 		if (of_part < parts[i].n)
 			buf_add(&c->out, parts[i].p + of_part, parts[i].n - of_part);
 	}
+	if (!count_bytes(c))
+		return -1;
 	if (!c->blocked && c->out.n > c->out_at) {
 		c->blocked = true;
 		touch(c);
@@ -255,12 +310,19 @@ void conn_queue(struct conn *c)
 
 static void run_later(void *arg)
 {
-	conn_run(arg);
+	struct conn *c = arg;
+
+	if (c->p.in.n)
+		conn_run(c);
+	else
+		receive(c);
 }
 
 static void next_request(struct conn *c)
 {
 	if (c->linger) {
+		if (c->tls)
+			tls_bye(c->tls);
 		shutdown(c->fd, SHUT_WR);
 		move(c, CONN_LINGER);
 		want(c);
@@ -272,9 +334,11 @@ static void next_request(struct conn *c)
 	}
 	parse_next(&c->p);
 	parse_begin(&c->p, c->hl->o.body_max);
+	(void)count_bytes(c);
 	move(c, CONN_IDLE);
 	want(c);
-	if (c->p.in.n && !c->busy)
+	/* Decrypted while it was looked for the end: the socket will not say so. */
+	if ((c->p.in.n || (c->tls && tls_pending(c->tls))) && !c->busy)
 		loop_defer(c->l, &c->later, run_later, c);
 }
 
@@ -361,14 +425,29 @@ static void receive(struct conn *c)
 	ssize_t got;
 
 	buf_reserve(in, parse_room(&c->p));
-	got = recv(c->fd, in->p + in->n, in->cap - in->n - 1, 0);
-	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+	if (!count_bytes(c)) {
+		reply_refuse(c, 503);
 		return;
+	}
+	got = socket_recv(c, in->p + in->n, in->cap - in->n - 1);
+	if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+		if (c->tls && tls_wants_write(c->tls)) {
+			c->blocked = true;
+			want(c);
+		}
+		return;
+	}
 	if (got <= 0) {
 		conn_close(c);
 		return;
 	}
 	in->n += (size_t)got;
+	if (c->tls &&
+	    tls_pending(c->tls)) { /* the rest of a record: at most 16 KiB, of which the socket says nothing */
+		buf_reserve(in, tls_pending(c->tls));
+		got = tls_recv(c->tls, in->p + in->n, tls_pending(c->tls));
+		in->n += got > 0 ? (size_t)got : 0;
+	}
 	conn_run(c);
 }
 
@@ -376,7 +455,7 @@ static void receive(struct conn *c)
 static void look_for_end(struct conn *c)
 {
 	char byte;
-	ssize_t got = recv(c->fd, &byte, 1, MSG_PEEK);
+	ssize_t got = c->tls ? tls_peek(c->tls, &byte, 1) : recv(c->fd, &byte, 1, MSG_PEEK);
 
 	if (got > 0)
 		loop_fd_want(c->w, c->blocked ? LOOP_WRITE : 0);
@@ -418,7 +497,7 @@ static void on_event(void *arg, int events)
 
 	if ((events & LOOP_WRITE) && c->blocked && on_writable(c))
 		return;
-	if (!(events & LOOP_READ))
+	if (!(events & LOOP_READ) && !c->tls)
 		return;
 	switch (c->state) {
 	case CONN_IDLE:

@@ -68,18 +68,51 @@ static void accept_all(struct http_server *s, bool on)
 
 static void on_retry(void *arg)
 {
-	accept_all(arg, true);
+	struct http_server *s = arg;
+
+	s->retrying = false;
+	accept_all(s, true);
 }
 
-void server_conn_closed(struct http_server *s)
+/* Not postponed by those who ask while others wait already. */
+static void retry_in(struct http_server *s, int64_t us)
 {
+	if (s->retrying && us)
+		return;
+	s->retrying = true;
+	loop_timer_in(s->retry, us);
+}
+
+static bool guest_may(struct http_listener *hl)
+{
+	int64_t now = loop_now_us(hl->s->l);
+
+	if (now - hl->shakes_since_us >= RETRY_US) {
+		hl->shakes_since_us = now;
+		hl->shakes = 0;
+	}
+	return hl->n_conns < LIM_HTTP_GUEST_CONNS && hl->s->n_guests < LIM_HTTP_CONNS / 2 &&
+	       (!hl->o.tls || hl->shakes < LIM_HTTP_GUEST_SHAKES);
+}
+
+void server_conn_closed(struct http_listener *hl)
+{
+	struct http_server *s = hl->s;
+
 	s->n_conns--;
+	hl->n_conns--;
+	if (hl->o.guest)
+		s->n_guests--;
+	if (hl->full && hl->w) {
+		hl->full = false;
+		loop_fd_want(hl->w, s->paused || s->draining ? 0 : LOOP_READ);
+	}
 	if (!s->n_conns) {
 		loop_timer_stop(s->sweep);
 		s->sweep_us = INT64_MAX;
 	}
 	if (s->paused)
-		loop_timer_in(s->retry, 0);
+		retry_in(s, 0);
 }
 
 static void peer_name(const struct sockaddr_storage *ss, char out[56])
@@ -119,12 +152,18 @@ static void on_accept(void *arg, int events)
 			accept_all(s, false); /* the next close goes on */
 			return;
 		}
+		if (hl->o.guest && !guest_may(hl)) {
+			hl->full = true;
+			loop_fd_want(hl->w, 0);
+			retry_in(s, RETRY_US);
+			return;
+		}
 		fd = accept4(hl->fd, (struct sockaddr *)&ss, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0) {
 			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 				log_warn("http", "accepting pauses: %s", strerrordesc_np(errno));
 				accept_all(s, false);
-				loop_timer_in(s->retry, RETRY_US);
+				retry_in(s, RETRY_US);
 				return;
 			}
 			if (errno == EAGAIN || errno == EWOULDBLOCK)
@@ -133,6 +172,9 @@ static void on_accept(void *arg, int events)
 		}
 		peer_name(&ss, peer);
 		s->n_conns++;
+		hl->n_conns++;
+		s->n_guests += hl->o.guest;
+		hl->shakes++;
 		conn_new(hl, fd, peer, hl->tcp ? -1 : peer_uid(fd));
 	}
 }

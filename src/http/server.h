@@ -12,13 +12,16 @@
  * - Keep-alive, HEAD (body left out), chunked requests, 400/408/413/414/417/431/501/505 for bad ones. Conflicting
  * framing (two lengths, length and chunked) is refused.
  * - Idle connections are closed after idle_us; a request that does not arrive whole in head/body time gets 408. No
- * timer runs when no connection is open. Limits: LIM_HTTP_*. Tests: tests/http, fuzz: tests/fuzz/http.c.
+ * timer runs when no connection is open. Limits: LIM_HTTP_*. A guest is one of many listeners whose clients are
+ * hostile: what it can hold is bounded, and it cannot keep others from being accepted. Tests: tests/http, fuzz:
+ * tests/fuzz/http.c.
  */
 #pragma once
 #include "base/buf.h"
 #include "base/err.h"
 #include "loop/loop.h"
 struct http_server;
+struct tls_server;
 struct http_header {
 	struct str name, value; /* name as sent; compare without case */
 };
@@ -41,6 +44,8 @@ struct http_listener_opts {
 	int64_t idle_us; /* 0: 75 s */
 	http_handler *handler;
 	void *arg;
+	bool guest;
+	struct tls_server *tls; /* http/tls.h; borrowed; NULL: none */
 };
 struct http_listener;
 struct http_server *http_server_new(struct loop *l);

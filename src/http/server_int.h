@@ -4,6 +4,7 @@
 #include "base/list.h"
 #include "http/parse.h"
 #include "http/server.h"
+#include "http/tls.h"
 
 struct http_listener {
 	struct list node, conns;
@@ -12,6 +13,11 @@ struct http_listener {
 	struct loop_fd *w;
 	int fd;
 	bool tcp;
+	/* guests */
+	bool full; /* not accepting until a connection ends, or for RETRY_US */
+	size_t n_conns, bytes;
+	int64_t shakes_since_us;
+	unsigned shakes;
 };
 
 struct http_server {
@@ -20,7 +26,8 @@ struct http_server {
 	struct loop_timer *sweep, *retry;
 	int64_t sweep_us; /* when sweep fires; INT64_MAX: not armed */
 	size_t n_conns;
-	bool paused, draining;
+	size_t n_guests; /* of n_conns */
+	bool paused, draining, retrying;
 	int64_t date_s; /* the second that date stands for */
 	char date[48];	/* "Date: ...\r\n" */
 	size_t date_n;
@@ -48,10 +55,12 @@ struct conn {
 	struct http_listener *hl; /* NULL when GONE */
 	struct loop_fd *w;
 	int fd;
+	struct tls *tls; /* NULL: none */
 	enum conn_state state;
 	struct parse p;
 	struct buf out;
 	size_t out_at;	  /* bytes of out that are sent */
+	size_t counted;	  /* in hl->bytes */
 	int64_t since_us; /* of the last move or progress; deadlines count from here */
 	struct loop_defer later;
 	void (*gone)(void *arg);
@@ -80,7 +89,7 @@ int64_t conn_deadline_us(const struct conn *c);
 void conn_timeout(struct conn *c); /* never calls the handler's code */
 
 /* server.c */
-void server_conn_closed(struct http_server *s);
+void server_conn_closed(struct http_listener *hl);
 void server_sweep_by(struct http_server *s, int64_t when_us);
 
 /* reply.c */

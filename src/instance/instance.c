@@ -42,7 +42,7 @@ struct instance {
 	struct buf answer; /* an answer of more than one frame */
 	struct rtapi *rtapi;
 	struct rtapi_info rtapi_info;
-	struct http_listener *api, *creds;
+	struct http_listener *api, *api_tls, *creds;
 	struct resolver *resolver;
 	bool v1_cpu; /* SB_CPU holds nanoseconds, not cpu.stat */
 	char log_stream[64];
@@ -364,7 +364,8 @@ static void on_ctl(void *arg, int events)
 
 static int prepare_start(struct instance *i, const struct function *f, struct err *e)
 {
-	struct env_facts facts = {i->revision, f, i->host->account, i->host->region, i->log_stream};
+	struct env_facts facts = {i->revision,	       f, i->host->account, i->host->region, i->log_stream,
+				  i->host->tls != NULL};
 
 	i->start_msg = (struct init_msg){.version = INIT_VERSION,
 					 .verb = INIT_START,
@@ -484,8 +485,9 @@ static const struct rtapi_events rt_events = {rt_ready, rt_answer, rt_error, rt_
 static void listen_inside(struct instance *i)
 {
 	struct instance_host *h = i->host;
-	struct http_listener_opts api = {.body_max = LIM_PAYLOAD_BYTES, .handler = h->sandbox_api, .arg = i};
-	struct http_listener_opts creds = {.body_max = 4096, .handler = h->creds, .arg = i};
+	struct http_listener_opts api = {
+		.body_max = LIM_PAYLOAD_BYTES, .handler = h->sandbox_api, .arg = i, .guest = true};
+	struct http_listener_opts creds = {.body_max = 4096, .handler = h->creds, .arg = i, .guest = true};
 
 	bool provided = i->revision->kind == RUNTIME_PROVIDED;
 
@@ -502,6 +504,9 @@ static void listen_inside(struct instance *i)
 		i->resolver = resolver_new(h->loop, i->fds.fd[SB_DNS]);
 	if (h->sandbox_api && i->fds.fd[SB_API] >= 0)
 		i->api = http_listen(h->http, i->fds.fd[SB_API], &api);
+	api.tls = h->tls;
+	if (h->sandbox_api && h->tls && i->fds.fd[SB_API_TLS] >= 0)
+		i->api_tls = http_listen(h->http, i->fds.fd[SB_API_TLS], &api);
 	if (h->creds && i->fds.fd[SB_CREDS] >= 0)
 		i->creds = http_listen(h->http, i->fds.fd[SB_CREDS], &creds);
 }
@@ -589,10 +594,9 @@ void instance_free(struct instance *i)
 	loop_fd_free(i->log_watch);
 	rtapi_free(i->rtapi);
 	resolver_free(i->resolver);
-	if (i->api)
-		http_listener_free(i->api);
-	if (i->creds)
-		http_listener_free(i->creds);
+	http_listener_free(i->api);
+	http_listener_free(i->api_tls);
+	http_listener_free(i->creds);
 	for (int k = 0; k < SB_N; k++)
 		if (i->fds.fd[k] >= 0)
 			close(i->fds.fd[k]);

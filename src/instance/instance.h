@@ -41,6 +41,7 @@ struct instance_host {
 	struct http_server *http;
 	const char *account, *region;
 	http_handler *sandbox_api; /* see sched_opts */
+	struct tls_server *tls;
 	http_handler *creds;
 	char *scratch; /* INSTANCE_SCRATCH bytes, used within one callback */
 };

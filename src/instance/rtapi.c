@@ -248,7 +248,8 @@ struct rtapi *rtapi_new(struct http_server *s, struct loop *l, int listener, con
 			const struct rtapi_events *ev, void *arg)
 {
 	struct rtapi *r = xcalloc(1, sizeof(*r));
-	struct http_listener_opts o = {.body_max = BODY_MAX, .idle_us = IDLE_US, .handler = on_request, .arg = r};
+	struct http_listener_opts o = {
+		.body_max = BODY_MAX, .idle_us = IDLE_US, .handler = on_request, .arg = r, .guest = true};
 
 	r->loop = l;
 	r->info = info;

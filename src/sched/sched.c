@@ -39,6 +39,7 @@ struct sched *sched_new(const struct sched_opts *o)
 					 .account = o->account,
 					 .region = o->region,
 					 .sandbox_api = o->sandbox_api,
+					 .tls = o->tls,
 					 .creds = o->creds,
 					 .scratch = xmalloc(INSTANCE_SCRATCH)};
 	s->pool = pool_new(o->loop, o->spawn, BLANKS_MAX);

@@ -19,8 +19,9 @@ struct sched_opts {
 	struct spawn *spawn;
 	struct http_server *http; /* for listeners inside sandboxes */
 	const char *account, *region;
-	http_handler *sandbox_api; /* answers requests on a sandbox's own 169.254.100.2:4566; listener_arg is struct
-				      instance * */
+	http_handler *sandbox_api; /* answers requests on a sandbox's own 169.254.100.2, ports 4566 and 443;
+				      listener_arg is struct instance * */
+	struct tls_server *tls;	   /* for port 443; NULL: it is not answered */
 	http_handler *creds;	   /* the same for 169.254.170.2:80 */
 	void *sandbox_arg;	   /* what sched_instance_arg gives to these two */
 };

@@ -21,7 +21,7 @@
 #pragma once
 #include <netinet/in.h>
 #include "base/err.h"
-#define SPAWNER_VERSION 1
+#define SPAWNER_VERSION 2
 #define SPAWNER_END	0x74646d21u
 #define SPAWNER_LABEL	256
 
@@ -54,7 +54,7 @@ enum spawner_sb {
 	SB_CREDS,    /* listening TCP 169.254.170.2:80 */
 	SB_API,	     /* listening TCP 169.254.100.2:4566 */
 	SB_DNS,	     /* UDP 169.254.100.2:53 */
-	SB_DNS_TCP,  /* listening TCP 169.254.100.2:53 */
+	SB_API_TLS,  /* listening TCP 169.254.100.2:443 */
 	SB_PIDFD,    /* of its pid 1 */
 	SB_FREEZE,   /* cgroup.freeze of its v2 group, for writing "0"/"1" */
 	SB_CPU,	     /* v1 cpuacct.usage (ns) or v2 cpu.stat, for pread */

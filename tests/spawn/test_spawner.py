@@ -163,12 +163,12 @@ class Life(unittest.TestCase):
 
     def test_platform_sockets(self):
         sb = self.s.make()
-        code = ("import socket\nfor a in (('169.254.100.1', 9001), ('169.254.170.2', 80), ('169.254.100.2', 4566), ('169.254.100.2', 53)):\n"
+        code = ("import socket\nfor a in (('169.254.100.1', 9001), ('169.254.170.2', 80), ('169.254.100.2', 4566), ('169.254.100.2', 443)):\n"
                 " socket.create_connection(a).send(b'hello')\n"
                 "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'dns', ('169.254.100.2', 53))\n"
                 "s = socket.socket(); s.bind(('127.0.0.1', 80)); print('done')")
         self.assertEqual(sb.python(code), (0, "done\n"))
-        for i in (RTAPI, CREDS, API, DNS_TCP):
+        for i in (RTAPI, CREDS, API, API_TLS):
             l = socket.socket(fileno=os.dup(sb.fd[i]))
             c, _ = l.accept()
             c.setblocking(True)
@@ -271,8 +271,8 @@ class Broken(unittest.TestCase):
         try:
             sb = s.make(label=b"mine")
             good = Msg(version=VERSION, verb=HELLO, end=END)
-            for data in (b"x", bytes(good)[:-1], bytes(good) + b"x", bytes(Msg(version=2, verb=HELLO, end=END)),
-                         bytes(Msg(version=1, verb=HELLO)), bytes(Msg(version=1, verb=999, end=END))):
+            for data in (b"x", bytes(good)[:-1], bytes(good) + b"x", bytes(Msg(version=VERSION + 1, verb=HELLO, end=END)),
+                         bytes(Msg(version=VERSION, verb=HELLO)), bytes(Msg(version=VERSION, verb=999, end=END))):
                 s.sock.send(data)
                 wait_gone(s.daemon_pid)
                 back = s.attach()
