@@ -35,7 +35,17 @@ struct loop_timer {
 /* Right before the loop sleeps: whatever comes after is another turn. */
 static void on_prepare(uv_prepare_t *p)
 {
-	container_of(p, struct loop, prepare)->now_us = 0;
+	struct loop *l = container_of(p, struct loop, prepare);
+
+	l->now_us = 0;
+	l->slept_us -= clock_now_us();
+}
+
+static void on_check(uv_check_t *c)
+{
+	struct loop *l = container_of(c, struct loop, check);
+
+	l->slept_us += clock_now_us();
 }
 
 static void on_idle(uv_idle_t *i)
@@ -72,6 +82,8 @@ struct loop *loop_new(void)
 	uv_idle_init(&l->uv, &l->idle);
 	/* Keeps loop_run running too, however little there is to watch. */
 	uv_prepare_start(&l->prepare, on_prepare);
+	uv_check_init(&l->uv, &l->check);
+	uv_check_start(&l->check, on_check);
 	return l;
 }
 
@@ -93,6 +105,7 @@ void loop_free(struct loop *l)
 		uv_close((uv_handle_t *)&s->uv, sig_closed);
 	}
 	uv_close((uv_handle_t *)&l->prepare, NULL);
+	uv_close((uv_handle_t *)&l->check, NULL);
 	uv_close((uv_handle_t *)&l->idle, NULL);
 	do {
 		uv_run(&l->uv, UV_RUN_NOWAIT);
@@ -122,6 +135,11 @@ int64_t loop_now_us(struct loop *l)
 	if (!l->now_us)
 		l->now_us = clock_now_us();
 	return l->now_us;
+}
+
+int64_t loop_slept_us(const struct loop *l)
+{
+	return l->slept_us;
 }
 
 /* ---- descriptors ---- */

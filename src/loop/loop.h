@@ -13,8 +13,9 @@ struct loop *loop_new(void);
 void loop_free(struct loop *l); /* everything on it must be freed before; runs pending closes */
 void loop_run(struct loop *l);	/* until loop_stop */
 void loop_stop(struct loop *l);
-void *loop_uv(struct loop *l);	     /* the uv_loop_t */
-int64_t loop_now_us(struct loop *l); /* clock_now_us cached at the start of this turn */
+void *loop_uv(struct loop *l);		     /* the uv_loop_t */
+int64_t loop_now_us(struct loop *l);	     /* clock_now_us cached at the start of this turn */
+int64_t loop_slept_us(const struct loop *l); /* how long it had nothing to do until now, from a callback */
 
 enum { LOOP_READ = 1, LOOP_WRITE = 2 };
 struct loop_fd;					/* watches, never closes, a descriptor */

@@ -140,6 +140,7 @@ void event_begin(struct worker *wk, struct invocation *inv)
 	wk->run.on = true;
 	wk->run.want_tail = inv->want_log_tail;
 	wk->run.begun_us = now;
+	wk->run.slept_us = loop_slept_us(w->s->o.loop);
 	w->n_busy++;
 	if (wk->idle_pending_us >= PLATFORM_ROW_US)
 		event_idle_row(wk, instance_mem_peak_bytes(wk->instance));
@@ -231,6 +232,21 @@ static struct str oversized(void)
 		   "\"errorType\":\"Function.ResponseSizeTooLarge\"}");
 }
 
+/* What a handler was off the processor counts as its own waiting only while this loop had nothing to do either: else it
+ * was waiting for us, or for a processor. */
+static void learn(struct workload *w, const struct run *run)
+{
+	int64_t took = run->row.handler_us, off_cpu = took - (int64_t)run->row.cpu_us;
+	int64_t slept = loop_slept_us(w->s->o.loop) - run->slept_us;
+
+	if (run->row.cold)
+		return;
+	if (off_cpu > slept)
+		off_cpu = slept;
+	w->handler_us = policy_usual(w->handler_us, took);
+	w->off_cpu_us = policy_usual(w->off_cpu_us, off_cpu);
+}
+
 /*
  * The event is over. Order: measure, write lines and row (into buffers: no system call), answer the client, and only
  * then let the worker take the next event, which reuses the memory that body may lie in.
@@ -259,7 +275,9 @@ void event_answer(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger
 	wk->run.tail = (struct buf){0};
 	wk->served++;
 	w->n_busy--;
-	w->handler_us = policy_average(w->handler_us, now - run.begun_us);
+	learn(w, &run);
+	wk->after = wk->step == WORKER_LIVE && instance_state(wk->instance) != INSTANCE_IDLE;
+	w->n_after += wk->after;
 	say_report(wk, &run, now - run.begun_us, ledger_outcome);
 	ledger_add(s->o.ledger, &run.row);
 	if (inv) {

@@ -5,15 +5,24 @@
 #define KEEP_US		 (10 * 60 * 1000000ll) /* until snapshots make starting cheap: what Lambda is seen to do */
 #define START_GUESS_US	 20000		       /* a plain Python start, before anything was measured */
 #define SHORT_HANDLER_US 1000
+#define OFF_CPU_US	 150 /* a handler that usually is off the processor for longer waits for something */
 #define BLANKS_READY	 3
+
+/* Short handlers that wait for nothing: more of them at work than processors only add switches. One more, so that one
+ * is on its way while the others run. */
+static bool crowded(const struct policy_load *l, int working)
+{
+	return l->handler_us && l->handler_us < SHORT_HANDLER_US && l->off_cpu_us < OFF_CPU_US && working > l->cpus;
+}
 
 enum policy_move policy_place(const struct policy_load *l)
 {
 	int running = l->busy + l->starting;
 	int64_t start = l->start_us ? l->start_us : START_GUESS_US;
+	bool patient = l->oldest_wait_us < start;
 
 	if (l->idle > 0)
-		return POLICY_REUSE;
+		return patient && crowded(l, l->busy) ? POLICY_WAIT : POLICY_REUSE;
 	if (l->waiting > l->queue_max)
 		return POLICY_REFUSE;
 	if (l->starting >= l->waiting)
@@ -22,11 +31,11 @@ enum policy_move policy_place(const struct policy_load *l)
 		return POLICY_WAIT;
 	if (!running)
 		return POLICY_START;
-	/* Short handlers: more instances than processors only add switches; a queue of a few events is over before a
-	 * start is. */
-	if (l->handler_us && l->handler_us < SHORT_HANDLER_US && l->busy >= l->cpus && l->oldest_wait_us < start)
+	if (crowded(l, running) && (patient || l->starting))
 		return POLICY_WAIT;
-	if (l->handler_us && l->busy && l->oldest_wait_us < start && l->handler_us * l->waiting / l->busy < start / 4)
+	/* A queue that is over before a start would be, unless there has been one for as long as a start takes. */
+	if (l->handler_us && l->busy && patient && (l->backlog_us < start || l->starting) &&
+	    l->handler_us * l->waiting / l->busy < start / 4)
 		return POLICY_WAIT;
 	return POLICY_START;
 }
@@ -59,6 +68,13 @@ uint32_t policy_cpu_weight(int memory_mb)
 	int64_t w = (int64_t)memory_mb * 100 / 1769;
 
 	return w < 1 ? 1 : w > 10000 ? 10000 : (uint32_t)w;
+}
+
+int64_t policy_usual(int64_t usual, int64_t sample)
+{
+	if (sample < 1)
+		sample = 1;
+	return usual ? usual + (sample - usual) / (sample < usual ? 4 : 64) + (sample > usual) : sample;
 }
 
 int64_t policy_average(int64_t average, int64_t sample)

@@ -14,8 +14,10 @@ struct policy_load {
 	int room;			   /* instances the machine still takes (memory, descriptors) */
 	int queue_max;
 	int cpus;
-	int64_t handler_us, start_us; /* moving averages: one event; one plain start until ready */
-	int64_t oldest_wait_us;	      /* of the event at the head of the queue */
+	int64_t handler_us, off_cpu_us; /* one event as it usually is (policy_usual), and how much of it was waiting */
+	int64_t start_us;		/* one plain start until ready, on average */
+	int64_t oldest_wait_us;		/* of the event at the head of the queue */
+	int64_t backlog_us;		/* for so long events have waited without a break */
 };
 enum policy_move {
 	POLICY_REUSE,  /* give the event to the idle instance used last: its caches are warm */
@@ -42,5 +44,8 @@ enum policy_idle_move policy_rest(const struct policy_idle *i, int64_t *ret_next
 int policy_blanks(int starts_recent, int waiting, int pool_max);
 /* CPU weight (cgroup v2 scale, 100 is the default) by memory: 1,769 MB is one vCPU at Lambda. */
 uint32_t policy_cpu_weight(int memory_mb);
+/* What a time is when nothing else is in the way, from samples that contain waiting for a processor: follows shorter
+ * ones quickly and longer ones slowly. The first sample counts whole. */
+int64_t policy_usual(int64_t usual, int64_t sample);
 /* Moving average with weight 1/8; the first sample counts whole. */
 int64_t policy_average(int64_t average, int64_t sample);

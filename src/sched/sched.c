@@ -62,10 +62,15 @@ struct sched *sched_new(const struct sched_opts *o)
 
 /* --- workloads --- */
 
+static void note_reasons(struct workload *w);
+static void arm_patience(struct workload *w);
+
 static void patience_over(void *arg)
 {
 	struct workload *w = arg;
 	int64_t now = loop_now_us(w->s->o.loop);
+
+	note_reasons(w);
 
 	for (;;) {
 		struct invocation *inv = list_first(&w->waiting, struct invocation, node);
@@ -79,6 +84,8 @@ static void patience_over(void *arg)
 		workload_fail(workload_head(w), INVOKE_THROTTLED, STR_NULL, &e);
 	}
 	workload_dispatch(w);
+	if (w->n_waiting)
+		arm_patience(w);
 }
 
 static int pair_cmp(const void *a, const void *b)
@@ -217,17 +224,20 @@ static struct worker *take_idle(struct workload *w)
 static void fill_load(struct workload *w, struct policy_load *l, bool measure_room)
 {
 	struct invocation *head = list_first(&w->waiting, struct invocation, node);
+	int64_t now = loop_now_us(w->s->o.loop);
 
 	*l = (struct policy_load){.idle = w->n_idle,
 				  .starting = w->n_starting,
-				  .busy = w->n_busy,
+				  .busy = w->n_busy + w->n_after,
 				  .waiting = w->n_waiting,
 				  .room = measure_room ? room(w->s) : 1,
 				  .queue_max = LIM_QUEUE_PER_WORKLOAD,
 				  .cpus = w->s->cpus,
 				  .handler_us = w->handler_us,
+				  .off_cpu_us = w->off_cpu_us,
 				  .start_us = w->start_us,
-				  .oldest_wait_us = head ? loop_now_us(w->s->o.loop) - head->accepted_us : 0};
+				  .oldest_wait_us = head ? now - head->accepted_us : 0,
+				  .backlog_us = w->backlog_since_us ? now - w->backlog_since_us : 0};
 }
 
 static void note_reasons(struct workload *w)
@@ -246,6 +256,26 @@ static void note_reasons(struct workload *w)
 	list_each(&w->waiting, it) container_of(it, struct invocation, node)->wait = why;
 }
 
+static void arm_patience(struct workload *w)
+{
+	struct policy_load load;
+
+	fill_load(w, &load, false);
+	loop_timer_in(w->patience, policy_patience_us(&load));
+}
+
+/* The queue has become empty, or is no longer: while events wait, the policy is asked again now and then. */
+static void note_backlog(struct workload *w)
+{
+	if (w->n_waiting && !w->backlog_since_us) {
+		w->backlog_since_us = loop_now_us(w->s->o.loop);
+		arm_patience(w);
+	} else if (!w->n_waiting && w->backlog_since_us) {
+		w->backlog_since_us = 0;
+		loop_timer_stop(w->patience);
+	}
+}
+
 /* Progress without waiting is a loop: gives waiting events to idle instances and starts what the policy wants. */
 void workload_dispatch(struct workload *w)
 {
@@ -254,28 +284,22 @@ void workload_dispatch(struct workload *w)
 	if (w->s->adopting)
 		return;
 	while (w->n_waiting) {
-		struct invocation *inv = list_first(&w->waiting, struct invocation, node);
+		enum policy_move m;
 
-		if (w->n_idle) {
-			list_del(&inv->node);
-			w->n_waiting--;
-			event_begin(take_idle(w), inv);
+		fill_load(w, &load, false);
+		m = policy_place(&load);
+		if (m == POLICY_REUSE) {
+			event_begin(take_idle(w), workload_head(w));
 			continue;
 		}
-		fill_load(w, &load, false);
-		if (policy_place(&load) != POLICY_START)
+		if (m != POLICY_START)
 			break;
 		fill_load(w, &load, true);
 		if (policy_place(&load) != POLICY_START)
 			break;
 		worker_start(w, w->f->latest, NULL);
 	}
-	if (w->n_waiting) {
-		fill_load(w, &load, false);
-		loop_timer_in(w->patience, policy_patience_us(&load));
-	} else {
-		loop_timer_stop(w->patience);
-	}
+	note_backlog(w);
 }
 
 static void tell(void *arg)
@@ -352,8 +376,14 @@ static void begin(void *arg)
 	list_push(&w->waiting, &inv->node);
 	w->n_waiting++;
 	workload_dispatch(w);
-	if (!list_empty(&w->waiting))
-		note_reasons(w);
+}
+
+static bool reuse(struct workload *w)
+{
+	struct policy_load load;
+
+	fill_load(w, &load, false);
+	return policy_place(&load) == POLICY_REUSE;
 }
 
 void sched_invoke_start(struct sched *s, struct invocation *inv)
@@ -369,7 +399,7 @@ void sched_invoke_start(struct sched *s, struct invocation *inv)
 	if (!inv->request_id[0])
 		id_uuid(inv->request_id);
 	/* The warm path: an idle instance answers later by itself, so nothing calls back from in here. */
-	if (w && w->n_idle && !w->n_waiting && inv->trigger != TRIGGER_CHECK && !s->adopting) {
+	if (w && w->n_idle && !w->n_waiting && inv->trigger != TRIGGER_CHECK && !s->adopting && reuse(w)) {
 		event_begin(take_idle(w), inv);
 		return;
 	}
@@ -392,8 +422,10 @@ void sched_invoke_cancel(struct invocation *inv)
 			inv->worker->run.inv = NULL;
 	} else if (inv->node.next && !list_empty(&inv->node)) {
 		list_del(&inv->node);
-		if (inv->trigger != TRIGGER_CHECK && --w->n_waiting == 0)
-			loop_timer_stop(w->patience);
+		if (inv->trigger != TRIGGER_CHECK) {
+			w->n_waiting--;
+			note_backlog(w);
+		}
 	}
 	inv->s = NULL;
 	function_unref(inv->function);

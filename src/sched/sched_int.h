@@ -32,6 +32,7 @@ struct run {
 	struct ledger_row row;
 	char request_id[37];
 	int64_t begun_us;
+	int64_t slept_us; /* loop_slept_us when it began */
 	bool on, want_tail;
 	struct buf tail;
 };
@@ -41,8 +42,10 @@ struct workload {
 	struct function *f; /* a reference */
 	struct list workers, idle, waiting, node;
 	int n_workers, n_idle, n_starting, n_busy, n_waiting;
-	int64_t handler_us, start_us; /* moving averages */
-	struct loop_timer *patience;  /* armed while something waits */
+	int n_after;				  /* have answered and are not idle yet */
+	int64_t handler_us, off_cpu_us, start_us; /* estimates (policy.h) */
+	int64_t backlog_since_us;		  /* 0: nothing waits */
+	struct loop_timer *patience;		  /* armed while something waits */
 	uint32_t name_id, tags_id;
 	struct log_stream *log;
 };
@@ -66,6 +69,7 @@ struct worker {
 	int64_t idle_pending_us, idle_cpu_us; /* of the stretch whose row is still to come */
 	int64_t served;
 	bool counted;  /* in n_starting */
+	bool after;    /* in n_after */
 	bool cold;     /* its first event has still to come, and was what it was started for */
 	bool stopping; /* ended because somebody asked */
 	struct invocation *check;

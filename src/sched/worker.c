@@ -104,8 +104,15 @@ void worker_forget_idle(struct worker *wk)
 		event_idle_cpu(wk, instance_cpu_us(wk->instance));
 }
 
+static void after_is_over(struct worker *wk)
+{
+	wk->w->n_after -= wk->after;
+	wk->after = false;
+}
+
 static void become_idle(struct worker *wk)
 {
+	after_is_over(wk);
 	wk->idle_since_us = loop_now_us(loop_of(wk));
 	list_push(&wk->w->idle, &wk->idle_node);
 	list_push(&wk->w->s->lru, &wk->lru_node);
@@ -478,6 +485,7 @@ void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_o
 	if (was == WORKER_LIVE && !list_empty(&wk->idle_node))
 		worker_forget_idle(wk);
 	uncount(wk);
+	after_is_over(wk);
 	wk->outcome = outcome;
 	wk->ledger_outcome = ledger_outcome;
 	buf_addstr(&wk->verdict, body);
