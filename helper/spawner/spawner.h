@@ -133,6 +133,7 @@ int etc_make(int root, const char *state_dir, struct err *e);
 int mount_blank(uint64_t tmp_bytes, bool no_tmp_size, struct err *e);
 int mount_assign(int pidfd, int task_tree, int opt_tree, uint64_t tmp_bytes, struct err *e);
 int mount_code_tree(int dir, uint32_t owner, struct err *e); /* read-only copy of the mount at dir, or -1 */
+int mount_layers(const int *dirs, unsigned n, uint32_t owner, struct err *e); /* several as one, the last on top */
 
 /* priv.c: giving up rights */
 int priv_drop_caps(struct err *e);

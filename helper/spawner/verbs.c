@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "wire/fds.h"
@@ -118,15 +119,15 @@ static int do_assign(struct spawner *s, int slot, const struct spawner_msg *m, c
 		return err_set(e, ERR_NOT_FOUND, "no such sandbox");
 	if (b->assigned)
 		return err_set(e, ERR_CONFLICT, "the sandbox is assigned already");
-	if (n_fds != (m->u.assign.has_opt ? 2u : 1u))
+	if (n_fds != 1u + m->u.assign.n_layers || n_fds > 1 + LIM_LAYERS)
 		return err_set(e, ERR_INVALID, "descriptors of the code directories are missing");
 	if (check_limits(m, &lim, e) < 0 || cg_leaf_limit(&s->cg, &b->leaf, &lim, e) < 0)
 		return -1;
 	task = mount_code_tree(fds[0], s->config.daemon_uid, e);
 	if (task < 0)
 		return -1;
-	if (n_fds == 2) {
-		opt = mount_code_tree(fds[1], s->config.daemon_uid, e);
+	if (n_fds > 1) {
+		opt = mount_layers(fds + 1, n_fds - 1, s->config.daemon_uid, e);
 		if (opt < 0)
 			return -1;
 	}

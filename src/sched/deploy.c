@@ -228,9 +228,7 @@ void deploy_start(struct sched *s, struct deploy *d)
 		*d->tags = (struct pairs){0};
 	}
 	d->defer = (struct loop_defer){0};
-	if (r->layers[0][0] && r->layers[1][0])
-		err_set(&d->e, ERR_INVALID, "more than one layer is not supported yet: put their contents into one");
-	else if (deploy_runtime(r->runtime, &r->kind, &d->e) == 0 && f->updating)
+	if (deploy_runtime(r->runtime, &r->kind, &d->e) == 0 && f->updating)
 		err_set(&d->e, ERR_CONFLICT, "an update of function %s is in progress", f->name);
 	if (d->e.kind) {
 		loop_defer(s->o.loop, &d->defer, begin, d);

@@ -75,6 +75,7 @@ struct worker {
 	struct invocation *check;
 	struct run run;
 	struct buf extensions; /* names, until the instance is made */
+	unsigned n_extensions;
 	/* verdict, from ENDING on */
 	enum invoke_outcome outcome;
 	uint8_t ledger_outcome;

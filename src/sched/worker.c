@@ -160,28 +160,35 @@ static void platform_failed(struct worker *wk, const struct err *e)
 
 #define EXTENSIONS_MAX 10 /* AWS: "Lambda extensions" */
 
-/* The programs in extensions/ of the layer. A layer is an upload: names are checked, only regular files count. */
-static void list_extensions(struct worker *wk, int opt)
+static bool has_extension(const struct worker *wk, const char *name)
 {
-	int dirfd = opt < 0 ? -1 : openat(opt, "extensions", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	const char *p = wk->extensions.p, *end = p + wk->extensions.n;
+
+	while (p < end && strcmp(p, name))
+		p += strlen(p) + 1;
+	return p < end;
+}
+
+/* The programs in extensions/ of a layer, which is an upload: names are checked, only regular files count. */
+static void add_extensions(struct worker *wk, int layer)
+{
+	int dirfd = openat(layer, "extensions", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	DIR *dir = dirfd < 0 ? NULL : fdopendir(dirfd);
 	struct dirent *d;
-	int n = 0;
 
-	buf_clear(&wk->extensions);
 	if (!dir) {
 		if (dirfd >= 0)
 			close(dirfd);
 		return;
 	}
-	while ((d = readdir(dir)) && n < EXTENSIONS_MAX) {
+	while ((d = readdir(dir)) && wk->n_extensions < EXTENSIONS_MAX) {
 		struct stat st;
 
 		if (d->d_name[0] == '.' || fstatat(dirfd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-		    !S_ISREG(st.st_mode) || !(st.st_mode & 0111))
+		    !S_ISREG(st.st_mode) || !(st.st_mode & 0111) || has_extension(wk, d->d_name))
 			continue;
 		buf_add(&wk->extensions, d->d_name, strlen(d->d_name) + 1);
-		n++;
+		wk->n_extensions++;
 	}
 	closedir(dir);
 }
@@ -226,18 +233,32 @@ static void has_sandbox(struct worker *wk, uint64_t id)
 	map_put(&wk->w->s->by_id, (struct str){(const char *)&wk->id, sizeof(wk->id)}, wk);
 }
 
+/* The code, then the layers. What was opened is the caller's to close, also when one is missing. */
+static int open_code(struct store *st, const struct revision *r, int *dirs, unsigned *n, struct err *e)
+{
+	dirs[0] = store_code_open(st, r->code_sha256, e);
+	*n = dirs[0] >= 0;
+	for (unsigned i = 0; *n == i + 1 && i < LIM_LAYERS && r->layers[i][0]; i++) {
+		dirs[i + 1] = store_code_open(st, r->layers[i], e);
+		if (dirs[i + 1] < 0)
+			return -1;
+		(*n)++;
+	}
+	return *n ? 0 : -1;
+}
+
 static void taken(struct pool_take *t, const struct err *e)
 {
 	struct worker *wk = container_of(t, struct worker, take);
 	struct revision *r = wk->revision;
-	struct store *st = wk->w->s->o.store;
 	char label[SPAWNER_LABEL];
 	struct spawn_limits lim = {.memory_bytes = (int64_t)r->memory_mb << 20,
 				   .tmp_bytes = (int64_t)r->tmp_mb << 20,
 				   .pids_max = PIDS_MAX,
 				   .cpu_weight = policy_cpu_weight(r->memory_mb),
 				   .cpu_quota_us = r->cpu_quota_us};
-	auto_close int task = -1, opt = -1;
+	int dirs[1 + LIM_LAYERS];
+	unsigned n_dirs = 0;
 	struct err fail;
 
 	if (e->kind) {
@@ -246,18 +267,18 @@ static void taken(struct pool_take *t, const struct err *e)
 	}
 	has_sandbox(wk, t->id);
 	move(wk, WORKER_ASSIGN);
-	task = store_code_open(st, r->code_sha256, &fail);
-	if (task >= 0 && r->layers[0][0])
-		opt = store_code_open(st, r->layers[0], &fail);
-	if (task < 0 || (r->layers[0][0] && opt < 0)) {
+	if (open_code(wk->w->s->o.store, r, dirs, &n_dirs, &fail) < 0) {
 		close_sandbox(&t->fds);
 		platform_failed(wk, &fail);
-		return;
+	} else {
+		for (unsigned i = 1; i < n_dirs; i++)
+			add_extensions(wk, dirs[i]);
+		snprintf(label, sizeof(label), "%s %llu", r->name, (unsigned long long)r->serial);
+		wk->assign.done = assigned;
+		spawn_assign_start(wk->w->s->o.spawn, &wk->assign, wk->id, &lim, dirs, n_dirs, label);
 	}
-	list_extensions(wk, opt);
-	snprintf(label, sizeof(label), "%s %llu", r->name, (unsigned long long)r->serial);
-	wk->assign.done = assigned;
-	spawn_assign_start(wk->w->s->o.spawn, &wk->assign, wk->id, &lim, task, opt, label);
+	while (n_dirs)
+		close(dirs[--n_dirs]);
 }
 
 static struct worker *worker_new(struct workload *w, struct revision *r)

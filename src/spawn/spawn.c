@@ -231,11 +231,10 @@ void spawn_blank_start(struct spawn *s, struct spawn_req *r)
 	post_verb(s, SPAWNER_BLANK, r->id);
 }
 
-void spawn_assign_start(struct spawn *s, struct spawn_req *r, uint64_t id, const struct spawn_limits *lim, int task_dir,
-			int opt_dir, const char *label)
+void spawn_assign_start(struct spawn *s, struct spawn_req *r, uint64_t id, const struct spawn_limits *lim,
+			const int *dirs, unsigned n_dirs, const char *label)
 {
 	struct spawner_msg m;
-	int fds[2] = {task_dir, opt_dir};
 
 	spawner_msg_init(&m, SPAWNER_ASSIGN, id);
 	m.u.assign.memory_bytes = (uint64_t)lim->memory_bytes;
@@ -243,10 +242,10 @@ void spawn_assign_start(struct spawn *s, struct spawn_req *r, uint64_t id, const
 	m.u.assign.pids_max = lim->pids_max;
 	m.u.assign.cpu_weight = lim->cpu_weight;
 	m.u.assign.cpu_quota_us = lim->cpu_quota_us;
-	m.u.assign.has_opt = opt_dir >= 0;
+	m.u.assign.n_layers = (uint8_t)(n_dirs - 1);
 	strlcpy_(m.u.assign.label, label, sizeof(m.u.assign.label));
 	req_add(s, r, id, SPAWNER_ASSIGNED);
-	post(s, &m, fds, opt_dir >= 0 ? 2 : 1);
+	post(s, &m, dirs, n_dirs);
 }
 
 void spawn_unpack_start(struct spawn *s, struct spawn_req *r, int archive, int dir, const char *name, int64_t max_bytes,

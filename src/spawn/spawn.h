@@ -51,9 +51,9 @@ struct spawn_limits {
 	int64_t memory_bytes, tmp_bytes;
 	uint32_t pids_max, cpu_weight, cpu_quota_us;
 };
-/* task_dir and opt_dir (or -1) are borrowed O_PATH or O_RDONLY directories owned by tandemd's uid. */
-void spawn_assign_start(struct spawn *s, struct spawn_req *r, uint64_t id, const struct spawn_limits *lim, int task_dir,
-			int opt_dir, const char *label);
+/* dirs: the code, then the layers in order; borrowed O_PATH or O_RDONLY directories owned by tandemd's uid. */
+void spawn_assign_start(struct spawn *s, struct spawn_req *r, uint64_t id, const struct spawn_limits *lim,
+			const int *dirs, unsigned n_dirs, const char *label);
 /* archive is borrowed; makes directory name below dir, whole or not at all. */
 void spawn_unpack_start(struct spawn *s, struct spawn_req *r, int archive, int dir, const char *name, int64_t max_bytes,
 			int64_t max_files);

@@ -107,8 +107,9 @@ struct spawner_msg {
 			uint64_t memory_bytes, tmp_bytes; /* group limit = their sum */
 			uint32_t pids_max, cpu_weight;	  /* weight 1..10000 as cgroup v2 */
 			uint32_t cpu_quota_us;		  /* per 100 ms; 0: none */
-			uint8_t has_opt;		  /* second descriptor is /opt; the first is always /var/task */
-			char label[SPAWNER_LABEL];	  /* tandemd's own note, given back by ADOPT */
+			uint8_t n_layers; /* descriptors behind the first, which is /var/task: together /opt, the last
+					     on top */
+			char label[SPAWNER_LABEL]; /* tandemd's own note, given back by ADOPT */
 		} assign;
 		struct {
 			uint32_t has, uid;

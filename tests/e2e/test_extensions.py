@@ -139,6 +139,34 @@ class Extensions(unittest.TestCase):
             self.up(mode="die at once")
         self.assertRegex(str(raised.exception), rf"failed +{self.name}: Extension\.Crash: Error: exit status 3")
 
+    def test_layers_lie_over_each_other(self):
+        """In order, the last on top; none of it can be written."""
+        for number in range(5):
+            self.put(f"l{number}/python/both.py", f"WHO = {number}\n")
+            self.put(f"l{number}/python/only{number}.py", f"WHO = {number}\n")
+            self.put(f"l{number}/data/file{number}", "x")
+        self.put("l2/extensions/watcher", EXTENSION, 0o755)
+        self.put("src/app.py", """
+import os, both, only0, only1, only2, only3, only4
+def handler(event, context):
+    try:
+        open("/opt/data/new", "w")
+        written = True
+    except OSError:
+        written = False
+    return {"id": [both.WHO, only0.WHO, only4.WHO, sorted(os.listdir("/opt/data")), written]}
+""")
+        layers = ", ".join(f"l{i}" for i in range(5))
+        self.put("tandem.yaml", f"name: ext\nfunctions:\n  {self.name}:\n    code: src\n    runtime: python3.11\n    handler: app.handler\n"
+                                f"    layers: [{layers}]\n    route: /f\n")
+        self.t.cli("up", cwd=self.dir)
+        self.assertEqual(self.ask(), [4, 0, 4, [f"file{i}" for i in range(5)], False])
+        self.assertIn("watcher registered", self.log())
+        self.put("tandem.yaml", f"name: ext\nfunctions:\n  {self.name}:\n    code: src\n    runtime: python3.11\n    handler: app.handler\n"
+                                f"    layers: [l4, l3, l2, l1, l0]\n    route: /f\n")
+        self.assertIn("update: layers", self.t.cli("up", cwd=self.dir))
+        self.assertEqual(self.ask()[0], 0)
+
 
 if __name__ == "__main__":
     unittest.main()

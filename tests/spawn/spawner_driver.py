@@ -35,7 +35,7 @@ class Config(C.Structure):
 
 class Assign(C.Structure):
     _fields_ = [("memory_bytes", C.c_uint64), ("tmp_bytes", C.c_uint64), ("pids_max", C.c_uint32), ("cpu_weight", C.c_uint32),
-                ("cpu_quota_us", C.c_uint32), ("has_opt", C.c_uint8), ("label", C.c_char * 256)]
+                ("cpu_quota_us", C.c_uint32), ("n_layers", C.c_uint8), ("label", C.c_char * 256)]
 
 
 class Made(C.Structure):
