@@ -70,7 +70,7 @@ $(call obj,$(wildcard helper/spawner/*.c) $(wildcard helper/init/*.c)): $(B)/gen
 $(B)/gen/migrations.h: tools/gen-migrations $(sort $(wildcard spec/migrations/*.sql))
 	@mkdir -p $(@D)
 	tools/gen-migrations $(filter %.sql,$^) > $@.tmp && mv $@.tmp $@
-$(call obj,src/store/migrate.c): $(B)/gen/migrations.h
+$(call obj,src/store/store.c): $(B)/gen/migrations.h
 
 TEST_SRC := $(wildcard tests/*/test_*.c)
 TEST_BINS := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the daemon looks like inside: gauges for Prometheus, and the same as JSON. */
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include "api/admin_int.h"
 #include "base/clock.h"
@@ -102,6 +103,7 @@ void admin_debug(struct admin *a, struct http_req *r, struct str name)
 	jw_int(&w, "pid", getpid());
 	jw_int(&w, "uptime_us", clock_now_us() - a->started_us);
 	jw_int(&w, "resident_bytes", in.rss_bytes);
+	jw_int(&w, "heap_bytes", (int64_t)mallinfo2().uordblks);
 	jw_int(&w, "http_connections", (int64_t)http_server_conns(a->o.http));
 	jw_int(&w, "functions", (int64_t)function_count(a->o.store));
 	jw_int(&w, "waiting", in.waiting);

@@ -1,161 +1,194 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * backup: the daemon (which has no right to write elsewhere) makes a consistent copy inside its own directory; this
- * side, which runs as root, moves it out. restore: only while no daemon runs; what was there stays beside it.
+ * backup: the daemon (which has no right to write elsewhere) makes a consistent copy of database and archives inside
+ * its own directory; this side, which runs as root, copies it out, ledger and logs beside it, and writes the list of
+ * files with their digests last. restore: only while no daemon runs; checks every file against the list while it copies
+ * to daemon.new, and only then puts that into its place. Unpacked code is left out: it is made from the archives again.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
+#include <linux/openat2.h>
 #include <pwd.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include "base/io.h"
 #include "base/mem.h"
 #include "cli/call.h"
+#include "cli/digest.h"
 #include "cli/verbs.h"
 
-struct owner {
+#define LIST	   "BACKUP"
+#define LIST_HEAD  "tandem-backup 1"
+#define LIST_BYTES (256u << 20)
+#define PATH_BYTES 400
+
+/* A name that the daemon gives to its files, so neither "..", nor hidden, nor with a control character in it. */
+static bool path_ok(struct str path)
+{
+	struct str part;
+
+	if (path.n >= PATH_BYTES)
+		return false;
+	for (bool more = true; more;) {
+		more = str_cut(path, '/', &part, &path);
+		if (!more)
+			part = path;
+		if (!str_name_ok(part, 255, "._:$-") || part.p[0] == '.')
+			return false;
+	}
+	return true;
+}
+
+/* Never through a link: whoever wrote the files is not trusted. */
+static int open_in(int dirfd, const char *path, int flags, struct err *e)
+{
+	struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC),
+			       .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+	long fd = syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
+
+	return fd < 0 ? err_sys(e, errno, "open %s", path) : (int)fd;
+}
+
+struct copy {
+	int from, to;
 	uid_t uid;
 	gid_t gid;
-	bool set;
+	bool vanish;	 /* a file that is gone by now is no longer wanted: segments are rotated away */
+	struct buf list; /* of what was copied */
+	unsigned n;
 };
 
-static int copy_file(int from, int to, const char *name, const struct stat *st, const struct owner *o, struct err *e)
+/* The folders that lead to a file. */
+static int make_folders(struct copy *c, const char *path, struct err *e)
 {
-	auto_close int in = openat(from, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	auto_close int out = -1;
-	off_t left = st->st_size;
+	char part[PATH_BYTES];
+
+	for (const char *slash = strchr(path, '/'); slash; slash = strchr(slash + 1, '/')) {
+		memcpy(part, path, (size_t)(slash - path));
+		part[slash - path] = 0;
+		if (mkdirat(c->to, part, 0750) == 0) {
+			if (fchownat(c->to, part, c->uid, c->gid, AT_SYMLINK_NOFOLLOW) < 0)
+				return err_sys(e, errno, "chown %s", part);
+		} else if (errno != EEXIST) {
+			return err_sys(e, errno, "make %s", part);
+		}
+	}
+	return 0;
+}
+
+static int copy_file(struct copy *c, const char *path, char ret_hex[65], int64_t *ret_bytes, struct err *e)
+{
+	auto_close int in = open_in(c->from, path, O_RDONLY | O_NONBLOCK, e), out = -1;
+	struct stat st;
 
 	if (in < 0)
-		return err_sys(e, errno, "open %s", name);
-	out = openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+		return -1;
+	if (fstat(in, &st) < 0 || !S_ISREG(st.st_mode))
+		return err_set(e, ERR_CORRUPT, "%s is not a file", path);
+	if (make_folders(c, path, e) < 0)
+		return -1;
+	out = openat(c->to, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (out < 0)
-		return err_sys(e, errno, "create %s", name);
-	while (left > 0) {
-		ssize_t n = sendfile(out, in, NULL, (size_t)(left < 1 << 30 ? left : 1 << 30));
+		return err_sys(e, errno, "create %s", path);
+	*ret_bytes = st.st_size; /* what is appended meanwhile is not ours */
+	if (digest_copy(in, out, ret_bytes, ret_hex, e) < 0)
+		return err_wrap(e, "copy %s", path);
+	if (fchown(out, c->uid, c->gid) < 0 || fsync(out) < 0)
+		return err_sys(e, errno, "write %s", path);
+	return 0;
+}
 
-		if (n < 0)
-			return err_sys(e, errno, "copy %s", name);
-		if (!n)
-			break; /* cut meanwhile: segments may be rotated away */
-		left -= n;
+/* --- backup --- */
+
+static int save_file(struct copy *c, const char *path, struct err *e)
+{
+	struct err why = {0};
+	int64_t bytes;
+	char hex[65];
+
+	if (!path_ok(str_of(path)))
+		return err_set(e, ERR_CORRUPT, "%s is none of the daemon's files", path);
+	if (copy_file(c, path, hex, &bytes, &why) < 0) {
+		if (c->vanish && why.sys == ENOENT)
+			return 0;
+		*e = why;
+		return -1;
 	}
-	if (o->set && fchown(out, o->uid, o->gid) < 0)
-		return err_sys(e, errno, "chown %s", name);
-	if (fchmod(out, st->st_mode & 0777) < 0)
-		return err_sys(e, errno, "chmod %s", name);
-	if (fsync(out) < 0)
-		return err_sys(e, errno, "fsync %s", name);
+	buf_addf(&c->list, "%s %lld %s\n", hex, (long long)bytes, path);
+	c->n++;
 	return 0;
 }
 
-/* Links are copied as links (unpacked code may hold some) and never followed: the daemon that wrote them is not
- * trusted. */
-static int copy_link(int from, int to, const char *name, const struct owner *o, struct err *e)
+/* What is below path and begins with prefix. */
+static int save_tree(struct copy *c, const char *path, const char *prefix, struct err *e)
 {
-	char target[PATH_MAX];
-	ssize_t n = readlinkat(from, name, target, sizeof(target) - 1);
-
-	if (n < 0)
-		return err_sys(e, errno, "read the link %s", name);
-	target[n] = 0;
-	if (symlinkat(target, to, name) < 0)
-		return err_sys(e, errno, "make the link %s", name);
-	if (o->set && fchownat(to, name, o->uid, o->gid, AT_SYMLINK_NOFOLLOW) < 0)
-		return err_sys(e, errno, "chown %s", name);
-	return 0;
-}
-
-/* Files, folders and links; the daemon makes nothing else. */
-static int copy_tree(int from, int to, const struct owner *o, int depth, struct err *e)
-{
-	int fd = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	int fd = open_in(c->from, path, O_RDONLY | O_DIRECTORY, NULL), r = 0;
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *d;
 
 	if (!dir)
-		return err_sys(e, errno, "open a folder");
+		return 0;
 	while (!r && (d = readdir(dir))) {
-		auto_close int in = -1, out = -1;
+		auto_free char *sub = xasprintf("%s/%s", path, d->d_name);
 		struct stat st;
 
-		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, ".."))
+		if (d->d_name[0] == '.' || !str_starts(str_of(d->d_name), prefix) ||
+		    fstatat(fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
-		if (fstatat(from, d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-			if (errno != ENOENT)
-				r = err_sys(e, errno, "look at %s", d->d_name);
-			continue;
-		}
-		if (S_ISREG(st.st_mode)) {
-			r = copy_file(from, to, d->d_name, &st, o, e);
-			continue;
-		}
-		if (S_ISLNK(st.st_mode)) {
-			r = copy_link(from, to, d->d_name, o, e);
-			continue;
-		}
-		if (!S_ISDIR(st.st_mode) || depth > 100) {
-			r = err_set(e, ERR_CORRUPT, "%s is neither a file nor a folder", d->d_name);
-			continue;
-		}
-		in = openat(from, d->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (in < 0 || mkdirat(to, d->d_name, 0700) < 0)
-			r = err_sys(e, errno, "make %s", d->d_name);
-		out = r ? -1 : openat(to, d->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (!r && (out < 0 || (o->set && fchown(out, o->uid, o->gid) < 0)))
-			r = err_sys(e, errno, "open %s", d->d_name);
-		if (!r)
-			r = copy_tree(in, out, o, depth + 1, e);
-		if (!r && fchmod(out, st.st_mode & 0777) < 0)
-			r = err_sys(e, errno, "chmod %s", d->d_name);
+		r = S_ISDIR(st.st_mode) ? save_tree(c, sub, prefix, e) : save_file(c, sub, e);
 	}
 	closedir(dir);
 	return r;
 }
 
-static int copy_folder(int from_base, const char *from_name, int to_base, const char *to_name, const struct owner *o,
-		       struct err *e)
+/* Rows before the names that they carry, and before the sums that full segments are folded into. */
+static int save_books(struct copy *c, struct err *e)
 {
-	auto_close int from = openat(from_base, from_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), to = -1;
-	struct stat st;
-
-	if (from < 0)
-		return errno == ENOENT ? 0 : err_sys(e, errno, "open %s", from_name);
-	if (fstat(from, &st) < 0 || mkdirat(to_base, to_name, 0700) < 0)
-		return err_sys(e, errno, "make %s", to_name);
-	to = openat(to_base, to_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (to < 0 || (o->set && fchown(to, o->uid, o->gid) < 0) || fchmod(to, st.st_mode & 0777) < 0)
-		return err_sys(e, errno, "open %s", to_name);
-	return copy_tree(from, to, o, 0, e);
+	if (save_tree(c, "ledger", "ledger-", e) < 0 || save_file(c, "ledger/sums.seg", e) < 0 ||
+	    save_file(c, "ledger/names.txt", e) < 0)
+		return -1;
+	return save_tree(c, "logs", "", e);
 }
 
-static int move_out(struct cli *c, const char *name, const char *dir, struct err *e)
+static int save(struct cli *c, const char *name, const char *dir, struct err *e)
 {
-	static const char *const also[] = {"ledger", "logs", "code"};
-	auto_free char *path = xasprintf("%s/daemon", c->state), *inner = xasprintf("backups/%s", name);
-	auto_close int daemon = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), out = -1;
-	struct owner same = {0};
+	auto_free char *path = xasprintf("%s/daemon", c->state),
+		       *inner = xasprintf("%s/daemon/backups/%s", c->state, name);
+	auto_close int daemon = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	auto_close int made = open(inner, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), out = -1;
+	struct copy copy = {.from = made, .uid = geteuid(), .gid = getegid()};
+	int r;
 
-	if (daemon < 0)
-		return err_sys(e, errno, "open %s (backup needs root)", path);
-	if (copy_folder(daemon, inner, AT_FDCWD, dir, &same, e) < 0)
-		return -1;
+	if (daemon < 0 || made < 0)
+		return err_sys(e, errno, "open %s", inner);
+	if (mkdir(dir, 0700) < 0)
+		return err_sys(e, errno, "make %s", dir);
 	out = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (out < 0)
 		return err_sys(e, errno, "open %s", dir);
-	for (size_t i = 0; i < ARRAY_SIZE(also); i++)
-		if (copy_folder(daemon, also[i], out, also[i], &same, e) < 0)
-			return -1;
-	return io_rm_tree(daemon, inner, e);
+	copy.to = out;
+	buf_adds(&copy.list, LIST_HEAD "\n");
+	r = save_file(&copy, "tandem.db", e);
+	if (!r)
+		r = save_tree(&copy, "blobs", "", e);
+	copy.from = daemon, copy.vanish = true;
+	if (!r)
+		r = save_books(&copy, e);
+	buf_addf(&copy.list, "end %u\n", copy.n);
+	if (!r)
+		r = io_write_file(out, LIST, copy.list.p, copy.list.n, 0600, e);
+	buf_done(&copy.list);
+	return r;
 }
 
 int backup_run(struct cli *c, int argc, char **argv)
 {
 	auto_buf body = {0}, target = {0};
-	auto_free char *name = NULL;
+	auto_free char *name = NULL, *inner = NULL;
 	struct err e = {0};
+	int r;
 
 	if (!cli_options(c, NULL, &argc, argv, 1, 1))
 		return c->exit;
@@ -164,11 +197,16 @@ int backup_run(struct cli *c, int argc, char **argv)
 	if (access(argv[0], F_OK) == 0)
 		return cli_failf("%s is there already; name a new directory", argv[0]);
 	name = xasprintf("%lld-%d", (long long)time(NULL), (int)getpid());
+	inner = xasprintf("%s/daemon/backups/%s", c->state, name);
 	call_target(&target, "/v1/backup", "", "");
 	call_query(&target, "name", name);
 	if (call_daemon(c, "POST", target.p, STR_NULL, &body) < 0)
 		return c->exit;
-	if (move_out(c, name, argv[0], &e) < 0)
+	r = save(c, name, argv[0], &e);
+	if (r < 0)
+		io_rm_tree(AT_FDCWD, argv[0], NULL);
+	io_rm_tree(AT_FDCWD, inner, NULL);
+	if (r < 0)
 		return cli_fail(&e);
 	if (c->json)
 		call_print_json(c, &body);
@@ -177,45 +215,138 @@ int backup_run(struct cli *c, int argc, char **argv)
 	return CLI_OK;
 }
 
-static struct owner daemon_owner(void)
+/* --- restore --- */
+
+struct restore_opts {
+	bool replace;
+};
+const struct opt restore_options[] = {
+	{0, "replace", OPT_FLAG, NULL, "also onto a state that holds something, which is kept beside it",
+	 offsetof(struct restore_opts, replace)},
+	{0},
+};
+
+/* "<digest> <bytes> <path>" */
+static int restore_line(struct copy *c, struct str line, struct err *e)
+{
+	struct str digest, size, path;
+	char name[PATH_BYTES], hex[65];
+	int64_t want, bytes;
+
+	if (!str_cut(line, ' ', &digest, &line) || !str_cut(line, ' ', &size, &path) || digest.n != 64 ||
+	    str_to_i64(size, 0, INT64_MAX, &want) < 0 || !path_ok(path))
+		return err_set(e, ERR_CORRUPT, "its list of files is damaged");
+	memcpy(name, path.p, path.n);
+	name[path.n] = 0;
+	if (copy_file(c, name, hex, &bytes, e) < 0)
+		return -1;
+	if (bytes != want || memcmp(hex, digest.p, 64))
+		return err_set(e, ERR_CORRUPT, "%s is not what was backed up", name);
+	c->n++;
+	return 0;
+}
+
+static int restore_files(struct copy *c, struct str list, struct err *e)
+{
+	struct str line;
+	char end[32];
+
+	if (!str_cut(list, '\n', &line, &list) || !str_eqc(line, LIST_HEAD))
+		return err_set(e, ERR_CORRUPT, "its list of files does not begin with \"" LIST_HEAD "\"");
+	while (str_cut(list, '\n', &line, &list)) {
+		snprintf(end, sizeof(end), "end %u", c->n);
+		if (str_eqc(line, end) && !list.n)
+			return 0;
+		if (restore_line(c, line, e) < 0)
+			return -1;
+	}
+	return err_set(e, ERR_CORRUPT, "its list of files is cut");
+}
+
+static void set_owner(struct copy *c)
 {
 	struct passwd *pw = getpwnam("tandem");
 
-	if (pw && pw->pw_uid)
-		return (struct owner){pw->pw_uid, pw->pw_gid, true};
-	return (struct owner){1879048190u, 1879048190u, true};
+	c->uid = pw && pw->pw_uid ? pw->pw_uid : 1879048190u;
+	c->gid = pw && pw->pw_uid ? pw->pw_gid : 1879048190u;
+}
+
+/* All of it into daemon.new, or nothing. */
+static int restore_new(int state, const char *from, struct err *e)
+{
+	auto_close int dir = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC), to = -1;
+	struct copy c = {.from = dir};
+	auto_buf list = {0};
+
+	if (dir < 0)
+		return err_sys(e, errno, "open it");
+	if (io_read_file(dir, LIST, LIST_BYTES, &list, e) < 0)
+		return err_wrap(e, "it has no list of files");
+	if (io_rm_tree(state, "daemon.new", e) < 0)
+		return -1;
+	if (mkdirat(state, "daemon.new", 0700) < 0)
+		return err_sys(e, errno, "make daemon.new");
+	to = openat(state, "daemon.new", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (to < 0)
+		return err_sys(e, errno, "open daemon.new");
+	c.to = to;
+	set_owner(&c);
+	if (restore_files(&c, buf_str(&list), e) < 0)
+		return -1;
+	if (faccessat(to, "tandem.db", F_OK, 0) < 0)
+		return err_set(e, ERR_CORRUPT, "it holds no tandem.db");
+	if (fchown(to, c.uid, c.gid) < 0 || fsync(to) < 0)
+		return err_sys(e, errno, "write daemon.new");
+	return 0;
+}
+
+static int put_in_place(struct cli *c, int state, bool replace)
+{
+	auto_free char *aside = xasprintf("daemon.before-%lld-%d", (long long)time(NULL), (int)getpid());
+
+	if (renameat(state, "daemon.new", state, "daemon") == 0) /* over an empty folder too */
+		return CLI_OK;
+	if (!replace || renameat(state, "daemon", state, aside) < 0 ||
+	    renameat(state, "daemon.new", state, "daemon") < 0)
+		return cli_failf("put the new state into %s: %s", c->state, strerror(errno));
+	cli_note(c, "what was there is now %s/%s", c->state, aside);
+	return CLI_OK;
+}
+
+static bool holds_state(int state)
+{
+	return faccessat(state, "daemon/tandem.db", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 int restore_run(struct cli *c, int argc, char **argv)
 {
-	auto_free char *aside = NULL, *probe = NULL;
+	struct restore_opts o = {0};
 	auto_close int state = -1;
-	struct owner o = daemon_owner();
 	struct err e = {0};
+	int r;
 
-	if (!cli_options(c, NULL, &argc, argv, 1, 1))
+	if (!cli_options(c, &o, &argc, argv, 1, 1))
 		return c->exit;
 	if (geteuid() != 0)
 		return cli_failf("restore needs root; try: sudo tandem restore %s", argv[0]);
 	if (call_alive(c))
 		return cli_failf("a daemon answers at %s; stop it first (SIGTERM)", c->sock);
-	probe = xasprintf("%s/tandem.db", argv[0]);
-	if (access(probe, R_OK) < 0)
-		return cli_failf("%s is no backup: it holds no tandem.db", argv[0]);
 	if (io_mkdirs(c->state, 0710, &e) < 0)
 		return cli_fail(&e);
 	state = open(c->state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (state < 0)
 		return cli_failf("%s: %s", c->state, strerror(errno));
-	aside = xasprintf("daemon.before-%lld", (long long)time(NULL));
-	if (renameat(state, "daemon", state, aside) == 0)
-		cli_note(c, "what was there is now %s/%s", c->state, aside);
-	else if (errno != ENOENT)
-		return cli_failf("move %s/daemon aside: %s", c->state, strerror(errno));
-	if (copy_folder(AT_FDCWD, argv[0], state, "daemon", &o, &e) < 0) {
-		cli_fail(&e);
-		return cli_failf("the restore is incomplete; what was there before is %s/%s", c->state, aside);
+	if (holds_state(state) && !o.replace)
+		return cli_failf(
+			"%s holds a state already; restore elsewhere with --state, or add --replace, which keeps "
+			"what is there beside it",
+			c->state);
+	if (restore_new(state, argv[0], &e) < 0) {
+		io_rm_tree(state, "daemon.new", NULL);
+		return cli_failf("%s is no whole backup: %s; nothing was changed", argv[0], e.text);
 	}
-	printf("restored %s; start it with: sudo tandem serve --state %s\n", c->state, c->state);
-	return CLI_OK;
+	r = put_in_place(c, state, o.replace);
+	if (r == CLI_OK)
+		printf("restored %s; start it with: sudo tandem serve --state %s\n", c->state, c->state);
+	return r;
 }

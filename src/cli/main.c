@@ -69,15 +69,15 @@ const struct verb cli_verbs[] = {
 	{"version", "", "versions of tool and daemon",
 	 "Prints the versions of this tool and of the running daemon.\n\n  tandem version", NULL, version_run},
 	{"backup", "DIR", "copy the state while it runs",
-	 "Writes a consistent copy of the state (declarations, code, ledger, logs) into a new directory. The daemon "
-	 "goes on working.\n\n"
+	 "Writes a consistent copy of the state (declarations, archives of code, ledger, logs) into a new directory. "
+	 "The daemon goes on working.\n\n"
 	 "  sudo tandem backup /var/backups/tandem-monday",
 	 NULL, backup_run},
 	{"restore", "DIR", "put a backup back (daemon stopped)",
-	 "Puts a backup into the state directory. No daemon may run on it; what is there is kept aside as "
-	 "daemon.before-TIME.\n\n"
+	 "Puts a backup into the state directory, after every file of it was checked. No daemon may run on it; with "
+	 "--replace what is there is kept beside it as daemon.before-TIME.\n\n"
 	 "  sudo tandem restore /var/backups/tandem-monday",
-	 NULL, restore_run},
+	 restore_options, restore_run},
 	{"debug", "", "the daemon's inside, as JSON",
 	 "Prints operations, pool, loop and store of the running daemon.\n\n  tandem debug", NULL, debug_run},
 	{"completion", "bash|zsh|fish", "completion for a shell",

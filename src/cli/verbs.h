@@ -2,8 +2,8 @@
 /* What each verb's file gives to the table in main.c. */
 #pragma once
 #include "cli/cli.h"
-extern const struct opt env_options[], invoke_options[], logs_options[], cost_options[], up_options[], down_options[],
-	describe_options[];
+extern const struct opt env_options[], invoke_options[], logs_options[], cost_options[], restore_options[],
+	up_options[], down_options[], describe_options[];
 int env_run(struct cli *c, int argc, char **argv);
 int ls_run(struct cli *c, int argc, char **argv);
 int ps_run(struct cli *c, int argc, char **argv);

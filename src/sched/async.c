@@ -226,6 +226,7 @@ void sched_free(struct sched *s)
 		workload_free(w);
 	}
 	map_done(&s->by_id);
+	loop_timer_free(s->trim);
 	pool_free(s->pool);
 	free(s->host.scratch);
 	free(s);

@@ -22,6 +22,7 @@
 
 #define INIT_LIMIT_US  (10 * 1000000ll) /* Lambda's limit of the init phase */
 #define QUEUE_LIMIT_US (60 * 1000000ll)
+#define TRIM_AFTER_US  1000000ll	/* a second without an end */
 #define ADOPT_LIMIT_US (15 * 1000000ll) /* for an adopted instance to reach a boundary */
 
 enum worker_step { WORKER_CODE, WORKER_TAKE, WORKER_ASSIGN, WORKER_INIT, WORKER_LIVE, WORKER_ENDING, WORKER_N };
@@ -88,6 +89,7 @@ struct sched {
 	struct instance_host host;
 	struct pool *pool;
 	struct list workloads, lru; /* lru: idle workers, longest idle first */
+	struct loop_timer *trim;    /* armed: instances ended, and their memory is still ours */
 	struct list checks;	    /* of deploys, that wait for room */
 	struct map by_id;	    /* of workers, once they have a sandbox */
 	int n_workers, max_workers, cpus;

@@ -618,6 +618,7 @@ void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t
 	free(wk);
 	workload_dispatch(w);
 	workload_maybe_free(w);
+	loop_timer_in(s->trim, TRIM_AFTER_US);
 	sched_start_checks(s);
 	sched_check_drained(s);
 }

@@ -14,8 +14,9 @@
 #include "base/mem.h"
 #include "store/store_int.h"
 
-#define GC_AGE_S   60
-#define GC_SOON_US 500000 /* a thousand deletes in a row are one sweep */
+#define GC_AGE_S     60
+#define BACKUP_AGE_S 3600
+#define GC_SOON_US   500000 /* a thousand deletes in a row are one sweep */
 
 static bool hex_ok(const char *s)
 {
@@ -36,6 +37,8 @@ static int open_dir(int dirfd, const char *name, struct err *e)
 
 int blob_open_dirs(struct store *s, struct err *e)
 {
+	struct stat st;
+	char left[64];
 	int trash;
 
 	s->blobs_fd = open_dir(s->dirfd, "blobs", e);
@@ -44,6 +47,12 @@ int blob_open_dirs(struct store *s, struct err *e)
 	if (trash < 0)
 		return -1;
 	close(trash);
+	/* What a backup that was broken off has left; one that goes on over our restart is younger. */
+	if (fstatat(s->dirfd, "backups", &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    st.st_mtim.tv_sec + BACKUP_AGE_S < clock_wall_us() / 1000000) {
+		snprintf(left, sizeof(left), "trash/backups-%lld", (long long)clock_wall_us());
+		renameat(s->dirfd, "backups", s->dirfd, left);
+	}
 	return 0;
 }
 
@@ -281,7 +290,7 @@ static void gc_decide(struct loop_work *w)
 		for (; name < end; name += strlen(name) + 1) {
 			if (map_get(&live, str_of(name)))
 				continue;
-			if (!old_enough(g->dirfd[i], name)) {
+			if (g->s->backups || !old_enough(g->dirfd[i], name)) {
 				g->too_young = true;
 				continue;
 			}
@@ -340,42 +349,16 @@ void gc_free(struct store *s)
 	loop_timer_free(take_ptr(s->gc_timer));
 }
 
-static int copy_file(int from_dir, int to_dir, const char *name, struct err *e)
-{
-	auto_close int in = openat(from_dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	auto_close int out = -1;
-	ssize_t n = 1;
-
-	if (in < 0)
-		return errno == ENOENT ? 0 : err_sys(e, errno, "open %s", name); /* swept meanwhile: nobody names it */
-	out = openat(to_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (out < 0)
-		return err_sys(e, errno, "make %s", name);
-	while (n > 0)
-		n = copy_file_range(in, NULL, out, NULL, 1 << 24, 0);
-	while (n < 0 && (errno == EXDEV || errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP)) {
-		char part[65536];
-
-		n = read(in, part, sizeof(part));
-		if (n > 0 && io_write_all(out, part, (size_t)n, e) < 0)
-			return -1;
-		if (n > 0)
-			n = -1, errno = EXDEV;
-	}
-	if (n < 0 || fsync(out) < 0)
-		return err_sys(e, errno, "copy %s", name);
-	return 0;
-}
-
-static int copy_blobs(struct store *s, int to, struct err *e)
+/* Links: a blob never changes. */
+static int link_blobs(struct store *s, int to, struct err *e)
 {
 	DIR *d = list_dir(s->blobs_fd, ".");
 	struct dirent *de;
 	int r = d ? 0 : err_sys(e, errno, "list blobs");
 
 	while (!r && d && (de = readdir(d)))
-		if (hex_ok(de->d_name))
-			r = copy_file(s->blobs_fd, to, de->d_name, e);
+		if (hex_ok(de->d_name) && linkat(s->blobs_fd, de->d_name, to, de->d_name, 0) < 0)
+			r = err_sys(e, errno, "link %s", de->d_name);
 	if (d)
 		closedir(d);
 	return r;
@@ -395,7 +378,8 @@ static int backup_database(struct store *s, const char *dir, struct err *e)
 	return r;
 }
 
-/* The database first: whatever it names was durable before, so the blobs copied after it are enough. */
+/* The database first: whatever it names was durable before and is not swept meanwhile, so the blobs of after it are
+ * enough. */
 static int backup(struct store *s, const char *dir, struct err *e)
 {
 	auto_close int fd = -1, blobs = -1;
@@ -407,7 +391,7 @@ static int backup(struct store *s, const char *dir, struct err *e)
 	if (fd < 0)
 		return err_sys(e, errno, "open %s", dir);
 	blobs = open_dir(fd, "blobs", e);
-	if (blobs < 0 || backup_database(s, dir, e) < 0 || copy_blobs(s, blobs, e) < 0)
+	if (blobs < 0 || backup_database(s, dir, e) < 0 || link_blobs(s, blobs, e) < 0)
 		return -1;
 	if (fsync(blobs) < 0 || fsync(fd) < 0)
 		return err_sys(e, errno, "sync %s", dir);
@@ -420,9 +404,11 @@ static void backup_work(struct loop_work *w)
 
 	if (backup(op->s, op->priv, &op->e) < 0)
 		err_wrap(&op->e, "backup");
+	op->s->backups--;
 }
 
 void store_backup(struct store *s, struct store_op *op, const char *dir)
 {
+	s->backups++;
 	file_start(s, op, backup_work, xstrdup(dir));
 }

@@ -34,7 +34,8 @@ void db_close(struct db *d);							    /* any half-opened one too */
 int db_path(const struct db *d, const char *name, char *ret, size_t size);
 int db_exec(struct db *d, const char *sql, struct err *e);
 int db_fail(struct db *d, const char *what, struct err *e); /* the connection's last error; -1 */
-int db_migrate(struct db *d, struct err *e);		    /* migrate.c */
+/* migrate.c: from the version that the file has to n; sql[i] leads from version i to i + 1. All of it or nothing. */
+int db_migrate(struct db *d, const char *const *sql, size_t n, struct err *e);
 int db_version(struct db *d, int64_t *ret, struct err *e);
 int db_prepare(struct db *d, struct err *e); /* all of enum db_query; after db_migrate */
 /* Runs a statement that gives no rows. types: i int64_t, t const char * or NULL, b const void * and size_t. */

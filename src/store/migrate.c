@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
-#include "migrations.h"
 #include "store/db.h"
 
 int db_version(struct db *d, int64_t *ret, struct err *e)
@@ -24,11 +23,11 @@ int db_version(struct db *d, int64_t *ret, struct err *e)
 }
 
 /* The state as it was, before anything of it is changed. A copy left by an attempt that failed is made anew. */
-static int copy_before(struct db *d, int64_t version, struct err *e)
+static int copy_before(struct db *d, int64_t version, int64_t to, struct err *e)
 {
 	char name[64], path[128];
 
-	snprintf(name, sizeof(name), "tandem.db.before-%zu", ARRAY_SIZE(migrations));
+	snprintf(name, sizeof(name), "tandem.db.before-%lld", (long long)to);
 	if (db_path(d, name, path, sizeof(path)) < 0)
 		return err_set(e, ERR_BUG, "path too long");
 	if (unlinkat(d->dirfd, name, 0) < 0 && errno != ENOENT)
@@ -41,29 +40,29 @@ static int copy_before(struct db *d, int64_t version, struct err *e)
 	return 0;
 }
 
-static int migrate_from(struct db *d, int64_t version, struct err *e)
+static int migrate_from(struct db *d, int64_t version, const char *const *sql, int64_t n, struct err *e)
 {
-	char sql[64];
+	char last[64];
 
 	if (db_exec(d, "BEGIN IMMEDIATE", e) < 0)
 		return -1;
-	for (size_t i = (size_t)version; i < ARRAY_SIZE(migrations); i++) {
-		if (db_exec(d, migrations[i], e) < 0) {
+	for (int64_t i = version; i < n; i++) {
+		if (db_exec(d, sql[i], e) < 0) {
 			sqlite3_exec(d->h, "ROLLBACK", NULL, NULL, NULL);
-			return err_wrap(e, "migration %zu", i + 1);
+			return err_wrap(e, "migration %lld", (long long)i + 1);
 		}
 	}
-	snprintf(sql, sizeof(sql), "PRAGMA user_version=%zu; COMMIT", ARRAY_SIZE(migrations));
-	if (db_exec(d, sql, e) < 0) {
+	snprintf(last, sizeof(last), "PRAGMA user_version=%lld; COMMIT", (long long)n);
+	if (db_exec(d, last, e) < 0) {
 		sqlite3_exec(d->h, "ROLLBACK", NULL, NULL, NULL);
 		return -1;
 	}
 	return 0;
 }
 
-int db_migrate(struct db *d, struct err *e)
+int db_migrate(struct db *d, const char *const *sql, size_t n, struct err *e)
 {
-	int64_t version, mine = ARRAY_SIZE(migrations);
+	int64_t version, mine = (int64_t)n;
 
 	if (db_version(d, &version, e) < 0)
 		return -1;
@@ -75,7 +74,7 @@ int db_migrate(struct db *d, struct err *e)
 			"The state was written by a newer Tandem (its version is %lld, this program knows %lld): "
 			"use that program, or restore the backup made before the upgrade.",
 			(long long)version, (long long)mine);
-	if (version > 0 && copy_before(d, version, e) < 0)
+	if (version > 0 && copy_before(d, version, mine, e) < 0)
 		return -1;
-	return migrate_from(d, version, e);
+	return migrate_from(d, version, sql, mine, e);
 }

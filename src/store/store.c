@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "migrations.h"
 #include "store/store_int.h"
 
 struct change *change_new(enum change_kind kind)
@@ -211,7 +212,8 @@ int store_open(struct loop *l, int state_dirfd, struct store **ret, struct err *
 		goto failed;
 	}
 	if (blob_open_dirs(s, e) < 0 || db_open(&s->db, s->dirfd, "tandem.db", true, e) < 0 ||
-	    db_migrate(&s->db, e) < 0 || db_prepare(&s->db, e) < 0 || settings_load(s, e) < 0 || table_load(s, e) < 0)
+	    db_migrate(&s->db, migrations, ARRAY_SIZE(migrations), e) < 0 || db_prepare(&s->db, e) < 0 ||
+	    settings_load(s, e) < 0 || table_load(s, e) < 0)
 		goto failed;
 	s->db_thread = loop_thread_new(l, "store");
 	s->file_thread = loop_thread_new(l, "files");

@@ -62,6 +62,6 @@ void store_event_del(struct store *s, struct store_op *op, int64_t id);
 /* At start: every event that is not done yet, oldest first. Blocking. ev is borrowed by each. */
 int store_event_each(struct store *s, void (*each)(void *arg, const struct store_event *ev), void *arg, struct err *e);
 
-/* backup: a consistent copy of the database and all blobs into a new directory (ERR_EXISTS otherwise). Runs on the file
- * thread. */
+/* backup: a consistent copy of the database and links to all blobs in a new directory of the same file system
+ * (ERR_EXISTS otherwise). Runs on the file thread. */
 void store_backup(struct store *s, struct store_op *op, const char *dir);

@@ -69,6 +69,7 @@ struct store {
 	struct gc *gc;		     /* under way, or NULL */
 	struct loop_timer *gc_timer; /* armed: wanted soon */
 	bool gc_again;
+	_Atomic unsigned backups; /* under way: nothing is swept */
 };
 
 /* The change is taken. */

@@ -283,6 +283,66 @@ TEST(newer_version_is_refused_in_one_sentence)
 	io_rm_tree(AT_FDCWD, f.dir, NULL);
 }
 
+/* What stands in a database, "" where there is none. */
+static void look(const char *dir, const char *file, char out[64])
+{
+	struct db d = {0};
+	sqlite3_stmt *st = NULL;
+	auto_close int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int64_t version = -1;
+
+	out[0] = 0;
+	if (faccessat(fd, file, F_OK, 0) < 0)
+		return;
+	CHECK(db_open(&d, fd, file, false, NULL) == 0 && db_version(&d, &version, NULL) == 0);
+	CHECK(sqlite3_prepare_v2(d.h, "SELECT * FROM thing ORDER BY 1 DESC", -1, &st, NULL) == SQLITE_OK);
+	CHECK(sqlite3_step(st) == SQLITE_ROW);
+	snprintf(out, 64, "version %lld: %d columns, %s", (long long)version, sqlite3_column_count(st),
+		 (const char *)sqlite3_column_text(st, 0));
+	sqlite3_finalize(st);
+	db_close(&d);
+}
+
+TEST(older_state_is_migrated_after_a_copy)
+{
+	static const char *const sql[] = {
+		"CREATE TABLE thing (name TEXT) STRICT; INSERT INTO thing VALUES ('old');",
+		"ALTER TABLE thing ADD COLUMN size INTEGER; UPDATE thing SET name='new';",
+		"INSERT INTO thing VALUES ('never', 1); CREATE TABLE other (x) STRICT; nonsense;",
+	};
+	static const struct {
+		size_t to; /* of migrations */
+		int r;
+		const char *now, *copy;
+	} t[] = {
+		{1, 0, "version 1: 1 columns, old", ""},
+		{1, 0, "version 1: 1 columns, old", ""},
+		{2, 0, "version 2: 2 columns, new", "version 1: 1 columns, old"},
+		{3, -1, "version 2: 2 columns, new", "version 2: 2 columns, new"}, /* fails half-way */
+		{3, -1, "version 2: 2 columns, new", "version 2: 2 columns, new"}, /* over the copy of the first try */
+		{1, -1, "version 2: 2 columns, new", ""},			   /* an older program */
+	};
+	char dir[] = "/tmp/tandem-store-XXXXXX", copy[32], text[64];
+
+	CHECK(mkdtemp(dir) != NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
+		auto_close int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		struct db d = {0};
+		struct err e = {0};
+
+		CHECK(db_open(&d, fd, "m.db", true, &e) == 0);
+		CHECK(db_migrate(&d, sql, t[i].to, &e) == t[i].r);
+		CHECK((t[i].r == 0) == (e.kind == ERR_NONE));
+		db_close(&d);
+		look(dir, "m.db", text);
+		CHECK_STR(text, t[i].now);
+		snprintf(copy, sizeof(copy), "tandem.db.before-%zu", t[i].to);
+		look(dir, copy, text);
+		CHECK_STR(text, t[i].copy);
+	}
+	io_rm_tree(AT_FDCWD, dir, NULL);
+}
+
 TEST(failed_commit_is_told_and_neighbours_succeed)
 {
 	struct fix f;
