@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -45,7 +46,12 @@ static void die(const char *what)
 
 static void fill(struct runtime *r)
 {
-	ssize_t n = read(r->sock, r->in + r->have, sizeof(r->in) - 1 - r->have);
+	struct pollfd p = {.fd = r->sock, .events = POLLIN};
+	ssize_t n;
+
+	/* Sleeping in read, it would be woken also when the runtime takes what we sent. */
+	poll(&p, 1, -1);
+	n = read(r->sock, r->in + r->have, sizeof(r->in) - 1 - r->have);
 
 	if (n <= 0) {
 		if (n == 0)

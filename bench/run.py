@@ -150,7 +150,7 @@ class Bench:
             host.get(host.connect(tandem.gateway), path)
             pid = self.instances(tandem, f"bench-{kind}")[0]["pid"]
             argv = host.command_below(pid)
-            places = (("/var/runtime", f"{host.ROOT}/shim"), ("/var/task", f"{self.folder}/{kind}"))
+            places = (("/var/runtime", f"{self.options.bin}/shim"), ("/var/task", f"{self.folder}/{kind}"))
             for inside, outside in places:
                 argv = [part.replace(inside, outside) for part in argv]
             self.commands[kind] = argv

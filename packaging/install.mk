@@ -9,7 +9,6 @@ BASH_DIR := $(PREFIX)/share/bash-completion/completions
 ZSH_DIR := $(PREFIX)/share/zsh/site-functions
 FISH_DIR := $(PREFIX)/share/fish/vendor_completions.d
 LIBEXEC := $(PREFIX)/libexec/tandem
-SHIM_FILES := $(shell find shim -type f ! -path '*/__pycache__/*' ! -name '*.md')
 SPEC_FILES := $(filter-out spec/migrations,$(wildcard spec/*.json spec/*.txt))
 
 .PHONY: install uninstall
@@ -23,6 +22,7 @@ install: ## the release build below PREFIX (/usr/local), with systemd unit, man 
 	install -m 755 $(addprefix $(INSTALL_B)/,tandemd tandem-spawner tandem-init tandem-unpack) $(DESTDIR)$(LIBEXEC)/
 	install -m 644 $(SPEC_FILES) $(DESTDIR)$(LIBEXEC)/spec/
 	for f in $(SHIM_FILES); do install -m 644 $$f $(DESTDIR)$(LIBEXEC)/$$f || exit 1; done
+	$(PY_COMPILE) $(DESTDIR)$(LIBEXEC)/shim/python
 	install -m 644 docs/man/tandem.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 docs/man/tandem.yaml.5 $(DESTDIR)$(PREFIX)/share/man/man5/
 	$(INSTALL_B)/tandem completion bash > $(DESTDIR)$(BASH_DIR)/tandem

@@ -11,10 +11,10 @@ The frames are described in src/wire/frame.h. Two things rule this file:
 
   so that its byte code comes from __pycache__ and the host's .pth files are not run; as a plain script
   it works too, some milliseconds slower.
-* The cost of an event. serve() takes one recv and one send for each, and the context object decodes
+* The cost of an event. serve() takes one poll, one recv and one send for each, and the context object decodes
   what most handlers never ask for when it is asked for.
 
-serve() blocks in recv between events and holds nothing from the last one: that is where a process
+serve() blocks in poll between events and holds nothing from the last one: that is where a process
 image may be taken.
 """
 import _socket
@@ -22,6 +22,7 @@ import os
 import sys
 import time
 from _struct import Struct
+from select import POLLIN as _POLLIN, poll as _poll
 
 HEADER = 16
 FRAME_MAX = 65536
@@ -479,12 +480,16 @@ def serve(sock, handler):
 	invoke = make_invoke(sock, handler)
 	recv_into = sock.recv_into
 	unpack = _event_head.unpack_from
+	arrived = _poll()
+	arrived.register(sock.fileno(), _POLLIN)
+	arrived = arrived.poll
 	buf = bytearray(2 * (FRAME_MAX + HEADER))
 	view = memoryview(buf)
 	have = 0
 	waiting = None  # an event whose payload is still arriving: [stream, deadline, strings, payload]
 	while True:
 		if have == 0:
+			arrived()  # one that sleeps in recv is also woken when the other side takes our last answer
 			have = recv_into(buf)
 			if have == 0:
 				return

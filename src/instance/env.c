@@ -22,15 +22,25 @@ static void PRINTF(2, 3) put(struct strings *s, const char *fmt, ...)
 	s->n++;
 }
 
-static void put_argv(struct strings *s, enum runtime_kind kind)
+/* Without the site module, and as an import, so that its byte code is cached: why, and what the shim does instead, is
+ * said in shim/python/shim.py. */
+static const char python_start[] = "import sys; sys.path.insert(0, \"/var/runtime/python\"); import shim; shim.main()";
+
+static void put_argv(struct strings *s, const struct revision *r)
 {
-	switch (kind) {
+	switch (r->kind) {
 	case RUNTIME_PYTHON:
 		put(s, "/usr/bin/python3");
-		put(s, "/var/runtime/python/shim.py");
+		put(s, "-S");
+		put(s, "-X");
+		put(s, "utf8");
+		put(s, "-c");
+		put(s, "%s", python_start);
 		break;
 	case RUNTIME_NODE:
 		put(s, "/usr/bin/node");
+		put(s, "--max-old-space-size=%d",
+		    r->memory_mb * 9 / 10); /* it would take the host's memory for its own */
 		put(s, "/var/runtime/node/shim.js");
 		break;
 	default:
@@ -117,7 +127,7 @@ int env_runtime(const struct env_facts *f, struct init_msg *m, struct buf *out, 
 	struct strings s = {.out = out};
 	size_t before = out->n;
 
-	put_argv(&s, f->revision->kind);
+	put_argv(&s, f->revision);
 	m->argc = s.n;
 	s.n = 0;
 	put_env(&s, f);
