@@ -77,7 +77,9 @@ static int read_route(const struct tree_opts *o, const struct node *v, void *int
 		return fail(o, v, e, "a route begins with a slash, like /predict or /shop/*");
 	for (const char *p = f->route; *p; p++)
 		if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 127 || strchr("?#%\"<>\\^`{|}", *p))
-			return fail(o, v, e, "a route holds plain characters of a path only, no ?, #, % or spaces");
+			return fail(o, v, e,
+				    "a route holds plain characters of a path only, no ?, #, %, braces or spaces; all "
+				    "below a prefix is /prefix/*");
 	star = strchr(f->route, '*');
 	if (star && (star[1] || star[-1] != '/'))
 		return fail(o, v, e, "a star may only stand at the end of a route, after a slash: /shop/*");

@@ -150,47 +150,14 @@ int value_pairs(const struct tree_opts *o, const struct node *v, const char *wha
 	return 0;
 }
 
-/* Edits between two short words (Levenshtein): few enough, and it was a slip of the finger. */
-static unsigned distance(const char *a, const char *b)
-{
-	unsigned row[65], n = (unsigned)strlen(b);
-
-	if (n > 64 || strlen(a) > 64)
-		return 99;
-	for (unsigned k = 0; k <= n; k++)
-		row[k] = k;
-	for (unsigned i = 1; a[i - 1]; i++) {
-		unsigned diag = row[0];
-
-		row[0] = i;
-		for (unsigned k = 1; k <= n; k++) {
-			unsigned best = diag + (a[i - 1] != b[k - 1]);
-
-			diag = row[k];
-			if (row[k] + 1 < best)
-				best = row[k] + 1;
-			if (row[k - 1] + 1 < best)
-				best = row[k - 1] + 1;
-			row[k] = best;
-		}
-	}
-	return row[n];
-}
-
 int value_unknown_key(const struct tree_opts *o, const struct node *c, const char *(*key)(const void *keys, size_t i),
 		      const void *keys, struct err *e)
 {
-	const char *best = NULL, *name;
-	unsigned least = 4;
+	const char *best = str_nearest(c->key, key, keys), *name;
 	auto_buf known = {0};
 
-	for (size_t i = 0; (name = key(keys, i)); i++) {
-		unsigned d = distance(c->key, name);
-
-		if (d < least && d * 2 < strlen(name) + 1)
-			least = d, best = name;
+	for (size_t i = 0; (name = key(keys, i)); i++)
 		buf_addf(&known, "%s%s", i ? ", " : "", name);
-	}
 	if (best)
 		return tree_error(o, c->key_line, c->key_col, e, "unknown key \"%.80s\"; did you mean \"%s\"?", c->key,
 				  best);

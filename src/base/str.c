@@ -133,3 +133,44 @@ size_t strlcpy_(char *dst, const char *src, size_t size)
 	}
 	return n;
 }
+
+/* Edits between two short words (Levenshtein): few enough, and it was a slip of the finger. */
+static unsigned distance(const char *a, const char *b)
+{
+	unsigned row[65], n = (unsigned)strlen(b);
+
+	if (n > 64 || strlen(a) > 64)
+		return 99;
+	for (unsigned k = 0; k <= n; k++)
+		row[k] = k;
+	for (unsigned i = 1; a[i - 1]; i++) {
+		unsigned diag = row[0];
+
+		row[0] = i;
+		for (unsigned k = 1; k <= n; k++) {
+			unsigned best = diag + (a[i - 1] != b[k - 1]);
+
+			diag = row[k];
+			if (row[k] + 1 < best)
+				best = row[k] + 1;
+			if (row[k - 1] + 1 < best)
+				best = row[k - 1] + 1;
+			row[k] = best;
+		}
+	}
+	return row[n];
+}
+
+const char *str_nearest(const char *word, const char *(*name)(const void *names, size_t i), const void *names)
+{
+	const char *best = NULL, *one;
+	unsigned least = 4;
+
+	for (size_t i = 0; (one = name(names, i)); i++) {
+		unsigned d = distance(word, one);
+
+		if (d < least && d * 2 < strlen(one) + 1)
+			least = d, best = one;
+	}
+	return best;
+}

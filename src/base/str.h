@@ -25,4 +25,6 @@ struct str str_trim(struct str s);						     /* spaces and tabs */
 char *str_dup(struct str s);					      /* NUL-terminated copy; caller frees */
 int str_to_i64(struct str s, int64_t min, int64_t max, int64_t *ret); /* whole str, decimal; -1 when not */
 bool str_name_ok(struct str s, size_t max, const char *extra);	      /* [A-Za-z0-9] and extra, 1..max */
-size_t strlcpy_(char *dst, const char *src, size_t size);	      /* always terminates; returns strlen(src) */
+/* The name that word is a slip of the finger away from, or NULL. name gives NULL after the last. */
+const char *str_nearest(const char *word, const char *(*name)(const void *names, size_t i), const void *names);
+size_t strlcpy_(char *dst, const char *src, size_t size); /* always terminates; returns strlen(src) */

@@ -47,8 +47,8 @@ int cli_usage(struct cli *c, const char *fmt, ...)
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
 	if (c->verb)
-		fprintf(stderr, "\nusage: tandem %s %s\nmore: tandem %s --help\n", c->verb->name, c->verb->args,
-			c->verb->name);
+		fprintf(stderr, "\nusage: tandem %s%s%s\nmore: tandem %s --help\n", c->verb->name,
+			*c->verb->args ? " " : "", c->verb->args, c->verb->name);
 	else
 		fputs("\nmore: tandem --help\n", stderr);
 	return CLI_USAGE;

@@ -18,6 +18,7 @@ const struct opt logs_options[] = {
 
 static int print_piece(void *arg, struct str piece)
 {
+	*(bool *)arg |= piece.n > 0;
 	fwrite(piece.p, 1, piece.n, stdout);
 	return fflush(stdout) != 0;
 }
@@ -27,6 +28,7 @@ int logs_run(struct cli *c, int argc, char **argv)
 	struct logs_opts o = {.lines = 200};
 	auto_buf target = {0};
 	char number[32];
+	bool any = false;
 
 	if (!cli_options(c, &o, &argc, argv, 0, 1))
 		return c->exit;
@@ -45,5 +47,9 @@ int logs_run(struct cli *c, int argc, char **argv)
 		call_query(&target, "follow", "1");
 	if (c->json)
 		call_query(&target, "format", "json");
-	return call_stream(c, "GET", target.p, STR_NULL, print_piece, NULL) < 0 ? c->exit : CLI_OK;
+	if (call_stream(c, "GET", target.p, STR_NULL, print_piece, &any) < 0)
+		return c->exit;
+	if (!any && argc)
+		cli_note(c, "nothing is logged of \"%s\"", argv[0]);
+	return CLI_OK;
 }

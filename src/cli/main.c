@@ -85,11 +85,16 @@ const struct verb cli_verbs[] = {
 	{0},
 };
 
+static const char *verb_name(const void *names, size_t i)
+{
+	return ((const struct verb *)names)[i].name;
+}
+
 int main(int argc, char **argv)
 {
 	struct cli c = {0};
 	int i = cli_globals(&c, argc, argv);
-	const char *name;
+	const char *name, *best;
 
 	if (i < 0)
 		return c.exit;
@@ -119,5 +124,7 @@ int main(int argc, char **argv)
 			return cli_failf("standard output could not be written");
 		return r;
 	}
-	return cli_usage(&c, "there is no verb \"%s\"", name);
+	best = str_nearest(name, verb_name, cli_verbs);
+	return cli_usage(&c, "there is no verb \"%s\"%s%s%s", name, best ? "; did you mean \"" : "", best ? best : "",
+			 best ? "\"?" : "");
 }

@@ -55,6 +55,22 @@ static int store_value(struct cli *c, const struct opt *o, void *into, const cha
 	return -1;
 }
 
+static const char *opt_name(const void *opts, size_t i)
+{
+	return opts ? ((const struct opt *)opts)[i].name : NULL;
+}
+
+static void no_option(struct cli *c, const struct opt *own, struct str name)
+{
+	auto_free char *word = str_dup(name);
+	const char *best = str_nearest(word, opt_name, own);
+
+	if (!best)
+		best = str_nearest(word, opt_name, global_opts);
+	cli_usage(c, "there is no option --%s%s%s%s", word, best ? "; did you mean --" : "", best ? best : "",
+		  best ? "?" : "");
+}
+
 /* One option at argv[*i]; -1: wrong, and it was said. 1: it is help. */
 static int take(struct cli *c, const struct opt *own, void *into, int argc, char **argv, int *i)
 {
@@ -72,7 +88,7 @@ static int take(struct cli *c, const struct opt *own, void *into, int argc, char
 		if (!o)
 			o = find_long(global_opts, name), at = c;
 		if (!o)
-			return cli_usage(c, "there is no option --" STR_FMT, STR_ARG(name)), -1;
+			return no_option(c, own, name), -1;
 		if (o->kind == OPT_FLAG && has)
 			return cli_usage(c, "--%s takes no value", o->name), -1;
 		if (o->kind == OPT_FLAG)
@@ -192,7 +208,7 @@ static void help_opts(FILE *f, const struct opt *o)
 
 void cli_help_verb(FILE *f, const struct verb *v)
 {
-	fprintf(f, "usage: tandem %s %s\n\n%s\n", v->name, v->args, v->help);
+	fprintf(f, "usage: tandem %s%s%s\n\n%s\n", v->name, *v->args ? " " : "", v->args, v->help);
 	if (v->opts) {
 		fputs("\noptions:\n", f);
 		help_opts(f, v->opts);

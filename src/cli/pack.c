@@ -163,7 +163,7 @@ int pack_path(const char *path, struct buf *ret, struct err *e)
 	int r;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_sys(e, errno, "open %s", path);
+		return err_sys(e, errno, "open the code or layer %s", path);
 	if (S_ISREG(st.st_mode)) {
 		if (!str_ends(str_of(path), ".zip"))
 			return err_set(e, ERR_INVALID, "%s is a file; code is a folder or a .zip file", path);

@@ -67,7 +67,9 @@ static const struct {
 	{F "    cpu: fast\n", "t.yaml:7:10: \"fast\": cpu is a number of CPUs from 0.01 to 64, like 0.5 or 500m"},
 	{F "    cpu: 65\n", "t.yaml:7:10: \"65\": cpu is a number of CPUs from 0.01 to 64, like 0.5 or 500m"},
 	{F "    route: predict\n", "t.yaml:7:12: a route begins with a slash, like /predict or /shop/*"},
-	{F "    route: /a?b\n", "t.yaml:7:12: a route holds plain characters of a path only, no ?, #, % or spaces"},
+	{F "    route: /a?b\n",
+	 "t.yaml:7:12: a route holds plain characters of a path only, no ?, #, %, braces or spaces; all "
+	 "below a prefix is /prefix/*"},
 	{F "    route: /a*\n", "t.yaml:7:12: a star may only stand at the end of a route, after a slash: /shop/*"},
 	{F "    environment:\n      A:\n", "t.yaml:8:7: \"A\" has no value; write \"\" for an empty one"},
 	{F "    environment:\n      1A: x\n", "t.yaml:8:7: \"1A\" is no name of an environment variable"},

@@ -86,14 +86,16 @@ class Cli(Base):
             with self.subTest(verb):
                 code, out, err = self.run_(verb, "--help")
                 self.assertEqual((code, err), (0, ""))
-                self.assertTrue(out.startswith(f"usage: tandem {verb} "), out)
+                self.assertRegex(out, rf"^usage: tandem {verb}( \S.*)?\n")
                 self.assertRegex(out, rf"(?m)^  .*tandem {verb}", "an example")
                 self.assertEqual(self.run_("help", verb)[1], out)
                 self.assertNotIn("no-layer", out)
 
     def test_usage_errors_exit_2(self):
         for args, says in ((["frob"], 'there is no verb "frob"'), (["ls", "x"], '"x" is one word too many'),
-                           (["invoke"], "invoke needs NAME"), (["ls", "--bogus"], "there is no option --bogus"),
+                           (["dwon"], 'there is no verb "dwon"; did you mean "down"?'),
+                           (["ls", "--outptu", "json"], "there is no option --outptu; did you mean --output?"),
+                           (["logs", "--folow"], "there is no option --folow; did you mean --follow?"), (["invoke"], "invoke needs NAME"), (["ls", "--bogus"], "there is no option --bogus"),
                            (["ls", "-z"], "there is no option -z"), (["logs", "-n"], "-n needs a value: N"),
                            (["logs", "--since", "soon"], '--since takes a length of time like 30s, 10m or 2h, not "soon"'),
                            (["cost", "--by", "moon"], '--by is workload, tag, trigger, hour or rows, not "moon"'),
@@ -260,7 +262,7 @@ class Up(Base):
     def test_what_cannot_be_packed(self):
         fake = self.pack()
         code, _, err = self.run_("up", cwd=self.dir)
-        self.assertEqual((code, err), (1, "tandem: open ./code: No such file or directory\n"))
+        self.assertEqual((code, err), (1, "tandem: open the code or layer ./code: No such file or directory\n"))
         os.makedirs(os.path.join(self.dir, "code"))
         self.assertEqual(self.run_("up", cwd=self.dir)[2], "tandem: the code folder ./code is empty\n")
         os.mkfifo(os.path.join(self.dir, "code/pipe"))
