@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -122,9 +123,16 @@ static void start(struct init *in, size_t n)
 
 static void forward_signal(struct init *in)
 {
-	for (int i = 0; i < PROCS_MAX; i++)
-		if (in->proc[i].pid && in->proc[i].tag == in->in.msg.tag)
-			kill(in->proc[i].pid, in->in.msg.value);
+	bool found = false;
+
+	for (int i = 0; i < PROCS_MAX; i++) {
+		if (!in->proc[i].pid || in->proc[i].tag != in->in.msg.tag)
+			continue;
+		found = true;
+		kill(in->proc[i].pid, in->in.msg.value);
+	}
+	if (!found)
+		say(INIT_FAILED, in->in.msg.tag, ESRCH);
 }
 
 static void take_message(struct init *in)

@@ -205,15 +205,13 @@ static bool read_mount(FILE *f, struct mount_line *m)
 	return false;
 }
 
-/* Ends what an earlier spawner left below a base group and removes its leaves. */
+/* Ends what an earlier spawner left below a base group and removes its leaves. One by one: see cg_leaf_kill. */
 static void sweep(const struct cg_hier *h)
 {
 	int fd = dup(h->base);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *de;
 
-	if (h->v2)
-		(void)cg_write(h->base, "cgroup.kill", "1");
 	if (d)
 		rewinddir(d); /* the duplicate shares its position */
 	while (d && (de = readdir(d))) {
@@ -273,11 +271,8 @@ int cg_find(struct cg *cg, const char *name, struct err *e)
 		if (!strcmp(m.type, "cgroup2"))
 			take_v2(cg, m.point, m.root, taken, name);
 	fclose(f);
-	if (cg->v2 >= 0)
-		sweep(&cg->h[cg->v2]); /* first: killing by group ends what the others hold */
 	for (unsigned i = 0; i < cg->n; i++)
-		if ((int)i != cg->v2)
-			sweep(&cg->h[i]);
+		sweep(&cg->h[i]);
 	return 0;
 }
 

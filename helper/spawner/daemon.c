@@ -102,6 +102,10 @@ int daemon_start(struct spawner *s, struct err *e)
 	    watch_add(s, s->daemon_pidfd, WATCH_DAEMON_PID, 0, s->daemon_gen) < 0) {
 		err_sys(e, errno, "watch tandemd");
 		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		s->daemon_pid = 0; /* or nobody would ever hear of its end */
+		watch_close(s, &s->daemon_sock);
+		watch_close(s, &s->daemon_pidfd);
 		return -1;
 	}
 	log_debug("daemon", "tandemd started pid=%d", (int)pid);
@@ -164,9 +168,14 @@ void daemon_gone(struct spawner *s)
 	if (s->upgrading)
 		return;
 	if (s->draining || s->quit || !s->notified) {
-		/* It never was ready, or was asked to go: it has said why itself. */
-		if (!s->quit)
-			s->exit_code = WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : 1;
+		/* It never was ready, or was asked to go: when it exited it has said why itself. */
+		if (WIFSIGNALED(status))
+			log_error("daemon", "tandemd was ended by signal %d %s", WTERMSIG(status),
+				  s->draining ? "while it drained" : "before it was ready");
+		if (!s->quit && WIFEXITED(status) && (WEXITSTATUS(status) || s->draining))
+			s->exit_code = WEXITSTATUS(status);
+		else if (!s->quit)
+			s->exit_code = 1;
 		s->quit = true;
 		return;
 	}

@@ -20,7 +20,6 @@
 
 #define DRAIN_US   30000000
 #define UPGRADE_US 10000000
-#define CONFIG_FD  3
 
 /* epoll data: kind in 8 bits, generation in 24, slot in 32. */
 int watch_add(struct spawner *s, int fd, enum watch_kind kind, unsigned slot, uint32_t gen)
@@ -50,6 +49,7 @@ static void begin_drain(struct spawner *s)
 		return;
 	}
 	s->draining = true;
+	s->upgrading = false; /* the end comes first; tandemd is on its way out already */
 	s->drain_deadline_us = clock_now_us() + DRAIN_US;
 	state_notify("STOPPING=1");
 	spawner_msg_init(&m, SPAWNER_DRAIN, 0);
@@ -59,9 +59,14 @@ static void begin_drain(struct spawner *s)
 static void begin_upgrade(struct spawner *s)
 {
 	struct spawner_msg m;
+	struct err e = {0};
 
-	if (s->draining || s->upgrading || !s->daemon_pid)
+	if (s->draining || s->upgrading)
 		return;
+	if (handover_check(s, &e) < 0) {
+		log_error("upgrade", "refused, all goes on as it was: %s", e.text);
+		return;
+	}
 	s->upgrading = true;
 	s->drain_deadline_us = clock_now_us() + UPGRADE_US;
 	spawner_msg_init(&m, SPAWNER_HANDOVER, 0);
@@ -212,16 +217,26 @@ static void group_name(const char *state_dir, char out[32])
 	snprintf(out, 32, "tandem-%08x", (unsigned)(h ^ h >> 32));
 }
 
+/* Sandboxes of a predecessor whose table we could not read are our children all the same. cg_find has killed them. */
+static void reap_strangers(void)
+{
+	for (int tries = 0; tries < 200 && waitpid(-1, NULL, WNOHANG) >= 0; tries++)
+		usleep(1000);
+}
+
 static int prepare(struct spawner *s, struct err *e)
 {
 	char name[32];
 
-	if (state_setup(s, e) < 0 || state_listen(s, e) < 0 || base_make(&s->config, &s->base, e) < 0)
+	if (s->lock < 0 && (state_setup(s, e) < 0 || state_listen(s, e) < 0 || state_take_ids(s, e) < 0))
+		return -1;
+	if (base_make(&s->config, &s->base, e) < 0)
 		return -1;
 	group_name(s->config.state_dir, name);
 	s->cg.no_limits = s->config.no_layer == LAYER_NO_CGROUP;
 	if (cg_find(&s->cg, name, e) < 0)
 		return -1;
+	reap_strangers();
 	for (unsigned i = 0; i < s->cg.n; i++)
 		log_debug("cgroup", "%s controllers=%x", s->cg.h[i].path, s->cg.h[i].ctl);
 	return state_write_run(s, e);
@@ -260,7 +275,7 @@ static int read_config(struct spawner *s, bool *ret_resumed, struct err *e)
 		s->config = c;
 	if (!other || resumed)
 		close(fd);
-	if (resumed < 0)
+	if (resumed < 0 || reserve_fds(e) < 0)
 		return -1;
 	*ret_resumed = resumed == 1;
 	s->config.state_dir[sizeof(s->config.state_dir) - 1] =
@@ -298,17 +313,21 @@ static int set_up_process(struct spawner *s, struct err *e)
 	return 0;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	/* Some 2 MB of address space; only the slots in use become memory. */
 	struct spawner *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct err e = {0};
 	bool resumed = false;
 
+	if (argc > 1 && !strcmp(argv[1], "--version")) {
+		printf("tandem-spawner %s\n", TANDEM_VERSION);
+		return 0;
+	}
 	log_init("tandem-spawner", LOG_INFO);
 	if (s == MAP_FAILED)
 		return 1;
-	s->daemon_sock = s->daemon_pidfd = s->lock = -1;
+	s->daemon_sock = s->daemon_pidfd = s->lock = s->ids = -1;
 	for (unsigned i = 0; i < SL_N; i++)
 		s->listener[i] = -1;
 	if (read_config(s, &resumed, &e) < 0 || set_up_process(s, &e) < 0 || (resumed && handover_watch(s, &e) < 0)) {
@@ -322,7 +341,7 @@ int main(void)
 		return 1;
 	}
 	if (resumed)
-		log_info("upgrade", "took over %u sandboxes", s->high);
+		handover_renew(s);
 	s->daemon_start_at_us = clock_now_us();
 	run(s);
 	finish(s);

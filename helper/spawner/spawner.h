@@ -16,7 +16,9 @@
 #include "wire/spawner.h"
 
 #define SANDBOX_MAX	4096
+#define IDS_PER_SPAWNER (2 * SANDBOX_MAX)
 #define UNPACK_MAX	16
+#define CONFIG_FD	3	       /* what the spawner is started with */
 #define FD_RESERVED	32	       /* numbers below stay free for children to put theirs at */
 #define BLANK_TMP_BYTES (512ull << 20) /* /tmp of a blank; ASSIGN changes it when the function's differs */
 #define INSIDE_UID	1051
@@ -54,8 +56,9 @@ struct spawner {
 	struct serve_config config;
 	struct base base;
 	struct cg cg;
-	int epoll, signals, lock; /* lock: on state_dir/lock, for as long as we live */
-	int listener[SL_N];	  /* -1: not there */
+	int epoll, signals;
+	int lock, ids;	    /* on state_dir/lock and on our range of ids, for as long as we live */
+	int listener[SL_N]; /* -1: not there */
 
 	pid_t daemon_pid; /* 0: none */
 	int daemon_pidfd, daemon_sock;
@@ -159,13 +162,16 @@ void unpack_expire(struct spawner *s, int64_t now_us);
 
 /* state.c: state directory, lock, listeners, run file, service manager */
 int state_setup(struct spawner *s, struct err *e);
+int state_take_ids(struct spawner *s, struct err *e); /* the first range of user ids that nobody else has */
 int state_listen(struct spawner *s, struct err *e);
 int state_write_run(struct spawner *s, struct err *e);
 void state_remove_run(const struct spawner *s);
 void state_notify(const char *text);
 
 /* handover.c */
-void handover_exec(struct spawner *s); /* returns only when it failed */
+int handover_check(const struct spawner *s, struct err *e); /* do the successors run at all? */
+void handover_exec(struct spawner *s);			    /* returns only when it failed */
 int handover_resume(struct spawner *s, int fd,
-		    struct err *e); /* the successor reads the table: 1 all, 0 only the configuration */
+		    struct err *e); /* the successor reads the table: 1 all, 0 all but the sandboxes */
 int handover_watch(struct spawner *s, struct err *e); /* its events, once there is a loop */
+void handover_renew(struct spawner *s);		      /* what new sandboxes are copies of comes from the new files */

@@ -58,6 +58,33 @@ int state_setup(struct spawner *s, struct err *e)
 	return s->listener[SL_STATE_DIR] < 0 ? -1 : 0;
 }
 
+#define IDS_DIR	   "/run/tandem"
+#define IDS_RANGES 64
+
+/* Several daemons on one host: two sandboxes of one id could signal each other. */
+int state_take_ids(struct spawner *s, struct err *e)
+{
+	auto_close int dir = own_dir(IDS_DIR, 0, 0, 0755, e);
+
+	if (dir < 0)
+		return -1;
+	for (unsigned i = 0; i < IDS_RANGES; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "ids-%u", i);
+		s->ids = openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		if (s->ids < 0)
+			return err_sys(e, errno, "open %s/%s", IDS_DIR, name);
+		if (flock(s->ids, LOCK_EX | LOCK_NB) == 0) {
+			s->config.uid_base += i * IDS_PER_SPAWNER;
+			return 0;
+		}
+		close_p(&s->ids);
+		s->ids = -1;
+	}
+	return err_set(e, ERR_LIMIT, "%d daemons run on this host already: no range of user ids is free", IDS_RANGES);
+}
+
 static int listen_admin(struct spawner *s, struct err *e)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};

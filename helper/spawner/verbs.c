@@ -68,7 +68,7 @@ static void hello(struct spawner *s)
 
 	daemon_send_config(s);
 	for (unsigned i = 0; i < s->high; i++)
-		if (s->id[i] && s->sb[i].state == SLOT_READY)
+		if (s->id[i] && s->sb[i].state == SLOT_READY && !s->sb[i].ending)
 			verbs_send_made(s, SPAWNER_ADOPT, i);
 	spawner_msg_init(&m, SPAWNER_ADOPTED, 0);
 	verbs_send(s, &m, NULL, 0);

@@ -25,6 +25,7 @@ delete env.TANDEM_FD;
 
 let sock = null;
 let current = null; // the event that runs
+let pinged = null; // stream of a PING that waits for its end
 let requestId; // of the current or last event; "undefined" in log lines before the first, as on Lambda
 let traceId = env._X_AMZN_TRACE_ID || '';
 
@@ -360,6 +361,16 @@ function finish(event, write, value)
 	write(event, value);
 	current = null;
 	sock.ref();
+	if (pinged !== null)
+		pong(pinged);
+}
+
+/* A new daemon asks: the answer says that no event is under way any more, and whose answer was the last one. */
+function pong(stream)
+{
+	pinged = current ? stream : null;
+	if (!current)
+		sendSmall(PING, stream, requestId || '');
 }
 
 function writeResult(event, value)
@@ -489,7 +500,7 @@ function makeReader(handler)
 		else if (type === DATA)
 			onData(b, body, end, flags, stream);
 		else if (type === PING)
-			sendSmall(PING, stream, '');
+			pong(stream);
 	};
 }
 

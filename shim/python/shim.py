@@ -487,6 +487,7 @@ def serve(sock, handler):
 	view = memoryview(buf)
 	have = 0
 	waiting = None  # an event whose payload is still arriving: [stream, deadline, strings, payload]
+	request_id = ""
 	while True:
 		if have == 0:
 			arrived()  # one that sleeps in recv is also woken when the other side takes our last answer
@@ -517,7 +518,7 @@ def serve(sock, handler):
 				invoke(*event)
 				event = None
 		elif kind == PING:
-			send_frame(sock, PING, flags, stream, bytes(view[HEADER:end]))
+			send_frame(sock, PING, flags, stream, request_id.encode())  # whose answer was the last one
 		if have > end:
 			buf[: have - end] = buf[end:have]
 		have -= end

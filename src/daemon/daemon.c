@@ -49,7 +49,7 @@ static void drain(struct tandemd *d, bool handover)
 	d->handover = handover;
 	http_server_drain(d->http);
 	loop_timer_in(d->last_call, handover ? HANDOVER_LIMIT_US : DRAIN_LIMIT_US);
-	sched_drain(d->sched, drained, d);
+	sched_drain(d->sched, handover, drained, d);
 }
 
 /* --- what the spawner says --- */

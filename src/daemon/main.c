@@ -2,6 +2,7 @@
 /* tandemd: started by tandem-spawner, unprivileged, with the spawner's socket as descriptor 3. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include "base/log.h"
@@ -24,6 +25,9 @@ int main(int argc, char **argv)
 		fprintf(stderr, "tandemd is started by `tandem serve`, not by hand\n");
 		return 2;
 	}
+	/* Keys and functions' secrets are in our memory: no core file, and no other process of our user looks in. Exec
+	 * has undone what the spawner had set. */
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	log_init("tandemd", LOG_INFO);
 	if (tandemd_init(&d, SPAWNER_FD, &e) < 0) {
 		log_error("daemon", "%s", e.text);

@@ -328,7 +328,7 @@ static void next_request(struct conn *c)
 		want(c);
 		return;
 	}
-	if (c->close_after || c->hl->s->draining) {
+	if (c->close_after || c->hl->draining) {
 		conn_close(c);
 		return;
 	}
@@ -344,7 +344,7 @@ static void next_request(struct conn *c)
 
 bool conn_may_hold(const struct conn *c)
 {
-	return c->busy && !c->blocked && !c->close_after && !c->hl->s->draining && c->p.in.n > c->p.fed &&
+	return c->busy && !c->blocked && !c->close_after && !c->hl->draining && c->p.in.n > c->p.fed &&
 	       c->out.n - c->out_at <= HELD_BYTES;
 }
 

@@ -116,7 +116,7 @@ static void put_head(struct conn *c, int status, const char *content_type, struc
 		buf_addstr(o, STR("\r\n"));
 	}
 	buf_addstr(o, headers);
-	if (c->close_after || c->hl->s->draining) {
+	if (c->close_after || c->hl->draining) {
 		c->close_after = true;
 		buf_addstr(o, STR("Connection: close\r\n"));
 	} else if (c->p.hp.http_minor == 0) {

@@ -63,7 +63,11 @@ static void accept_all(struct http_server *s, bool on)
 {
 	s->paused = !on;
 	list_each(&s->listeners, it)
-		loop_fd_want(container_of(it, struct http_listener, node)->w, on && !s->draining ? LOOP_READ : 0);
+	{
+		struct http_listener *hl = container_of(it, struct http_listener, node);
+
+		loop_fd_want(hl->w, on && !hl->draining ? LOOP_READ : 0);
+	}
 }
 
 static void on_retry(void *arg)
@@ -105,7 +109,7 @@ void server_conn_closed(struct http_listener *hl)
 		s->n_guests--;
 	if (hl->full && hl->w) {
 		hl->full = false;
-		loop_fd_want(hl->w, s->paused || s->draining ? 0 : LOOP_READ);
+		loop_fd_want(hl->w, s->paused || hl->draining ? 0 : LOOP_READ);
 	}
 	if (!s->n_conns) {
 		loop_timer_stop(s->sweep);
@@ -214,7 +218,7 @@ struct http_listener *http_listen(struct http_server *s, int fd, const struct ht
 	if (hl->tcp)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	io_set_nonblock(fd);
-	hl->w = loop_fd_new(s->l, fd, s->paused || s->draining ? 0 : LOOP_READ, on_accept, hl);
+	hl->w = loop_fd_new(s->l, fd, s->paused ? 0 : LOOP_READ, on_accept, hl);
 	return hl;
 }
 
@@ -229,14 +233,19 @@ void http_listener_free(struct http_listener *hl)
 	free(hl);
 }
 
+static void stop_accepting(struct http_listener *hl)
+{
+	hl->draining = true;
+	loop_fd_want(hl->w, 0);
+}
+
 void http_server_close(struct http_server *s)
 {
-	s->draining = true;
-	accept_all(s, false);
 	list_each(&s->listeners, it)
 	{
 		struct http_listener *hl = container_of(it, struct http_listener, node);
 
+		stop_accepting(hl);
 		while (!list_empty(&hl->conns))
 			conn_close(list_first(&hl->conns, struct conn, node));
 	}
@@ -255,12 +264,13 @@ void http_server_free(struct http_server *s)
 
 void http_server_drain(struct http_server *s)
 {
-	s->draining = true;
-	accept_all(s, false);
 	list_each(&s->listeners, it)
 	{
 		struct http_listener *hl = container_of(it, struct http_listener, node);
 
+		if (hl->o.guest)
+			continue; /* the way in which a sandbox answers */
+		stop_accepting(hl);
 		list_each(&hl->conns, ct)
 		{
 			struct conn *c = container_of(ct, struct conn, node);

@@ -54,7 +54,8 @@ void http_server_close(struct http_server *s); /* closes all connections; pendin
 void http_server_free(struct http_server *s);  /* the same, and frees the listeners that are left */
 struct http_listener *http_listen(struct http_server *s, int fd, const struct http_listener_opts *o);
 void http_listener_free(struct http_listener *hl); /* stops accepting, closes its connections (gone() for pending) */
-void http_server_drain(struct http_server *s); /* stop accepting, close idle connections, others after their answer */
+/* Stop accepting, close idle connections, others after their answer; guests go on. */
+void http_server_drain(struct http_server *s);
 size_t http_server_conns(const struct http_server *s);
 
 struct str http_header(const struct http_req *r, const char *name); /* first value, or {NULL,0} */

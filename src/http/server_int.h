@@ -13,6 +13,7 @@ struct http_listener {
 	struct loop_fd *w;
 	int fd;
 	bool tcp;
+	bool draining; /* accepts no more; each connection ends with its answer */
 	/* guests */
 	bool full; /* not accepting until a connection ends, or for RETRY_US */
 	size_t n_conns, bytes;
@@ -27,7 +28,7 @@ struct http_server {
 	int64_t sweep_us; /* when sweep fires; INT64_MAX: not armed */
 	size_t n_conns;
 	size_t n_guests; /* of n_conns */
-	bool paused, draining, retrying;
+	bool paused, retrying;
 	int64_t date_s; /* the second that date stands for */
 	char date[48];	/* "Date: ...\r\n" */
 	size_t date_n;

@@ -34,6 +34,7 @@ struct instance {
 	struct revision *revision;
 	enum instance_state state;
 	bool frozen, told_broken, probing;
+	uint8_t late;	 /* probing: type of the answer that ended, or 0 */
 	uint32_t stream; /* of the event under way, or the last one */
 	struct loop_fd *ctl_watch, *chan_watch, *log_watch;
 	struct loop_defer defer; /* broken() that was found inside a call */
@@ -44,6 +45,7 @@ struct instance {
 	struct rtapi_info rtapi_info;
 	struct http_listener *api, *api_tls, *creds;
 	struct resolver *resolver;
+	bool adopted;
 	bool v1_cpu; /* SB_CPU holds nanoseconds, not cpu.stat */
 	char log_stream[64];
 	struct buf start_text; /* INIT_START, built while the function is at hand */
@@ -113,7 +115,8 @@ static void got_body(struct instance *i, const struct frame *f, struct str part)
 	if (!end)
 		return;
 	if (i->state != INSTANCE_BUSY || f->stream != i->stream) {
-		buf_clear(&i->answer); /* the answer to an event of the daemon before: its client is gone */
+		buf_clear(&i->answer); /* of an event of the daemon before: its client is gone, but it happened */
+		i->late = f->type;
 		return;
 	}
 	if (i->answer.n) {
@@ -133,8 +136,10 @@ static void got_frame(struct instance *i, const struct frame *f, struct str part
 
 	switch (f->type) {
 	case FRAME_HELLO:
-		if (i->state != INSTANCE_INIT || i->probing)
+		if (i->state != INSTANCE_INIT)
 			break;
+		if (i->probing)
+			return; /* the daemon before did not live to see it; PING's answer comes next */
 		if (i->rtapi)
 			rtapi_runtime_done(i->rtapi); /* its ready() comes when the extensions are there too */
 		else
@@ -143,9 +148,12 @@ static void got_frame(struct instance *i, const struct frame *f, struct str part
 	case FRAME_PING:
 		if (!i->probing)
 			break;
+		if (f->stream != i->stream)
+			return; /* what the daemon before did not live to see */
 		i->probing = false;
 		buf_clear(&i->answer);
-		i->stream = f->stream;
+		if (i->late && part.n)
+			i->ev->late(i->arg, part, i->late == FRAME_ERROR);
 		become_ready(i);
 		return;
 	case FRAME_ERROR:
@@ -356,7 +364,12 @@ static void on_ctl(void *arg, int events)
 		return;
 	}
 	if (m.verb == INIT_FAILED) {
-		start_failed(i, m.tag != TAG_RUNTIME, m.value);
+		if (!i->adopted) {
+			start_failed(i, m.tag != TAG_RUNTIME, m.value);
+			return;
+		}
+		err_sys(&e, m.value, "the runtime was never started, or is gone");
+		broken(i, &e);
 	} else if (m.verb == INIT_EXITED) {
 		process_gone(i, m.tag != TAG_RUNTIME, m.value);
 	}
@@ -426,14 +439,23 @@ int instance_start(struct instance *i, struct err *e)
 
 int instance_probe(struct instance *i, struct err *e)
 {
-	struct frame f = {FRAME_PING, 0, 0x80000000u, 0};
+	struct init_msg lives = {.version = INIT_VERSION, .verb = INIT_SIGNAL, .tag = TAG_RUNTIME};
+	struct frame f = {FRAME_PING, 0, 0, 0};
 	uint8_t head[FRAME_HEADER];
 
 	i->frozen = true; /* whether it is: thawing a thawed one is harmless */
 	instance_thaw(i);
+	/* It may have been assigned and never started, or be gone: then FAILED comes back, and the instance is broken.
+	 */
+	if (send(i->fds.fd[SB_CTL], &lives, sizeof(lives), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return err_sys(e, errno, "ask tandem-init for the runtime");
 	if (i->rtapi)
 		return 0; /* its next comes by itself */
 	i->probing = true;
+	/* Ours alone: a daemon before may have died while it waited for its own. */
+	rand_bytes(&i->stream, sizeof(i->stream));
+	i->stream = (i->stream & 0x3fffffff) | 0x80000000;
+	f.stream = i->stream;
 	frame_put(head, &f);
 	buf_add(&i->out, head, sizeof(head));
 	return flush_out(i, e);
@@ -480,7 +502,17 @@ static void rt_init_error(void *arg, struct str type, struct str body)
 	i->ev->init_failed(i->arg, body);
 }
 
-static const struct rtapi_events rt_events = {rt_ready, rt_answer, rt_error, rt_init_error};
+static void rt_late(void *arg, struct str request_id, bool is_error)
+{
+	struct instance *i = arg;
+
+	if (i->state != INSTANCE_INIT || i->late)
+		return;
+	i->late = is_error ? FRAME_ERROR : FRAME_DATA; /* one event at a time: so was it before */
+	i->ev->late(i->arg, request_id, is_error);
+}
+
+static const struct rtapi_events rt_events = {rt_ready, rt_answer, rt_error, rt_init_error, rt_late};
 
 static void listen_inside(struct instance *i)
 {
@@ -497,6 +529,7 @@ static void listen_inside(struct instance *i)
 						    .handler = i->revision->handler ? i->revision->handler : "",
 						    .account_id = h->account,
 						    .has_runtime = provided,
+						    .adopted = i->adopted,
 						    .n_extensions = i->n_extensions};
 		i->rtapi = rtapi_new(h->http, h->loop, i->fds.fd[SB_RTAPI], &i->rtapi_info, &rt_events, i);
 	}
@@ -569,6 +602,7 @@ struct instance *instance_new(const struct instance_opts *o)
 	i->pid = o->pid;
 	i->fds = o->fds;
 	i->revision = revision_ref(o->revision);
+	i->adopted = o->adopted;
 	name_log_stream(i);
 	buf_addstr(&i->extensions, o->extensions);
 	for (size_t k = 0; k < i->extensions.n; k++)

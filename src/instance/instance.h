@@ -25,11 +25,13 @@ extern const char *const instance_state_name[INSTANCE_N];
 struct instance;
 
 struct instance_events {
-	void (*ready)(void *arg);				   /* INIT -> IDLE */
-	void (*init_failed)(void *arg, struct str error);	   /* the runtime's own error object */
-	void (*answer)(void *arg, struct str body, bool is_error); /* BUSY -> RESPONDED or IDLE; body borrowed */
-	void (*idle)(void *arg);				   /* RESPONDED -> IDLE */
-	void (*output)(void *arg, struct str text);		   /* stdout and stderr, in order, before the answer */
+	void (*ready)(void *arg);				       /* INIT -> IDLE */
+	void (*late)(void *arg, struct str request_id, bool is_error); /* adopted, before ready: the answer to an event
+									  of the daemon before */
+	void (*init_failed)(void *arg, struct str error);	       /* the runtime's own error object */
+	void (*answer)(void *arg, struct str body, bool is_error);     /* BUSY -> RESPONDED or IDLE; body borrowed */
+	void (*idle)(void *arg);				       /* RESPONDED -> IDLE */
+	void (*output)(void *arg, struct str text); /* stdout and stderr, in order, before the answer */
 	void (*exited)(void *arg, bool extension,
 		       int wait_status); /* the runtime or an extension is gone; while ENDING: all that were told are */
 	void (*broken)(void *arg, const struct err *e);

@@ -149,7 +149,10 @@ static void on_answer(struct rtapi *r, struct http_req *q, struct str id, bool i
 {
 	struct str mode = is_error ? STR_NULL : http_header(q, "Lambda-Runtime-Function-Response-Mode");
 
-	if (r->state == RT_INIT || r->state == RT_FAILED || !str_eqc(id, r->request_id)) {
+	if (r->state == RT_INIT && r->info->adopted) {
+		r->ev->late(r->arg, id, is_error);
+		rtapi_reply_ok(q);
+	} else if (r->state == RT_INIT || r->state == RT_FAILED || !str_eqc(id, r->request_id)) {
 		rtapi_refuse(q, 400, "InvalidRequestID", "Invalid request ID");
 	} else if (r->state != RT_BUSY || r->event_waits) {
 		refuse_state(r, q, is_error ? "InvocationErrorResponse" : "InvocationResponse");

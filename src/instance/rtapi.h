@@ -14,6 +14,7 @@ struct rtapi_info { /* borrowed for the life of the rtapi */
 	const char *function_name, *function_version, *handler, *account_id;
 	bool has_runtime;
 	unsigned n_extensions; /* external extensions that were started and have to register */
+	bool adopted;	       /* it runs already: its first word may be the answer to an event of the daemon before */
 };
 struct rtapi_events {
 	void (*ready)(void *arg); /* runtime and all extensions have called next: end of INIT; also after each event,
@@ -21,6 +22,7 @@ struct rtapi_events {
 	void (*answer)(void *arg, struct str body); /* the runtime's answer to the current event; body borrowed */
 	void (*error)(void *arg, struct str error_type, struct str body); /* the handler's error */
 	void (*init_error)(void *arg, struct str error_type, struct str body);
+	void (*late)(void *arg, struct str request_id, bool is_error); /* adopted only, before the first ready */
 };
 struct rtapi *rtapi_new(struct http_server *s, struct loop *l, int listener, const struct rtapi_info *info,
 			const struct rtapi_events *ev, void *arg);

@@ -30,6 +30,8 @@ struct async {
 	struct function *function;
 	struct invocation inv;
 	struct loop_timer *timer;
+	bool before; /* of the daemon before: may be under way in an adopted instance */
+	bool held;   /* until that is known */
 	int throttles;
 	void (*accepted)(void *arg, const struct err *e);
 	void *arg;
@@ -83,6 +85,7 @@ static void ran(struct invocation *inv)
 	struct async *a = container_of(inv, struct async, inv);
 	bool ours = inv->outcome == INVOKE_THROTTLED || inv->outcome == INVOKE_FAILED;
 
+	inv->s = NULL; /* over */
 	if (inv->outcome == INVOKE_OK || a->function->deleted) {
 		forget(a);
 		return;
@@ -104,16 +107,70 @@ static void ran(struct invocation *inv)
 	postpone(a, a->ev.attempts * 60 * 1000000ll);
 }
 
-static void run(void *arg)
+static void prepare(struct async *a)
 {
-	struct async *a = arg;
-
 	a->inv = (struct invocation){.function = a->function,
 				     .trigger = TRIGGER_ASYNC,
 				     .payload = {a->ev.payload, a->ev.payload_n},
 				     .done = ran};
 	memcpy(a->inv.request_id, a->ev.request_id, sizeof(a->inv.request_id));
+}
+
+static void run(void *arg)
+{
+	struct async *a = arg;
+	struct workload *w = a->function->sched;
+
+	a->held = a->before && w && w->n_adopted;
+	if (a->held || a->s->draining)
+		return;
+	a->before = false;
+	prepare(a);
 	sched_invoke_start(a->s, &a->inv);
+}
+
+/* The event of that id that the daemon before had begun, as an invocation that waits for its outcome; or NULL. */
+struct invocation *async_under_way(struct sched *s, const struct function *f, struct str request_id)
+{
+	list_each(&s->async, it)
+	{
+		struct async *a = container_of(it, struct async, node);
+
+		if (!a->before || a->function != f || !str_eqc(request_id, a->ev.request_id))
+			continue;
+		a->before = a->held = false;
+		loop_timer_stop(a->timer);
+		prepare(a);
+		a->inv.s = s;
+		function_ref(a->inv.function);
+		a->inv.accepted_us = loop_now_us(s->o.loop);
+		return &a->inv;
+	}
+	return NULL;
+}
+
+void async_settled(struct workload *w)
+{
+	list_each(&w->s->async, it)
+	{
+		struct async *a = container_of(it, struct async, node);
+
+		if (a->held && a->function == w->f)
+			loop_timer_in(a->timer, 0);
+	}
+}
+
+/* Those that wait for an instance need not be waited for; what is under way may finish. */
+void async_stop(struct sched *s)
+{
+	list_each(&s->async, it)
+	{
+		struct async *a = container_of(it, struct async, node);
+
+		loop_timer_stop(a->timer);
+		if (a->inv.s && !a->inv.worker)
+			sched_invoke_cancel(&a->inv);
+	}
 }
 
 static void committed(struct store_op *op, const struct err *e)
@@ -167,6 +224,7 @@ static void recover_one(void *arg, const struct store_event *ev)
 	if (!f)
 		return; /* deleted with its function; the store sweeps it */
 	a = async_new(s, f);
+	a->before = true;
 	a->ev = *ev;
 	a->ev.payload = xmemdup(ev->payload_n ? ev->payload : "", ev->payload_n);
 	wait = ev->not_before_wall_us - clock_wall_us();

@@ -301,6 +301,27 @@ void event_answer(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger
 	sched_check_drained(s);
 }
 
+/*
+ * An adopted instance has answered an event that the daemon before had given it. Its row holds what we know: the time
+ * since the adoption. An asynchronous event's result counts; of a synchronous one only the row is left.
+ */
+void event_late(struct worker *wk, struct str request_id, bool is_error)
+{
+	struct invocation *inv = async_under_way(wk->w->s, wk->w->f, request_id);
+	struct invocation gone = {.trigger = TRIGGER_API, .accepted_us = wk->begun_us};
+
+	if (request_id.n >= sizeof(gone.request_id))
+		return; /* a sandbox said it */
+	memcpy(gone.request_id, request_id.p, request_id.n);
+	memcpy(wk->run.request_id, gone.request_id, sizeof(wk->run.request_id));
+	fill_row(wk, inv ? inv : &gone, wk->begun_us);
+	wk->run.inv = inv;
+	wk->run.on = true;
+	wk->run.begun_us = wk->begun_us;
+	wk->w->n_busy++;
+	event_answer(wk, is_error ? INVOKE_ERROR : INVOKE_OK, is_error ? OUTCOME_ERROR : OUTCOME_OK, STR_NULL, -1, -1);
+}
+
 /* --- rows without a handler --- */
 
 void event_refused_row(struct workload *w, struct invocation *inv, uint8_t outcome)

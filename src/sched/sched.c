@@ -600,14 +600,23 @@ void sched_ended(struct sched *s, uint64_t id, int wait_status, uint32_t oom_kil
 		s->blanks_cpu_us += cpu_us;
 }
 
+/* A successor hears of an asynchronous event's result: only what somebody waits for holds a handover up. */
+static bool awaited(const struct sched *s, const struct worker *wk)
+{
+	const struct invocation *inv = wk->run.inv;
+
+	return wk->run.on && (!s->handover || (inv && inv->trigger != TRIGGER_ASYNC));
+}
+
 static bool quiet(struct sched *s)
 {
 	list_each(&s->workloads, it)
 	{
 		struct workload *w = container_of(it, struct workload, node);
 
-		if (w->n_waiting || w->n_busy)
+		if (w->n_waiting)
 			return false;
+		list_each(&w->workers, jt) if (awaited(s, container_of(jt, struct worker, node))) return false;
 	}
 	return true;
 }
@@ -627,11 +636,13 @@ void sched_check_drained(struct sched *s)
 		loop_defer(s->o.loop, &s->drain_defer, drained, s);
 }
 
-void sched_drain(struct sched *s, void (*cb)(void *arg), void *arg)
+void sched_drain(struct sched *s, bool handover, void (*cb)(void *arg), void *arg)
 {
 	s->draining = true;
+	s->handover = handover;
 	s->drained = cb;
 	s->drained_arg = arg;
 	pool_stop(s->pool);
+	async_stop(s);
 	sched_check_drained(s);
 }

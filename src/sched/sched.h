@@ -95,7 +95,8 @@ void sched_adopt(struct sched *s, uint64_t id, const char *label, bool assigned,
 void sched_ended(struct sched *s, uint64_t id, int wait_status, uint32_t oom_kills, int64_t cpu_us,
 		 int64_t mem_peak_bytes);
 void sched_adopted(struct sched *s); /* all were told: blanks are made, waiting starts begin */
-void sched_drain(struct sched *s, void (*drained)(void *arg), void *arg); /* when nothing is busy or waiting */
+/* drained: when nothing is busy or waiting; before a handover: nothing that a client waits for. */
+void sched_drain(struct sched *s, bool handover, void (*drained)(void *arg), void *arg);
 
 /* Async: commit, then run at least once, retry as Lambda does (1 min, 2 min). ev borrowed until done (e NONE:
  * accepted). */

@@ -22,8 +22,8 @@
 
 #define INIT_LIMIT_US  (10 * 1000000ll) /* Lambda's limit of the init phase */
 #define QUEUE_LIMIT_US (60 * 1000000ll)
-#define TRIM_AFTER_US  1000000ll	/* a second without an end */
-#define ADOPT_LIMIT_US (15 * 1000000ll) /* for an adopted instance to reach a boundary */
+#define TRIM_AFTER_US  1000000ll       /* a second without an end */
+#define ADOPT_GRACE_US (5 * 1000000ll) /* beyond its time-out, for an adopted instance to reach a boundary */
 
 enum worker_step { WORKER_CODE, WORKER_TAKE, WORKER_ASSIGN, WORKER_INIT, WORKER_LIVE, WORKER_ENDING, WORKER_N };
 
@@ -44,6 +44,7 @@ struct workload {
 	struct list workers, idle, waiting, node;
 	int n_workers, n_idle, n_starting, n_busy, n_waiting;
 	int n_after;				  /* have answered and are not idle yet */
+	int n_adopted;				  /* of the daemon before, and not at a boundary yet */
 	int64_t handler_us, off_cpu_us, start_us; /* estimates (policy.h) */
 	int64_t backlog_since_us;		  /* 0: nothing waits */
 	struct loop_timer *patience;		  /* armed while something waits */
@@ -73,6 +74,7 @@ struct worker {
 	bool after;    /* in n_after */
 	bool cold;     /* its first event has still to come, and was what it was started for */
 	bool stopping; /* ended because somebody asked */
+	bool adopted;  /* in n_adopted */
 	struct invocation *check;
 	struct run run;
 	struct buf extensions; /* names, until the instance is made */
@@ -93,7 +95,7 @@ struct sched {
 	struct list checks;	    /* of deploys, that wait for room */
 	struct map by_id;	    /* of workers, once they have a sandbox */
 	int n_workers, max_workers, cpus;
-	bool adopting, draining;
+	bool adopting, draining, handover;
 	void (*drained)(void *arg);
 	void *drained_arg;
 	struct loop_defer drain_defer;
@@ -121,10 +123,15 @@ void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t
 void worker_due(struct worker *wk, int64_t at_us);
 void worker_rest(struct worker *wk);
 void worker_forget_idle(struct worker *wk);
+/* async.c */
+struct invocation *async_under_way(struct sched *s, const struct function *f, struct str request_id);
+void async_settled(struct workload *w); /* what might have been under way in an adopted instance is not */
+void async_stop(struct sched *s);	/* nothing is started any more: the store has it all */
 /* event.c */
 void event_begin(struct worker *wk, struct invocation *inv);
 void event_answer(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_outcome, struct str body,
 		  int64_t cpu_us, int64_t mem_peak_bytes);
+void event_late(struct worker *wk, struct str request_id, bool is_error);
 void event_output(struct worker *wk, struct str text);
 void event_init_cpu(struct worker *wk, int64_t cpu_us); /* what was used until now was for the initialisation */
 void event_idle_cpu(struct worker *wk, int64_t cpu_us); /* ... belongs to the idle time */

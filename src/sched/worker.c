@@ -46,6 +46,8 @@ static void put_error(const struct worker *wk, char *out, size_t n, const char *
 		 id, *id ? " " : "", text);
 }
 
+static void on_broken(void *arg, const struct err *e);
+
 static void due(void *arg)
 {
 	struct worker *wk = arg;
@@ -71,6 +73,9 @@ static void due(void *arg)
 		err_set(&e, ERR_TIMEOUT, "Task timed out after %d.00 seconds", wk->revision->timeout_s);
 		put_error(wk, text, sizeof(text), "Sandbox.Timedout", e.text);
 		worker_end(wk, INVOKE_TIMEOUT, OUTCOME_TIMEOUT, str_of(text), &e);
+	} else if (wk->adopted) {
+		err_set(&e, ERR_TIMEOUT, "its runtime did not come back from what it did for the daemon before");
+		on_broken(wk, &e);
 	} else {
 		err_set(&e, ERR_TIMEOUT, "initialisation took longer than %d s", (int)(INIT_LIMIT_US / 1000000));
 		put_error(wk, text, sizeof(text), "Sandbox.Timedout", e.text);
@@ -150,6 +155,16 @@ static void uncount(struct worker *wk)
 	if (wk->counted)
 		wk->w->n_starting--;
 	wk->counted = false;
+}
+
+/* It is at a boundary, or will never be: what it was doing for the daemon before is settled. */
+static void settle(struct worker *wk)
+{
+	if (!wk->adopted)
+		return;
+	wk->adopted = false;
+	if (--wk->w->n_adopted == 0)
+		async_settled(wk->w);
 }
 
 static void platform_failed(struct worker *wk, const struct err *e)
@@ -337,6 +352,20 @@ struct worker *worker_start(struct workload *w, struct revision *r, struct invoc
 	return wk;
 }
 
+static bool has_extensions(struct worker *wk)
+{
+	struct revision *r = wk->revision;
+	struct err e;
+
+	for (unsigned i = 0; i < LIM_LAYERS && r->layers[i][0]; i++) {
+		auto_close int layer = store_code_open(wk->w->s->o.store, r->layers[i], &e);
+
+		if (layer >= 0)
+			add_extensions(wk, layer);
+	}
+	return wk->n_extensions > 0;
+}
+
 void worker_adopt(struct workload *w, uint64_t id, pid_t pid, struct sandbox_fds *fds)
 {
 	struct worker *wk = worker_new(w, w->f->latest);
@@ -352,13 +381,19 @@ void worker_adopt(struct workload *w, uint64_t id, pid_t pid, struct sandbox_fds
 	struct err e;
 
 	has_sandbox(wk, id);
+	wk->adopted = true;
+	w->n_adopted++;
 	move(wk, WORKER_INIT);
 	wk->assigned_us = wk->begun_us;
 	wk->instance = instance_new(&o);
 	wk->cpu_seen_us = instance_cpu_us(wk->instance); /* the daemon before had rows for it */
-	worker_due(wk, wk->begun_us + ADOPT_LIMIT_US);
-	if (instance_probe(wk->instance, &e) < 0)
+	worker_due(wk, wk->begun_us + wk->revision->timeout_s * 1000000ll + ADOPT_GRACE_US);
+	if (has_extensions(wk)) { /* what they were told and asked for died with the daemon before */
+		wk->stopping = true;
+		worker_end(wk, INVOKE_FAILED, OUTCOME_FAILED, STR_NULL, NULL);
+	} else if (instance_probe(wk->instance, &e) < 0) {
 		platform_failed(wk, &e);
+	}
 }
 
 /* --- the instance's events --- */
@@ -391,7 +426,13 @@ static void on_ready(void *arg)
 		return;
 	become_idle(wk);
 	worker_rest(wk);
+	settle(wk);
 	workload_dispatch(w);
+}
+
+static void on_late(void *arg, struct str request_id, bool is_error)
+{
+	event_late(arg, request_id, is_error);
 }
 
 static void on_init_failed(void *arg, struct str error)
@@ -483,8 +524,8 @@ static void on_broken(void *arg, const struct err *e)
 	worker_end(wk, wk->step == WORKER_LIVE ? INVOKE_CRASHED : INVOKE_INIT_FAILED, OUTCOME_CRASH, str_of(json), e);
 }
 
-const struct instance_events worker_instance_events = {on_ready,  on_init_failed, on_answer, on_idle,
-						       on_output, on_exited,	  on_broken};
+const struct instance_events worker_instance_events = {on_ready, on_late,   on_init_failed, on_answer,
+						       on_idle,	 on_output, on_exited,	    on_broken};
 
 /* --- the end --- */
 
@@ -507,6 +548,7 @@ void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_o
 		worker_forget_idle(wk);
 	uncount(wk);
 	after_is_over(wk);
+	settle(wk);
 	wk->outcome = outcome;
 	wk->ledger_outcome = ledger_outcome;
 	buf_addstr(&wk->verdict, body);

@@ -4,8 +4,11 @@
  * the runtime channel, 5 the log pipe. It keeps 4 and 5 closed to others: only the process with keep_channel gets 4.
  *
  *   START   struct init_msg, then argc + envc NUL-terminated strings (argv, env); fork, cwd, exec. Answered by STARTED
- * (pid in value) or FAILED (errno in value). SIGNAL  value to the process of that tag EXITED  a started process is
- * gone; value is its wait status. tandem-init itself goes on until the sandbox is ended. tag: chosen by tandemd (1: the
+ *           (pid in value) or FAILED (errno in value)
+ *   SIGNAL  value to the process of that tag; FAILED (ESRCH) when there is none. 0 only asks
+ *   EXITED  a started process is gone; value is its wait status
+ *
+ * tandem-init itself goes on until the sandbox is ended. tag: chosen by tandemd (1: the
  * runtime, 2..: extensions). What arrives from a sandbox is hostile: tandemd checks all of it.
  */
 #pragma once

@@ -30,6 +30,7 @@ class Tandem:
         self.state = state or os.path.join(self.base, "state")
         self.arguments = arguments
         self.start_s = start_s
+        self.program = PROGRAM
         self.process = None
         self.clients = []
         self.log_path = self.state.rstrip("/") + ".log"
@@ -47,7 +48,7 @@ class Tandem:
             os.unlink(run)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [PROGRAM, "serve", "--state", self.state, "--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0", *self.arguments],
+                [self.program, "serve", "--state", self.state, "--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0", *self.arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         end = time.monotonic() + self.start_s
         while not self._ready(run):
@@ -107,7 +108,7 @@ class Tandem:
 
     def cli(self, *arguments, **options):
         """Output of the tool; raises with what it said when it fails."""
-        done = subprocess.run([PROGRAM, "--state", self.state, *arguments], capture_output=True, text=True, timeout=60, check=False, **options)
+        done = subprocess.run([self.program, "--state", self.state, *arguments], capture_output=True, text=True, timeout=60, check=False, **options)
         if done.returncode:
             raise AssertionError(f"tandem {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout

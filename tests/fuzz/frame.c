@@ -14,6 +14,9 @@ static void ev_none(void *a)
 static void ev_str(void *a, struct str s)
 {
 }
+static void ev_late(void *a, struct str s, bool is_error)
+{
+}
 static void ev_answer(void *a, struct str s, bool is_error)
 {
 	if (s.n > LIM_PAYLOAD_BYTES + 1024)
@@ -25,7 +28,7 @@ static void ev_exited(void *a, bool extension, int v)
 static void ev_err(void *a, const struct err *e)
 {
 }
-static const struct instance_events evs = {ev_none, ev_str, ev_answer, ev_none, ev_str, ev_exited, ev_err};
+static const struct instance_events evs = {ev_none, ev_late, ev_str, ev_answer, ev_none, ev_str, ev_exited, ev_err};
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)

@@ -35,6 +35,10 @@ static void ev_ready(void *a)
 {
 	note(a, "ready", STR_NULL);
 }
+static void ev_late(void *a, struct str id, bool err)
+{
+	note(a, err ? "late error" : "late", id);
+}
 static void ev_init_failed(void *a, struct str e)
 {
 	note(a, "init_failed", e);
@@ -59,8 +63,8 @@ static void ev_broken(void *a, const struct err *e)
 {
 	note(a, "broken", str_of(e->text));
 }
-static const struct instance_events evs = {ev_ready,  ev_init_failed, ev_answer, ev_idle,
-					   ev_output, ev_exited,      ev_broken};
+static const struct instance_events evs = {ev_ready, ev_late,	ev_init_failed, ev_answer,
+					   ev_idle,  ev_output, ev_exited,	ev_broken};
 
 static void rig_up(struct rig *g, bool adopted)
 {
@@ -229,17 +233,41 @@ TEST(init_error_then_exit)
 	rig_down(&g);
 }
 
-TEST(adopted_busy_instance_drops_the_old_answer)
+/* Adopted and asked; the stream of its PING. */
+static uint32_t adopt(struct rig *g)
+{
+	struct frame f = {0};
+	struct err e;
+	uint8_t got[64];
+
+	rig_up(g, true);
+	CHECK(instance_probe(g->i, &e) == 0);
+	CHECK(recv(g->chan, got, sizeof(got), 0) == FRAME_HEADER);
+	CHECK(frame_get(got, &f, &e) == 0 && f.type == FRAME_PING);
+	return f.stream;
+}
+
+TEST(adopted_busy_instance_tells_of_the_old_answer)
 {
 	struct rig g;
-	struct err e;
-	char got[64];
+	uint32_t ping = adopt(&g);
 
-	rig_up(&g, true);
-	CHECK(instance_probe(g.i, &e) == 0);
-	CHECK(recv(g.chan, got, sizeof(got), 0) == FRAME_HEADER && got[1] == FRAME_PING);
 	give(&g, FRAME_DATA, FRAME_FLAG_END, 9, "old", 3);
-	give(&g, FRAME_PING, 0, 0x80000000u, "", 0);
+	give(&g, FRAME_PING, 0, ping - 1, "its id", 6); /* asked by one that died as well */
+	give(&g, FRAME_PING, 0, ping, "its id", 6);
+	until(&g, 2);
+	CHECK_STR(g.said, "late(its id)ready()");
+	rig_down(&g);
+}
+
+/* Whose answer nobody of us saw is not known: it may have been given to the daemon before. */
+TEST(adopted_idle_instance_tells_of_nothing)
+{
+	struct rig g;
+	uint32_t ping = adopt(&g);
+
+	give(&g, FRAME_HELLO, 0, 0, "{}", 2);
+	give(&g, FRAME_PING, 0, ping, "its id", 6);
 	until(&g, 1);
 	CHECK_STR(g.said, "ready()");
 	rig_down(&g);

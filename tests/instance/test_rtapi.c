@@ -68,7 +68,14 @@ static void init_error(void *arg, struct str type, struct str body)
 	buf_addf(&b->log, "init_error " STR_FMT " " STR_FMT ";", STR_ARG(type), STR_ARG(body));
 }
 
-static const struct rtapi_events events = {ready, answer, error, init_error};
+static void late(void *arg, struct str request_id, bool is_error)
+{
+	struct bench *b = arg;
+
+	buf_addf(&b->log, "late " STR_FMT ";", STR_ARG(request_id));
+}
+
+static const struct rtapi_events events = {ready, answer, error, init_error, late};
 
 static struct bench *bench_new(bool has_runtime, unsigned n_extensions)
 {
@@ -82,7 +89,8 @@ static struct bench *bench_new(bool has_runtime, unsigned n_extensions)
 	CHECK(getsockname(b->listener, (struct sockaddr *)&b->at, &n) == 0);
 	b->loop = loop_new();
 	b->http = http_server_new(b->loop);
-	b->info = (struct rtapi_info){"hello", "$LATEST", "app.handler", "000000000000", has_runtime, n_extensions};
+	b->info = (struct rtapi_info){"hello",	   "$LATEST",	 "app.handler", "000000000000",
+				      has_runtime, n_extensions, false};
 	b->r = rtapi_new(b->http, b->loop, b->listener, &b->info, &events, b);
 	b->limit = loop_timer_new(b->loop, on_late, b);
 	return b;

@@ -93,11 +93,11 @@ class Node(ShimCase):
 		for i in range(len(raw)):
 			s.sock.sendall(raw[i : i + 1])
 		self.assertEqual(s.answer(), (DATA, b'{"a":1}'))
-		s.sock.sendall(frame(PING, 0, 77, b"") + s.event_frames(b"") + frame(PING, 0, 78, b""))
+		s.sock.sendall(frame(PING, 0, 77, b"") + s.event_frames(b"", "req-2") + frame(PING, 0, 78, b""))
 		got = [s.frame() for _ in range(3)]
-		self.assertEqual(sorted(f[0] for f in got), [DATA, PING, PING])
-		self.assertEqual([f[3] for f in got if f[0] == DATA], [b"{}"])
-		self.assertEqual([f[2] for f in got if f[0] == PING], [77, 78])
+		self.assertEqual([f[0] for f in got], [PING, DATA, PING])  # the second waits for the event's end
+		self.assertEqual(got[1][3], b"{}")
+		self.assertEqual([(f[2], f[3]) for f in got if f[0] == PING], [(77, b"req-1"), (78, b"req-2")])
 
 	def test_too_large_answer(self):
 		s = self.ready("exports.handler = async (event) => 'x'.repeat(event);")

@@ -70,10 +70,10 @@ class Python(ShimCase):
 		for i in range(len(raw)):
 			s.sock.sendall(raw[i : i + 1])
 		self.assertEqual(s.answer(), (DATA, b'{"a": 1}'))
-		s.sock.sendall(frame(PING, 0, 77, b"") + s.event_frames(b"2") + frame(PING, 0, 78, b""))
-		self.assertEqual(s.frame(), (PING, 0, 77, b""))
+		s.sock.sendall(frame(PING, 0, 77, b"") + s.event_frames(b"2", "req-2") + frame(PING, 0, 78, b""))
+		self.assertEqual(s.frame(), (PING, 0, 77, b"req-1"))  # whose answer was the last one
 		self.assertEqual(s.answer(), (DATA, b"2"))
-		self.assertEqual(s.frame(), (PING, 0, 78, b""))
+		self.assertEqual(s.frame(), (PING, 0, 78, b"req-2"))
 
 	def test_too_large_answer(self):
 		s = self.start("def handler(event, context):\n    return 'x' * event\n")
