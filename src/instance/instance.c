@@ -85,16 +85,22 @@ static void become_ready(struct instance *i)
 	i->ev->ready(i->arg);
 }
 
+/* Whether somebody hears of events over the Runtime API: the runtime itself, or extensions, also such inside of it. */
+static bool rtapi_listens(const struct instance *i)
+{
+	return i->rtapi && (i->revision->kind == RUNTIME_PROVIDED || rtapi_has_extensions(i->rtapi));
+}
+
 /* last: the runtime ends, so nothing more may be given to it; its exit, or the deadline, ends the instance. */
 static void tell_answer(struct instance *i, struct str body, bool is_error, bool last)
 {
-	bool wait_for_extensions = i->rtapi && rtapi_has_extensions(i->rtapi);
+	bool listens = rtapi_listens(i);
 
 	instance_drain_output(i);
-	if (wait_for_extensions && i->revision->kind != RUNTIME_PROVIDED && !last)
+	if (listens && i->revision->kind != RUNTIME_PROVIDED && !last)
 		rtapi_runtime_done(i->rtapi);
 	/* A provided runtime is idle when it asks for the next event, not when it has answered this one. */
-	i->state = i->rtapi || last ? INSTANCE_RESPONDED : INSTANCE_IDLE;
+	i->state = listens || last ? INSTANCE_RESPONDED : INSTANCE_IDLE;
 	i->ev->answer(i->arg, body, is_error);
 }
 
@@ -449,7 +455,7 @@ int instance_probe(struct instance *i, struct err *e)
 	 */
 	if (send(i->fds.fd[SB_CTL], &lives, sizeof(lives), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		return err_sys(e, errno, "ask tandem-init for the runtime");
-	if (i->rtapi)
+	if (i->revision->kind == RUNTIME_PROVIDED)
 		return 0; /* its next comes by itself */
 	i->probing = true;
 	/* Ours alone: a daemon before may have died while it waited for its own. */
@@ -523,7 +529,7 @@ static void listen_inside(struct instance *i)
 
 	bool provided = i->revision->kind == RUNTIME_PROVIDED;
 
-	if ((provided || i->n_extensions) && i->fds.fd[SB_RTAPI] >= 0) {
+	if (i->fds.fd[SB_RTAPI] >= 0) {
 		i->rtapi_info = (struct rtapi_info){.function_name = i->revision->name,
 						    .function_version = "$LATEST",
 						    .handler = i->revision->handler ? i->revision->handler : "",
@@ -649,7 +655,7 @@ int instance_event(struct instance *i, const struct instance_event *ev, struct e
 	i->state = INSTANCE_BUSY;
 	if (i->revision->kind != RUNTIME_PROVIDED && send_frames(i, ev, e) < 0)
 		return -1;
-	if (i->rtapi)
+	if (rtapi_listens(i))
 		rtapi_event(i->rtapi, ev);
 	return 0;
 }

@@ -37,6 +37,20 @@ while True:
     if MODE == "crash":
         os.kill(os.getpid(), 11)
 """
+INTERNAL = """
+import json, os, threading, urllib.request
+BASE = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2020-01-01/extension/"
+register = urllib.request.Request(BASE + "register", b'{"events": ["INVOKE"]}', {"Lambda-Extension-Name": "inner"})
+with urllib.request.urlopen(register) as answer:
+    me = answer.headers["Lambda-Extension-Identifier"]
+
+def listen():
+    while True:
+        with urllib.request.urlopen(urllib.request.Request(BASE + "event/next", headers={"Lambda-Extension-Identifier": me})) as answer:
+            print("inner heard", answer.read().decode())
+
+threading.Thread(target=listen, daemon=True).start()
+"""
 HANDLER = "def handler(event, context):\n    return {'id': context.aws_request_id}\n"
 
 
@@ -107,6 +121,14 @@ class Extensions(unittest.TestCase):
     def test_life_beside_node(self):
         self.up(runtime="nodejs18.x", handler="app.handler", file="src/app.js", code="exports.handler = async (e, c) => ({id: c.awsRequestId});\n")
         self.check_life()
+
+    def test_inside_of_the_runtime(self):
+        """An internal extension: a thread of the function's own process."""
+        os.mkdir(os.path.join(self.dir, "layer"))
+        self.put("layer/any", "")
+        self.up(names=(), code=INTERNAL + HANDLER)
+        ids = [self.ask(), self.ask()]
+        self.wait_for(lambda: [e["requestId"] for e in self.heard("inner")] == ids)
 
     def test_several(self):
         self.up(names=("one", "two", "three"))
