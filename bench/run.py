@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -236,6 +237,26 @@ class Bench:
         if starts:
             self.figures.add("sandbox ready, from the pool, p50", "us", [statistics.median(starts)])
 
+    # kill -9 of tandemd while others call; then a request on a new connection.
+
+    def recovery(self, tandem):
+        took = []
+        load = subprocess.Popen(["wrk", "-t1", "-c8", "-d60", f"http://127.0.0.1:{tandem.gateway}{PATHS['python']}"], stdout=subprocess.DEVNULL)
+        try:
+            for turn in range(ROUNDS):
+                say(f"kill -9 of tandemd under load, round {turn + 1} of {ROUNDS}")
+                time.sleep(1.5)  # one that dies within a second of its start is started again more slowly
+                os.kill(max(tandem.processes(), key=lambda pid: pid != tandem.process.pid), signal.SIGKILL)
+                begin = time.perf_counter()
+                connection = host.connect(tandem.gateway)
+                host.get(connection, PATHS["python"])
+                took.append((time.perf_counter() - begin) * 1e3)
+                connection.close()
+        finally:
+            load.kill()
+            load.wait()
+        self.figures.add("kill -9 of tandemd under load to the next answer", "ms", took, at_most=200)
+
     # Idle, and 10,000 functions that come and go.
 
     def client(self, tandem):
@@ -313,6 +334,7 @@ class Bench:
             self.warm(tandem, nginx)
         finally:
             nginx.stop()
+        self.recovery(tandem)
         self.cold(tandem)
         self.sandbox(tandem)
 

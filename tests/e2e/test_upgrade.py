@@ -112,14 +112,14 @@ class Upgrade(unittest.TestCase):
 
     def test_busy_instances_go_on(self):
         """A client that waits holds the upgrade up and gets its answer; an asynchronous event does not, and its result counts."""
-        answer = self.t.client().invoke(FunctionName="py", InvocationType="Event", Payload=b'{"run": "across", "s": 2}')
+        answer = self.t.client().invoke(FunctionName="py", InvocationType="Event", Payload=json.dumps({"run": "across", "s": recovery.LONG_S}).encode())
         request = answer["ResponseMetadata"]["RequestId"]
         wait_for("its beginning", lambda: "begin across" in self.t.cli("logs", "py"))
         waiting = subprocess.Popen([self.t.program, "--state", self.t.state, "invoke", "node", "--payload", '{"run": "sync", "s": 0.5}'],
                                    stdout=subprocess.PIPE, text=True)
         wait_for("its beginning", lambda: "begin sync" in self.t.cli("logs", "node"))
         self.reload()
-        out, _ = waiting.communicate(timeout=30)
+        out, _ = waiting.communicate(timeout=recovery.WAIT_S)
         self.assertEqual((waiting.returncode, json.loads(out)["body"]), (0, "node"))
         wait_for("the upgrade", self.upgraded)
         wait_for("its report", lambda: f"REPORT RequestId: {request}" in self.t.cli("logs", "py"))
