@@ -195,7 +195,7 @@ void admin_logs(struct admin *a, struct http_req *r, struct str name)
 	const struct function *first = function_next(a->o.store, NULL);
 	struct tail *t;
 
-	/* Logs outlive their function; only a name that could never have been one is refused here. */
+	/* A name without a function has no lines; only one that could never have been one is refused here. */
 	if (!all && !str_name_ok(buf_str(&function), LIM_NAME_BYTES, "-_")) {
 		admin_errorf(r, ERR_INVALID, "\"%.80s\" is no name of a function", function.p);
 		return;

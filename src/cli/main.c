@@ -20,7 +20,8 @@ const struct verb cli_verbs[] = {
 	 "  tandem up --dry-run            exit code 0 either way; nothing is done",
 	 up_options, up_run},
 	{"down", "[-f tandem.yaml | --project NAME]", "remove what the same project declared",
-	 "Removes every function of the project that tandem.yaml names. Their logs and ledger rows stay.\n\n"
+	 "Removes every function of the project that tandem.yaml names. Their logs go with them, their ledger rows "
+	 "stay.\n\n"
 	 "  tandem down\n"
 	 "  tandem down --project iris",
 	 down_options, down_run},
