@@ -51,6 +51,7 @@ static int shed(struct blank *b, struct err *e)
 	b->ctl = stage(b->ctl, &at);
 	b->chan = stage(b->chan, &at);
 	b->log = stage(b->log, &at);
+	b->net = stage(b->net, &at);
 	b->base.mntns = stage(b->base.mntns, &at);
 	b->base.timens = stage(b->base.timens, &at);
 	b->base.init_exe = stage(b->base.init_exe, &at);
@@ -73,7 +74,7 @@ static void ordinary_oom_score(void)
 
 static int enter(const struct blank *b, struct err *e)
 {
-	int flags = CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET;
+	int flags = CLONE_NEWIPC | CLONE_NEWUTS;
 
 	ordinary_oom_score();
 	for (unsigned i = 0; i < b->n_v1_tasks; i++)
@@ -81,12 +82,10 @@ static int enter(const struct blank *b, struct err *e)
 			return err_sys(e, errno, "join a group");
 	if (b->base.timens >= 0 && setns(b->base.timens, CLONE_NEWTIME) < 0)
 		return err_sys(e, errno, "enter the time namespace");
-	if (b->layer == LAYER_NO_NETNS)
-		flags &= ~CLONE_NEWNET;
 	if (b->layer == LAYER_NO_IPCNS)
 		flags &= ~CLONE_NEWIPC;
 	if (unshare(flags) < 0)
-		return err_sys(e, errno, "make ipc, uts and net namespaces");
+		return err_sys(e, errno, "make ipc and uts namespaces");
 	return 0;
 }
 
@@ -96,7 +95,7 @@ static int surroundings(const struct blank *b, int socks[BLANK_SOCKS], unsigned 
 
 	*ret_n = 0;
 	if (b->layer != LAYER_NO_NETNS) {
-		if (net_setup(socks, e) < 0)
+		if (net_setup(b->net, b->fresh_net, socks, e) < 0)
 			return -1;
 		*ret_n = BLANK_SOCKS;
 	}
@@ -123,8 +122,12 @@ static int new_user_namespace(const struct blank *b, const int *socks, unsigned 
 
 	if (b->layer != LAYER_NO_USERNS && unshare(CLONE_NEWUSER) < 0)
 		return err_sys(e, errno, "make a user namespace");
+	/* Descriptors under way count for all of root's processes, and the limit is the sender's: it is not yet 1,024.
+	 */
 	if (fds_send(b->setup, &said, sizeof(said), socks, n, 0) < 0)
 		return err_sys(e, errno, "tell the spawner");
+	if (b->layer != LAYER_NO_RLIMIT && priv_rlimit_files(e) < 0)
+		return -1;
 	if (read(b->setup, &go, 1) != 1)
 		return err_set(e, ERR_CANCELED, "the spawner gave up");
 	return 0;

@@ -92,6 +92,7 @@ void handover_exec(struct spawner *s)
 
 	for (unsigned i = 0; i < KEPT_MAX; i++)
 		h.kept[i] = i < n ? *kept[i] : -1;
+	net_drop(s);
 	snprintf(path, sizeof(path), "%s/tandem-spawner", s->config.libexec_dir);
 	if (mem < 0 || io_write_all(mem, &h, sizeof(h), &e) < 0 || io_write_all(mem, s, used_bytes(s), &e) < 0 ||
 	    lseek(mem, 0, SEEK_SET) < 0 || dup2(mem, CONFIG_FD) < 0) {
@@ -193,6 +194,7 @@ void handover_renew(struct spawner *s)
 		log_error("upgrade", "new sandboxes are as before: %s", e.text);
 		return;
 	}
+	net_learn(&s->fresh_net);
 	close_p(&s->base.mntns);
 	close_p(&s->base.init_exe);
 	close_p(&b.timens);

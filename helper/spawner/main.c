@@ -232,6 +232,7 @@ static int prepare(struct spawner *s, struct err *e)
 		return -1;
 	if (base_make(&s->config, &s->base, e) < 0)
 		return -1;
+	net_learn(&s->fresh_net);
 	group_name(s->config.state_dir, name);
 	s->cg.no_limits = s->config.no_layer == LAYER_NO_CGROUP;
 	if (cg_find(&s->cg, name, e) < 0)

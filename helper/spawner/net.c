@@ -13,6 +13,7 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -117,15 +118,24 @@ static int open_socket(unsigned i, struct err *e)
 	return fd;
 }
 
-int net_setup(int ret_socks[BLANK_SOCKS], struct err *e)
+static int new_namespace(struct err *e)
 {
-	/* /proc/sys/net shows the namespace of who opens it; /proc is still the host's here. */
-	int fd = open("/proc/sys/net/ipv4/ip_unprivileged_port_start", O_WRONLY | O_CLOEXEC);
+	auto_close int fd = -1;
 
+	if (unshare(CLONE_NEWNET) < 0)
+		return err_sys(e, errno, "make a net namespace");
+	/* /proc/sys/net shows the namespace of who opens it; /proc is still the host's here. */
+	fd = open("/proc/sys/net/ipv4/ip_unprivileged_port_start", O_WRONLY | O_CLOEXEC);
 	if (fd < 0 || write(fd, "0", 1) != 1)
 		return err_sys(e, errno, "free the low ports");
-	close(fd);
-	if (set_lo(e) < 0)
+	return set_lo(e);
+}
+
+int net_setup(int old_ns, const struct net_look *fresh, int ret_socks[BLANK_SOCKS], struct err *e)
+{
+	bool again = old_ns >= 0 && setns(old_ns, CLONE_NEWNET) == 0 && net_as_new(fresh);
+
+	if (!again && new_namespace(e) < 0)
 		return -1;
 	for (unsigned i = 0; i < BLANK_SOCKS; i++) {
 		ret_socks[i] = open_socket(i, e);

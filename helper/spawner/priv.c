@@ -95,12 +95,16 @@ int priv_rlimits_sandbox(struct err *e)
 {
 	/* CORE 1, not 0: a pipe in core_pattern ignores 0 but gives up at 1 (core(5) and the kernel's fs/coredump.c).
 	 */
-	if (limit(RLIMIT_NOFILE, 1024, 1024) < 0 || limit(RLIMIT_NPROC, 4096, 4096) < 0 ||
-	    limit(RLIMIT_CORE, 1, 1) < 0 || limit(RLIMIT_STACK, 8 << 20, RLIM_INFINITY) < 0 ||
-	    limit(RLIMIT_MEMLOCK, 64 << 10, 64 << 10) < 0 || limit(RLIMIT_MSGQUEUE, 0, 0) < 0 ||
-	    limit(RLIMIT_SIGPENDING, 1024, 1024) < 0)
+	if (limit(RLIMIT_NPROC, 4096, 4096) < 0 || limit(RLIMIT_CORE, 1, 1) < 0 ||
+	    limit(RLIMIT_STACK, 8 << 20, RLIM_INFINITY) < 0 || limit(RLIMIT_MEMLOCK, 64 << 10, 64 << 10) < 0 ||
+	    limit(RLIMIT_MSGQUEUE, 0, 0) < 0 || limit(RLIMIT_SIGPENDING, 1024, 1024) < 0)
 		return err_sys(e, errno, "set resource limits");
 	return 0;
+}
+
+int priv_rlimit_files(struct err *e)
+{
+	return limit(RLIMIT_NOFILE, 1024, 1024) < 0 ? err_sys(e, errno, "limit descriptors") : 0;
 }
 
 static int load(const struct sock_filter *filter, size_t n, struct err *e)

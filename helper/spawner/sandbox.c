@@ -119,6 +119,8 @@ static int start_child(struct spawner *s, unsigned slot, struct ends *x, struct 
 		.chan = x->chan,
 		.log = x->log,
 		.layer = s->config.no_layer,
+		.net = net_take(s),
+		.fresh_net = &s->fresh_net,
 		.uid = s->config.uid_base + 2 * slot,
 		.n_v1_tasks = cf->n_v1_tasks,
 	};
@@ -128,6 +130,7 @@ static int start_child(struct spawner *s, unsigned slot, struct ends *x, struct 
 	pid = clone_into(s->config.no_layer, cf->v2_dir, &b->fd[SB_PIDFD]);
 	if (pid == 0)
 		blank_run(&child);
+	close_p(&child.net);
 	if (pid < 0) {
 		b->fd[SB_PIDFD] = -1;
 		return err_sys(e, errno, "clone a sandbox");
@@ -296,6 +299,8 @@ void sandbox_reap(struct spawner *s, unsigned slot)
 	}
 	if (s->config.no_layer == LAYER_NO_PIDNS)
 		cg_leaf_kill(&s->cg, &b->leaf);
+	else
+		net_keep(s, b->fd[SB_API]);
 	slot_free(s, slot);
 }
 

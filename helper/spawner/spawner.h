@@ -21,6 +21,7 @@
 #define CONFIG_FD	3	       /* what the spawner is started with */
 #define FD_RESERVED	32	       /* numbers below stay free for children to put theirs at */
 #define BLANK_TMP_BYTES (512ull << 20) /* /tmp of a blank; ASSIGN changes it when the function's differs */
+#define NET_POOL	64	       /* net namespaces that wait to be used again */
 #define INSIDE_UID	1051
 #define INSIDE_GID	990
 
@@ -52,6 +53,11 @@ struct base {
 	int init_exe; /* tandem-init, executable but not readable by a sandbox */
 };
 
+struct net_look {
+	char text[16384];
+	size_t n; /* 0: not known */
+};
+
 struct spawner {
 	struct serve_config config;
 	struct base base;
@@ -68,6 +74,13 @@ struct spawner {
 	bool daemon_ready, notified, draining, upgrading, quit;
 	int64_t drain_deadline_us;
 	int exit_code;
+
+	struct net_look fresh_net;
+	struct net_kept {
+		int ns;
+		int64_t since_us;
+	} net[NET_POOL]; /* oldest first */
+	unsigned n_nets;
 
 	unsigned high; /* slots ever used: scans end here */
 	struct unpack_job job[UNPACK_MAX];
@@ -110,6 +123,8 @@ int sandbox_find(const struct spawner *s, uint64_t id); /* slot, or -1 */
 struct blank {
 	struct base base;
 	int setup, ctl, chan, log, layer;
+	int net; /* a namespace to use again if it is as new, or -1 */
+	const struct net_look *fresh_net;
 	uint32_t uid;
 	int v1_tasks[CG_HIER_MAX];
 	unsigned n_v1_tasks;
@@ -123,8 +138,16 @@ struct blank_said {  /* what the child tells over setup, then EOF by exec */
 #define BLANK_SOCKS	 (SB_API_TLS - SB_RTAPI + 1)
 void blank_run(const struct blank *b) __attribute__((noreturn));
 
-/* net.c: inside a new net namespace */
-int net_setup(int ret_socks[BLANK_SOCKS], struct err *e);
+/* net.c, in the child: enters old_ns if nothing of its last user is left, else a new one; opens the platform's sockets
+ */
+int net_setup(int old_ns, const struct net_look *fresh, int ret_socks[BLANK_SOCKS], struct err *e);
+
+/* netpool.c: namespaces that are used again */
+void net_learn(struct net_look *ret);
+bool net_as_new(const struct net_look *fresh); /* of the namespace that the caller is in */
+void net_keep(struct spawner *s, int sock);    /* that of the socket; its processes are gone */
+int net_take(struct spawner *s);	       /* -1: none; the caller closes */
+void net_drop(struct spawner *s);
 
 /* base.c and etc.c: the root file system and what all sandboxes share */
 int base_make(const struct serve_config *c, struct base *ret, struct err *e);
@@ -140,8 +163,9 @@ int mount_layers(const int *dirs, unsigned n, uint32_t owner, struct err *e); /*
 
 /* priv.c: giving up rights */
 int priv_drop_caps(struct err *e);
-int priv_keep_caps(struct err *e); /* debug builds, LAYER_NO_CAPDROP */
-int priv_rlimits_sandbox(struct err *e);
+int priv_keep_caps(struct err *e);	 /* debug builds, LAYER_NO_CAPDROP */
+int priv_rlimits_sandbox(struct err *e); /* all but: */
+int priv_rlimit_files(struct err *e);
 int priv_filter_sandbox(struct err *e);
 int priv_filter_daemon(struct err *e);
 int priv_filter_unpack(struct err *e);

@@ -263,6 +263,81 @@ class Refusals(unittest.TestCase):
             os.close(fd)
 
 
+class NetNamespaces(unittest.TestCase):
+    """A net namespace is used again when nothing of its last user is left in it, and only then."""
+    IMPORTS = "import os, socket, struct\nfrom socket import *\n"
+    NO_TRACE = (
+        "pass",
+        "s = socket(); s.bind(('127.0.0.1', 80)); s.listen()",
+        "s = socket(AF_INET6, SOCK_DGRAM); s.bind(('::1', 53))",
+        "s = socket(AF_UNIX); s.bind(b'\\0left'); s.listen(); c = socket(AF_UNIX); c.connect(b'\\0left'); send_fds(c, [b'x'], [s.fileno()])",
+        "os.fork() or os.setsid(); s = socket(); s.bind(('0.0.0.0', 9999)); s.listen(); print('x', flush=True)",
+    )
+    TRACE = (
+        "socket(AF_INET, SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))",
+        "socket(AF_INET6, SOCK_DGRAM).sendto(b'x', ('::1', 9))",
+        "socket().connect_ex(('127.0.0.1', 9))",
+        "create_connection(('169.254.100.1', 9001))",
+        "l = create_server(('127.0.0.1', 0)); c = create_connection(l.getsockname()); a = l.accept()[0]; c.close(); a.close()",  # TIME_WAIT
+        "socket().connect_ex(('1.1.1.1', 9))",
+        # A flow label with a minute to linger
+        "s = socket(AF_INET6, SOCK_DGRAM); s.setsockopt(41, 32, inet_pton(AF_INET6, '::1') + struct.pack('!I', 0x12345) + struct.pack('BBHHHI', 0, 255, 1, 60, 60, 0))",
+    )
+
+    def setUp(self):
+        self.s = Spawner()
+        self.held = []  # so that no other namespace gets a number that we have seen
+
+    def tearDown(self):
+        for fd in self.held:
+            os.close(fd)
+        self.s.stop()
+
+    def number(self, sb):
+        fd = os.open("/proc/%d/ns/net" % sb.pid, os.O_RDONLY)
+        self.held.append(fd)
+        return os.fstat(fd).st_ino
+
+    def tenant(self, code=None, close=True):
+        sb = self.s.make()
+        number = self.number(sb)
+        if code:
+            self.assertEqual(sb.python(self.IMPORTS + code)[0], 0, code)
+        self.s.end(sb)
+        if close:
+            sb.close()
+        return number
+
+    def comes_back(self, number):
+        """They are taken in the order in which they were given back: once a later one was, this one's turn is over."""
+        later, end = set(), time.monotonic() + TIMEOUT_S
+        while time.monotonic() < end:
+            now = self.tenant()
+            if now == number:
+                return True
+            if now in later:
+                return False
+            later.add(now)
+        raise AssertionError("no namespace is used twice")
+
+    def test_without_a_trace(self):
+        for code in self.NO_TRACE:
+            self.assertTrue(self.comes_back(self.tenant(code)), code)
+        sb = self.s.make()
+        status, text = sb.python("for name in ('tcp', 'tcp6', 'udp6', 'unix', 'dev', 'sockstat', 'ip6_flowlabel'): print(open('/proc/net/' + name).read())")
+        self.assertEqual(status, 0)
+        self.assertNotIn("left", text)
+        self.assertNotIn(":270F", text)  # 9999
+        self.assertRegex(text, r"lo:( +0){16}")
+
+    def test_with_a_trace(self):
+        for code in self.TRACE:
+            self.assertFalse(self.comes_back(self.tenant(code)), code)
+
+    def test_with_a_socket_that_tandemd_keeps(self):
+        self.assertFalse(self.comes_back(self.tenant(close=False)))
+
+
 class Broken(unittest.TestCase):
     """What breaks the protocol costs tandemd its life, and nobody else's."""
 
