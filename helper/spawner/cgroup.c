@@ -114,29 +114,31 @@ static int limit_cpu(const struct cg_hier *h, int dir, uint32_t weight, uint32_t
 	return cg_write(dir, "cpu.cfs_quota_us", text) < 0 && quota_us ? -1 : 0;
 }
 
-static int limit_one(const struct cg_hier *h, int dir, const struct cg_limits *lim, struct err *e)
+static int limit_one(const struct cg_hier *h, int dir, unsigned which, const struct cg_limits *lim, struct err *e)
 {
-	if (h->ctl & CG_MEMORY && limit_memory(h, dir, lim->memory_bytes) < 0)
+	which &= h->ctl;
+	if (which & CG_MEMORY && limit_memory(h, dir, lim->memory_bytes) < 0)
 		return err_sys(e, errno, "set the memory limit");
-	if (h->ctl & CG_PIDS && write_u64(dir, "pids.max", lim->pids_max) < 0)
+	if (which & CG_PIDS && write_u64(dir, "pids.max", lim->pids_max) < 0)
 		return err_sys(e, errno, "set the limit of processes");
-	if (h->ctl & CG_CPU && limit_cpu(h, dir, lim->cpu_weight, lim->cpu_quota_us) < 0)
+	if (which & CG_CPU && limit_cpu(h, dir, lim->cpu_weight, lim->cpu_quota_us) < 0)
 		return err_sys(e, errno, "set the CPU weight or quota");
 	return 0;
 }
 
-int cg_leaf_limit(const struct cg *cg, const struct cg_leaf *l, const struct cg_limits *lim, struct err *e)
+int cg_leaf_limit(const struct cg *cg, const struct cg_leaf *l, unsigned which, const struct cg_limits *lim,
+		  struct err *e)
 {
 	for (unsigned i = 0; i < cg->n && !cg->no_limits; i++) {
 		const struct cg_hier *h = &cg->h[i];
 		auto_close int dir = -1;
 
-		if (!(h->ctl & (CG_MEMORY | CG_PIDS | CG_CPU)))
+		if (!(h->ctl & which))
 			continue;
 		dir = leaf_open(h, l);
 		if (dir < 0)
 			return err_sys(e, errno, "open a group");
-		if (limit_one(h, dir, lim, e) < 0)
+		if (limit_one(h, dir, which, lim, e) < 0)
 			return -1;
 	}
 	return 0;
@@ -173,7 +175,7 @@ static int leaf_in(const struct cg *cg, unsigned i, struct cg_leaf *l, struct cg
 	dir = leaf_open(h, l);
 	if (dir < 0)
 		return err_sys(e, errno, "open group %s/%s", h->path, name);
-	if (!cg->no_limits && limit_one(h, dir, &blank_limits, e) < 0)
+	if (!cg->no_limits && limit_one(h, dir, CG_LIMITS, &blank_limits, e) < 0)
 		return -1;
 	if (h->v2) {
 		(void)cg_write(dir, "cgroup.freeze", "0");

@@ -12,7 +12,7 @@
 #include "base/err.h"
 
 #define CG_HIER_MAX 5
-enum { CG_MEMORY = 1, CG_CPU = 2, CG_CPUACCT = 4, CG_PIDS = 8 };
+enum { CG_MEMORY = 1, CG_CPU = 2, CG_CPUACCT = 4, CG_PIDS = 8, CG_LIMITS = CG_MEMORY | CG_CPU | CG_PIDS };
 struct cg_hier {
 	int base; /* directory of the base group */
 	bool v2;
@@ -53,7 +53,9 @@ void cg_remove(struct cg *cg); /* leaves and base groups */
 int cg_leaf_make(const struct cg *cg, unsigned slot, uint32_t gen, struct cg_leaf *ret, struct cg_fds *ret_fds,
 		 struct err *e);
 void cg_fds_done(struct cg_fds *f); /* closes tasks and v2_dir, not what tandemd gets */
-int cg_leaf_limit(const struct cg *cg, const struct cg_leaf *l, const struct cg_limits *lim, struct err *e);
+/* which: controllers whose limits are set. A new leaf has the CPU of a default group, without quota. */
+int cg_leaf_limit(const struct cg *cg, const struct cg_leaf *l, unsigned which, const struct cg_limits *lim,
+		  struct err *e);
 void cg_leaf_usage(const struct cg *cg, const struct cg_leaf *l, struct cg_usage *ret);
 void cg_leaf_kill(const struct cg *cg, const struct cg_leaf *l); /* everything in it */
 void cg_leaf_release(const struct cg *cg,

@@ -112,7 +112,6 @@ static int do_assign(struct spawner *s, int slot, const struct spawner_msg *m, c
 {
 	struct sandbox *b = slot < 0 ? NULL : &s->sb[slot];
 	auto_close int task = -1, opt = -1;
-	struct cg_limits lim;
 	uint64_t tmp = m->u.assign.tmp_bytes == BLANK_TMP_BYTES ? 0 : m->u.assign.tmp_bytes;
 
 	if (!b || b->state != SLOT_READY)
@@ -121,7 +120,8 @@ static int do_assign(struct spawner *s, int slot, const struct spawner_msg *m, c
 		return err_set(e, ERR_CONFLICT, "the sandbox is assigned already");
 	if (n_fds != 1u + m->u.assign.n_layers || n_fds > 1 + LIM_LAYERS)
 		return err_set(e, ERR_INVALID, "descriptors of the code directories are missing");
-	if (check_limits(m, &lim, e) < 0 || cg_leaf_limit(&s->cg, &b->leaf, &lim, e) < 0)
+	if (check_limits(m, &b->limits, e) < 0 ||
+	    cg_leaf_limit(&s->cg, &b->leaf, CG_MEMORY | CG_PIDS, &b->limits, e) < 0)
 		return -1;
 	task = mount_code_tree(fds[0], s->config.daemon_uid, e);
 	if (task < 0)
@@ -156,6 +156,23 @@ static void assign(struct spawner *s, const struct spawner_msg *m, const int *fd
 	}
 	spawner_msg_init(&answer, SPAWNER_ASSIGNED, m->id);
 	verbs_send(s, &answer, NULL, 0);
+}
+
+/*
+ * LIVE. Safe: the limits are those of ASSIGN, checked there. A tandemd that never says it has sandboxes with the share
+ * of the processors that any program has. That they could not be set ends the sandbox: nobody waits for an answer.
+ */
+static void live(struct spawner *s, const struct spawner_msg *m)
+{
+	int slot = sandbox_find(s, m->id);
+	struct err e;
+
+	if (slot < 0 || !s->sb[slot].assigned)
+		return;
+	if (cg_leaf_limit(&s->cg, &s->sb[slot].leaf, CG_CPU, &s->sb[slot].limits, &e) == 0)
+		return;
+	log_error("sandbox", "%s", e.text);
+	sandbox_kill(s, (unsigned)slot);
 }
 
 /* END. Safe: a signal by pidfd to pid 1 of a sandbox; an unknown id is one that has ended already. */
@@ -212,6 +229,9 @@ static void dispatch(struct spawner *s, const struct spawner_msg *m, const int *
 		break;
 	case SPAWNER_READY:
 		ready(s);
+		break;
+	case SPAWNER_LIVE:
+		live(s, m);
 		break;
 	case SPAWNER_BYE: /* Safe: ends what is tandemd's own; the operator sees a service that stopped. */
 		s->quit = true;

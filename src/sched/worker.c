@@ -409,6 +409,7 @@ static void on_ready(void *arg)
 		return;
 	move(wk, WORKER_LIVE);
 	wk->ready_us = now;
+	spawn_live(w->s->o.spawn, wk->id);
 	event_init_cpu(wk, instance_cpu_us(wk->instance));
 	if (wk->counted || check)
 		w->start_us = policy_average(w->start_us, now - wk->begun_us);

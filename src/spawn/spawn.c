@@ -194,6 +194,11 @@ void spawn_end(struct spawn *s, uint64_t id)
 	post_verb(s, SPAWNER_END_SANDBOX, id);
 }
 
+void spawn_live(struct spawn *s, uint64_t id)
+{
+	post_verb(s, SPAWNER_LIVE, id);
+}
+
 uint64_t spawn_next_id(struct spawn *s)
 {
 	return s->next_id++;

@@ -29,7 +29,8 @@ void spawn_hello(struct spawn *s);
 void spawn_ready(struct spawn *s);
 void spawn_bye(struct spawn *s);
 void spawn_end(struct spawn *s, uint64_t id);
-uint64_t spawn_next_id(struct spawn *s); /* never one that was adopted */
+void spawn_live(struct spawn *s, uint64_t id); /* initialised: its share of the processors is its own from now on */
+uint64_t spawn_next_id(struct spawn *s);       /* never one that was adopted */
 
 /*
  * Requests: embedded by their owner. done runs exactly once, never before _start returned; e->kind is ERR_NONE on

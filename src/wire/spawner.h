@@ -33,6 +33,7 @@ enum spawner_verb {
 	SPAWNER_UNPACK,
 	SPAWNER_READY,
 	SPAWNER_BYE,
+	SPAWNER_LIVE, /* initialised: from now on the CPU weight and quota of ASSIGN hold; no answer */
 	SPAWNER_CONFIG = 64,
 	SPAWNER_ADOPT,
 	SPAWNER_ADOPTED,

@@ -13,7 +13,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("TANDEM_BUILD", os.path.join(ROOT, "build"))
 VERSION, END = 2, 0x74646D21
-HELLO, BLANK, ASSIGN, END_SANDBOX, UNPACK, READY, BYE = range(1, 8)
+HELLO, BLANK, ASSIGN, END_SANDBOX, UNPACK, READY, BYE, LIVE = range(1, 9)
 CONFIG, ADOPT, ADOPTED, MADE, ASSIGNED, UNPACKED, ENDED, DRAIN, HANDOVER = range(64, 73)
 CTL, CHAN, LOG, RTAPI, CREDS, API, DNS, API_TLS, PIDFD, FREEZE, CPU, MEM_PEAK, SB_N = range(13)
 ADMIN, API4, API6, GATEWAY4, GATEWAY6, STATE_DIR, SL_N = range(7)

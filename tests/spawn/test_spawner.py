@@ -25,6 +25,25 @@ def groups(state_dir):
     return glob.glob("/sys/fs/cgroup/**/" + name, recursive=True)
 
 
+def cpu_limits(pid):
+    """(weight or shares, quota or None) of a process's group; None: this host has no such controller."""
+    with open(f"/proc/{pid}/cgroup") as f:
+        paths = {name: path for line in f for _, names, path in [line.strip().split(":", 2)] for name in names.split(",")}
+    v1, v2 = f"/sys/fs/cgroup/cpu{paths.get('cpu')}", f"/sys/fs/cgroup{paths.get('')}"
+    if "cpu" in paths:
+        quota = int(read(v1 + "/cpu.cfs_quota_us"))
+        return int(read(v1 + "/cpu.shares")), None if quota < 0 else quota
+    if not os.path.exists(v2 + "/cpu.weight"):
+        return None
+    quota = read(v2 + "/cpu.max").split()[0]
+    return int(read(v2 + "/cpu.weight")), None if quota == "max" else int(quota)
+
+
+def read(path):
+    with open(path) as f:
+        return f.read()
+
+
 def alive(pid):
     try:
         with open("/proc/%d/stat" % pid) as f:
@@ -148,6 +167,20 @@ class Life(unittest.TestCase):
         self.assertGreater(end.mem_peak_bytes, 40 * MB)
         sb = self.s.make()  # the same slot: its counters begin anew
         self.assertLess(self.s.end(sb).cpu_us, 1000000)
+
+    def test_cpu_limits_hold_once_live(self):
+        sb = self.s.make(weight=7, quota=20000)
+        before = cpu_limits(sb.pid)
+        self.s.send(Msg(verb=LIVE, id=sb.id))
+        other = self.s.make()  # verbs are taken in order: what was asked before is done
+        self.assertEqual(before, cpu_limits(other.pid))
+        after = cpu_limits(sb.pid)
+        if before is not None:
+            self.assertEqual(before[1:], (None,))
+            self.assertEqual(after, (before[0] * 7 // 100, 20000))
+        self.s.send(Msg(verb=LIVE, id=12345))  # of a sandbox that has ended already
+        self.s.end(other)
+        self.s.end(sb)
 
     def test_freeze(self):
         sb = self.s.make()
