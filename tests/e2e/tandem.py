@@ -21,6 +21,7 @@ import zipfile
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("TANDEM_BUILD", os.path.join(ROOT, "build"))
 PROGRAM = os.path.join(BUILD, "tandem")
+SLOW = int(os.environ.get("TANDEM_TEST_SLOW", "1"))  # how much slower than a real machine this one is
 ROLE = "arn:aws:iam::000000000000:role/lambda-role"
 
 
@@ -108,7 +109,7 @@ class Tandem:
 
     def cli(self, *arguments, **options):
         """Output of the tool; raises with what it said when it fails."""
-        done = subprocess.run([self.program, "--state", self.state, *arguments], capture_output=True, text=True, timeout=60, check=False, **options)
+        done = subprocess.run([self.program, "--state", self.state, *arguments], capture_output=True, text=True, timeout=60 * SLOW, check=False, **options)
         if done.returncode:
             raise AssertionError(f"tandem {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
