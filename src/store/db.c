@@ -100,11 +100,9 @@ int db_open(struct db *d, int dirfd, const char *name, bool create, struct err *
 	if (open_file(d, name, create, e) < 0)
 		return -1;
 	sqlite3_busy_timeout(d->h, 5000); /* during an upgrade the one before us is still closing */
-	/* auto_vacuum first: it is only heard before the first table; deleting must give the space back. */
 	return db_exec(d,
-		       "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-		       "PRAGMA cache_size=-512; PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=1048576;"
-		       "PRAGMA trusted_schema=OFF;",
+		       "PRAGMA synchronous=FULL; PRAGMA cache_size=-512; PRAGMA temp_store=MEMORY;"
+		       "PRAGMA journal_size_limit=1048576; PRAGMA trusted_schema=OFF;",
 		       e);
 }
 

@@ -66,14 +66,17 @@ int db_migrate(struct db *d, const char *const *sql, size_t n, struct err *e)
 
 	if (db_version(d, &version, e) < 0)
 		return -1;
-	if (version == mine)
-		return 0;
 	if (version < 0 || version > mine)
 		return err_set(
 			e, ERR_INVALID,
 			"The state was written by a newer Tandem (its version is %lld, this program knows %lld): "
 			"use that program, or restore the backup made before the upgrade.",
 			(long long)version, (long long)mine);
+	/* auto_vacuum first: it is only heard before the first table; deleting must give the space back. */
+	if (db_exec(d, "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL;", e) < 0)
+		return -1;
+	if (version == mine)
+		return 0;
 	if (version > 0 && copy_before(d, version, mine, e) < 0)
 		return -1;
 	return migrate_from(d, version, sql, mine, e);
