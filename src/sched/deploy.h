@@ -8,10 +8,9 @@
  *   BLOB    the archive is durable, named by its digest (skipped when it is there)
  *   UNPACK  the spawner's word that code/<digest> is there (skipped when it is; layers too)
  *   SAVE    the store's commit (state PENDING; the function is visible from here)
- *   CHECK   the first instance's HELLO: it stays as an idle instance. Import error: function is FAILED with the reason,
- *           and the deploy is DONE all the same (the answer describes it)
- *   ACTIVATE the store's commit of ACTIVE or FAILED
- * A failure before SAVE leaves everything as it was.
+ *   CHECK   the first instance's HELLO: it stays as an idle instance (of the last UNASKED_MAX deploys). Import error:
+ * function is FAILED with the reason, and the deploy is DONE all the same (the answer describes it) ACTIVATE the
+ * store's commit of ACTIVE or FAILED A failure before SAVE leaves everything as it was.
  */
 #pragma once
 #include "sched/code.h"

@@ -54,6 +54,7 @@ struct sched *sched_new(const struct sched_opts *o)
 	list_init(&s->lru);
 	list_init(&s->async);
 	list_init(&s->checks);
+	list_init(&s->unasked);
 	s->daemon_id = ledger_intern(o->ledger, "tandem/daemon");
 	s->deploy_id = ledger_intern(o->ledger, "tandem/deploy");
 	getrlimit(RLIMIT_NOFILE, &lim);

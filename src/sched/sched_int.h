@@ -22,6 +22,7 @@
 
 #define INIT_LIMIT_US  (10 * 1000000ll) /* Lambda's limit of the init phase */
 #define QUEUE_LIMIT_US (60 * 1000000ll)
+#define UNASKED_MAX    16	       /* a thousand deploys in a row leave no thousand instances */
 #define TRIM_AFTER_US  1000000ll       /* a second without an end */
 #define ADOPT_GRACE_US (5 * 1000000ll) /* beyond its time-out, for an adopted instance to reach a boundary */
 
@@ -54,7 +55,7 @@ struct workload {
 
 struct worker {
 	struct workload *w;
-	struct list node, idle_node, lru_node;
+	struct list node, idle_node, lru_node, unasked_node;
 	enum worker_step step;
 	uint64_t id;
 	struct revision *revision;
@@ -92,8 +93,10 @@ struct sched {
 	struct pool *pool;
 	struct list workloads, lru; /* lru: idle workers, longest idle first */
 	struct loop_timer *trim;    /* armed: instances ended, and their memory is still ours */
-	struct list checks;	    /* of deploys, that wait for room */
-	struct map by_id;	    /* of workers, once they have a sandbox */
+	struct list unasked;	    /* idle workers that a deploy started and no event has asked for */
+	int n_unasked;
+	struct list checks; /* of deploys, that wait for room */
+	struct map by_id;   /* of workers, once they have a sandbox */
 	int n_workers, max_workers, cpus;
 	bool adopting, draining, handover;
 	void (*drained)(void *arg);

@@ -104,6 +104,10 @@ void worker_forget_idle(struct worker *wk)
 	list_del(&wk->idle_node);
 	list_del(&wk->lru_node);
 	wk->w->n_idle--;
+	if (!list_empty(&wk->unasked_node)) {
+		list_del(&wk->unasked_node);
+		wk->w->s->n_unasked--;
+	}
 	wk->idle_pending_us += stretch_us;
 	if (stretch_us >= IDLE_CPU_US)
 		event_idle_cpu(wk, instance_cpu_us(wk->instance));
@@ -122,6 +126,20 @@ static void become_idle(struct worker *wk)
 	list_push(&wk->w->idle, &wk->idle_node);
 	list_push(&wk->w->s->lru, &wk->lru_node);
 	wk->w->n_idle++;
+}
+
+/* It stays for the first event, but for not too many functions at once: the oldest goes. */
+static void become_unasked(struct worker *wk)
+{
+	struct sched *s = wk->w->s;
+	struct worker *oldest;
+
+	list_push(&s->unasked, &wk->unasked_node);
+	if (++s->n_unasked <= UNASKED_MAX)
+		return;
+	oldest = list_first(&s->unasked, struct worker, unasked_node);
+	oldest->stopping = true;
+	worker_end(oldest, INVOKE_FAILED, OUTCOME_FAILED, STR_NULL, NULL);
 }
 
 void worker_rest(struct worker *wk)
@@ -304,6 +322,7 @@ static struct worker *worker_new(struct workload *w, struct revision *r)
 	wk->revision = revision_ref(r);
 	list_init(&wk->idle_node);
 	list_init(&wk->lru_node);
+	list_init(&wk->unasked_node);
 	list_push(&w->workers, &wk->node);
 	w->n_workers++;
 	w->s->n_workers++;
@@ -403,6 +422,7 @@ static void on_ready(void *arg)
 	struct worker *wk = arg;
 	struct workload *w = wk->w;
 	struct invocation *check = take_ptr(wk->check);
+	bool deployed = check != NULL;
 	int64_t now = loop_now_us(loop_of(wk));
 
 	if (wk->step != WORKER_INIT)
@@ -427,6 +447,8 @@ static void on_ready(void *arg)
 		return;
 	become_idle(wk);
 	worker_rest(wk);
+	if (deployed && wk->step == WORKER_LIVE)
+		become_unasked(wk);
 	settle(wk);
 	workload_dispatch(w);
 }

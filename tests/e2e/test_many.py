@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Functions that come and go leave nothing behind: memory, database, archives, code and logs return to where they were, few instances
+stay for those that nobody asked, and a daemon with nothing to do is not woken. bench/run.py has the same with thousands.
+"""
+import glob
+import http.client
+import json
+import os
+import re
+import socket
+import sqlite3
+import time
+import unittest
+
+import tandem
+
+WAIT_S = 40
+BOOTSTRAP = """\
+#!/usr/bin/python3
+import http.client
+c = http.client.HTTPConnection("169.254.100.1", 9001)
+while True:
+    c.request("GET", "/2018-06-01/runtime/invocation/next")
+    r = c.getresponse()
+    body = r.read()
+    c.request("POST", "/2018-06-01/runtime/invocation/" + r.headers["Lambda-Runtime-Aws-Request-Id"] + "/response", body)
+    c.getresponse().read()
+"""
+
+
+@unittest.skipUnless(os.geteuid() == 0, "needs root")
+class Many(unittest.TestCase):
+    def setUp(self):
+        self.t = tandem.Tandem()
+        self.addCleanup(self.t.close)
+        self.t.start()
+        self.api = self.t.client()
+
+    def admin(self, method, path):
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(f"{self.t.state}/admin.sock")
+        connection.request(method, path)
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        return answer.status, text
+
+    def inside(self, name):
+        return json.loads(self.t.cli("debug", "-o", "json"))[name]
+
+    def until(self, what, says):
+        end = time.monotonic() + WAIT_S
+        while not (found := what()):
+            self.assertLess(time.monotonic(), end, says)
+            time.sleep(0.05)
+        return found
+
+    def create(self, count):
+        for n in range(count):
+            self.api.create_function(FunctionName=f"m-{n}", Runtime="provided.al2023", Role=tandem.ROLE, Handler="bootstrap",
+                                     Code={"ZipFile": tandem.zip_of({"bootstrap": BOOTSTRAP, "n": str(n)})})
+
+    def delete(self, count):
+        for n in range(count):
+            self.api.delete_function(FunctionName=f"m-{n}")
+        self.until(lambda: self.inside("instances") == 0, "instances stay")
+
+    def left(self):
+        """What there is on disk, as soon as what the database and the sweep take back is gone."""
+        daemon = f"{self.t.state}/daemon"
+        folders = {name: len(os.listdir(f"{daemon}/{name}")) for name in ("code", "blobs", "logs", "trash")}
+        with sqlite3.connect(f"file:{daemon}/tandem.db?mode=ro", uri=True) as db:
+            rows = sum(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("function", "revision", "event"))
+        db.close()
+        return folders, rows, os.path.getsize(f"{daemon}/tandem.db")
+
+    def test_nothing_is_left(self):
+        heap = []
+        for count in (50, 50):  # what is allocated once is in the first round
+            self.create(count)
+            self.assertEqual(self.inside("functions"), count)
+            self.until(lambda: self.inside("instances") <= 16, "an instance for each function stays")
+            for n in (0, count - 1):
+                self.assertEqual(self.api.invoke(FunctionName=f"m-{n}", Payload=b"7")["Payload"].read(), b"7")
+            self.delete(count)
+            self.assertEqual(self.admin("POST", "/v1/debug/clock?step_us=120000000")[0] in (200, 404), True)
+            self.until(lambda: self.left()[:2] == ({"code": 0, "blobs": 0, "logs": 0, "trash": 0}, 0), "the state keeps what was deleted")
+            self.assertLess(self.left()[2], 100000)
+            heap.append(self.inside("heap_bytes"))
+        if "san" not in tandem.BUILD:
+            self.assertLess(heap[1] - heap[0], 80 * 1000, "memory of functions that are gone")
+
+    def test_an_idle_daemon_sleeps(self):
+        self.create(5)
+        self.api.invoke(FunctionName="m-0", Payload=b"7")
+        pids = (self.t.process.pid, self.inside("pid"))
+
+        def asleep():
+            before = self.count(pids)
+            time.sleep(2)  # the measurement
+            return self.count(pids) == before
+
+        self.until(asleep, "something wakes the daemon while it has nothing to do")
+
+    def count(self, pids):
+        total = 0
+        for pid in pids:
+            for path in glob.glob(f"/proc/{pid}/task/*/status"):
+                with open(path, encoding="ascii") as f:
+                    total += int(re.search(r"\nvoluntary_ctxt_switches:\s+(\d+)", f.read()).group(1))
+        return total
+
+
+if __name__ == "__main__":
+    unittest.main()
