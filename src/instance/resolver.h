@@ -4,7 +4,8 @@
  *   *.amazonaws.com and amazonaws.com   the platform's own API address, for clients that ignore AWS_ENDPOINT_URL
  *   localhost                           127.0.0.1
  *   anything else                       NXDOMAIN, at once: there is no egress yet, and a quick refusal beats a time-out
- * RFC 1035; one question a message; A records only, other types of a known name are answered empty.
+ * RFC 1035; one question a message; A records only, other types of a known name are answered empty. Nothing listens on
+ * TCP: an answer is at most 16 bytes longer than its question, so none is ever cut off.
  */
 #pragma once
 #include "loop/loop.h"
