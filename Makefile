@@ -25,6 +25,9 @@ LOW_SRC := $(foreach d,$(LOW),$(wildcard src/$(d)/*.c))
 LLHTTP_SRC := $(wildcard /usr/share/llhttp/*.c)
 LIBS += $(if $(LLHTTP_SRC),,-lllhttp) # Debian 13 has it as a library
 
+INIT_SRC := $(wildcard helper/init/*.c helper/snap/*.c) src/base/err.c src/wire/fds.c
+INIT_CFLAGS = $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(CFLAGS))
+
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 LLHTTP_OBJ := $(patsubst /usr/share/llhttp/%.c,$(B)/obj/llhttp/%.o,$(LLHTTP_SRC))
 BINS := $(addprefix $(B)/,tandem tandemd tandem-spawner tandem-init tandem-unpack)
@@ -52,15 +55,21 @@ $(B)/tandemd: $(call obj,$(CORE_SRC) $(DAEMON_SRC)) $(LLHTTP_OBJ)
 	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 $(B)/tandem-spawner: $(call obj,$(wildcard helper/spawner/*.c) $(LOW_SRC))
 	$(CC) $(CFLAGS) -o $@ $^
-$(B)/tandem-init: $(call obj,$(wildcard helper/init/*.c))
-	$(CC) $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(CFLAGS)) -static -o $@ $^
+$(B)/tandem-init: $(patsubst %.c,$(B)/init/%.o,$(INIT_SRC))
+	$(CC) $(INIT_CFLAGS) -static -o $@ $^
 $(B)/tandem-unpack: $(call obj,$(wildcard helper/unpack/*.c) $(LOW_SRC))
 	$(CC) $(CFLAGS) -o $@ $^ -larchive -lseccomp
 
 # tandem-init is static and runs in every sandbox: no sanitizer inside it.
-$(B)/obj/helper/init/%.o: helper/init/%.c
+$(B)/init/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(CFLAGS)) -MMD -c -o $@ $<
+	$(CC) $(INIT_CFLAGS) -MMD -c -o $@ $<
+# Copied to where it runs: whatever needs the linker in there would point to where it was.
+$(B)/init/helper/snap/arena.o: helper/snap/arena.c
+	@mkdir -p $(@D)
+	$(CC) $(INIT_CFLAGS) -fno-stack-protector -fcf-protection=none -MMD -MT $@ -c -o $@.tmp $<
+	@if readelf -rW $@.tmp | grep -q 'rela.arena_text'; then echo "$<: has relocations" >&2; exit 1; fi
+	@mv $@.tmp $@
 $(B)/obj/llhttp/%.o: /usr/share/llhttp/%.c
 	@mkdir -p $(@D)
 	$(CC) -O2 -g -DLLHTTP_STRICT_MODE=1 -I/usr/share/include/llhttp -c -o $@ $<
@@ -73,7 +82,8 @@ $(B)/gen/seccomp_filter.h: tools/gen-seccomp.c spec/syscalls.txt
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O1 -Wall -D_GNU_SOURCE -o $(B)/gen/gen-seccomp tools/gen-seccomp.c -lseccomp
 	$(B)/gen/gen-seccomp spec/syscalls.txt > $@.tmp && mv $@.tmp $@
-$(call obj,$(wildcard helper/spawner/*.c) $(wildcard helper/init/*.c)): $(B)/gen/seccomp_filter.h
+$(call obj,$(wildcard helper/spawner/*.c)): $(B)/gen/seccomp_filter.h
+$(B)/init/helper/init/main.o: $(B)/gen/seccomp_filter.h
 
 # SQL migrations, in order of number, compiled in.
 $(B)/gen/migrations.h: tools/gen-migrations $(sort $(wildcard spec/migrations/*.sql))
@@ -92,7 +102,7 @@ $(B)/tests/%: $(B)/obj/tests/%.o $(B)/core.a
 	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 
 -include tests/tests.mk packaging/install.mk bench/bench.mk examples/demo.mk
--include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(B)/obj $(B)/init -name '*.d' 2>/dev/null)
 
 .PHONY: all help clean
 help: ## this list

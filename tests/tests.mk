@@ -63,3 +63,9 @@ tidy: ## clang-tidy and cppcheck (slow, advice rather than law)
 		-DTANDEM_VERSION='"$(VERSION)"' -Isrc -Ihelper -I$(B)/gen -I/usr/share/include
 	cppcheck --quiet --enable=warning,portability --inline-suppr --suppress=missingInclude --error-exitcode=1 \
 		--std=c11 -Isrc -Ihelper src helper
+
+# Programs whose images tests/snap takes: ordinary ones, as a function might be.
+$(B)/tests/snap/zoo: $(wildcard tests/snap/*.c tests/snap/*.h)
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O1 -g -Wall -Wextra -D_GNU_SOURCE -o $@ $(filter %.c,$^) -lm -lpthread
+test-bins: $(B)/tests/snap/zoo

@@ -289,7 +289,8 @@ static void print(const char *name)
 	printf("};\n");
 }
 
-static void parse_line(char *line, unsigned nr_line, enum act *acts)
+/* base: what the array began with, which a line may change; anything else is said once. */
+static void parse_line(char *line, unsigned nr_line, enum act *acts, const enum act *base)
 {
 	char *word = strtok_r(line, " \t\n", &line);
 	enum act a = ACT_N;
@@ -316,7 +317,7 @@ static void parse_line(char *line, unsigned nr_line, enum act *acts)
 		}
 		if (nr < 0) /* of other architectures */
 			continue;
-		if (nr >= NR_MAX || acts[nr] != ACT_ENOSYS) {
+		if (nr >= NR_MAX || acts[nr] != base[nr]) {
 			fprintf(stderr, "gen-seccomp: line %u: \"%s\" is there twice\n", nr_line, word);
 			exit(1);
 		}
@@ -326,7 +327,7 @@ static void parse_line(char *line, unsigned nr_line, enum act *acts)
 
 int main(int argc, char **argv)
 {
-	enum act acts[NR_MAX] = {0};
+	enum act acts[NR_MAX] = {0}, base[NR_MAX] = {0}, sandbox[NR_MAX] = {0};
 	char line[1024], name[64] = "";
 	FILE *f = argc == 2 ? fopen(argv[1], "r") : NULL;
 
@@ -344,15 +345,20 @@ int main(int argc, char **argv)
 				generate(acts);
 				verify(acts);
 				print(name);
+				if (!strcmp(name, "seccomp_filter"))
+					memcpy(sandbox, acts, sizeof(sandbox));
 			}
-			memset(acts, 0, sizeof(acts));
 			if (!got)
 				break;
-			snprintf(name, sizeof(name), "%.*s", (int)strcspn(line + 1, "]"), line + 1);
+			memset(base, 0, sizeof(base));
+			if (strstr(line, " like seccomp_filter]"))
+				memcpy(base, sandbox, sizeof(base));
+			memcpy(acts, base, sizeof(acts));
+			snprintf(name, sizeof(name), "%.*s", (int)strcspn(line + 1, " ]"), line + 1);
 			continue;
 		}
 		if (line[strspn(line, " \t\n")] && line[0] != '#')
-			parse_line(line, n, acts);
+			parse_line(line, n, acts, base);
 	}
 	return 0;
 }

@@ -1,20 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tandem-init: process 1 of every sandbox. Static, no heap, no signal handlers, not dumpable: a function runs with the
- * same uid, and what could be written into here could be run by the sandbox's supervisor. Waits blank, starts programs
- * when tandemd says so (wire/init.h), reaps everybody, and reports what it started itself.
+ * tandem-init: process 1 of every sandbox. Static, no signal handlers, not dumpable: a function runs with the same uid,
+ * and what could be written into here could be run by the sandbox's supervisor. Waits blank, starts or restores
+ * programs when tandemd says so (wire/init.h), takes their images, reaps everybody, and reports what it started itself.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "seccomp_filter.h"
+#include "snap/remote.h"
+#include "snap/snap.h"
+#include "wire/fds.h"
 #include "wire/init.h"
 
 #define PROCS_MAX   64
@@ -26,7 +34,12 @@ struct proc {
 };
 
 struct init {
-	int children; /* signalfd */
+	int children;	  /* signalfd */
+	bool prepare;	  /* this sandbox may be traced, by us alone */
+	unsigned filters; /* system call filters that a process started here has */
+	struct snap_ident ident;
+	struct err no_ident; /* why there is none */
+	struct stat image;   /* of what the runtime was restored from; st_ino 0: of nothing */
 	struct proc proc[PROCS_MAX];
 	char *argv[STRINGS_MAX + 2]; /* argv, NULL, env, NULL */
 	union {
@@ -43,12 +56,45 @@ static void say(uint16_t verb, uint32_t tag, int32_t value)
 		;
 }
 
+static void say_snap(uint16_t verb, uint32_t tag, int32_t value, const struct snap_stats *stats, const struct err *e)
+{
+	struct {
+		struct init_msg msg;
+		struct init_snap snap;
+	} m = {
+		.msg = {.version = INIT_VERSION,
+			.verb = verb,
+			.tag = tag,
+			.value = value,
+			.text_bytes = sizeof(m.snap)},
+		.snap = {.bytes = stats->bytes,
+			 .pages = stats->pages,
+			 .mappings = stats->mappings,
+			 .files = stats->files,
+			 .took_us = stats->took_us},
+	};
+
+	snprintf(m.snap.text, sizeof(m.snap.text), "%.199s", e->text);
+	while (send(INIT_FD_CTL, &m, sizeof(m), MSG_NOSIGNAL) < 0 && errno == EINTR)
+		;
+}
+
+/* Where we may trace, nobody else may: everything that we start gets the filter of all other sandboxes on top. */
+static int strict_filter(void)
+{
+	struct sock_fprog prog = {ARRAY_SIZE(seccomp_filter), (struct sock_filter *)(uintptr_t)seccomp_filter};
+
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog, 0, 0);
+}
+
 /* Between vfork and exec: the parent waits, memory is shared, so only system calls. Returns errno. */
-static int become(char **argv, char **env, int keep_channel)
+static int become(char **argv, char **env, int keep_channel, bool strict)
 {
 	sigset_t none;
 
 	sigemptyset(&none);
+	if (strict && strict_filter() < 0)
+		return errno;
 	if (keep_channel && fcntl(INIT_FD_CHAN, F_SETFD, 0) < 0)
 		return errno;
 	if (chdir("/var/task") < 0)
@@ -106,7 +152,7 @@ static void start(struct init *in, size_t n)
 	}
 	pid = vfork();
 	if (pid == 0) {
-		failed = become(in->argv, in->argv + m.argc + 1, m.keep_channel != 0);
+		failed = become(in->argv, in->argv + m.argc + 1, m.keep_channel != 0, in->prepare);
 		_exit(127);
 	}
 	if (pid < 0 || failed) {
@@ -135,20 +181,119 @@ static void forward_signal(struct init *in)
 		say(INIT_FAILED, in->in.msg.tag, ESRCH);
 }
 
+static void take(struct init *in, size_t n, int image)
+{
+	struct init_msg m = in->in.msg;
+	struct init_take t;
+	struct snap_take how = {.image = image,
+				.channel = INIT_FD_CHAN,
+				.log = INIT_FD_LOG,
+				.image_dev = in->image.st_dev,
+				.image_ino = in->image.st_ino,
+				.filters = in->filters,
+				.ident = &in->ident};
+	struct snap_stats stats = {0};
+	struct err e = in->no_ident;
+
+	for (int i = 0; i < PROCS_MAX; i++)
+		if (in->proc[i].pid && in->proc[i].tag == m.tag)
+			how.pid = in->proc[i].pid;
+	if (n != sizeof(m) + sizeof(t) || image < 0) {
+		err_set(&e, ERR_INVALID, "malformed TAKE");
+	} else if (!how.pid) {
+		err_set(&e, ERR_NOT_FOUND, "the process has ended");
+	} else if (!e.kind) {
+		memcpy(&t, in->in.bytes + sizeof(m), sizeof(t));
+		how.max_bytes = t.max_bytes;
+		how.files_allowed = t.files_allowed;
+		how.deadline_us = remote_now_us() + t.deadline_ms * 1000ll;
+		if (snap_take(&how, &stats, &e) == 0)
+			e.kind = ERR_NONE;
+	}
+	say_snap(INIT_TAKEN, m.tag, e.kind ? (int32_t)e.kind : 0, &stats, &e);
+}
+
+/* Waits until the child is the process, or has said why not: with or without it there is nothing else to do here. */
+static int restore_told(pid_t pid, int told, struct snap_stats *stats, struct err *e)
+{
+	char said[SNAP_TOLD_MAX];
+	size_t n = 0;
+	ssize_t got;
+
+	while (n < sizeof(said) && (got = read(told, said + n, sizeof(said) - n)) != 0) {
+		if (got < 0 && errno != EINTR)
+			break;
+		n += got < 0 ? 0 : (size_t)got;
+	}
+	if (snap_told(said, n, stats, e) == 0)
+		return 0;
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	return -1;
+}
+
+static int restore(struct init *in, int image, pid_t *ret_pid, struct snap_stats *stats, struct err *e)
+{
+	struct snap_restore how = {.image = image, .channel = INIT_FD_CHAN, .log = INIT_FD_LOG, .ident = &in->ident};
+	struct proc *slot = find(in, 0);
+	int told[2], rc;
+	pid_t pid;
+
+	if (in->no_ident.kind)
+		return err_set(e, in->no_ident.kind, "%s", in->no_ident.text);
+	if (!slot || in->in.msg.text_bytes || image < 0 || fstat(image, &in->image) < 0)
+		return err_set(e, ERR_INVALID, "malformed RESTORE");
+	if (pipe2(told, O_CLOEXEC) < 0)
+		return err_sys(e, errno, "make a pipe");
+	how.told = told[1];
+	pid = fork();
+	if (pid == 0)
+		snap_restore(&how);
+	close(told[1]);
+	rc = pid < 0 ? err_sys(e, errno, "fork") : restore_told(pid, told[0], stats, e);
+	close(told[0]);
+	if (rc < 0)
+		return -1;
+	*slot = (struct proc){pid, in->in.msg.tag};
+	*ret_pid = pid;
+	return 0;
+}
+
+static void restore_answer(struct init *in, int image)
+{
+	int64_t began_us = remote_now_us();
+	struct snap_stats stats = {0};
+	struct err e = {0};
+	pid_t pid = 0;
+
+	if (restore(in, image, &pid, &stats, &e) < 0)
+		in->image = (struct stat){0};
+	stats.took_us = (uint32_t)(remote_now_us() - began_us);
+	say_snap(INIT_RESTORED, in->in.msg.tag, pid, &stats, &e);
+}
+
 static void take_message(struct init *in)
 {
-	ssize_t n = recv(INIT_FD_CTL, in->in.bytes, INIT_MSG_MAX + 1, MSG_DONTWAIT);
+	int fd = -1;
+	unsigned n_fds = 1;
+	ssize_t n = fds_recv(INIT_FD_CTL, in->in.bytes, INIT_MSG_MAX + 1, &fd, &n_fds, MSG_DONTWAIT);
 
 	if (n == 0)
 		_exit(0); /* nobody holds the other end any more */
-	if (n < 0 && errno != EAGAIN && errno != EINTR)
+	if (n < 0 && errno != EAGAIN && errno != EINTR && errno != EMSGSIZE)
 		_exit(1);
 	if (n < (ssize_t)sizeof(struct init_msg) || n > INIT_MSG_MAX || in->in.msg.version != INIT_VERSION)
-		return;
-	if (in->in.msg.verb == INIT_START)
+		n_fds = 0; /* not for us */
+	else if (in->in.msg.verb == INIT_START)
 		start(in, (size_t)n);
 	else if (in->in.msg.verb == INIT_SIGNAL)
 		forward_signal(in);
+	else if (in->in.msg.verb == INIT_TAKE)
+		take(in, (size_t)n, fd);
+	else if (in->in.msg.verb == INIT_RESTORE)
+		restore_answer(in, fd);
+	if (fd >= 0)
+		close(fd);
 }
 
 static void reap(struct init *in)
@@ -157,7 +302,7 @@ static void reap(struct init *in)
 	int status;
 	pid_t pid;
 
-	(void)!read(in->children, &si, sizeof(si));
+	(void)!read(in->children, &si, sizeof(si)); /* taking an image may have read it already */
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		struct proc *p = find(in, pid);
 
@@ -166,6 +311,17 @@ static void reap(struct init *in)
 		p->pid = 0;
 		say(INIT_EXITED, p->tag, status);
 	}
+}
+
+static unsigned own_filters(void)
+{
+	auto_close int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	char text[4096], *at;
+	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+
+	text[n < 0 ? 0 : n] = 0;
+	at = strstr(text, "\nSeccomp_filters:");
+	return at ? (unsigned)strtoul(at + strlen("\nSeccomp_filters:"), NULL, 10) : 0;
 }
 
 int main(int argc, char **argv)
@@ -177,6 +333,9 @@ int main(int argc, char **argv)
 	/* A debug build's spawner asks for "dumpable" when a test leaves this layer out. */
 	if (prctl(PR_SET_DUMPABLE, argc > 1 && TANDEM_DEBUG && !strcmp(argv[1], "dumpable"), 0, 0, 0) < 0)
 		return 1;
+	in.prepare = argc > 1 && !strcmp(argv[1], "prepare");
+	in.filters = own_filters() + in.prepare;
+	(void)ident_make(&in.ident, &in.no_ident);
 	for (int fd = INIT_FD_CTL; fd <= INIT_FD_LOG; fd++)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 			return 1;

@@ -170,7 +170,7 @@ static int place_fds(const struct blank *b, struct err *e)
 
 void blank_run(const struct blank *given)
 {
-	char *argv[] = {"tandem-init", given->layer == LAYER_NO_DUMPABLE ? "dumpable" : NULL, NULL};
+	char *argv[] = {"tandem-init", NULL, NULL};
 	char *envp[] = {NULL};
 	struct blank b = *given;
 	struct err e = {0};
@@ -181,13 +181,17 @@ void blank_run(const struct blank *given)
 	signal(SIGPIPE, SIG_DFL); /* ignoring it would be inherited */
 	sigemptyset(&none);
 	umask(022);
+	if (b.layer == LAYER_NO_DUMPABLE)
+		argv[1] = "dumpable";
+	else if (b.prepare)
+		argv[1] = "prepare";
 	if (shed(&b, &e) < 0 || enter(&b, &e) < 0 || surroundings(&b, socks, &n, &e) < 0 ||
 	    new_user_namespace(&b, socks, n, &e) < 0)
 		fail(&b, &e);
 	if (give_up_rights(&b, &e) < 0 || place_fds(&b, &e) < 0)
 		fail(&b, &e);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (b.layer != LAYER_NO_SECCOMP && priv_filter_sandbox(&e) < 0)
+	if (b.layer != LAYER_NO_SECCOMP && priv_filter_sandbox(b.prepare, &e) < 0)
 		fail(&b, &e);
 	fexecve(b.base.init_exe, argv, envp);
 	err_sys(&e, errno, "execute tandem-init");

@@ -116,8 +116,10 @@ static int load(const struct sock_filter *filter, size_t n, struct err *e)
 	return 0;
 }
 
-int priv_filter_sandbox(struct err *e)
+int priv_filter_sandbox(bool prepare, struct err *e)
 {
+	if (prepare)
+		return load(seccomp_prepare_filter, ARRAY_SIZE(seccomp_prepare_filter), e);
 	return load(seccomp_filter, ARRAY_SIZE(seccomp_filter), e);
 }
 

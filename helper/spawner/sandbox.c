@@ -109,7 +109,7 @@ static pid_t clone_into(int layer, int v2_dir, int *ret_pidfd)
 	return (pid_t)syscall(SYS_clone3, &a, sizeof(a));
 }
 
-static int start_child(struct spawner *s, unsigned slot, struct ends *x, struct cg_fds *cf, struct err *e)
+static int start_child(struct spawner *s, unsigned slot, struct ends *x, struct cg_fds *cf, bool prepare, struct err *e)
 {
 	struct sandbox *b = &s->sb[slot];
 	struct blank child = {
@@ -122,6 +122,7 @@ static int start_child(struct spawner *s, unsigned slot, struct ends *x, struct 
 		.net = net_take(s),
 		.fresh_net = &s->fresh_net,
 		.uid = s->config.uid_base + 2 * slot,
+		.prepare = prepare,
 		.n_v1_tasks = cf->n_v1_tasks,
 	};
 	pid_t pid;
@@ -147,7 +148,7 @@ static int free_slot(const struct spawner *s)
 	return -1;
 }
 
-int sandbox_make(struct spawner *s, uint64_t id, struct err *e)
+int sandbox_make(struct spawner *s, uint64_t id, bool prepare, struct err *e)
 {
 	int slot = free_slot(s);
 	struct sandbox *b = slot < 0 ? NULL : &s->sb[slot];
@@ -166,7 +167,7 @@ int sandbox_make(struct spawner *s, uint64_t id, struct err *e)
 	if ((unsigned)slot >= s->high)
 		s->high = (unsigned)slot + 1;
 	if (make_ends(b, s->config.uid_base + 2 * (unsigned)slot, &x, e) < 0 ||
-	    start_child(s, (unsigned)slot, &x, &cf, e) < 0) {
+	    start_child(s, (unsigned)slot, &x, &cf, prepare, e) < 0) {
 		cg_fds_done(&cf);
 		slot_free(s, (unsigned)slot);
 		return -1;

@@ -112,7 +112,7 @@ void verbs_send_err(struct spawner *s, enum spawner_verb verb, uint64_t id, cons
 void verbs_send_made(struct spawner *s, enum spawner_verb verb, unsigned slot);
 
 /* sandbox.c: the parent's side of one sandbox */
-int sandbox_make(struct spawner *s, uint64_t id, struct err *e);
+int sandbox_make(struct spawner *s, uint64_t id, bool prepare, struct err *e);
 void sandbox_setup_event(struct spawner *s, unsigned slot);
 void sandbox_oom_event(struct spawner *s, unsigned slot);
 void sandbox_reap(struct spawner *s, unsigned slot); /* pid 1 is gone */
@@ -127,6 +127,7 @@ struct blank {
 	int net; /* a namespace to use again if it is as new, or -1 */
 	const struct net_look *fresh_net;
 	uint32_t uid;
+	bool prepare; /* images are taken there */
 	int v1_tasks[CG_HIER_MAX];
 	unsigned n_v1_tasks;
 };
@@ -167,7 +168,7 @@ int priv_drop_caps(struct err *e);
 int priv_keep_caps(struct err *e);	 /* debug builds, LAYER_NO_CAPDROP */
 int priv_rlimits_sandbox(struct err *e); /* all but: */
 int priv_rlimit_files(struct err *e);
-int priv_filter_sandbox(struct err *e);
+int priv_filter_sandbox(bool prepare, struct err *e);
 int priv_filter_daemon(struct err *e);
 int priv_filter_unpack(struct err *e);
 int priv_become(uint32_t uid, uint32_t gid, struct err *e); /* ids, no capabilities, dies with its parent */

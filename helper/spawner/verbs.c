@@ -76,7 +76,8 @@ static void hello(struct spawner *s)
 
 /*
  * BLANK. Safe: what is made is always the same and has the blank's small limits; the table bounds how many (4,096, and
- * the limit of descriptors); its uid and names come from the slot, not from the message.
+ * the limit of descriptors); its uid and names come from the slot, not from the message. With prepare, its tandem-init
+ * may trace processes of its own namespace, which are all of the same uid; what it starts may not.
  */
 static void blank(struct spawner *s, const struct spawner_msg *m)
 {
@@ -86,7 +87,7 @@ static void blank(struct spawner *s, const struct spawner_msg *m)
 		err_set(&e, ERR_EXISTS, "a sandbox of that id exists");
 	else if (s->draining)
 		err_set(&e, ERR_UNAVAILABLE, "shutting down");
-	else if (sandbox_make(s, m->id, &e) == 0)
+	else if (sandbox_make(s, m->id, m->u.blank.prepare, &e) == 0)
 		return;
 	verbs_send_err(s, SPAWNER_MADE, m->id, &e);
 }

@@ -3,13 +3,19 @@
  * Between tandemd and the tandem-init of one sandbox (SB_CTL, seqpacket). tandem-init's descriptors: 3 this socket, 4
  * the runtime channel, 5 the log pipe. It keeps 4 and 5 closed to others: only the process with keep_channel gets 4.
  *
- *   START   struct init_msg, then argc + envc NUL-terminated strings (argv, env); fork, cwd, exec. Answered by STARTED
- *           (pid in value) or FAILED (errno in value)
- *   SIGNAL  value to the process of that tag; FAILED (ESRCH) when there is none. 0 only asks
- *   EXITED  a started process is gone; value is its wait status
+ *   START    struct init_msg, then argc + envc NUL-terminated strings (argv, env); fork, cwd, exec. Answered by STARTED
+ *            (pid in value) or FAILED (errno in value).
+ *   SIGNAL   value to the process of that tag; FAILED (ESRCH) when there is none. 0 only asks.
+ *   TAKE     struct init_msg, then struct init_take; one descriptor: an empty file, written with the image of the
+ *            process of that tag, once it waits for an event. Only in a sandbox that was made for it (BLANK with
+ *            prepare). Answered by TAKEN; the process goes on as if nothing had been.
+ *   RESTORE  struct init_msg; one descriptor: an image, opened for reading alone. Instead of START, and as the first
+ *            process of the sandbox. Answered by RESTORED; the process then waits for a RESTORED frame (wire/frame.h).
+ *            When it fails, START may follow.
+ *   EXITED   a started process is gone; value is its wait status. tandem-init itself goes on until the sandbox ends.
  *
- * tandem-init itself goes on until the sandbox is ended. tag: chosen by tandemd (1: the
- * runtime, 2..: extensions). What arrives from a sandbox is hostile: tandemd checks all of it.
+ * tag: chosen by tandemd (1: the runtime, 2..: extensions). What arrives from a sandbox is hostile: tandemd checks all
+ * of it.
  */
 #pragma once
 #include <stdint.h>
@@ -18,7 +24,17 @@
 #define INIT_FD_CTL  3
 #define INIT_FD_CHAN 4
 #define INIT_FD_LOG  5
-enum init_verb { INIT_START = 1, INIT_SIGNAL, INIT_STARTED = 64, INIT_FAILED, INIT_EXITED };
+enum init_verb {
+	INIT_START = 1,
+	INIT_SIGNAL,
+	INIT_TAKE,
+	INIT_RESTORE,
+	INIT_STARTED = 64,
+	INIT_FAILED,
+	INIT_EXITED,
+	INIT_TAKEN,
+	INIT_RESTORED,
+};
 struct init_msg {
 	uint16_t version, verb;
 	uint32_t tag;
@@ -27,4 +43,17 @@ struct init_msg {
 	uint32_t argc, envc;
 	uint32_t text_bytes; /* of the strings that follow; the message ends exactly there */
 	uint32_t zero;
+};
+
+struct init_take {
+	uint64_t max_bytes;
+	uint32_t deadline_ms;	/* for all of it, from its arrival */
+	uint32_t files_allowed; /* files in /tmp and /dev/shm are no reason to refuse: the instance starts without them
+				 */
+};
+/* Follows struct init_msg in TAKEN (value 0: done) and RESTORED (value: pid; 0: not done). */
+struct init_snap {
+	uint64_t bytes;
+	uint32_t pages, mappings, files, took_us;
+	char text[200]; /* not done: why, NUL-terminated */
 };

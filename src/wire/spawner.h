@@ -105,6 +105,9 @@ struct spawner_msg {
 	uint64_t id;
 	union {
 		struct {
+			uint8_t prepare; /* an image will be taken there (INIT_TAKE) */
+		} blank;
+		struct {
 			uint64_t memory_bytes, tmp_bytes; /* group limit = their sum */
 			uint32_t pids_max, cpu_weight;	  /* weight 1..10000 as cgroup v2 */
 			uint32_t cpu_quota_us;		  /* per 100 ms; 0: none */

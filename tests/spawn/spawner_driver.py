@@ -51,7 +51,7 @@ class Unpack(C.Structure):
 
 
 class Body(C.Union):
-    _fields_ = [("assign", Assign), ("made", Made), ("ended", Ended), ("unpack", Unpack), ("config", Config)]
+    _fields_ = [("prepare", C.c_uint8), ("assign", Assign), ("made", Made), ("ended", Ended), ("unpack", Unpack), ("config", Config)]
 
 
 class Msg(C.Structure):
@@ -235,12 +235,14 @@ class Spawner:
             raise RuntimeError(got.text.decode())
         return got, fds
 
-    def blank(self):
+    def blank(self, prepare=0):
         self.next_id += 1
-        return Sandbox(*self.ask(Msg(verb=BLANK, id=self.next_id), MADE))
+        m = Msg(verb=BLANK, id=self.next_id)
+        m.u.prepare = prepare
+        return Sandbox(*self.ask(m, MADE))
 
     def code_dir(self, files=()):
-        path = tempfile.mkdtemp(dir=self.dir)
+        path = self.last_dir = tempfile.mkdtemp(dir=self.dir)
         for name, text in dict(files).items():
             with open(os.path.join(path, name), "w") as f:
                 f.write(text)
@@ -257,8 +259,8 @@ class Spawner:
         finally:
             os.close(fd)
 
-    def make(self, **kw):
-        sb = self.blank()
+    def make(self, prepare=0, **kw):
+        sb = self.blank(prepare)
         self.assign(sb, **kw)
         return sb
 

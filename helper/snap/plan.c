@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plan.h"
+
+#include <asm/prctl.h>
+#include <linux/membarrier.h>
+#include <linux/prctl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#ifndef ARCH_MAP_VDSO_64
+#define ARCH_MAP_VDSO_64 0x2003
+#endif
+#define MAP_DROPPABLE_	 0x08 /* Linux 6.11 */
+#define ARENA_STACK	 (16u << 10)
+#define ARENA_DATA	 (64u << 10) /* frame, auxiliary vector, limits, actions */
+#define STACK_MAX	 (256ull << 20)
+#define STACK_GUARD	 (256ull * SNAP_PAGE)
+#define RED_ZONE	 128
+#define LAZY_PAGES	 16u /* fewer are read at once: a mapping of the image costs more */
+#define UC_FP_XSTATE	 1u  /* of the kernel's ucontext */
+#define UC_SIGCONTEXT_SS 2u
+#define UC_STRICT_SS	 4u
+
+static void op(struct plan *p, enum arena_what what, long nr, int64_t want, uint64_t a0, uint64_t a1, uint64_t a2,
+	       uint64_t a3, uint64_t a4, uint64_t a5)
+{
+	if (p->n < p->room)
+		p->op[p->n] = (struct arena_op){(int32_t)nr, what, want, {a0, a1, a2, a3, a4, a5}};
+	p->n++;
+}
+
+/* Memory that is still there while the plan runs. NULL: full. */
+static void *data(struct plan *p, size_t n)
+{
+	char *at = p->data;
+
+	n = (n + 63) & ~63ul;
+	if (n > (size_t)(p->data_end - p->data))
+		return NULL;
+	p->data += n;
+	return at;
+}
+
+static uint64_t addr(const void *p)
+{
+	return (uint64_t)(uintptr_t)p;
+}
+
+static size_t ops_max(const struct snap_view *v)
+{
+	return 256 + (size_t)view_n(v, TABLE_MAPS) * (2 + ADVICE_N) + (size_t)view_n(v, TABLE_RUNS) * 2;
+}
+
+uint64_t plan_arena(const struct snap_view *v, size_t *ret_bytes)
+{
+	/* Far from where the kernel puts programs, heaps, libraries and stacks. */
+	static const uint64_t places[] = {0x100000000000, 0x200000000000, 0x300000000000, 0x180000000000,
+					  0x080000000000};
+	size_t bytes = ops_max(v) * sizeof(struct arena_op) + ARENA_DATA + ARENA_STACK + 2 * SNAP_PAGE;
+	uint64_t vdso = v->head->proc.vdso;
+
+	*ret_bytes = bytes = (bytes + SNAP_PAGE - 1) & ~(size_t)(SNAP_PAGE - 1);
+	for (unsigned i = 0; i < ARRAY_SIZE(places); i++) {
+		uint64_t from = places[i] - (64ull << 20), to = places[i] + bytes + STACK_MAX + (64ull << 20);
+		bool hit = vdso < to && vdso + v->head->ident.vdso_bytes > from;
+
+		for (uint32_t m = 0; m < view_n(v, TABLE_MAPS) && !hit; m++)
+			hit = v->map[m].start < to && v->map[m].end > from;
+		if (!hit)
+			return places[i];
+	}
+	return 0;
+}
+
+/* --- memory --- */
+
+static void read_pages(struct plan *p, uint64_t at, uint64_t bytes, uint64_t from)
+{
+	op(p, WHAT_READ, SYS_pread64, (int64_t)bytes, (uint64_t)p->image, at, bytes, from, 0, 0);
+}
+
+/* Returns whether pages were read, which needs the right to write. */
+static bool put_run(struct plan *p, const struct snap_map *m, const struct snap_run *r)
+{
+	uint64_t at = r->addr, bytes = (uint64_t)r->pages * SNAP_PAGE, from = r->at;
+	bool read = false;
+
+	if (r->pages < LAZY_PAGES || m->flags & MAP_F_STACK || m->prot & PROT_EXEC || p->view->head->proc.eager) {
+		read_pages(p, at, bytes, from);
+		return true;
+	}
+	op(p, WHAT_MAP, SYS_mmap, (int64_t)at, at, bytes, m->prot,
+	   MAP_PRIVATE | MAP_FIXED | (m->flags & MAP_F_NORESERVE ? MAP_NORESERVE : 0), (uint64_t)p->image, from);
+	return read;
+}
+
+/*
+ * A stack is mapped to its full size at once: new mappings of the restored process would lie close below, because the
+ * kernel's idea of where they go is tandem-init's, and it could not grow into them.
+ */
+static uint64_t stack_start(const struct snap_view *v, uint32_t i)
+{
+	const struct snap_map *m = &v->map[i];
+	uint64_t want = v->head->proc.rlimit[RLIMIT_STACK].soft, below = SNAP_ADDR_MIN, vdso;
+
+	vdso = v->head->proc.vdso + v->head->ident.vdso_bytes;
+	if (want > STACK_MAX)
+		want = STACK_MAX;
+	want &= ~(uint64_t)(SNAP_PAGE - 1);
+	if (i > 0)
+		below = m[-1].end;
+	if (vdso > below && vdso <= m->start)
+		below = vdso;
+	below += STACK_GUARD;
+	if (below > m->start || want <= m->end - m->start)
+		return m->start;
+	return m->end - below < want ? below : m->end - want;
+}
+
+static void put_map(struct plan *p, uint32_t i)
+{
+	const struct snap_map *m = &p->view->map[i];
+	const struct snap_run *r = &p->view->run[m->run];
+	uint64_t start = m->flags & MAP_F_STACK ? stack_start(p->view, i) : m->start, bytes = m->end - start;
+	static const int advice[ADVICE_N] = {MADV_SEQUENTIAL, MADV_RANDOM,   MADV_DONTFORK,   MADV_WIPEONFORK,
+					     MADV_DONTDUMP,   MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_MERGEABLE};
+	bool whole = m->n_runs == 1 && r->addr == start && (uint64_t)r->pages * SNAP_PAGE == bytes, read = false;
+	uint64_t flags = MAP_FIXED | (m->flags & MAP_F_SHARED ? MAP_SHARED : MAP_PRIVATE) |
+			 (m->flags & MAP_F_NORESERVE ? MAP_NORESERVE : 0) |
+			 (m->flags & MAP_F_STACK ? MAP_GROWSDOWN : 0) | (m->file ? 0 : MAP_ANONYMOUS);
+	uint64_t prot = m->prot | (m->n_runs ? PROT_WRITE : 0);
+	size_t before = p->n;
+
+	if (m->flags & MAP_F_DROPPABLE)
+		flags = MAP_FIXED | MAP_ANONYMOUS | MAP_DROPPABLE_;
+	op(p, WHAT_MAP, SYS_mmap, (int64_t)start, start, bytes, prot, flags,
+	   m->file ? (uint64_t)p->file_fd[m->file - 1] : ~0ull, m->file ? m->offset : 0);
+	for (uint32_t k = 0; k < m->n_runs; k++)
+		read |= put_run(p, m, &r[k]);
+	if (whole && !read && p->n == before + 2) { /* nothing is left of the first */
+		if (p->n <= p->room)
+			p->op[before] = p->op[before + 1];
+		p->n--;
+	} else if (prot != m->prot) {
+		op(p, WHAT_PROTECT, SYS_mprotect, 0, start, bytes, m->prot, 0, 0, 0);
+	}
+	for (unsigned a = 0; a < ADVICE_N; a++)
+		if (m->advice & 1u << a)
+			op(p, WHAT_ADVISE, SYS_madvise, 0, start, bytes, (uint64_t)advice[a], 0, 0, 0);
+}
+
+/* --- the rest of the process --- */
+
+static int put_process(struct plan *p)
+{
+	const struct snap_proc *s = &p->view->head->proc;
+	struct prctl_mm_map *mm = data(p, sizeof(*mm));
+	uint64_t *auxv = data(p, sizeof(s->auxv));
+
+	if (!mm || !auxv)
+		return -1;
+	memcpy(auxv, s->auxv, sizeof(s->auxv));
+	*mm = (struct prctl_mm_map){
+		.start_code = s->start_code,
+		.end_code = s->end_code,
+		.start_data = s->start_data,
+		.end_data = s->end_data,
+		.start_brk = s->start_brk,
+		.brk = s->brk,
+		.start_stack = s->start_stack,
+		.arg_start = s->arg_start,
+		.arg_end = s->arg_end,
+		.env_start = s->env_start,
+		.env_end = s->env_end,
+		.auxv = (__u64 *)auxv,
+		.auxv_size = s->n_auxv * 8,
+		.exe_fd = ~0u,
+	};
+	op(p, WHAT_PROCESS, SYS_prctl, 0, PR_SET_MM, PR_SET_MM_MAP, addr(mm), sizeof(*mm), 0, 0);
+	for (unsigned i = 0; i < SNAP_RLIMITS; i++) {
+		struct rlimit now, *l;
+
+		if (getrlimit((__rlimit_resource_t)i, &now) < 0 || s->rlimit[i].hard > now.rlim_max ||
+		    (s->rlimit[i].soft == now.rlim_cur && s->rlimit[i].hard == now.rlim_max))
+			continue;
+		l = data(p, sizeof(*l));
+		if (!l)
+			return -1;
+		*l = (struct rlimit){s->rlimit[i].soft, s->rlimit[i].hard};
+		op(p, WHAT_PROCESS, SYS_setrlimit, 0, i, addr(l), 0, 0, 0, 0);
+	}
+	for (unsigned bit = 0; bit < 32; bit++)
+		if (s->membarrier & 1u << bit)
+			op(p, WHAT_PROCESS, SYS_membarrier, 0, 1u << bit, 0, 0, 0, 0, 0);
+	return 0;
+}
+
+static int put_signals(struct plan *p)
+{
+	static const struct snap_sigaction none;
+
+	for (unsigned i = 0; i < SNAP_SIGNALS; i++) {
+		const struct snap_sigaction *a = &p->view->head->proc.action[i];
+		struct snap_sigaction *to;
+
+		if (!memcmp(a, &none, sizeof(none)))
+			continue; /* as in tandem-init */
+		to = data(p, sizeof(*to));
+		if (!to)
+			return -1;
+		*to = *a;
+		op(p, WHAT_SIGNAL, SYS_rt_sigaction, 0, i + 1, addr(to), 0, 8, 0, 0);
+	}
+	return 0;
+}
+
+/* What the kernel puts on a stack for a handler, and takes from there at rt_sigreturn. */
+struct frame {
+	uint64_t back; /* of the handler: the code that calls rt_sigreturn */
+	uint64_t flags, link, stack_sp, stack_flags, stack_size;
+	struct sigcontext sc;
+	uint64_t sigmask;
+	char info[128];
+};
+
+static void fill_xstate(uint8_t *to, const struct snap_view *v)
+{
+	const struct snap_ident *id = &v->head->ident;
+	const struct snap_thread *t = v->thread;
+	uint32_t n = t->xstate_bytes < id->frame_bytes ? t->xstate_bytes : id->frame_bytes;
+	struct _fpx_sw_bytes sw = {.magic1 = FP_XSTATE_MAGIC1,
+				   .extended_size = id->frame_bytes + FP_XSTATE_MAGIC2_SIZE,
+				   .xstate_bv = id->frame_features,
+				   .xstate_size = id->frame_bytes};
+	uint32_t end = FP_XSTATE_MAGIC2;
+	uint64_t have;
+
+	memcpy(to, v->xstate + t->xstate, n);
+	memcpy(to + 464, &sw, sizeof(sw));
+	memcpy(&have, to + 512, 8);
+	have &= id->frame_features;
+	memcpy(to + 512, &have, 8);
+	memcpy(to + id->frame_bytes, &end, sizeof(end));
+}
+
+static int put_frame(struct plan *p, struct err *e)
+{
+	const struct snap_thread *t = p->view->thread;
+	uint32_t x_bytes = p->view->head->ident.frame_bytes + FP_XSTATE_MAGIC2_SIZE;
+	/* The kernel wants the state aligned to 64; the frame lies below it. */
+	uint64_t x_at = (t->rsp - RED_ZONE - x_bytes) & ~63ull;
+	uint64_t f_at = (x_at - sizeof(struct frame) - 64) & ~63ull;
+	struct frame *f = data(p, sizeof(*f));
+	uint8_t *x = data(p, x_bytes);
+	bool room = false;
+
+	for (uint32_t i = 0; i < view_n(p->view, TABLE_MAPS); i++) {
+		const struct snap_map *m = &p->view->map[i];
+		uint64_t start = m->flags & MAP_F_STACK ? stack_start(p->view, i) : m->start;
+
+		if (f_at >= start && f_at < t->rsp && t->rsp <= m->end && m->prot & PROT_WRITE)
+			room = true;
+	}
+	if (!room || !f || !x)
+		return err_set(e, ERR_CONFLICT, "no room on the stack of the process");
+	*f = (struct frame){
+		.back = p->view->head->proc.do_return,
+		.flags = UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_SS,
+		.stack_sp = t->altstack_sp,
+		.stack_flags = t->altstack_flags,
+		.stack_size = t->altstack_size,
+		.sc = {.r8 = t->r8,
+		       .r9 = t->r9,
+		       .r10 = t->r10,
+		       .r11 = t->r11,
+		       .r12 = t->r12,
+		       .r13 = t->r13,
+		       .r14 = t->r14,
+		       .r15 = t->r15,
+		       .rdi = t->rdi,
+		       .rsi = t->rsi,
+		       .rbp = t->rbp,
+		       .rbx = t->rbx,
+		       .rdx = t->rdx,
+		       .rax = t->rax,
+		       .rcx = t->rcx,
+		       .rsp = t->rsp,
+		       .rip = t->rip,
+		       .eflags = t->eflags,
+		       .cs = 0x33,
+		       .__pad0 = 0x2b /* ss */,
+		       .fpstate = (struct _fpstate *)(uintptr_t)x_at},
+		.sigmask = t->sigmask,
+	};
+	fill_xstate(x, p->view);
+	op(p, WHAT_THREAD, ARENA_COPY, 0, f_at, addr(f), sizeof(*f), 0, 0, 0);
+	op(p, WHAT_THREAD, ARENA_COPY, 0, x_at, addr(x), x_bytes, 0, 0, 0);
+	p->job->frame = f_at;
+	return 0;
+}
+
+static void put_thread(struct plan *p)
+{
+	const struct snap_thread *t = p->view->thread;
+
+	op(p, WHAT_THREAD, SYS_arch_prctl, 0, ARCH_SET_FS, t->fs_base, 0, 0, 0, 0);
+	op(p, WHAT_THREAD, SYS_arch_prctl, 0, ARCH_SET_GS, t->gs_base, 0, 0, 0, 0);
+	op(p, WHAT_THREAD, SYS_set_tid_address, t->tid, t->tid_address, 0, 0, 0, 0, 0);
+	if (t->robust_list)
+		op(p, WHAT_THREAD, SYS_set_robust_list, 0, t->robust_list, 24, 0, 0, 0, 0);
+	if (t->rseq)
+		op(p, WHAT_THREAD, SYS_rseq, 0, t->rseq, t->rseq_bytes, 0, t->rseq_signature, 0, 0);
+	op(p, WHAT_THREAD, SYS_prctl, 0, PR_SET_DUMPABLE, 1, 0, 0, 0, 0);
+}
+
+int plan_make(struct plan *p, struct err *e)
+{
+	const struct snap_proc *s = &p->view->head->proc;
+	uint64_t start = addr(p->arena), end = start + p->arena_bytes;
+
+	p->job = (struct arena_job *)(p->arena + SNAP_PAGE);
+	p->room = ops_max(p->view);
+	p->op = (struct arena_op *)(p->arena + SNAP_PAGE + 256);
+	p->data = (char *)(p->op + p->room);
+	p->data_end = p->data + ARENA_DATA;
+	p->n = 0;
+	op(p, WHAT_CLEAR, SYS_munmap, 0, 0, start, 0, 0, 0, 0);
+	op(p, WHAT_CLEAR, SYS_munmap, 0, end, SNAP_ADDR_END - end, 0, 0, 0, 0);
+	op(p, WHAT_VDSO, SYS_arch_prctl, ARENA_ANY, ARCH_MAP_VDSO_64, s->vdso, 0, 0, 0, 0);
+	for (uint32_t i = 0; i < view_n(p->view, TABLE_MAPS); i++)
+		put_map(p, i);
+	if (put_process(p) < 0 || put_signals(p) < 0)
+		return err_set(e, ERR_BUG, "the arena is too small");
+	put_thread(p);
+	if (put_frame(p, e) < 0)
+		return -1;
+	op(p, WHAT_CLOSE, SYS_close_range, 0, SNAP_FD_END, ~0u, 0, 0, 0, 0);
+	if (p->n > p->room)
+		return err_set(e, ERR_BUG, "the arena is too small");
+	*p->job = (struct arena_job){.op = p->op,
+				     .n = p->n,
+				     .start = start,
+				     .bytes = p->arena_bytes,
+				     .do_syscall = s->do_syscall,
+				     .frame = p->job->frame,
+				     .told = p->told};
+	return 0;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a checked image to the list of system calls that makes it a process (arena.h). */
+#pragma once
+#include "arena.h"
+#include "image.h"
+
+struct plan {
+	const struct snap_view *view;
+	int image;
+	const int *file_fd; /* per file of the image */
+	int told;
+	char *arena; /* where it will run, mapped already */
+	size_t arena_bytes;
+
+	/* as it grows */
+	struct arena_job *job;
+	struct arena_op *op;
+	size_t n, room;
+	char *data, *data_end;
+};
+/* Place and size of an arena that no mapping of the image touches; 0: there is none. */
+uint64_t plan_arena(const struct snap_view *v, size_t *ret_bytes);
+/* Fills p->arena; the result is ready to run on the arena's own stack, at its end. */
+int plan_make(struct plan *p, struct err *e);

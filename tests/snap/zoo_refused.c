@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "zoo.h"
+
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
+#include <sys/ipc.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/shm.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE 4096
+
+static void *sleep_for_ever(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+static void thread(void)
+{
+	pthread_t id;
+
+	MUST(pthread_create(&id, NULL, sleep_for_ever, NULL) == 0);
+}
+static void child(void)
+{
+	if (fork() == 0)
+		sleep_for_ever(NULL);
+}
+static void zombie(void)
+{
+	siginfo_t si;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	MUST(waitid(P_PID, (id_t)pid, &si, WEXITED | WNOWAIT) == 0);
+}
+static void orphan(void)
+{
+	int p[2];
+	char byte;
+	pid_t pid;
+
+	MUST(pipe(p) == 0);
+	pid = fork();
+	if (pid == 0) {
+		if (fork() == 0) {
+			MUST(write(p[1], "", 1) == 1);
+			close(p[0]);
+			close(p[1]);
+			sleep_for_ever(NULL);
+		}
+		_exit(0);
+	}
+	MUST(waitpid(pid, NULL, 0) == pid && read(p[0], &byte, 1) == 1 && close(p[0]) == 0 && close(p[1]) == 0);
+}
+static void session(void)
+{
+	MUST(setpgid(0, 0) < 0); /* a leader of a session cannot even leave */
+	MUST(setpriority(PRIO_PROCESS, 0, 5) == 0);
+}
+static void affinity(void)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	MUST(sched_setaffinity(0, sizeof(one), &one) == 0);
+}
+static void pending(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	MUST(sigprocmask(SIG_BLOCK, &set, NULL) == 0 && raise(SIGUSR1) == 0);
+}
+static void filter(void)
+{
+	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	struct sock_fprog prog = {1, &allow};
+
+	MUST(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) == 0);
+}
+static void death_signal(void)
+{
+	MUST(prctl(PR_SET_PDEATHSIG, SIGTERM) == 0);
+}
+static void subreaper(void)
+{
+	MUST(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+}
+static void no_huge_pages(void)
+{
+	MUST(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0);
+}
+static void not_dumpable(void)
+{
+	MUST(prctl(PR_SET_DUMPABLE, 0) == 0);
+	MUST(setuid(65534) == 0); /* or root reads it all the same */
+}
+static void posix_timer(void)
+{
+	timer_t t;
+	struct sigevent none = {.sigev_notify = SIGEV_NONE};
+
+	MUST(timer_create(CLOCK_MONOTONIC, &none, &t) == 0);
+}
+static void alarm_set(void)
+{
+	alarm(1000);
+}
+
+/* --- descriptors --- */
+
+static void sock(void)
+{
+	MUST(socket(AF_UNIX, SOCK_STREAM, 0) >= 0);
+}
+static void pipes(void)
+{
+	int p[2];
+
+	MUST(pipe(p) == 0);
+}
+static void epoll(void)
+{
+	MUST(epoll_create1(0) >= 0);
+}
+static void event(void)
+{
+	MUST(eventfd(0, 0) >= 0);
+}
+static void timer(void)
+{
+	MUST(timerfd_create(CLOCK_MONOTONIC, 0) >= 0);
+}
+static void signal_fd(void)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	MUST(signalfd(-1, &none, 0) >= 0);
+}
+static void inotify(void)
+{
+	MUST(inotify_init1(0) >= 0);
+}
+static void memory_file(void)
+{
+	MUST(memfd_create("memory", 0) >= 0);
+}
+static int tmp_file(void)
+{
+	int fd = open("/tmp/left", O_RDWR | O_CREAT, 0600);
+
+	MUST(fd >= 0 && ftruncate(fd, PAGE) == 0);
+	return fd;
+}
+static void writes(void)
+{
+	tmp_file();
+	MUST(unlink("/tmp/left") == 0);
+}
+static void left_file(void)
+{
+	close(tmp_file());
+}
+static void left_shm(void)
+{
+	MUST(close(open("/dev/shm/left", O_RDWR | O_CREAT, 0600)) == 0);
+}
+static void reads_tmp(void)
+{
+	close(tmp_file());
+	MUST(open("/tmp/left", O_RDONLY) >= 0 && unlink("/tmp/left") == 0);
+}
+static void proc_file_open(void)
+{
+	MUST(open("/proc/self/stat", O_RDONLY) >= 0);
+}
+static void lock(void)
+{
+	MUST(flock(open("/usr/lib/os-release", O_RDONLY), LOCK_SH) == 0);
+}
+static void path_only(void)
+{
+	MUST(open("/usr/lib", O_PATH) >= 0);
+}
+static void no_channel(void)
+{
+	/* It still speaks, by another number that is no copy of it: a socket, so that is the reason. */
+	MUST(dup2(CHANNEL, 200) == 200 && close(200) == 0 && socket(AF_UNIX, SOCK_DGRAM, 0) >= 0);
+}
+
+/* --- memory --- */
+
+static void shared(void)
+{
+	MUST(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
+}
+static void shared_file(void)
+{
+	int fd = tmp_file();
+
+	MUST(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) != MAP_FAILED && close(fd) == 0);
+}
+static void deleted(void)
+{
+	int fd = tmp_file();
+
+	MUST(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 0) != MAP_FAILED && close(fd) == 0 &&
+	     unlink("/tmp/left") == 0);
+}
+static void locked(void)
+{
+	void *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	MUST(p != MAP_FAILED && mlock(p, PAGE) == 0);
+}
+static void sysv(void)
+{
+	MUST(shmat(shmget(IPC_PRIVATE, PAGE, IPC_CREAT | 0600), NULL, 0) != (void *)-1);
+}
+
+const struct animal refused[] = {
+	{"a thread", thread, NULL, "2 threads"},
+	{"a child", child, NULL, "another process runs beside it"},
+	{"a zombie", zombie, NULL, "another process runs beside it"},
+	{"an orphan", orphan, NULL, "another process runs beside it"},
+	{"nice", session, NULL, "changed its scheduling"},
+	{"affinity", affinity, NULL, "bound itself to processors"},
+	{"a pending signal", pending, NULL, "signals wait for it"},
+	{"a filter", filter, NULL, "system call filter of its own"},
+	{"pdeathsig", death_signal, NULL, "its parent's death"},
+	{"subreaper", subreaper, NULL, "orphans of its children"},
+	{"no huge pages", no_huge_pages, NULL, "switched huge pages off"},
+	{"not dumpable", not_dumpable, NULL, ""},
+	{"timer_create", posix_timer, NULL, "has timers"},
+	{"an alarm", alarm_set, NULL, "set an alarm"},
+	{"a socket", sock, NULL, "an open socket"},
+	{"a pipe", pipes, NULL, "pipe:["},
+	{"epoll", epoll, NULL, "eventpoll"},
+	{"eventfd", event, NULL, "eventfd"},
+	{"timerfd", timer, NULL, "timerfd"},
+	{"signalfd", signal_fd, NULL, "signalfd"},
+	{"inotify", inotify, NULL, "inotify"},
+	{"memfd", memory_file, NULL, "memfd"},
+	{"a file for writing", writes, NULL, "writes a file"},
+	{"a file left in /tmp", left_file, NULL, "left a file: /tmp/left"},
+	{"a file left in /dev/shm", left_shm, NULL, "left a file: /dev/shm/left"},
+	{"a file of /tmp", reads_tmp, NULL, "may not be there again"},
+	{"a file of /proc", proc_file_open, NULL, "may not be there again"},
+	{"a lock", lock, NULL, "holds a lock"},
+	{"O_PATH", path_only, NULL, "unusual flags"},
+	{"two sockets", no_channel, NULL, "an open socket"},
+	{"shared memory", shared, NULL, "shared writable memory"},
+	{"a shared file", shared_file, NULL, "left a file"},
+	{"a deleted file", deleted, NULL, "no longer there"},
+	{"locked memory", locked, NULL, "locked memory"},
+	{"System V memory", sysv, NULL, "System V shm"},
+	{NULL, NULL, NULL, NULL},
+};
