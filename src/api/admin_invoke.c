@@ -155,6 +155,7 @@ void admin_invoke(struct admin *a, struct http_req *r, struct str name)
 	c->inv.trigger = TRIGGER_API;
 	c->inv.payload = payload;
 	c->inv.want_log_tail = admin_query_is(r, "log", "1");
+	c->inv.want_row = true;
 	c->inv.done = answered;
 	id_uuid(c->inv.request_id);
 	http_on_gone(r, left, c);

@@ -96,7 +96,6 @@ static void tell_answer(struct instance *i, struct str body, bool is_error, bool
 {
 	bool listens = rtapi_listens(i);
 
-	instance_drain_output(i);
 	if (listens && i->revision->kind != RUNTIME_PROVIDED && !last)
 		rtapi_runtime_done(i->rtapi);
 	/* A provided runtime is idle when it asks for the next event, not when it has answered this one. */

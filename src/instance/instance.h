@@ -31,7 +31,8 @@ struct instance_events {
 	void (*init_failed)(void *arg, struct str error);	       /* the runtime's own error object */
 	void (*answer)(void *arg, struct str body, bool is_error);     /* BUSY -> RESPONDED or IDLE; body borrowed */
 	void (*idle)(void *arg);				       /* RESPONDED -> IDLE */
-	void (*output)(void *arg, struct str text); /* stdout and stderr, in order, before the answer */
+	void (*output)(void *arg, struct str text); /* stdout and stderr, in order. Within answer() the owner drains,
+						       which gives all that was printed until then */
 	void (*exited)(void *arg, bool extension,
 		       int wait_status); /* the runtime or an extension is gone; while ENDING: all that were told are */
 	void (*broken)(void *arg, const struct err *e);

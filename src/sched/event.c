@@ -247,9 +247,32 @@ static void learn(struct workload *w, const struct run *run)
 	w->off_cpu_us = policy_usual(w->off_cpu_us, off_cpu);
 }
 
+static void tell(struct invocation *inv, const struct worker *wk, enum invoke_outcome outcome, struct str body)
+{
+	struct function *f = inv->function;
+
+	inv->worker = NULL;
+	inv->outcome = outcome;
+	inv->body = body;
+	inv->e = wk->why;
+	inv->done(inv);
+	function_unref(f);
+}
+
+static void tell_all(struct invocation *inv, const struct worker *wk, enum invoke_outcome outcome, struct str body,
+		     const struct run *run)
+{
+	size_t cut = run->tail.n > TAIL_BYTES ? run->tail.n - TAIL_BYTES : 0;
+
+	inv->log_tail = (struct str){run->tail.p + cut, run->tail.n - cut};
+	inv->row = run->row;
+	tell(inv, wk, outcome, body);
+}
+
 /*
- * The event is over. Order: measure, write lines and row (into buffers: no system call), answer the client, and only
- * then let the worker take the next event, which reuses the memory that body may lie in.
+ * The event is over. Order: answer the client, unless it asked for what is known only later; read what was printed;
+ * measure; write lines and row (into buffers: no system call); and only then let the worker take the next event, which
+ * reuses the memory that body may lie in.
  */
 void event_answer(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_outcome, struct str body,
 		  int64_t cpu_us, int64_t mem_peak_bytes)
@@ -257,20 +280,25 @@ void event_answer(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger
 	int64_t now = clock_now_us();
 	struct workload *w = wk->w;
 	struct sched *s = w->s;
-	struct run run = wk->run;
-	struct invocation *inv = run.inv;
+	struct invocation *inv = take_ptr(wk->run.inv);
+	struct run run;
+	bool wanted = inv, later = inv && (inv->want_row || inv->want_log_tail);
 
-	if (!run.on)
+	if (!wk->run.on)
 		return;
 	if (body.n > LIM_PAYLOAD_BYTES) {
 		body = oversized();
 		outcome = INVOKE_ERROR;
 		ledger_outcome = OUTCOME_ERROR;
 	}
+	if (inv && !later)
+		tell(inv, wk, outcome, body);
+	if (wk->instance)
+		instance_drain_output(wk->instance);
+	run = wk->run;
 	measure(wk, &run, now, cpu_us, mem_peak_bytes);
-	run.row.outcome = inv ? ledger_outcome : ledger_outcome == OUTCOME_OK ? OUTCOME_CANCELED : ledger_outcome;
+	run.row.outcome = wanted || ledger_outcome != OUTCOME_OK ? ledger_outcome : OUTCOME_CANCELED;
 	run.row.bytes_out = (uint32_t)body.n;
-	wk->run.inv = NULL;
 	wk->run.on = false;
 	wk->run.tail = (struct buf){0};
 	wk->served++;
@@ -280,19 +308,8 @@ void event_answer(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger
 	w->n_after += wk->after;
 	say_report(wk, &run, now - run.begun_us, ledger_outcome);
 	ledger_add(s->o.ledger, &run.row);
-	if (inv) {
-		struct function *f = inv->function;
-		size_t cut = run.tail.n > TAIL_BYTES ? run.tail.n - TAIL_BYTES : 0;
-
-		inv->worker = NULL;
-		inv->outcome = outcome;
-		inv->body = body;
-		inv->log_tail = (struct str){run.tail.p + cut, run.tail.n - cut};
-		inv->e = wk->why;
-		inv->row = run.row;
-		inv->done(inv);
-		function_unref(f);
-	}
+	if (later)
+		tell_all(inv, wk, outcome, body, &run);
 	buf_done(&run.tail);
 	if (wk->step == WORKER_LIVE && instance_state(wk->instance) == INSTANCE_IDLE)
 		worker_instance_events.idle(wk);

