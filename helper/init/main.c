@@ -247,8 +247,11 @@ static int restore(struct init *in, int image, pid_t *ret_pid, struct snap_stats
 		return err_sys(e, errno, "make a pipe");
 	how.told = told[1];
 	pid = fork();
-	if (pid == 0)
+	if (pid == 0) {
+		if (in->prepare && strict_filter() < 0)
+			_exit(127);
 		snap_restore(&how);
+	}
 	close(told[1]);
 	rc = pid < 0 ? err_sys(e, errno, "fork") : restore_told(pid, told[0], stats, e);
 	close(told[0]);

@@ -91,6 +91,10 @@ static int take_prctl(struct snap_draft *d, struct err *e)
 		return -1;
 	if (r)
 		return err_set(e, ERR_CONFLICT, "it has switched huge pages off (prctl)");
+	if (ask(d, SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, &r, "prctl", e) < 0)
+		return -1;
+	if (r != 1)
+		return err_set(e, ERR_CONFLICT, "it has made itself not dumpable");
 	if (ask(d, SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, &r, "prctl", e) < 0)
 		return -1;
 	d->thread.timer_slack_ns = (uint64_t)r;

@@ -26,7 +26,7 @@ from select import POLLIN as _POLLIN, poll as _poll
 
 HEADER = 16
 FRAME_MAX = 65536
-HELLO, EVENT, DATA, END, ERROR, CREDIT, PING = 1, 2, 3, 4, 5, 6, 7
+HELLO, EVENT, DATA, END, ERROR, CREDIT, PING, SNAPSHOT, RESTORED = 1, 2, 3, 4, 5, 6, 7, 8, 9
 FLAG_END = 1
 PAYLOAD_MAX = 6291556
 TEXT_MAX = 16384  # an error message beyond it is cut, so that the whole error fits into one frame
@@ -325,6 +325,7 @@ def set_up(task_root):
 	version = "python%d.%d" % sys.version_info[:2]
 	layers = [p for p in (f"/opt/python/lib/{version}/site-packages", "/opt/python") if os.path.isdir(p)]
 	sys.path[:0] = [task_root, *layers]
+	sys.path.append(f"{own}/lib")
 	sys.argv = ["/var/runtime/python/shim.py"]
 	for stream in (sys.stdout, sys.stderr):
 		if stream is not None:
@@ -519,9 +520,34 @@ def serve(sock, handler):
 				event = None
 		elif kind == PING:
 			send_frame(sock, PING, flags, stream, request_id.encode())  # whose answer was the last one
+		elif kind == SNAPSHOT or kind == RESTORED:
+			around_snapshot(sock, kind, stream, view[HEADER:end])
 		if have > end:
 			buf[: have - end] = buf[end:have]
 		have -= end
+
+
+def around_snapshot(sock, kind, stream, body):
+	"""SNAPSHOT comes before the image is taken, RESTORED first of all in each instance made from it."""
+	try:
+		snapshot = sys.modules.get("tandem_snapshot")
+		if snapshot is None:
+			import importlib.util as util
+
+			path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "snapshot.py")
+			spec = util.spec_from_file_location("tandem_snapshot", path)
+			snapshot = sys.modules["tandem_snapshot"] = util.module_from_spec(spec)
+			spec.loader.exec_module(snapshot)
+		if kind == SNAPSHOT:
+			snapshot.before()
+		else:
+			snapshot.after(body)
+			_fill_context_class()
+	except Exception as e:
+		send_error(sock, 0, e, "")
+		os._exit(1)
+	flush_logs()
+	send_frame(sock, kind, FLAG_END, stream, b"")
 
 
 def main():

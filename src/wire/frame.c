@@ -39,7 +39,7 @@ int frame_get(const uint8_t in[FRAME_HEADER], struct frame *ret, struct err *e)
 
 	if (in[0] != FRAME_VERSION)
 		return err_set(e, ERR_CORRUPT, "frame version %u, not %u", in[0], FRAME_VERSION);
-	if (f.type < FRAME_HELLO || f.type > FRAME_PING)
+	if (f.type < FRAME_HELLO || f.type > FRAME_RESTORED)
 		return err_set(e, ERR_CORRUPT, "frame type %u", f.type);
 	if (f.length > FRAME_MAX)
 		return err_set(e, ERR_CORRUPT, "frame of %u bytes, more than %u", f.length, FRAME_MAX);

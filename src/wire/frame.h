@@ -9,11 +9,14 @@
  *  tandemd -> runtime
  *   EVENT   u64 deadline_ms (wall), then five strings, each u16 length + bytes: request id, function ARN, trace id,
  * client context JSON, cognito JSON; the rest is the first part of the payload. Flag END: it is the whole payload. DATA
- * more payload; flag END on the last. PING    answered by PING with the same stream number. runtime -> tandemd HELLO
- * once, after the handler was imported: JSON {"runtime":"python3.11.2","pid":2}. Until then the instance is in INIT.
- *   DATA    the answer; flag END on the last one. (An answer of no bytes: DATA, length 0, END.)
- *   ERROR   JSON error object (what Invoke returns as payload); flag END. stream 0: initialisation failed, and the
- * runtime exits. Flag LAST beside it: the runtime exits now, and takes no further event.
+ * more payload; flag END on the last. PING    answered by PING with the same stream number. SNAPSHOT  an image will be
+ * taken: the runtime runs the user's hooks and answers SNAPSHOT; from then on it waits at the safe point. RESTORED
+ * first of all to a process made from an image: its new environment, NAME=value, each with a NUL; the runtime seeds its
+ * generators again, runs the user's hooks and answers RESTORED, both answers empty with flag END. runtime -> tandemd
+ * HELLO once, after the handler was imported: JSON {"runtime":"python3.11.2","pid":2}. Until then the instance is in
+ * INIT. DATA    the answer; flag END on the last one. (An answer of no bytes: DATA, length 0, END.) ERROR   JSON error
+ * object (what Invoke returns as payload); flag END. stream 0: initialisation failed, and the runtime exits; so does an
+ * error in a hook. Flag LAST beside it: the runtime exits now, and takes no further event.
  *
  * stream is 1, 2, ... per instance; 0 for HELLO, init ERROR. One event at a time: EVENT n+1 comes only after the END of
  * n. A reader takes only whole frames off the socket (peek, then receive), so that a successor starts at a boundary.
@@ -24,7 +27,17 @@
 #define FRAME_VERSION 1
 #define FRAME_MAX     65536
 #define FRAME_HEADER  16
-enum frame_type { FRAME_HELLO = 1, FRAME_EVENT, FRAME_DATA, FRAME_END, FRAME_ERROR, FRAME_CREDIT, FRAME_PING };
+enum frame_type {
+	FRAME_HELLO = 1,
+	FRAME_EVENT,
+	FRAME_DATA,
+	FRAME_END,
+	FRAME_ERROR,
+	FRAME_CREDIT,
+	FRAME_PING,
+	FRAME_SNAPSHOT,
+	FRAME_RESTORED
+};
 enum { FRAME_FLAG_END = 1, FRAME_FLAG_LAST = 2 };
 struct frame {
 	uint8_t type;

@@ -22,7 +22,7 @@ class Refused(Exception):
 class Stats:
     def __init__(self, body):
         self.bytes, self.pages, self.mappings, self.files, self.took_us = struct.unpack_from("<QIIII", body)
-        self.text = body[24:].split(b"\0")[0].decode()
+        self.text = body[24:].split(b"\0")[0].decode(errors="replace")
 
     def __repr__(self):
         return str(self.__dict__)
