@@ -7,16 +7,21 @@
  * 65,536), u32 zero.
  *
  *  tandemd -> runtime
- *   EVENT   u64 deadline_ms (wall), then five strings, each u16 length + bytes: request id, function ARN, trace id,
- * client context JSON, cognito JSON; the rest is the first part of the payload. Flag END: it is the whole payload. DATA
- * more payload; flag END on the last. PING    answered by PING with the same stream number. SNAPSHOT  an image will be
- * taken: the runtime runs the user's hooks and answers SNAPSHOT; from then on it waits at the safe point. RESTORED
- * first of all to a process made from an image: its new environment, NAME=value, each with a NUL; the runtime seeds its
- * generators again, runs the user's hooks and answers RESTORED, both answers empty with flag END. runtime -> tandemd
- * HELLO once, after the handler was imported: JSON {"runtime":"python3.11.2","pid":2}. Until then the instance is in
- * INIT. DATA    the answer; flag END on the last one. (An answer of no bytes: DATA, length 0, END.) ERROR   JSON error
- * object (what Invoke returns as payload); flag END. stream 0: initialisation failed, and the runtime exits; so does an
- * error in a hook. Flag LAST beside it: the runtime exits now, and takes no further event.
+ *   EVENT     u64 deadline_ms (wall), then five strings, each u16 length + bytes: request id, function ARN, trace id,
+ *             client context JSON, cognito JSON; the rest is the first part of the payload. Flag END: it is the whole.
+ *   DATA      more payload; flag END on the last.
+ *   PING      answered by PING with the same stream number.
+ *   SNAPSHOT  an image will be taken: the runtime runs the user's hooks and answers SNAPSHOT, empty, with flag END; from
+ *             then on it waits at the safe point.
+ *   RESTORED  first of all to a process made from an image: its new environment, NAME=value, each with a NUL; the
+ *             runtime seeds its generators again, runs the user's hooks and answers RESTORED, empty, with flag END.
+ *  runtime -> tandemd
+ *   HELLO     once, after the handler was imported: JSON {"runtime":"python3.11.2","pid":2}. Until then the instance is
+ *             in INIT.
+ *   DATA      the answer; flag END on the last one. (An answer of no bytes: DATA, length 0, END.)
+ *   ERROR     JSON error object (what Invoke returns as payload); flag END. stream 0: initialisation failed, and the
+ *             runtime exits; so does an error in a hook. Flag LAST beside it: the runtime exits now, and takes no further
+ *             event.
  *
  * stream is 1, 2, ... per instance; 0 for HELLO, init ERROR. One event at a time: EVENT n+1 comes only after the END of
  * n. A reader takes only whole frames off the socket (peek, then receive), so that a successor starts at a boundary.
