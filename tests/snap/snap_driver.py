@@ -38,9 +38,13 @@ def hear(ctl):
     return verb, tag, value, data[32:]
 
 
-def start(ctl, argv, env=(), tag=1):
+def start_only(ctl, argv, env=(), tag=1):
     text = b"".join(s.encode() + b"\0" for s in [*argv, *env])
     ctl.send(struct.pack(HEAD, 1, START, tag, 0, 1, len(argv), len(env), len(text), 0) + text)
+
+
+def start(ctl, argv, env=(), tag=1):
+    start_only(ctl, argv, env, tag)
     verb, _, value, _ = hear(ctl)
     assert verb == STARTED, (verb, value)
     return value

@@ -266,7 +266,7 @@ class Function(unittest.TestCase):
             except Refused:
                 pass
             # Whatever became of it, process 1 does as it is told. (The process itself may have any fault.)
-            snap.start(i.sb.ctl, ["/bin/true"], tag=9)
+            snap.start_only(i.sb.ctl, ["/bin/true"], tag=9)
             while True:
                 verb, tag, value, _ = snap.hear(i.sb.ctl)
                 if verb == snap.EXITED and tag == 9:
