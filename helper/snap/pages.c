@@ -16,6 +16,7 @@
 #define OUT_PAGES  256u
 #define GAP_PAGES  4u /* holes up to this size do not end a run: a mapping costs more than they do */
 #define RANGE_MAX  (1ull << 40)
+#define WHOLE_MAX  64u /* pages: a private mapping of a file up to this size is all in the image, or not at all */
 
 struct writer {
 	struct snap_draft *d;
@@ -139,6 +140,24 @@ static int scan_step(struct writer *w, uint64_t addr, uint64_t n, bool whole, st
 	return remote_now_us() > w->d->take->deadline_us ? err_set(e, ERR_TIMEOUT, "its memory is too large") : 0;
 }
 
+/* One mapping of the image then takes the place of one of the file, several reads and a change of protection. */
+static int small_and_written(struct writer *w, bool *ret, struct err *e)
+{
+	const struct snap_map *m = w->map;
+	uint64_t n = (m->end - m->start) / SNAP_PAGE;
+
+	*ret = false;
+	/* Behind the end of its file there is nothing to read. */
+	if (!m->file || n > WHOLE_MAX || m->offset + n * SNAP_PAGE > w->d->file[m->file - 1].size + SNAP_PAGE - 1)
+		return 0;
+	if (pread(w->pagemap, w->entry, n * 8, (off_t)(m->start / SNAP_PAGE * 8)) != (ssize_t)(n * 8))
+		return err_sys(e, errno, "read the page map");
+	for (uint64_t i = 0; i < n; i++)
+		if (w->entry[i] & (PM_PRESENT | PM_SWAPPED) && !(w->entry[i] & PM_FILE))
+			*ret = true;
+	return 0;
+}
+
 static int scan(struct writer *w, bool whole, struct err *e)
 {
 	struct snap_map *m = w->map;
@@ -146,6 +165,8 @@ static int scan(struct writer *w, bool whole, struct err *e)
 	m->run = w->d->head.table[TABLE_RUNS].n;
 	if (m->flags & (MAP_F_SHARED | MAP_F_DROPPABLE) || m->advice & 1u << ADVICE_WIPEONFORK)
 		return 0; /* their owners expect to find them empty */
+	if (!whole && small_and_written(w, &whole, e) < 0)
+		return -1;
 	for (uint64_t at = m->start; at < m->end;) {
 		uint64_t n = (m->end - at) / SNAP_PAGE;
 

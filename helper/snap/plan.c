@@ -83,18 +83,18 @@ static void read_pages(struct plan *p, uint64_t at, uint64_t bytes, uint64_t fro
 }
 
 /* Returns whether pages were read, which needs the right to write. */
-static bool put_run(struct plan *p, const struct snap_map *m, const struct snap_run *r)
+static bool put_run(struct plan *p, const struct snap_map *m, const struct snap_run *r, bool whole)
 {
 	uint64_t at = r->addr, bytes = (uint64_t)r->pages * SNAP_PAGE, from = r->at;
-	bool read = false;
 
-	if (r->pages < LAZY_PAGES || m->flags & MAP_F_STACK || m->prot & PROT_EXEC || p->view->head->proc.eager) {
+	if ((r->pages < LAZY_PAGES && !whole) || m->flags & MAP_F_STACK || m->prot & PROT_EXEC ||
+	    p->view->head->proc.eager) {
 		read_pages(p, at, bytes, from);
 		return true;
 	}
 	op(p, WHAT_MAP, SYS_mmap, (int64_t)at, at, bytes, m->prot,
 	   MAP_PRIVATE | MAP_FIXED | (m->flags & MAP_F_NORESERVE ? MAP_NORESERVE : 0), (uint64_t)p->image, from);
-	return read;
+	return false;
 }
 
 /*
@@ -139,7 +139,7 @@ static void put_map(struct plan *p, uint32_t i)
 	op(p, WHAT_MAP, SYS_mmap, (int64_t)start, start, bytes, prot, flags,
 	   m->file ? (uint64_t)p->file_fd[m->file - 1] : ~0ull, m->file ? m->offset : 0);
 	for (uint32_t k = 0; k < m->n_runs; k++)
-		read |= put_run(p, m, &r[k]);
+		read |= put_run(p, m, &r[k], whole);
 	if (whole && !read && p->n == before + 2) { /* nothing is left of the first */
 		if (p->n <= p->room)
 			p->op[before] = p->op[before + 1];

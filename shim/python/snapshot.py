@@ -47,6 +47,7 @@ def before():
 		import _ssl
 
 		_openssl = _ssl
+	reseed()  # what it sets up when it is called first is then in the image
 	sys.stdout.flush()
 	sys.stderr.flush()
 
