@@ -9,11 +9,13 @@
 #include <sys/rseq.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include "plan.h"
 #include "remote.h"
 
 #define RSEQ_BYTES 32
 #define MEM_ROOM   (SNAP_TABLES_MAX + (1 << 20))
+#define AHEAD_MAX  (16ull << 20) /* of a larger image too much is never used */
 
 struct restore {
 	struct snap_restore in;
@@ -25,6 +27,16 @@ struct restore {
 static int move_up(int fd)
 {
 	return fcntl(fd, F_DUPFD_CLOEXEC, SNAP_FD_END);
+}
+
+/* A small image that is not in memory comes with few large reads instead of a read for every few pages touched. */
+static void read_ahead(int image, uint64_t bytes)
+{
+	char byte;
+	struct iovec v = {&byte, 1};
+
+	if (bytes <= AHEAD_MAX && preadv2(image, &v, 1, (off_t)(bytes / 2), RWF_NOWAIT) < 0 && errno == EAGAIN)
+		(void)posix_fadvise(image, 0, (off_t)bytes, POSIX_FADV_WILLNEED);
 }
 
 static int read_image(struct restore *r, struct err *e)
@@ -39,6 +51,8 @@ static int read_image(struct restore *r, struct err *e)
 	h = mem_take(&r->mem, sizeof(*h));
 	if (fstat(r->in.image, &st) < 0)
 		return err_sys(e, errno, "look at the image");
+	if ((uint64_t)st.st_size > SNAP_TAIL)
+		read_ahead(r->in.image, (uint64_t)st.st_size - SNAP_TAIL);
 	if (pread(r->in.image, h, sizeof(*h), 0) != (ssize_t)sizeof(*h))
 		return err_set(e, ERR_CORRUPT, "the image is too short");
 	if (view_tables_bytes(h, (uint64_t)st.st_size, &n, e) < 0)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "spawn"))
-from spawner_driver import BUILD, TIMEOUT_S  # noqa: E402
+from spawner_driver import BUILD, SLOW, TIMEOUT_S  # noqa: E402
 
 START, SIGNAL, TAKE, RESTORE = 1, 2, 3, 4
 STARTED, FAILED, EXITED, TAKEN, RESTORED = range(64, 69)
@@ -55,7 +55,7 @@ def take(ctl, path, deadline_ms=20000, files_allowed=0, max_bytes=1 << 31, tag=1
         os.unlink(path)  # never written again: processes may run from it
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        body = struct.pack("<QII", max_bytes, deadline_ms, files_allowed)
+        body = struct.pack("<QII", max_bytes, deadline_ms * SLOW, files_allowed)
         socket.send_fds(ctl, [struct.pack(HEAD, 1, TAKE, tag, 0, 0, 0, 0, len(body), 0) + body], [fd])
         verb, _, value, body = hear(ctl)
     finally:
@@ -87,7 +87,7 @@ class Init:
         self.chan, chan = socket.socketpair()
         self.log, log = os.pipe()
         for s in (self.ctl, self.chan):
-            s.settimeout(TIMEOUT_S)
+            s.settimeout(2 * TIMEOUT_S)
         os.set_blocking(self.log, False)
         # Above what tandem-init wants, so that none is overwritten before it is in its place.
         high = [os.dup2(fd, 40 + i, inheritable=False) for i, fd in enumerate((ctl.fileno(), chan.fileno(), log))]
