@@ -122,7 +122,7 @@ static void invoke_async(struct admin *a, struct http_req *r, struct function *f
 	ac->r = r;
 	id_uuid(ac->request_id);
 	http_on_gone(r, accept_left, ac);
-	sched_async_start(a->o.sched, f, payload, ac->request_id, accepted, ac);
+	sched_async_start(a->o.sched, f, "", payload, ac->request_id, accepted, ac);
 }
 
 void admin_invoke(struct admin *a, struct http_req *r, struct str name)

@@ -107,6 +107,49 @@ static void put_revision(const struct revision *rev, struct jw *w, bool values)
 	jw_strc(w, "modified", clock_fmt_iso(rev->modified_wall_us, when));
 }
 
+static void put_line(struct jw *w, struct buf *text)
+{
+	jw_str(w, NULL, buf_str(text));
+	buf_clear(text);
+}
+
+/* What is declared of its instances, and its versions by name: a line each. */
+static void put_versions(struct admin *a, const struct function *f, struct jw *w)
+{
+	auto_buf text = {0};
+
+	jw_int(w, "min", f->scale.min);
+	if (f->scale.max)
+		jw_int(w, "max", f->scale.max);
+	if (f->scale.keep_us >= 0)
+		jw_real(w, "keep_s", (double)f->scale.keep_us / 1e6);
+	if (f->reserved >= 0)
+		jw_int(w, "reserved_concurrency", f->reserved);
+	jw_arr(w, "versions");
+	for (unsigned i = 0; i < f->n_versions; i++) {
+		const struct revision *r = f->versions[i];
+		struct sched_kept k;
+
+		sched_kept(a->o.sched, f, r, &k);
+		buf_addf(&text, "%d, revision %s", r->version, r->id);
+		if (k.wanted)
+			buf_addf(&text, ", %d of %d instances held ready%s%s", k.ready, k.wanted, k.reason ? ": " : "",
+				 k.reason ? k.reason : "");
+		put_line(w, &text);
+	}
+	jw_end(w, ']');
+	jw_arr(w, "aliases");
+	for (unsigned i = 0; i < f->n_aliases; i++) {
+		const struct alias *al = &f->aliases[i];
+
+		buf_addf(&text, al->version ? "%s: %d" : "%s: $LATEST", al->name, al->version);
+		if (al->other)
+			buf_addf(&text, ", and %d for %g of the calls", al->other, al->weight);
+		put_line(w, &text);
+	}
+	jw_end(w, ']');
+}
+
 void admin_describe(struct admin *a, struct http_req *r, struct str name)
 {
 	struct function *f = admin_function(a, r, name);
@@ -136,6 +179,7 @@ void admin_describe(struct admin *a, struct http_req *r, struct str name)
 		jw_strc(&w, "route", f->route);
 		jw_str(&w, "url", buf_str(&text));
 	}
+	put_versions(a, f, &w);
 	put_revision(f->latest, &w, admin_query_is(r, "values", "1"));
 	put_pairs(&w, "tags", &f->tags, true);
 	jw_raw(&w, "allow", f->allow ? str_of(f->allow) : STR("[]"));
@@ -158,6 +202,8 @@ static void put_instance(void *arg, const struct sched_instance_info *i)
 	jw_int(w, "mem_peak_bytes", i->mem_peak_bytes);
 	jw_int(w, "memory_mb", i->memory_mb);
 	jw_strc(w, "revision", i->revision_id);
+	jw_int(w, "version", i->version);
+	jw_bool(w, "held_ready", i->kept);
 	jw_end(w, '}');
 }
 

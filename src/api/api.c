@@ -9,8 +9,10 @@
 #include "base/enc.h"
 #include "base/mem.h"
 #include "base/rand.h"
+#include "store/version.h"
 
 #define FN	     "/2015-03-31/functions"
+#define PC	     "/2019-09-30/functions/{F}/provisioned-concurrency"
 #define SEGMENTS_MAX 8
 
 /* Invoke first: it is what is called all the time. Rows without a function are operations that clients know and we do
@@ -36,22 +38,26 @@ static const struct api_op ops[] = {
 	 SUBJECT_FUNCTION, lambda_get_code_signing},
 	{"lambda", "GET", "/2019-09-30/functions/{F}/concurrency", "GetFunctionConcurrency", NULL, SUBJECT_FUNCTION,
 	 lambda_get_concurrency},
+	{"lambda", "PUT", "/2017-10-31/functions/{F}/concurrency", "PutFunctionConcurrency", NULL, SUBJECT_FUNCTION,
+	 lambda_put_concurrency},
+	{"lambda", "DELETE", "/2017-10-31/functions/{F}/concurrency", "DeleteFunctionConcurrency", NULL,
+	 SUBJECT_FUNCTION, lambda_delete_concurrency},
+	{"lambda", "PUT", PC, "PutProvisionedConcurrencyConfig", NULL, SUBJECT_FUNCTION, lambda_put_provisioned},
+	{"lambda", "GET", PC, "GetProvisionedConcurrencyConfig", NULL, SUBJECT_FUNCTION, lambda_get_provisioned},
+	{"lambda", "DELETE", PC, "DeleteProvisionedConcurrencyConfig", NULL, SUBJECT_FUNCTION,
+	 lambda_delete_provisioned},
+	{"lambda", "POST", FN "/{F}/versions", "PublishVersion", NULL, SUBJECT_FUNCTION, lambda_publish_version},
+	{"lambda", "POST", FN "/{F}/aliases", "CreateAlias", NULL, SUBJECT_FUNCTION, lambda_create_alias},
+	{"lambda", "GET", FN "/{F}/aliases", "ListAliases", NULL, SUBJECT_FUNCTION, lambda_list_aliases},
+	{"lambda", "GET", FN "/{F}/aliases/{X}", "GetAlias", NULL, SUBJECT_FUNCTION, lambda_get_alias},
+	{"lambda", "PUT", FN "/{F}/aliases/{X}", "UpdateAlias", NULL, SUBJECT_FUNCTION, lambda_update_alias},
+	{"lambda", "DELETE", FN "/{F}/aliases/{X}", "DeleteAlias", NULL, SUBJECT_FUNCTION, lambda_delete_alias},
 	{"sts", NULL, "GetCallerIdentity", "GetCallerIdentity", NULL, SUBJECT_OPEN, sts_get_caller_identity},
-	{"lambda", "POST", FN "/{F}/versions", "PublishVersion", NULL, SUBJECT_FUNCTION, NULL},
-	{"lambda", "POST", FN "/{F}/aliases", "CreateAlias", NULL, SUBJECT_FUNCTION, NULL},
-	{"lambda", "GET", FN "/{F}/aliases", "ListAliases", NULL, SUBJECT_FUNCTION, NULL},
-	{"lambda", "GET", FN "/{F}/aliases/{X}", "GetAlias", NULL, SUBJECT_FUNCTION, NULL},
-	{"lambda", "PUT", FN "/{F}/aliases/{X}", "UpdateAlias", NULL, SUBJECT_FUNCTION, NULL},
-	{"lambda", "DELETE", FN "/{F}/aliases/{X}", "DeleteAlias", NULL, SUBJECT_FUNCTION, NULL},
 	{"lambda", "POST", FN "/{F}/policy", "AddPermission", NULL, SUBJECT_FUNCTION, NULL},
 	{"lambda", "GET", FN "/{F}/policy", "GetPolicy", NULL, SUBJECT_FUNCTION, NULL},
 	{"lambda", "DELETE", FN "/{F}/policy/{X}", "RemovePermission", NULL, SUBJECT_FUNCTION, NULL},
 	{"lambda", "POST", "/2014-11-13/functions/{F}/invoke-async", "InvokeAsync", NULL, SUBJECT_FUNCTION, NULL},
 	{"lambda", "POST", "/2021-11-15/functions/{F}/response-streaming-invocations", "InvokeWithResponseStream", NULL,
-	 SUBJECT_FUNCTION, NULL},
-	{"lambda", "PUT", "/2017-10-31/functions/{F}/concurrency", "PutFunctionConcurrency", NULL, SUBJECT_FUNCTION,
-	 NULL},
-	{"lambda", "DELETE", "/2017-10-31/functions/{F}/concurrency", "DeleteFunctionConcurrency", NULL,
 	 SUBJECT_FUNCTION, NULL},
 	{"lambda", "POST", "/2015-03-31/event-source-mappings", "CreateEventSourceMapping", NULL, SUBJECT_NONE, NULL},
 	{"lambda", "GET", "/2015-03-31/event-source-mappings", "ListEventSourceMappings", NULL, SUBJECT_NONE, NULL},
@@ -68,8 +74,8 @@ static const struct api_op ops[] = {
 struct route {
 	struct str service; /* what the request says it is for, or empty */
 	const struct api_op *op;
-	struct str operation; /* its name as the client wrote it, where it did */
-	struct str function;  /* {F}, still encoded */
+	struct str operation;	   /* its name as the client wrote it, where it did */
+	struct str function, item; /* {F} and {X}, still encoded */
 };
 
 static unsigned split(struct str path, struct str out[SEGMENTS_MAX])
@@ -90,7 +96,7 @@ static unsigned split(struct str path, struct str out[SEGMENTS_MAX])
 	return n;
 }
 
-static bool path_match(const char *pattern, const struct str *seg, unsigned n, struct str *ret_function)
+static bool path_match(const char *pattern, const struct str *seg, unsigned n, struct route *rt)
 {
 	unsigned i = 0;
 
@@ -101,8 +107,7 @@ static bool path_match(const char *pattern, const struct str *seg, unsigned n, s
 		if (i == n)
 			return false;
 		if (pattern[0] == '{') {
-			if (pattern[1] == 'F')
-				*ret_function = seg[i];
+			*(pattern[1] == 'F' ? &rt->function : &rt->item) = seg[i];
 		} else if (seg[i].n != len || memcmp(seg[i].p, pattern, len) != 0) {
 			return false;
 		}
@@ -132,8 +137,7 @@ static void route_rest(struct api_call *c, struct route *rt)
 
 	c->form = FORM_REST_JSON;
 	for (size_t i = 0; i < ARRAY_SIZE(ops) && n <= SEGMENTS_MAX; i++)
-		if (ops[i].method && str_eqc(c->r->method, ops[i].method) &&
-		    path_match(ops[i].path, seg, n, &rt->function)) {
+		if (ops[i].method && str_eqc(c->r->method, ops[i].method) && path_match(ops[i].path, seg, n, rt)) {
 			rt->op = &ops[i];
 			return;
 		}
@@ -246,6 +250,10 @@ static int subject(struct api_call *c, const struct route *rt)
 			return api_fail(&c->e, API_VALIDATION, "The path has a percent escape that is not one.");
 		if (api_name_parse(buf_str(&c->a->scratch), &c->a->where, &c->name, &c->e) < 0)
 			return -1;
+		buf_clear(&c->a->scratch);
+		if (dec_percent(&c->a->scratch, rt->item, false) < 0 || c->a->scratch.n >= sizeof(c->item))
+			return api_fail(&c->e, API_VALIDATION, "The last part of the path is no name.");
+		snprintf(c->item, sizeof(c->item), STR_FMT, STR_ARG(buf_str(&c->a->scratch)));
 		if (c->r->query.n && api_query(c->r, "Qualifier", &q) &&
 		    api_name_qualify(&c->name, buf_str(&q), &c->e) < 0)
 			return -1;
@@ -363,6 +371,29 @@ struct function *api_function(struct api_call *c)
 	api_fail(&c->e, API_NOT_FOUND, "Function not found: %s",
 		 api_arn(&c->a->where, c->name.name, c->name.qualifier, arn));
 	return NULL;
+}
+
+struct function *api_target(struct api_call *c, struct revision **ret)
+{
+	struct function *f = function_get(c->a->o.store, str_of(c->name.name));
+	struct revision *r;
+	char arn[API_ARN_BYTES];
+
+	r = f ? function_resolve(f, str_of(c->name.qualifier), c->name.qualifier[0] ? rand_unit() : 0) : NULL;
+	if (r) {
+		*ret = r;
+		return f;
+	}
+	api_fail(&c->e, API_NOT_FOUND, "Function not found: %s",
+		 api_arn(&c->a->where, c->name.name, c->name.qualifier, arn));
+	return NULL;
+}
+
+int api_stale(struct api_call *c)
+{
+	return api_fail(&c->e, API_PRECONDITION,
+			"The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias "
+			"API to retrieve the latest Revision Id");
 }
 
 struct json *api_body(struct api_call *c)

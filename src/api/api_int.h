@@ -40,7 +40,8 @@ struct api_call {
 	struct principal who;
 	enum api_form form;
 	char request_id[37];
-	struct api_name name; /* SUBJECT_FUNCTION: with the query's Qualifier */
+	struct api_name name;		    /* SUBJECT_FUNCTION: with the query's Qualifier */
+	char item[LIM_QUALIFIER_BYTES + 1]; /* {X} of the path */
 	struct api_err e;
 };
 
@@ -53,17 +54,29 @@ void api_reply_fail(struct api_call *c, enum api_code code, const char *fmt, ...
 void api_xml_text(struct buf *out, struct str s);
 
 int api_allowed(struct api_call *c, const char *resource); /* authz for c->op; -1: c->e */
-/* The function that c->name names, at $LATEST; NULL: c->e says so. */
+/* The function that c->name names, without a qualifier but $LATEST; NULL: c->e says so. */
 struct function *api_function(struct api_call *c);
+/* The same with any qualifier, and the revision that it means for one call. */
+struct function *api_target(struct api_call *c, struct revision **ret);
+/* MaxItems of the query, 1 to 50; -1: c->e. */
+int api_page_size(struct api_call *c, int64_t *ret);
+/* For a write to the store: when it is durable the call is answered with json (copied; empty: no body). sweep: code may
+ * be left that nobody names. */
+struct store_op *api_saving(struct api_call *c, int status, struct str json, bool sweep);
+int api_stale(struct api_call *c); /* -1, c->e: the RevisionId that the caller gave is not the present one */
 /* The body as a JSON object (an empty body is {}); NULL: c->e. Caller frees. */
 struct json *api_body(struct api_call *c);
 /* A member of the query string, decoded (percent and +) into out; false: not there or not decodable. */
 bool api_query(const struct http_req *r, const char *name, struct buf *out);
 
-/* function_config.c: Lambda's FunctionConfiguration, all members of one object. */
+/* function_config.c: Lambda's FunctionConfiguration of a revision of f, all members of one object. qualifier: how the
+ * ARN names it, or NULL. */
 enum config_view { CONFIG_NOW, CONFIG_CREATED, CONFIG_UPDATED };
 void api_function_config(struct jw *w, const char *key, const struct api *a, const struct function *f,
-			 enum config_view view, bool qualified);
+			 const struct revision *r, enum config_view view, const char *qualifier);
+/* lambda_version.c: publishes $LATEST unless the newest version is the same, and answers with it. */
+void lambda_publish(struct api_call *c, struct function *f, const char *description, int status, enum config_view view,
+		    bool qualified);
 
 /* Operations, a file each for a group. */
 void lambda_create_function(struct api_call *c);
@@ -79,6 +92,17 @@ void lambda_tag_resource(struct api_call *c);
 void lambda_untag_resource(struct api_call *c);
 void lambda_get_account_settings(struct api_call *c);
 void lambda_get_code_signing(struct api_call *c);
+void lambda_put_concurrency(struct api_call *c);
 void lambda_get_concurrency(struct api_call *c);
+void lambda_delete_concurrency(struct api_call *c);
+void lambda_put_provisioned(struct api_call *c);
+void lambda_get_provisioned(struct api_call *c);
+void lambda_delete_provisioned(struct api_call *c);
+void lambda_publish_version(struct api_call *c);
 void lambda_list_versions(struct api_call *c);
+void lambda_create_alias(struct api_call *c);
+void lambda_get_alias(struct api_call *c);
+void lambda_update_alias(struct api_call *c);
+void lambda_delete_alias(struct api_call *c);
+void lambda_list_aliases(struct api_call *c);
 void sts_get_caller_identity(struct api_call *c);

@@ -24,6 +24,9 @@ static const struct api_code_info codes[API_CODE_N] = {
 	[API_TOO_LARGE] = {"RequestTooLargeException", NULL, 413, false, NULL},
 	[API_ENTITY_TOO_LARGE] = {"RequestEntityTooLargeException", NULL, 413, true, NULL},
 	[API_THROTTLED] = {"TooManyRequestsException", "Throttling", 429, false, "ConcurrentInvocationLimitExceeded"},
+	[API_THROTTLED_RESERVED] = {"TooManyRequestsException", "Throttling", 429, false,
+				    "ReservedFunctionConcurrentInvocationLimitExceeded"},
+	[API_NO_PROVISIONED] = {"ProvisionedConcurrencyConfigNotFoundException", NULL, 404, false, NULL},
 	[API_SERVICE] = {"ServiceException", "InternalFailure", 500, true, NULL},
 };
 

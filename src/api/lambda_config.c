@@ -161,6 +161,21 @@ static int read_env(const struct json *body, struct pairs *ret, struct api_err *
 	return 0;
 }
 
+static int read_snapstart(const struct json *body, bool *ret, struct api_err *e)
+{
+	struct str on = json_get_str(json_get(body, "SnapStart"), "ApplyOn");
+
+	if (on.p && !str_eqc(on, "None") && !str_eqc(on, "PublishedVersions"))
+		return api_fail(e, API_VALIDATION,
+				"1 validation error detected: Value '" STR_FMT
+				"' at 'snapStart.applyOn' failed to satisfy constraint: Member must satisfy enum value "
+				"set: [PublishedVersions, None]",
+				(int)(on.n < 64 ? on.n : 64), on.p);
+	if (on.p)
+		*ret = str_eqc(on, "PublishedVersions");
+	return 0;
+}
+
 static int check_rest(const struct json *body, struct api_err *e)
 {
 	const struct json *layers = json_get(body, "Layers"), *arch = json_get(body, "Architectures");
@@ -192,7 +207,7 @@ int lambda_config_read(const struct json *body, struct revision *r, struct api_e
 	    read_text(body, "Role", "role", ROLE_MAX, &r->role, e) < 0 ||
 	    read_text(body, "Description", "description", DESCRIPTION_MAX, &r->description, e) < 0 ||
 	    read_text(body, "Runtime", "runtime", 64, &r->runtime, e) < 0 || read_env(body, &r->env, e) < 0 ||
-	    check_rest(body, e) < 0)
+	    read_snapstart(body, &r->snapstart, e) < 0 || check_rest(body, e) < 0)
 		return -1;
 	/* A provided runtime that tandem.yaml declared has none: its program needs no name for a handler. */
 	if (!r->runtime || !r->runtime[0] ||

@@ -17,6 +17,7 @@ struct deploying {
 	struct buf zip;
 	struct function *f; /* a reference of our own */
 	enum config_view view;
+	bool publish;
 };
 
 static void client_gone(void *arg)
@@ -66,9 +67,15 @@ static void deployed(struct deploy *d, const struct err *e)
 		if (d->is_new && !g->f->deleted && function_get(s, str_of(g->f->name)) != g->f)
 			function_unref(g->f);
 	} else {
-		jw_init(&w, &b);
-		api_function_config(&w, NULL, g->c.a, g->f, g->view, false);
-		api_reply_json(&g->c, g->view == CONFIG_CREATED ? 201 : 200, buf_str(&b));
+		int status = g->view == CONFIG_CREATED ? 201 : 200;
+
+		if (g->publish && g->f->state == FUNCTION_ACTIVE) {
+			lambda_publish(&g->c, g->f, NULL, status, g->view, g->view == CONFIG_UPDATED);
+		} else {
+			jw_init(&w, &b);
+			api_function_config(&w, NULL, g->c.a, g->f, g->f->latest, g->view, NULL);
+			api_reply_json(&g->c, status, buf_str(&b));
+		}
 		if (!d->is_new)
 			store_gc(s);
 	}
@@ -79,12 +86,13 @@ static void deployed(struct deploy *d, const struct err *e)
 
 /* Takes zip and r. */
 static void start(struct api_call *c, struct function *f, struct revision *r, struct buf *zip, struct pairs *tags,
-		  enum config_view view)
+		  enum config_view view, bool publish)
 {
 	struct deploying *g = xcalloc(1, sizeof(*g));
 
 	g->c = *c;
 	g->view = view;
+	g->publish = publish;
 	g->f = function_ref(f);
 	if (zip) {
 		g->zip = *zip;
@@ -177,7 +185,8 @@ void lambda_create_function(struct api_call *c)
 		api_reply_err(c);
 		revision_unref(r);
 	} else {
-		start(c, function_new(c->name.name, "api"), r, &zip, &tags, CONFIG_CREATED);
+		start(c, function_new(c->name.name, "api"), r, &zip, &tags, CONFIG_CREATED,
+		      json_get_bool(body, "Publish", false));
 	}
 	pairs_done(&tags);
 }
@@ -190,9 +199,7 @@ static struct function *to_update(struct api_call *c, const struct json *body)
 
 	if (!f || !revision.n || str_eqc(revision, f->latest->id))
 		return f;
-	api_fail(&c->e, API_PRECONDITION,
-		 "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to "
-		 "retrieve the latest Revision Id");
+	api_stale(c);
 	return NULL;
 }
 
@@ -207,10 +214,11 @@ void lambda_update_function_code(struct api_call *c)
 		api_reply_err(c);
 	} else if (json_get_bool(body, "DryRun", false)) {
 		jw_init(&w, &b);
-		api_function_config(&w, NULL, c->a, f, CONFIG_NOW, false);
+		api_function_config(&w, NULL, c->a, f, f->latest, CONFIG_NOW, NULL);
 		api_reply_json(c, 200, buf_str(&b));
 	} else {
-		start(c, f, revision_clone(f->latest), &zip, NULL, CONFIG_UPDATED);
+		start(c, f, revision_clone(f->latest), &zip, NULL, CONFIG_UPDATED,
+		      json_get_bool(body, "Publish", false));
 	}
 }
 
@@ -224,6 +232,6 @@ void lambda_update_function_configuration(struct api_call *c)
 		api_reply_err(c);
 		revision_unref(r);
 	} else {
-		start(c, f, r, NULL, NULL, CONFIG_UPDATED);
+		start(c, f, r, NULL, NULL, CONFIG_UPDATED, false);
 	}
 }

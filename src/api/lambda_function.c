@@ -5,12 +5,14 @@
 #include "api/api_int.h"
 #include "api/code_url.h"
 #include "base/mem.h"
+#include "store/version.h"
 
 #define PAGE_MAX 50
 
 void lambda_get_function_configuration(struct api_call *c)
 {
-	const struct function *f = api_function(c);
+	struct revision *r;
+	const struct function *f = api_target(c, &r);
 	auto_buf b = {0};
 	struct jw w;
 
@@ -19,13 +21,14 @@ void lambda_get_function_configuration(struct api_call *c)
 		return;
 	}
 	jw_init(&w, &b);
-	api_function_config(&w, NULL, c->a, f, CONFIG_NOW, c->name.qualifier[0]);
+	api_function_config(&w, NULL, c->a, f, r, CONFIG_NOW, c->name.qualifier);
 	api_reply_json(c, 200, buf_str(&b));
 }
 
 void lambda_get_function(struct api_call *c)
 {
-	const struct function *f = api_function(c);
+	struct revision *r;
+	const struct function *f = api_target(c, &r);
 	struct str host = http_header(c->r, "host");
 	auto_buf b = {0}, at = {0};
 	struct jw w;
@@ -36,10 +39,10 @@ void lambda_get_function(struct api_call *c)
 	}
 	jw_init(&w, &b);
 	jw_obj(&w, NULL);
-	api_function_config(&w, "Configuration", c->a, f, CONFIG_NOW, c->name.qualifier[0]);
+	api_function_config(&w, "Configuration", c->a, f, r, CONFIG_NOW, c->name.qualifier);
 	jw_obj(&w, "Code");
 	jw_strc(&w, "RepositoryType", "S3");
-	code_url_write(c->a, host, f->latest->code_sha256, &at);
+	code_url_write(c->a, host, r->code_sha256, &at);
 	jw_str(&w, "Location", buf_str(&at));
 	jw_end(&w, '}');
 	if (f->tags.n) {
@@ -48,12 +51,17 @@ void lambda_get_function(struct api_call *c)
 			jw_strc(&w, f->tags.p[i].name, f->tags.p[i].value);
 		jw_end(&w, '}');
 	}
+	if (f->reserved >= 0) {
+		jw_obj(&w, "Concurrency");
+		jw_int(&w, "ReservedConcurrentExecutions", f->reserved);
+		jw_end(&w, '}');
+	}
 	jw_end(&w, '}');
 	api_reply_json(c, 200, buf_str(&b));
 }
 
 /* MaxItems as AWS takes it: 1 to 10,000 may be asked for, never more than 50 come. */
-static int page_size(struct api_call *c, int64_t *ret)
+int api_page_size(struct api_call *c, int64_t *ret)
 {
 	auto_buf v = {0};
 
@@ -71,89 +79,110 @@ static int page_size(struct api_call *c, int64_t *ret)
 	return 0;
 }
 
+/* The place behind "NAME" or "NAME:VERSION", which was the last one given. */
+static const struct function *continue_at(const struct store *s, struct str marker, unsigned *ret_version)
+{
+	struct str name = marker, number = STR_NULL;
+	const struct function *f;
+	int64_t n = 0;
+
+	*ret_version = 0;
+	str_cut(marker, ':', &name, &number);
+	f = function_get(s, name);
+	if (!number.n || !f || str_to_i64(number, 0, INT32_MAX, &n) < 0) {
+		auto_free char *text = str_dup(name);
+
+		return function_after(s, text);
+	}
+	while (*ret_version < f->n_versions && f->versions[*ret_version]->version <= n)
+		++*ret_version;
+	if (*ret_version < f->n_versions) {
+		++*ret_version; /* 0 is $LATEST */
+		return f;
+	}
+	*ret_version = 0;
+	return function_next(s, f);
+}
+
 void lambda_list_functions(struct api_call *c)
 {
-	bool qualified = false;
+	const struct store *s = c->a->o.store;
+	auto_buf b = {0}, marker = {0}, which = {0};
+	char number[VERSION_TEXT];
 	const struct function *f;
-	auto_buf b = {0}, marker = {0}, version = {0};
+	unsigned v = 0;
 	int64_t left;
+	bool all;
 	struct jw w;
 
-	if (page_size(c, &left) < 0) {
+	if (api_page_size(c, &left) < 0) {
 		api_reply_err(c);
 		return;
 	}
-	qualified = api_query(c->r, "FunctionVersion", &version) && str_eqc(buf_str(&version), "ALL");
-	f = function_after(c->a->o.store, api_query(c->r, "Marker", &marker) && marker.n ? marker.p : NULL);
+	all = api_query(c->r, "FunctionVersion", &which) && str_eqc(buf_str(&which), "ALL");
+	f = api_query(c->r, "Marker", &marker) && marker.n ? continue_at(s, buf_str(&marker), &v)
+							   : function_next(s, NULL);
+	buf_clear(&marker);
 	jw_init(&w, &b);
 	jw_obj(&w, NULL);
 	jw_arr(&w, "Functions");
 	for (; f && left; left--) {
-		const struct function *next = function_next(c->a->o.store, f);
+		const struct revision *r = v ? f->versions[v - 1] : f->latest;
 
-		api_function_config(&w, NULL, c->a, f, CONFIG_NOW, qualified);
-		if (left == 1 && next) {
-			jw_end(&w, ']');
-			jw_strc(&w, "NextMarker", f->name);
-			jw_end(&w, '}');
-			api_reply_json(c, 200, buf_str(&b));
-			return;
-		}
-		f = next;
+		api_function_config(&w, NULL, c->a, f, r, CONFIG_NOW, all ? revision_version(r, number) : NULL);
+		buf_clear(&marker);
+		buf_adds(&marker, f->name);
+		if (all)
+			buf_addf(&marker, ":%d", r->version);
+		if (!all || v == f->n_versions)
+			f = function_next(s, f), v = 0;
+		else
+			v++;
 	}
 	jw_end(&w, ']');
+	if (f)
+		jw_str(&w, "NextMarker", buf_str(&marker));
 	jw_end(&w, '}');
 	api_reply_json(c, 200, buf_str(&b));
 }
 
-struct deleting {
-	struct api_call c;
-	struct store_op op;
-};
-
-static void delete_gone(void *arg)
+static void delete_version(struct api_call *c, struct function *f)
 {
-	((struct deleting *)arg)->c.r = NULL;
-}
+	int number = function_version_number(str_of(c->name.qualifier));
+	struct revision *r = number > 0 ? function_version(f, number) : NULL;
+	const struct alias *a = r ? function_alias_to(f, number) : NULL;
 
-static void deleted(struct store_op *op, const struct err *e)
-{
-	struct deleting *d = container_of(op, struct deleting, op);
-
-	if (e->kind)
-		api_reply_fail(&d->c, API_SERVICE, "The function is gone until the next start only: %s", e->text);
+	if (!number)
+		api_reply_fail(c, API_INVALID_PARAMETER,
+			       "$LATEST version cannot be deleted without deleting the function.");
+	else if (number < 0)
+		api_reply_fail(c, API_INVALID_PARAMETER, "Deletion of aliases is not currently supported.");
+	else if (a)
+		api_reply_fail(c, API_CONFLICT,
+			       "Version %d cannot be deleted: it is referenced by the alias %s. Point that to another "
+			       "version, or delete it.",
+			       number, a->name);
+	else if (r)
+		version_del(c->a->o.store, api_saving(c, 204, STR_NULL, true), f, r);
 	else
-		api_reply_empty(&d->c, 204);
-	if (op->s)
-		store_gc(op->s);
-	free(d);
+		api_reply_empty(c, 204); /* what was asked for is so */
 }
 
 void lambda_delete_function(struct api_call *c)
 {
-	struct function *f = api_function(c);
+	struct function *f = function_get(c->a->o.store, str_of(c->name.name));
 	char arn[API_ARN_BYTES];
-	struct deleting *d;
 
-	if (!f) {
-		api_reply_err(c);
-		return;
-	}
-	if (c->name.qualifier[0]) {
-		api_reply_fail(c, API_INVALID_PARAMETER,
-			       "$LATEST version cannot be deleted without deleting the function.");
-		return;
-	}
-	if (f->updating) {
+	if (!f)
+		api_reply_fail(c, API_NOT_FOUND, "Function not found: %s",
+			       api_arn(&c->a->where, c->name.name, c->name.qualifier, arn));
+	else if (c->name.qualifier[0])
+		delete_version(c, f);
+	else if (f->updating)
 		api_reply_fail(
 			c, API_CONFLICT,
 			"The operation cannot be performed at this time. An update is in progress for resource: %s",
 			api_arn(&c->a->where, f->name, NULL, arn));
-		return;
-	}
-	d = xcalloc(1, sizeof(*d));
-	d->c = *c;
-	d->op.done = deleted;
-	http_on_gone(c->r, delete_gone, d);
-	function_del(c->a->o.store, &d->op, f);
+	else
+		function_del(c->a->o.store, api_saving(c, 204, STR_NULL, true), f);
 }

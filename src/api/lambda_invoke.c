@@ -44,15 +44,17 @@ static void make_trace(struct invoke *i)
 
 static void answer(struct invoke *i, struct str body, bool is_error)
 {
+	static const struct revision latest;
 	struct api_call *c = &i->c;
-	char h[512 + 4096 * 4 / 3 + 8];
+	char h[512 + 4096 * 4 / 3 + 8], version[VERSION_TEXT];
 	struct buf log = {0};
 	int n;
 
 	n = snprintf(h, sizeof(h),
-		     "x-amzn-RequestId: %s\r\nX-Amz-Executed-Version: $LATEST\r\nX-Amzn-Trace-Id: %s\r\n"
+		     "x-amzn-RequestId: %s\r\nX-Amz-Executed-Version: %s\r\nX-Amzn-Trace-Id: %s\r\n"
 		     "X-Amzn-Remapped-Content-Length: 0\r\n%s",
-		     c->request_id, i->trace, is_error ? "X-Amz-Function-Error: Unhandled\r\n" : "");
+		     c->request_id, revision_version(i->inv.revision ? i->inv.revision : &latest, version), i->trace,
+		     is_error ? "X-Amz-Function-Error: Unhandled\r\n" : "");
 	if (i->inv.want_log_tail && i->inv.log_tail.n <= 4096) {
 		enc_b64(&log, i->inv.log_tail.p, i->inv.log_tail.n);
 		n += snprintf(h + n, sizeof(h) - (size_t)n, "X-Amz-Log-Result: %s\r\n", log.p ? log.p : "");
@@ -69,10 +71,10 @@ static void failed(struct invoke *i)
 	struct api_call *c = &i->c;
 	char arn[API_ARN_BYTES];
 
-	if (i->inv.e.kind == ERR_NOT_FOUND &&
-	    !function_get(c->a->o.store, str_of(c->name.name))) /* deleted meanwhile */
+	if (i->inv.e.kind == ERR_NOT_FOUND && (!function_get(c->a->o.store, str_of(c->name.name)) ||
+					       (i->inv.revision && i->inv.revision->deleted))) /* meanwhile */
 		api_reply_fail(c, API_NOT_FOUND, "Function not found: %s",
-			       api_arn(&c->a->where, c->name.name, NULL, arn));
+			       api_arn(&c->a->where, c->name.name, c->name.qualifier, arn));
 	else
 		api_reply_fail(c, API_SERVICE, "%s", i->inv.e.kind ? i->inv.e.text : "The function could not be run.");
 }
@@ -98,7 +100,8 @@ static void invoked(struct invocation *inv)
 		answer(i, inv->body, true);
 		break;
 	case INVOKE_THROTTLED:
-		api_reply_fail(&i->c, API_THROTTLED, "Rate Exceeded.");
+		api_reply_fail(&i->c, inv->e.kind == ERR_LIMIT ? API_THROTTLED_RESERVED : API_THROTTLED,
+			       "Rate Exceeded.");
 		break;
 	case INVOKE_FAILED:
 	case INVOKE_OUTCOME_N:
@@ -135,7 +138,7 @@ static int read_context(struct invoke *i)
 	return 0;
 }
 
-static void start_sync(struct api_call *c, struct function *f, struct str payload)
+static void start_sync(struct api_call *c, struct function *f, struct revision *r, struct str payload)
 {
 	struct invoke *i = xcalloc(1, sizeof(*i));
 
@@ -147,6 +150,8 @@ static void start_sync(struct api_call *c, struct function *f, struct str payloa
 	}
 	make_trace(i);
 	i->inv.function = f;
+	i->inv.revision = r->version ? r : NULL;
+	i->inv.qualifier = i->c.name.qualifier[0] ? i->c.name.qualifier : NULL;
 	i->inv.trigger = TRIGGER_API;
 	i->inv.payload = payload;
 	i->inv.trace_id = i->trace;
@@ -182,7 +187,7 @@ static void start_async(struct api_call *c, struct function *f, struct str paylo
 	i->c = *c;
 	i->function = function_ref(f);
 	http_on_gone(i->c.r, async_gone, i);
-	sched_async_start(c->a->o.sched, f, payload, c->request_id, accepted, i);
+	sched_async_start(c->a->o.sched, f, i->c.name.qualifier, payload, c->request_id, accepted, i);
 }
 
 void lambda_invoke(struct api_call *c)
@@ -190,7 +195,8 @@ void lambda_invoke(struct api_call *c)
 	struct str type = http_header(c->r, "x-amz-invocation-type"), payload = c->r->body.n ? c->r->body : STR("{}");
 	bool event = str_eqc(type, "Event"), dry = str_eqc(type, "DryRun");
 	size_t max = event ? LIM_ASYNC_PAYLOAD_BYTES : LIM_PAYLOAD_BYTES;
-	struct function *f = api_function(c);
+	struct revision *r;
+	struct function *f = api_target(c, &r);
 	struct err e = {0};
 
 	if (!f) {
@@ -216,12 +222,12 @@ void lambda_invoke(struct api_call *c)
 	}
 	if (dry)
 		api_reply_empty(c, 204);
-	else if (f->state == FUNCTION_PENDING)
+	else if (f->state == FUNCTION_PENDING && !r->version)
 		api_reply_fail(c, API_CONFLICT,
 			       "The operation cannot be performed at this time. The function is currently in the "
 			       "following state: Pending");
 	else if (event)
 		start_async(c, f, payload);
 	else
-		start_sync(c, f, payload);
+		start_sync(c, f, r, payload);
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "api/api_int.h"
+#include "api/lambda_concurrency.h"
 #include "base/enc.h"
 #include "base/limits.h"
 #include "base/mem.h"
@@ -55,27 +56,6 @@ void lambda_get_code_signing(struct api_call *c)
 	with_function(c, fill_signing);
 }
 
-static void fill_nothing(struct jw *w, const struct api_call *c, const struct function *f)
-{
-}
-
-void lambda_get_concurrency(struct api_call *c)
-{
-	with_function(c, fill_nothing);
-}
-
-static void fill_versions(struct jw *w, const struct api_call *c, const struct function *f)
-{
-	jw_arr(w, "Versions");
-	api_function_config(w, NULL, c->a, f, CONFIG_NOW, true);
-	jw_end(w, ']');
-}
-
-void lambda_list_versions(struct api_call *c)
-{
-	with_function(c, fill_versions);
-}
-
 static void fill_account(struct jw *w, const struct api_call *c, const struct function *unused)
 {
 	const struct store *s = c->a->o.store;
@@ -87,8 +67,8 @@ static void fill_account(struct jw *w, const struct api_call *c, const struct fu
 	jw_int(w, "TotalCodeSize", 80530636800);
 	jw_int(w, "CodeSizeUnzipped", LIM_UNZIPPED_BYTES);
 	jw_int(w, "CodeSizeZipped", LIM_ZIP_BYTES);
-	jw_int(w, "ConcurrentExecutions", 1000);
-	jw_int(w, "UnreservedConcurrentExecutions", 1000);
+	jw_int(w, "ConcurrentExecutions", ACCOUNT_CONCURRENCY);
+	jw_int(w, "UnreservedConcurrentExecutions", lambda_unreserved(s, NULL));
 	jw_end(w, '}');
 	jw_obj(w, "AccountUsage");
 	jw_int(w, "TotalCodeSize", bytes);
@@ -103,35 +83,9 @@ void lambda_get_account_settings(struct api_call *c)
 
 /* --- changing tags --- */
 
-struct tagging {
-	struct api_call c;
-	struct store_op op;
-};
-
-static void tags_gone(void *arg)
-{
-	((struct tagging *)arg)->c.r = NULL;
-}
-
-static void tags_saved(struct store_op *op, const struct err *e)
-{
-	struct tagging *t = container_of(op, struct tagging, op);
-
-	if (e->kind)
-		api_reply_fail(&t->c, API_SERVICE, "The tags could not be stored: %s", e->text);
-	else
-		api_reply_empty(&t->c, 204);
-	free(t);
-}
-
 static void save(struct api_call *c, struct function *f)
 {
-	struct tagging *t = xcalloc(1, sizeof(*t));
-
-	t->c = *c;
-	t->op.done = tags_saved;
-	http_on_gone(c->r, tags_gone, t);
-	function_put(c->a->o.store, &t->op, f);
+	function_put(c->a->o.store, api_saving(c, 204, STR_NULL, false), f);
 }
 
 static void remove_tag(struct pairs *p, const char *name)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "api/api_int.h"
+#include "base/mem.h"
 
 static void reply(struct api_call *c, int status, const char *type, const char *error, struct str body)
 {
@@ -110,4 +111,49 @@ void api_reply_fail(struct api_call *c, enum api_code code, const char *fmt, ...
 	vsnprintf(c->e.text, sizeof(c->e.text), fmt, ap);
 	va_end(ap);
 	api_reply_err(c);
+}
+
+/* --- answers that wait for the store --- */
+
+struct saving {
+	struct api_call c;
+	struct store_op op;
+	int status;
+	struct buf json;
+	bool sweep;
+};
+
+static void saving_gone(void *arg)
+{
+	((struct saving *)arg)->c.r = NULL;
+}
+
+static void saved(struct store_op *op, const struct err *e)
+{
+	struct saving *s = container_of(op, struct saving, op);
+
+	if (e->kind)
+		api_reply_fail(&s->c, API_SERVICE, "It is so until the next start only: %s", e->text);
+	else if (s->json.n)
+		api_reply_json(&s->c, s->status, buf_str(&s->json));
+	else
+		api_reply_empty(&s->c, s->status);
+	if (op->s && s->sweep)
+		store_gc(op->s);
+	buf_done(&s->json);
+	free(s);
+}
+
+struct store_op *api_saving(struct api_call *c, int status, struct str json, bool sweep)
+{
+	struct saving *s = xcalloc(1, sizeof(*s));
+
+	s->c = *c;
+	s->op.done = saved;
+	s->status = status;
+	s->sweep = sweep;
+	buf_addstr(&s->json, json);
+	if (c->r)
+		http_on_gone(c->r, saving_gone, s);
+	return &s->op;
 }

@@ -144,6 +144,7 @@ static void start_deploy(struct apply *a, struct plan_entry *en)
 	d->revision = wanted(a, en);
 	copy_pairs(&it->tags, &en->want->tags);
 	d->tags = &it->tags;
+	d->scale = &en->want->scale;
 	d->route = en->want->route ? en->want->route : "";
 	d->allow = en->want->allow ? en->want->allow : "";
 	d->done = deployed;

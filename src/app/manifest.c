@@ -4,10 +4,12 @@
 #include "app/value.h"
 #include "base/mem.h"
 
-#define MEMORY_MIN  128
-#define MEMORY_MAX  10240
-#define TMP_MIN	    16
-#define TIMEOUT_MAX 900 /* Lambda's; longer work is a task, which comes later */
+#define MEMORY_MIN    128
+#define MEMORY_MAX    10240
+#define TMP_MIN	      16
+#define INSTANCES_MAX 10000
+#define KEEP_MAX      (7 * 86400)
+#define TIMEOUT_MAX   900 /* Lambda's; longer work is a task, which comes later */
 
 struct key {
 	const char *name;
@@ -58,7 +60,27 @@ static int read_tmp(const struct tree_opts *o, const struct node *v, void *into,
 
 static int read_timeout(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
 {
-	return value_seconds(o, v, "timeout", TIMEOUT_MAX, &((struct manifest_function *)into)->timeout_s, e);
+	return value_seconds(o, v, "timeout", 1, TIMEOUT_MAX, &((struct manifest_function *)into)->timeout_s, e);
+}
+
+static int read_min(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	return value_count(o, v, "min", 0, INSTANCES_MAX, &((struct manifest_function *)into)->scale.min, e);
+}
+
+static int read_max(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	return value_count(o, v, "max", 1, INSTANCES_MAX, &((struct manifest_function *)into)->scale.max, e);
+}
+
+static int read_keep(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	int seconds;
+
+	if (value_seconds(o, v, "keep", 0, KEEP_MAX, &seconds, e) < 0)
+		return -1;
+	((struct manifest_function *)into)->scale.keep_us = seconds * 1000000ll;
+	return 0;
 }
 
 static int read_cpu(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
@@ -233,6 +255,9 @@ static const struct key function_keys[] = {
 	{"timeout", read_timeout, false},
 	{"tmp", read_tmp, false},
 	{"cpu", read_cpu, false},
+	{"min", read_min, false},
+	{"max", read_max, false},
+	{"keep", read_keep, false},
 	{"environment", read_environment, false},
 	{"tags", read_tags, false},
 	{"route", read_route, false},
@@ -250,9 +275,12 @@ static int read_function(const struct tree_opts *o, const struct node *v, struct
 				  LIM_NAME_BYTES);
 	strlcpy_(f->name, v->key, sizeof(f->name));
 	f->line = v->key_line, f->col = v->key_col;
-	f->memory_mb = 128, f->timeout_s = 3, f->tmp_mb = 512;
+	f->memory_mb = 128, f->timeout_s = 3, f->tmp_mb = 512, f->scale.keep_us = -1;
 	if (read_keys(o, v, function_keys, "a function", f, e) < 0)
 		return -1;
+	if (f->scale.max && f->scale.min > f->scale.max)
+		return tree_error(o, v->key_line, v->key_col, e, "\"%s\": min is %d, more than max, which is %d",
+				  v->key, f->scale.min, f->scale.max);
 	if (f->handler)
 		return 0;
 	if (!str_starts(str_of(f->runtime), "provided"))

@@ -18,7 +18,8 @@ struct manifest_function {
 	char *layers[LIM_LAYERS];
 	unsigned n_layers;
 	int memory_mb, timeout_s, tmp_mb;
-	uint32_t cpu_quota_us;	/* per 100 ms; 0: none */
+	uint32_t cpu_quota_us; /* per 100 ms; 0: none */
+	struct scale scale;
 	struct pairs env, tags; /* in order of name */
 };
 struct manifest {

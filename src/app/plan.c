@@ -26,20 +26,6 @@ static bool same_text(const char *a, const char *b)
 	return !strcmp(a ? a : "", b ? b : "");
 }
 
-/* As sets: what came through an API has its own order. */
-static bool same_pairs(const struct pairs *a, const struct pairs *b)
-{
-	if (a->n != b->n)
-		return false;
-	for (unsigned i = 0; i < a->n; i++) {
-		const char *other = pairs_get(b, a->p[i].name);
-
-		if (!other || strcmp(other, a->p[i].value))
-			return false;
-	}
-	return true;
-}
-
 static void changed(struct plan_entry *en, char *what)
 {
 	if (en->n_changes < ARRAY_SIZE(en->changes))
@@ -52,6 +38,17 @@ static void compare_int(struct plan_entry *en, const char *name, const char *uni
 {
 	if (have != want)
 		changed(en, xasprintf("%s %d%s -> %d%s", name, have, unit, want, unit));
+}
+
+/* What need not be there: none stands for that. */
+static void compare_limit(struct plan_entry *en, const char *name, const char *unit, int64_t none, int64_t have,
+			  int64_t want)
+{
+	auto_free char *was = have == none ? xstrdup("(none)") : xasprintf("%lld%s", (long long)have, unit);
+	auto_free char *is = want == none ? xstrdup("(none)") : xasprintf("%lld%s", (long long)want, unit);
+
+	if (have != want)
+		changed(en, xasprintf("%s %s -> %s", name, was, is));
 }
 
 static void compare_text(struct plan_entry *en, const char *name, const char *have, const char *want)
@@ -84,10 +81,14 @@ static void compare(struct plan_entry *en)
 		changed(en, xstrdup("layers"));
 	if (!same_text(r->description, w->description))
 		changed(en, xstrdup("description"));
-	if (!same_pairs(&r->env, &w->env))
+	if (!pairs_same(&r->env, &w->env))
 		changed(en, xstrdup("environment"));
-	if (!same_pairs(&f->tags, &w->tags))
+	if (!pairs_same(&f->tags, &w->tags))
 		changed(en, xstrdup("tags"));
+	compare_int(en, "min", "", f->scale.min, w->scale.min);
+	compare_limit(en, "max", "", 0, f->scale.max, w->scale.max);
+	compare_limit(en, "keep", " ms", -1, f->scale.keep_us < 0 ? -1 : f->scale.keep_us / 1000,
+		      w->scale.keep_us < 0 ? -1 : w->scale.keep_us / 1000);
 	compare_text(en, "route", f->route, w->route);
 	if (!same_text(f->allow, w->allow))
 		changed(en, xstrdup("allow"));

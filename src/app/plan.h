@@ -19,7 +19,7 @@ struct plan_entry {
 	enum runtime_kind runtime;
 	const char *code_sha256; /* of want; borrowed from the digests below */
 	const char *layer_sha256[LIM_LAYERS];
-	char *changes[16]; /* update: names of what differs */
+	char *changes[20]; /* update: names of what differs */
 	unsigned n_changes;
 };
 struct plan_digest {

@@ -74,7 +74,22 @@ int value_mb(const struct tree_opts *o, const struct node *v, const char *what, 
 	return 0;
 }
 
-int value_seconds(const struct tree_opts *o, const struct node *v, const char *what, int max, int *ret, struct err *e)
+int value_count(const struct tree_opts *o, const struct node *v, const char *what, int min, int max, int *ret,
+		struct err *e)
+{
+	int64_t n;
+
+	if (need_text(o, v, e) < 0)
+		return -1;
+	if (str_to_i64(str_of(v->text), min, max, &n) < 0)
+		return tree_error(o, v->line, v->col, e, "%s is a whole number from %d to %d, not %.40s", what, min,
+				  max, v->text);
+	*ret = (int)n;
+	return 0;
+}
+
+int value_seconds(const struct tree_opts *o, const struct node *v, const char *what, int min, int max, int *ret,
+		  struct err *e)
 {
 	const char *p = v->text, *unit;
 	int64_t sum = 0, n;
@@ -97,8 +112,8 @@ int value_seconds(const struct tree_opts *o, const struct node *v, const char *w
 	}
 	if (!*v->text)
 		goto bad;
-	if (sum < 1 || sum > max)
-		return tree_error(o, v->line, v->col, e, "%s is from 1s to %ds, not %.40s", what, max, v->text);
+	if (sum < min || sum > max)
+		return tree_error(o, v->line, v->col, e, "%s is from %ds to %ds, not %.40s", what, min, max, v->text);
 	*ret = (int)sum;
 	return 0;
 bad:

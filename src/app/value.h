@@ -8,7 +8,10 @@ int value_text(const struct tree_opts *o, const struct node *v, size_t max, char
 	       struct err *e); /* not empty; caller frees */
 int value_mb(const struct tree_opts *o, const struct node *v, const char *what, int min, int max, int *ret,
 	     struct err *e);
-int value_seconds(const struct tree_opts *o, const struct node *v, const char *what, int max, int *ret, struct err *e);
+int value_seconds(const struct tree_opts *o, const struct node *v, const char *what, int min, int max, int *ret,
+		  struct err *e);
+int value_count(const struct tree_opts *o, const struct node *v, const char *what, int min, int max, int *ret,
+		struct err *e);
 int value_cpu(const struct tree_opts *o, const struct node *v, uint32_t *ret_quota_us, struct err *e);
 int value_pairs(const struct tree_opts *o, const struct node *v, const char *what, struct pairs *ret,
 		struct err *e); /* sorted */

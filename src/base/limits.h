@@ -18,7 +18,10 @@
 #define LIM_YAML_BYTES		1048576
 #define LIM_YAML_DEPTH		32
 #define LIM_YAML_NODES		100000
-#define LIM_NAME_BYTES		64 /* Lambda function name */
+#define LIM_NAME_BYTES		64   /* Lambda function name */
+#define LIM_QUALIFIER_BYTES	128  /* Lambda: of an alias */
+#define LIM_VERSIONS		1000 /* of one function; ours: Lambda bounds their bytes */
+#define LIM_ALIASES		100
 #define LIM_TAGS		50
 #define LIM_FUNCTIONS		20000
 #define LIM_LAYERS		5

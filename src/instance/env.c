@@ -84,15 +84,16 @@ static void put_default(struct strings *s, const struct revision *r, const char 
 static void put_env(struct strings *s, const struct env_facts *f)
 {
 	const struct revision *r = f->revision;
+	char version[VERSION_TEXT];
 
 	put(s, "_HANDLER=%s", r->handler ? r->handler : "");
 	put(s, "AWS_LAMBDA_FUNCTION_NAME=%s", r->name);
-	put(s, "AWS_LAMBDA_FUNCTION_VERSION=$LATEST");
+	put(s, "AWS_LAMBDA_FUNCTION_VERSION=%s", revision_version(r, version));
 	put(s, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=%d", r->memory_mb);
 	put(s, "AWS_LAMBDA_LOG_GROUP_NAME=/aws/lambda/%s", r->name);
 	put(s, "AWS_LAMBDA_LOG_STREAM_NAME=%s", f->log_stream);
 	put(s, "AWS_LAMBDA_RUNTIME_API=169.254.100.1:9001");
-	put(s, "AWS_LAMBDA_INITIALIZATION_TYPE=on-demand");
+	put(s, "AWS_LAMBDA_INITIALIZATION_TYPE=%s", f->provisioned ? "provisioned-concurrency" : "on-demand");
 	put(s, "AWS_EXECUTION_ENV=AWS_Lambda_%s", r->runtime);
 	put(s, "AWS_REGION=%s", f->region);
 	put(s, "AWS_DEFAULT_REGION=%s", f->region);

@@ -10,6 +10,7 @@ struct env_facts {
 	const struct function *function;
 	const char *account, *region, *log_stream;
 	bool tls; /* AWS's own names lead to the platform, vouched for by the state's authority */
+	bool provisioned;
 };
 /* Appends argv then env to out, each NUL-terminated; counts in m. ERR_LIMIT past INIT_MSG_MAX. */
 int env_runtime(const struct env_facts *f, struct init_msg *m, struct buf *out, struct err *e);

@@ -47,7 +47,8 @@ struct instance {
 	struct resolver *resolver;
 	bool adopted;
 	bool v1_cpu; /* SB_CPU holds nanoseconds, not cpu.stat */
-	char log_stream[64];
+	const char *version;
+	char version_text[VERSION_TEXT], log_stream[64];
 	struct buf start_text; /* INIT_START, built while the function is at hand */
 	struct init_msg start_msg;
 	size_t argv_bytes;		  /* of start_text; the environment follows */
@@ -380,10 +381,15 @@ static void on_ctl(void *arg, int events)
 	}
 }
 
-static int prepare_start(struct instance *i, const struct function *f, struct err *e)
+static int prepare_start(struct instance *i, const struct instance_opts *o, struct err *e)
 {
-	struct env_facts facts = {i->revision,	       f, i->host->account, i->host->region, i->log_stream,
-				  i->host->tls != NULL};
+	struct env_facts facts = {.revision = i->revision,
+				  .function = o->function,
+				  .account = i->host->account,
+				  .region = i->host->region,
+				  .log_stream = i->log_stream,
+				  .tls = i->host->tls != NULL,
+				  .provisioned = o->provisioned};
 
 	i->start_msg = (struct init_msg){.version = INIT_VERSION,
 					 .verb = INIT_START,
@@ -530,7 +536,7 @@ static void listen_inside(struct instance *i)
 
 	if (i->fds.fd[SB_RTAPI] >= 0) {
 		i->rtapi_info = (struct rtapi_info){.function_name = i->revision->name,
-						    .function_version = "$LATEST",
+						    .function_version = i->version,
 						    .handler = i->revision->handler ? i->revision->handler : "",
 						    .account_id = h->account,
 						    .has_runtime = provided,
@@ -589,8 +595,8 @@ static void name_log_stream(struct instance *i)
 	gmtime_r(&now, &tm);
 	rand_bytes(raw, sizeof(raw));
 	enc_hex(raw, sizeof(raw), hex);
-	snprintf(i->log_stream, sizeof(i->log_stream), "%04d/%02d/%02d/[$LATEST]%s", (tm.tm_year + 1900) % 10000,
-		 tm.tm_mon + 1, tm.tm_mday, hex);
+	snprintf(i->log_stream, sizeof(i->log_stream), "%04d/%02d/%02d/[%s]%s", (tm.tm_year + 1900) % 10000,
+		 tm.tm_mon + 1, tm.tm_mday, i->version, hex);
 }
 
 struct instance *instance_new(const struct instance_opts *o)
@@ -608,12 +614,13 @@ struct instance *instance_new(const struct instance_opts *o)
 	i->fds = o->fds;
 	i->revision = revision_ref(o->revision);
 	i->adopted = o->adopted;
+	i->version = revision_version(i->revision, i->version_text);
 	name_log_stream(i);
 	buf_addstr(&i->extensions, o->extensions);
 	for (size_t k = 0; k < i->extensions.n; k++)
 		i->n_extensions += !i->extensions.p[k];
 	if (!o->adopted)
-		prepare_start(i, o->function, NULL);
+		prepare_start(i, o, NULL);
 	n = i->fds.fd[SB_CPU] >= 0 ? pread(i->fds.fd[SB_CPU], probe, sizeof(probe), 0) : 0;
 	i->v1_cpu = n > 0 && probe[0] >= '0' && probe[0] <= '9';
 	i->ctl_watch = loop_fd_new(l, i->fds.fd[SB_CTL], LOOP_READ, on_ctl, i);

@@ -59,6 +59,7 @@ struct instance_opts {
 	const struct function *function; /* keys; used only during instance_new */
 	struct str extensions; /* names of the programs in /opt/extensions, each NUL-terminated; borrowed during the
 				  call */
+	bool provisioned;      /* started to be held ready: its environment says so */
 	bool adopted;	       /* it runs already: instance_probe instead of instance_start */
 	const struct instance_events *events;
 	void *arg;

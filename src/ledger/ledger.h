@@ -46,6 +46,7 @@ struct ledger_row { /* as callers fill it; 128 bytes, also on disk; zero-initial
 	uint32_t billed_ms; /* Lambda's rule: ceil of init (cold) + handler; by ledger_add when 0 */
 	uint64_t cpu_us;    /* CPU time of the group in that stretch */
 	uint32_t memory_mb; /* limit */
+	uint32_t version;   /* number of a published version; 0: $LATEST */
 	uint64_t mem_peak_bytes;
 	uint32_t bytes_in, bytes_out;
 	double usd_lambda;  /* what AWS Lambda would take (spec/prices.json); by ledger_add when 0 */
@@ -81,9 +82,9 @@ int ledger_machine_price(struct ledger *lg, double usd_per_hour);
  *
  * by "tag": a row counts under each of its tags, rows without tags under ""; total counts each row once.
  * by "rows": instead of total and sums "rows", the last 100 in order of time, each with "time" "workload" "tags"
- *      "revision" "instance" "kind" "lane" "trigger" "outcome" "cold" "request_id" "queue_us" "start_us" "init_us"
- *      "handler_us" "idle_ms" "billed_ms" "cpu_us" "memory_mb" "mem_peak_bytes" "bytes_in" "bytes_out" "usd_lambda"
- *      "usd_machine"
+ *      "revision" "version" "instance" "kind" "lane" "trigger" "outcome" "cold" "request_id" "queue_us" "start_us"
+ * "init_us" "handler_us" "idle_ms" "billed_ms" "cpu_us" "memory_mb" "mem_peak_bytes" "bytes_in" "bytes_out"
+ * "usd_lambda" "usd_machine"
  */
 struct ledger_scan;
 struct ledger_query {

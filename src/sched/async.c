@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "sched/sched_int.h"
+#include "store/version.h"
 
 #define MAX_TRIES  3
 #define MAX_AGE_US (6 * 3600 * 1000000ll)
@@ -107,43 +108,61 @@ static void ran(struct invocation *inv)
 	postpone(a, a->ev.attempts * 60 * 1000000ll);
 }
 
-static void prepare(struct async *a)
+static void prepare(struct async *a, struct revision *r)
 {
 	a->inv = (struct invocation){.function = a->function,
+				     .revision = r->version ? r : NULL,
+				     .qualifier = a->ev.qualifier[0] ? a->ev.qualifier : NULL,
 				     .trigger = TRIGGER_ASYNC,
 				     .payload = {a->ev.payload, a->ev.payload_n},
 				     .done = ran};
 	memcpy(a->inv.request_id, a->ev.request_id, sizeof(a->inv.request_id));
 }
 
+static bool adopting(const struct function *f)
+{
+	unsigned pos = 0;
+
+	for (struct workload *w; (w = workload_next(f, &pos));)
+		if (w->n_adopted)
+			return true;
+	return false;
+}
+
 static void run(void *arg)
 {
 	struct async *a = arg;
-	struct workload *w = a->function->sched;
+	struct revision *r = function_resolve(a->function, str_of(a->ev.qualifier), rand_unit());
 
-	a->held = a->before && w && w->n_adopted;
+	a->held = a->before && adopting(a->function);
 	if (a->held || a->s->draining)
 		return;
 	a->before = false;
-	prepare(a);
+	if (!r) { /* the alias or version is gone: nobody could run it any more */
+		log_warn("async", "event %s is given up: %s has no %s", a->ev.request_id, a->ev.function,
+			 a->ev.qualifier);
+		forget(a);
+		return;
+	}
+	prepare(a, r);
 	sched_invoke_start(a->s, &a->inv);
 }
 
 /* The event of that id that the daemon before had begun, as an invocation that waits for its outcome; or NULL. */
-struct invocation *async_under_way(struct sched *s, const struct function *f, struct str request_id)
+struct invocation *async_under_way(struct worker *wk, struct str request_id)
 {
+	struct sched *s = wk->w->s;
+
 	list_each(&s->async, it)
 	{
 		struct async *a = container_of(it, struct async, node);
 
-		if (!a->before || a->function != f || !str_eqc(request_id, a->ev.request_id))
+		if (!a->before || a->function != wk->w->f || !str_eqc(request_id, a->ev.request_id))
 			continue;
 		a->before = a->held = false;
 		loop_timer_stop(a->timer);
-		prepare(a);
-		a->inv.s = s;
-		function_ref(a->inv.function);
-		a->inv.accepted_us = loop_now_us(s->o.loop);
+		prepare(a, wk->revision);
+		invocation_accept(s, &a->inv);
 		return &a->inv;
 	}
 	return NULL;
@@ -195,8 +214,8 @@ static struct async *async_new(struct sched *s, struct function *f)
 	return a;
 }
 
-void sched_async_start(struct sched *s, struct function *f, struct str payload, const char request_id[37],
-		       void (*accepted)(void *arg, const struct err *e), void *arg)
+void sched_async_start(struct sched *s, struct function *f, const char *qualifier, struct str payload,
+		       const char request_id[37], void (*accepted)(void *arg, const struct err *e), void *arg)
 {
 	struct async *a = async_new(s, f);
 
@@ -207,6 +226,7 @@ void sched_async_start(struct sched *s, struct function *f, struct str payload, 
 	else
 		id_uuid(a->ev.request_id);
 	strlcpy_(a->ev.function, f->name, sizeof(a->ev.function));
+	strlcpy_(a->ev.qualifier, qualifier, sizeof(a->ev.qualifier));
 	a->ev.accepted_wall_us = a->ev.not_before_wall_us = clock_wall_us();
 	a->ev.payload = xmemdup(payload.n ? payload.p : "", payload.n);
 	a->ev.payload_n = payload.n;
@@ -283,6 +303,7 @@ void sched_free(struct sched *s)
 		}
 		workload_free(w);
 	}
+	loop_timer_free(s->keep_timer);
 	map_done(&s->by_id);
 	loop_timer_free(s->trim);
 	pool_free(s->pool);

@@ -102,6 +102,8 @@ static void apply_outside(struct deploy *d)
 {
 	struct function *f = d->function;
 
+	if (d->scale)
+		f->scale = d->scale_;
 	if (d->route_) {
 		free(f->route);
 		f->route = d->route_[0] ? take_ptr(d->route_) : NULL;
@@ -220,6 +222,8 @@ void deploy_start(struct sched *s, struct deploy *d)
 	d->state = DEPLOY_NEW;
 	d->e = (struct err){.kind = ERR_NONE};
 	d->op.done = stored;
+	if (d->scale)
+		d->scale_ = *d->scale;
 	d->route_ = d->route ? xstrdup(d->route) : NULL;
 	d->allow_ = d->allow ? xstrdup(d->allow) : NULL;
 	d->tags_ = (struct pairs){0};

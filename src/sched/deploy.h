@@ -24,6 +24,7 @@ struct deploy {
 			       already */
 	bool is_new;
 	struct pairs *tags;	   /* NULL: unchanged; contents are taken at _start */
+	const struct scale *scale; /* NULL: unchanged */
 	const char *route, *allow; /* NULL: unchanged; "" : none */
 	void (*done)(
 		struct deploy *d,
@@ -36,6 +37,7 @@ struct deploy {
 	struct code code;
 	struct invocation check;
 	struct err e;
+	struct scale scale_;
 	char *route_, *allow_;
 	struct pairs tags_;
 	struct loop_defer defer;

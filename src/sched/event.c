@@ -58,7 +58,7 @@ void event_output(struct worker *wk, struct str text)
 
 static void say_start(struct worker *wk)
 {
-	char line[160];
+	char line[160], version[VERSION_TEXT];
 	int n;
 
 	if (wk->cold) {
@@ -66,7 +66,8 @@ static void say_start(struct worker *wk)
 			     wk->revision->runtime, instance_log_stream(wk->instance));
 		say(wk->w, &wk->run, line, n < (int)sizeof(line) ? n : (int)sizeof(line) - 1);
 	}
-	n = snprintf(line, sizeof(line), "START RequestId: %s Version: $LATEST", wk->run.request_id);
+	n = snprintf(line, sizeof(line), "START RequestId: %s Version: %s", wk->run.request_id,
+		     revision_version(wk->revision, version));
 	say(wk->w, &wk->run, line, n);
 }
 
@@ -79,7 +80,8 @@ static struct ledger_row row_of(const struct worker *wk, enum ledger_kind kind)
 				   .instance = wk->id,
 				   .kind = (uint8_t)kind,
 				   .lane = LANE_FUNCTION,
-				   .memory_mb = (uint32_t)wk->revision->memory_mb};
+				   .memory_mb = (uint32_t)wk->revision->memory_mb,
+				   .version = (uint32_t)wk->revision->version};
 }
 
 static void put_event(struct ledger_row *row, const struct invocation *inv, int64_t now)
@@ -119,7 +121,7 @@ void event_begin(struct worker *wk, struct invocation *inv)
 	int64_t now = clock_now_us();
 	int64_t limit_us = (int64_t)wk->revision->timeout_s * 1000000;
 	struct workload *w = wk->w;
-	char arn[200], trace[80];
+	char arn[200 + LIM_QUALIFIER_BYTES], trace[80];
 	struct instance_event ev = {.request_id = wk->run.request_id,
 				    .function_arn = arn,
 				    .trace_id = inv->trace_id ? inv->trace_id : trace,
@@ -130,7 +132,8 @@ void event_begin(struct worker *wk, struct invocation *inv)
 	memcpy(wk->run.request_id, inv->request_id, sizeof(wk->run.request_id));
 	fill_row(wk, inv, now);
 	ev.deadline_wall_ms = (wk->run.row.start_wall_us + limit_us) / 1000;
-	snprintf(arn, sizeof(arn), "arn:aws:lambda:%s:%s:function:%s", w->s->o.region, w->s->o.account, w->f->name);
+	snprintf(arn, sizeof(arn), "arn:aws:lambda:%s:%s:function:%s%s%s", w->s->o.region, w->s->o.account, w->f->name,
+		 inv->qualifier ? ":" : "", inv->qualifier ? inv->qualifier : "");
 	if (!inv->trace_id)
 		snprintf(trace, sizeof(trace), "Root=1-%08llx-%.12s%.12s;Sampled=0",
 			 (unsigned long long)(wk->run.row.start_wall_us / 1000000), inv->request_id + 24,
@@ -222,6 +225,7 @@ static void measure(struct worker *wk, struct run *run, int64_t now, int64_t cpu
 		mem_peak_bytes = instance_mem_peak_bytes(wk->instance);
 	row->cpu_us = (uint64_t)(new_cpu(wk, cpu_us) + take_us(&wk->init_cpu_us));
 	row->mem_peak_bytes = mem_peak_bytes > 0 ? (uint64_t)mem_peak_bytes : 0;
+	wk->held_bytes = (int64_t)row->mem_peak_bytes;
 	row->handler_us = (uint32_t)handler;
 	row->billed_ms = ledger_billed_ms(row->init_us, handler, row->cold);
 }
@@ -249,14 +253,11 @@ static void learn(struct workload *w, const struct run *run)
 
 static void tell(struct invocation *inv, const struct worker *wk, enum invoke_outcome outcome, struct str body)
 {
-	struct function *f = inv->function;
-
 	inv->worker = NULL;
 	inv->outcome = outcome;
 	inv->body = body;
 	inv->e = wk->why;
-	inv->done(inv);
-	function_unref(f);
+	invocation_tell(inv);
 }
 
 static void tell_all(struct invocation *inv, const struct worker *wk, enum invoke_outcome outcome, struct str body,
@@ -324,7 +325,7 @@ void event_answer(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger
  */
 void event_late(struct worker *wk, struct str request_id, bool is_error)
 {
-	struct invocation *inv = async_under_way(wk->w->s, wk->w->f, request_id);
+	struct invocation *inv = async_under_way(wk, request_id);
 	struct invocation gone = {.trigger = TRIGGER_API, .accepted_us = wk->begun_us};
 
 	if (request_id.n >= sizeof(gone.request_id))
@@ -346,11 +347,12 @@ void event_refused_row(struct workload *w, struct invocation *inv, uint8_t outco
 	struct ledger_row row = {.start_wall_us = clock_wall_us(),
 				 .workload = w->name_id,
 				 .tags = w->tags_id,
-				 .revision = w->f->latest->serial,
+				 .revision = workload_revision(w)->serial,
 				 .kind = LEDGER_INVOKE,
 				 .lane = LANE_FUNCTION,
 				 .outcome = outcome,
-				 .memory_mb = (uint32_t)w->f->latest->memory_mb};
+				 .memory_mb = (uint32_t)workload_revision(w)->memory_mb,
+				 .version = (uint32_t)workload_revision(w)->version};
 
 	put_event(&row, inv, clock_now_us());
 	ledger_add(w->s->o.ledger, &row);

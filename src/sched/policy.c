@@ -2,8 +2,13 @@
 #include "sched/policy.h"
 
 #define FREEZE_AFTER_US	 50000
-#define KEEP_US		 (10 * 60 * 1000000ll) /* until snapshots make starting cheap: what Lambda is seen to do */
-#define START_GUESS_US	 20000		       /* a plain Python start, before anything was measured */
+#define KEEP_MAX_US	 (10 * 60 * 1000000ll) /* what Lambda is seen to do */
+#define KEEP_MIN_US	 1000000
+#define HELD_GUESS_BYTES (16 << 20)
+#define SECOND_MB_PER_MS 300 /* a millisecond that somebody waits is worth this many MB for a second */
+#define HOLD_RETRY_US	 1000000
+#define HOLD_RETRY_MAX	 6     /* doublings: a minute */
+#define START_GUESS_US	 20000 /* a plain Python start, before anything was measured */
 #define SHORT_HANDLER_US 1000
 #define OFF_CPU_US	 150 /* a handler that usually is off the processor for longer waits for something */
 #define BLANKS_READY	 3
@@ -47,13 +52,53 @@ int64_t policy_patience_us(const struct policy_load *l)
 
 enum policy_idle_move policy_rest(const struct policy_idle *i, int64_t *ret_next_us)
 {
-	int64_t keep = i->keep_us ? i->keep_us : KEEP_US;
+	int64_t keep = i->held ? INT64_MAX : i->keep_us >= 0 ? i->keep_us : policy_keep_us(i->start_us, i->held_bytes);
+	bool rested = i->frozen || i->idle_us >= FREEZE_AFTER_US;
 
 	*ret_next_us = -1;
 	if (i->stale || i->pressed || i->idle_us >= keep)
 		return POLICY_STOP;
-	*ret_next_us = i->frozen || i->idle_us >= FREEZE_AFTER_US ? keep : FREEZE_AFTER_US;
-	return !i->frozen && i->idle_us >= FREEZE_AFTER_US ? POLICY_FREEZE : POLICY_KEEP;
+	if (!rested && keep > FREEZE_AFTER_US)
+		*ret_next_us = FREEZE_AFTER_US;
+	else if (!i->held)
+		*ret_next_us = keep;
+	return rested && !i->frozen ? POLICY_FREEZE : POLICY_KEEP;
+}
+
+int64_t policy_keep_us(int64_t start_us, int64_t held_bytes)
+{
+	int64_t start = start_us ? start_us : START_GUESS_US, held = held_bytes ? held_bytes : HELD_GUESS_BYTES;
+	int64_t keep = start * SECOND_MB_PER_MS * 1000 / (held / (1 << 20) + 1);
+
+	return keep < KEEP_MIN_US ? KEEP_MIN_US : keep > KEEP_MAX_US ? KEEP_MAX_US : keep;
+}
+
+int policy_hold(const struct policy_hold *h, int64_t *ret_next_us)
+{
+	int doublings = h->failures < HOLD_RETRY_MAX ? h->failures - 1 : HOLD_RETRY_MAX;
+	int64_t wait = h->failures ? (HOLD_RETRY_US << doublings) - h->since_failure_us : 0;
+	int missing = h->wanted - h->have, may = 2 * h->cpus - h->starting;
+
+	*ret_next_us = -1;
+	if (missing <= 0)
+		return 0;
+	if (wait > 0) {
+		*ret_next_us = wait;
+		return 0;
+	}
+	if (h->failures)
+		may = h->starting ? 0 : 1; /* one tries whether it works again */
+	return missing < may ? missing : may > 0 ? may : 0;
+}
+
+bool policy_admits(const struct policy_admission *a)
+{
+	return a->in_flight < a->provisioned || a->on_demand < a->reserved - a->provisioned_all;
+}
+
+bool policy_yields(int mine, int theirs)
+{
+	return mine > theirs + 1; /* with less between them they would only change places */
 }
 
 int policy_blanks(int starts_recent, int waiting, int pool_max)

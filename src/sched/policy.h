@@ -32,13 +32,44 @@ int64_t policy_patience_us(const struct policy_load *l);
 /* An instance that has nothing to do. */
 struct policy_idle {
 	int64_t idle_us;    /* since its last event */
-	int64_t keep_us;    /* the workload's own wish; 0: the default */
+	int64_t keep_us;    /* the workload's own wish; -1: policy_keep_us decides */
+	int64_t start_us;   /* what starting another one takes; 0: not measured */
+	int64_t held_bytes; /* what it holds; 0: not measured */
 	bool frozen, stale; /* stale: its revision is no longer the present one */
+	bool held;	    /* one of those that are to be ready (policy_hold) */
 	bool pressed;	    /* the machine is short of memory */
 };
 enum policy_idle_move { POLICY_KEEP, POLICY_FREEZE, POLICY_STOP };
 /* ret_next_us: when to ask again, counted like idle_us; -1: never. */
 enum policy_idle_move policy_rest(const struct policy_idle *i, int64_t *ret_next_us);
+
+/* How long an instance is worth its memory: until holding it has cost as much as the start that it saves. */
+int64_t policy_keep_us(int64_t start_us, int64_t held_bytes);
+
+/* A workload that holds instances ready: min:, provisioned concurrency. */
+struct policy_hold {
+	int wanted, have; /* have: ready, busy and starting */
+	int starting;	  /* for this reason, of all workloads */
+	int cpus;
+	int failures; /* starts that came to nothing since one succeeded */
+	int64_t since_failure_us;
+};
+/* How many to start now. ret_next_us: ask again after this time; -1: the end of a start is soon enough. */
+int policy_hold(const struct policy_hold *h, int64_t *ret_next_us);
+
+/* The calls of one version of a function with reserved concurrency: begun and not over, waiting ones included. */
+struct policy_admission {
+	int reserved;	     /* of the function, all versions together */
+	int provisioned_all; /* the part of it that versions have for themselves */
+	int on_demand;	     /* calls of all versions beyond what is provisioned for each */
+	int provisioned;     /* for this version */
+	int in_flight;	     /* of this version */
+};
+bool policy_admits(const struct policy_admission *a); /* one more */
+
+/* The machine is full. Does a workload with so many instances give one up, between two of its own events, for one that
+ * waits for room? */
+bool policy_yields(int mine, int theirs);
 
 /* Sandboxes to hold ready: starts_recent are the blanks taken within the last second. */
 int policy_blanks(int starts_recent, int waiting, int pool_max);

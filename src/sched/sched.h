@@ -36,7 +36,8 @@ enum invoke_outcome {
 	INVOKE_TIMEOUT,	    /* body: {"errorType":"Sandbox.Timedout",...} */
 	INVOKE_CRASHED,	    /* body: Runtime.ExitError, Runtime.OutOfMemory */
 	INVOKE_INIT_FAILED, /* body: init error object */
-	INVOKE_THROTTLED,   /* queue full; body empty */
+	INVOKE_THROTTLED,   /* body empty. e: ERR_LIMIT reserved concurrency, ERR_UNAVAILABLE queue full, ERR_TIMEOUT
+				     waited too long */
 	INVOKE_FAILED,	    /* the platform could not: e says why; body empty */
 	INVOKE_OUTCOME_N
 };
@@ -46,6 +47,9 @@ extern const char *const sched_wait_name[WAIT_N];
 struct invocation {
 	/* in */
 	struct function *function; /* a reference is taken for the time of the call */
+	struct revision *revision; /* a published version of it, or NULL: $LATEST; a reference is taken too.
+				      TRIGGER_CHECK: the revision to start */
+	const char *qualifier;	   /* as the caller named that, for the ARN; or NULL */
 	enum ledger_trigger trigger;
 	struct str payload;		      /* JSON, checked by the caller */
 	struct str client_context;	      /* decoded JSON or empty */
@@ -64,8 +68,7 @@ struct invocation {
 	/* the scheduler's */
 	struct list node;
 	struct sched *s;
-	struct worker *worker;	   /* who serves it, once somebody does */
-	struct revision *revision; /* TRIGGER_CHECK: the revision to start */
+	struct worker *worker; /* who serves it, once somebody does */
 	enum sched_wait wait;
 	int64_t accepted_us, deadline_us;
 	struct loop_defer defer;
@@ -85,11 +88,19 @@ struct sched_instance_info {
 	pid_t pid;
 	int64_t since_us, invocations, mem_peak_bytes;
 	const char *revision_id;
+	int version;
+	bool kept; /* one of those that are to be ready */
 	int memory_mb;
 };
 void sched_each_instance(struct sched *s, void (*each)(void *arg, const struct sched_instance_info *i), void *arg);
 void sched_function_status(struct sched *s, const struct function *f, int *ret_instances, int *ret_busy,
 			   int *ret_waiting, const char **ret_wait_reason);
+/* Instances that a version, or $LATEST, is to hold ready. */
+struct sched_kept {
+	int wanted, ready;
+	const char *reason; /* why starts fail; NULL: they do not */
+};
+void sched_kept(const struct sched *s, const struct function *f, const struct revision *r, struct sched_kept *ret);
 /* Adoption after a restart of the daemon (spawn events are given on by daemon/). */
 void sched_adopt(struct sched *s, uint64_t id, const char *label, bool assigned, uint32_t uid, pid_t pid,
 		 struct sandbox_fds *fds);
@@ -99,9 +110,10 @@ void sched_adopted(struct sched *s); /* all were told: blanks are made, waiting 
 /* drained: when nothing is busy or waiting; before a handover: nothing that a client waits for. */
 void sched_drain(struct sched *s, bool handover, void (*drained)(void *arg), void *arg);
 
+/* qualifier: "" or what the caller named, resolved anew at each try. */
 /* Async: commit, then run at least once, retry as Lambda does (1 min, 2 min). ev borrowed until done (e NONE:
  * accepted). */
 struct sched_async;
-void sched_async_start(struct sched *s, struct function *f, struct str payload, const char request_id[37],
-		       void (*accepted)(void *arg, const struct err *e), void *arg);
+void sched_async_start(struct sched *s, struct function *f, const char *qualifier, struct str payload,
+		       const char request_id[37], void (*accepted)(void *arg, const struct err *e), void *arg);
 int sched_async_recover(struct sched *s, struct err *e); /* at start */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Inside sched/. A workload is the scheduler's half of a function; a worker its half of an instance.
+ * Inside sched/. A workload is the scheduler's half of a function's $LATEST or of a published version; a worker its
+ * half of an instance.
  *
  *      worker:  CODE ───► TAKE ───► ASSIGN ───► INIT ───► LIVE ◄──► (event)      ───► GONE
  *                 └─────────┴──────────┴──────────┴─────────┴──────────────► ENDING ───┘
@@ -41,14 +42,21 @@ struct run {
 
 struct workload {
 	struct sched *s;
-	struct function *f; /* a reference */
-	struct list workers, idle, waiting, node;
+	struct function *f;	    /* a reference */
+	struct revision *published; /* a reference; NULL: $LATEST, whichever it is */
+	struct list workers, idle, idle_kept, waiting, node;
+	struct list line_node; /* waits for room */
 	int n_workers, n_idle, n_starting, n_busy, n_waiting;
 	int n_after;				  /* have answered and are not idle yet */
 	int n_adopted;				  /* of the daemon before, and not at a boundary yet */
 	int64_t handler_us, off_cpu_us, start_us; /* estimates (policy.h) */
 	int64_t backlog_since_us;		  /* 0: nothing waits */
 	struct loop_timer *patience;		  /* armed while something waits */
+	struct list keep_node;
+	int wanted, n_kept; /* to hold ready; those that count for it */
+	int keep_failures;
+	int64_t keep_failed_us;
+	const char *keep_reason;
 	uint32_t name_id, tags_id;
 	struct log_stream *log;
 };
@@ -70,12 +78,14 @@ struct worker {
 	int64_t cpu_seen_us;		      /* of the group; what is older is in some row or in the next two */
 	int64_t init_cpu_us;		      /* until the event that paid the cold start is over */
 	int64_t idle_pending_us, idle_cpu_us; /* of the stretch whose row is still to come */
-	int64_t served;
+	int64_t served, held_bytes;
 	bool counted;  /* in n_starting */
 	bool after;    /* in n_after */
 	bool cold;     /* its first event has still to come, and was what it was started for */
 	bool stopping; /* ended because somebody asked */
 	bool adopted;  /* in n_adopted */
+	bool kept;     /* one of those to hold ready; provisioned ones were started as such */
+	bool evicted;  /* ended to make room */
 	struct invocation *check;
 	struct run run;
 	struct buf extensions; /* names, until the instance is made */
@@ -96,7 +106,12 @@ struct sched {
 	struct list unasked;	    /* idle workers that a deploy started and no event has asked for */
 	int n_unasked;
 	struct list checks; /* of deploys, that wait for room */
-	struct map by_id;   /* of workers, once they have a sandbox */
+	struct list line;   /* workloads that wait for room, in turn */
+	int n_line, n_evicting;
+	struct list keeping; /* workloads that hold instances ready, or did */
+	struct loop_timer *keep_timer;
+	int n_keep_starting;
+	struct map by_id; /* of workers, once they have a sandbox */
 	int n_workers, max_workers, cpus;
 	bool adopting, draining, handover;
 	void (*drained)(void *arg);
@@ -108,18 +123,43 @@ struct sched {
 	uint32_t daemon_id, deploy_id;	      /* "tandem/daemon", "tandem/deploy" in the ledger */
 };
 
-/* sched.c */
-struct workload *workload_of(struct sched *s, struct function *f);
+/* workload.c */
+struct workload *workload_of(struct sched *s, struct function *f, struct revision *r); /* r: published, or NULL */
+struct workload **workload_slot(struct function *f, struct revision *r); /* where it hangs, or NULL does */
+struct workload *workload_next(const struct function *f, unsigned *pos); /* those there are, from *pos = 0; NULL ends */
+struct revision *workload_revision(const struct workload *w);		 /* what is started now */
+bool workload_wants(struct workload *w);				 /* one more instance, if there is room */
+struct worker *workload_take_idle(struct workload *w);			 /* for an event now; NULL: none, or none yet */
 void workload_dispatch(struct workload *w);
+void workload_note_reasons(struct workload *w); /* what its events wait for */
+void workload_note_backlog(struct workload *w); /* its queue was changed by hand */
 void workload_fail(struct invocation *inv, enum invoke_outcome outcome, struct str body, const struct err *e);
 struct invocation *workload_head(struct workload *w); /* taken off the queue; NULL: nothing waits */
+void workload_rename(struct workload *w);	      /* in the ledger */
 void workload_maybe_free(struct workload *w);
 void workload_free(struct workload *w);
-void sched_start_checks(struct sched *s); /* as many as there is room for */
+void workloads_forget(struct sched *s, const struct function *f); /* deleted, and nothing of it runs any more */
+void invocation_accept(struct sched *s, struct invocation *inv);  /* takes the references */
+void invocation_tell(struct invocation *inv);			  /* done, and gives them back */
+/* sched.c */
 void sched_check_drained(struct sched *s);
+/* room.c: who may start an instance when not all can. */
+int room_left(struct sched *s);		   /* instances the machine still takes; when none, ends the longest idle */
+void room_want(struct workload *w);	   /* it wants to start one: now, or when its turn comes */
+void room_leave(struct workload *w);	   /* it does not any more */
+void room_share(struct sched *s);	   /* room may have come: checks, then the line */
+bool room_yields(const struct worker *wk); /* its event is over, and others wait for room who have less */
+/* keep.c: instances held ready. */
+void keep_init(struct sched *s);
+void keep_function(struct sched *s, struct function *f); /* what it wants may have changed */
+void keep_soon(struct workload *w);			 /* what it has may have changed */
+void keep_ended(struct worker *wk);			 /* it does not count any more */
 /* worker.c */
-struct worker *worker_start(struct workload *w, struct revision *r, struct invocation *check);
-void worker_adopt(struct workload *w, uint64_t id, pid_t pid, struct sandbox_fds *fds);
+struct worker *worker_start(struct workload *w, struct revision *r, struct invocation *check, bool kept);
+bool worker_stale(const struct worker *wk);
+void worker_evict(struct worker *wk);
+void worker_list_idle(struct worker *wk); /* where it is found by kind */
+void worker_adopt(struct workload *w, uint64_t id, pid_t pid, struct sandbox_fds *fds, bool kept);
 void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_outcome, struct str body,
 		const struct err *why);
 void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t cpu_us, int64_t mem_peak_bytes);
@@ -127,7 +167,7 @@ void worker_due(struct worker *wk, int64_t at_us);
 void worker_rest(struct worker *wk);
 void worker_forget_idle(struct worker *wk);
 /* async.c */
-struct invocation *async_under_way(struct sched *s, const struct function *f, struct str request_id);
+struct invocation *async_under_way(struct worker *wk, struct str request_id);
 void async_settled(struct workload *w); /* what might have been under way in an adopted instance is not */
 void async_stop(struct sched *s);	/* nothing is started any more: the store has it all */
 /* event.c */

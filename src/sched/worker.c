@@ -97,17 +97,22 @@ void worker_due(struct worker *wk, int64_t at_us)
 
 #define IDLE_CPU_US 1000 /* a shorter pause is not worth a system call: its CPU counts for the next event */
 
-void worker_forget_idle(struct worker *wk)
+static void unlist(struct worker *wk)
 {
-	int64_t stretch_us = loop_now_us(loop_of(wk)) - wk->idle_since_us;
-
 	list_del(&wk->idle_node);
 	list_del(&wk->lru_node);
-	wk->w->n_idle--;
 	if (!list_empty(&wk->unasked_node)) {
 		list_del(&wk->unasked_node);
 		wk->w->s->n_unasked--;
 	}
+}
+
+void worker_forget_idle(struct worker *wk)
+{
+	int64_t stretch_us = loop_now_us(loop_of(wk)) - wk->idle_since_us;
+
+	unlist(wk);
+	wk->w->n_idle--;
 	wk->idle_pending_us += stretch_us;
 	if (stretch_us >= IDLE_CPU_US)
 		event_idle_cpu(wk, instance_cpu_us(wk->instance));
@@ -119,12 +124,20 @@ static void after_is_over(struct worker *wk)
 	wk->after = false;
 }
 
+/* Those that are held ready are not ended to make room. */
+void worker_list_idle(struct worker *wk)
+{
+	unlist(wk);
+	list_push(wk->kept ? &wk->w->idle_kept : &wk->w->idle, &wk->idle_node);
+	if (!wk->kept)
+		list_push(&wk->w->s->lru, &wk->lru_node);
+}
+
 static void become_idle(struct worker *wk)
 {
 	after_is_over(wk);
 	wk->idle_since_us = loop_now_us(loop_of(wk));
-	list_push(&wk->w->idle, &wk->idle_node);
-	list_push(&wk->w->s->lru, &wk->lru_node);
+	worker_list_idle(wk);
 	wk->w->n_idle++;
 }
 
@@ -134,6 +147,8 @@ static void become_unasked(struct worker *wk)
 	struct sched *s = wk->w->s;
 	struct worker *oldest;
 
+	if (wk->kept)
+		return;
 	list_push(&s->unasked, &wk->unasked_node);
 	if (++s->n_unasked <= UNASKED_MAX)
 		return;
@@ -142,11 +157,27 @@ static void become_unasked(struct worker *wk)
 	worker_end(oldest, INVOKE_FAILED, OUTCOME_FAILED, STR_NULL, NULL);
 }
 
+bool worker_stale(const struct worker *wk)
+{
+	return wk->revision != workload_revision(wk->w) || wk->revision->deleted || wk->w->f->deleted;
+}
+
+void worker_evict(struct worker *wk)
+{
+	wk->evicted = wk->stopping = true;
+	wk->w->s->n_evicting++;
+	worker_end(wk, INVOKE_FAILED, OUTCOME_FAILED, STR_NULL, NULL);
+}
+
 void worker_rest(struct worker *wk)
 {
 	struct policy_idle pi = {.idle_us = loop_now_us(loop_of(wk)) - wk->idle_since_us,
+				 .keep_us = wk->w->f->scale.keep_us,
+				 .start_us = wk->w->start_us,
+				 .held_bytes = wk->held_bytes,
 				 .frozen = instance_frozen(wk->instance),
-				 .stale = wk->revision != wk->w->f->latest || wk->w->f->deleted};
+				 .stale = worker_stale(wk),
+				 .held = wk->kept};
 	int64_t next;
 	enum policy_idle_move m = policy_rest(&pi, &next);
 
@@ -172,6 +203,8 @@ static void uncount(struct worker *wk)
 {
 	if (wk->counted)
 		wk->w->n_starting--;
+	if (wk->counted && !wk->cold)
+		wk->w->s->n_keep_starting--;
 	wk->counted = false;
 }
 
@@ -235,6 +268,7 @@ static void assigned(struct spawn_req *r, const struct err *e)
 				  .fds = wk->take.fds,
 				  .revision = wk->revision,
 				  .function = wk->w->f,
+				  .provisioned = wk->kept && wk->w->published,
 				  .extensions = buf_str(&wk->extensions),
 				  .events = &worker_instance_events,
 				  .arg = wk};
@@ -306,12 +340,11 @@ static void taken(struct pool_take *t, const struct err *e)
 	} else {
 		for (unsigned i = 1; i < n_dirs; i++)
 			add_extensions(wk, dirs[i]);
-		snprintf(label, sizeof(label), "%s %llu", r->name, (unsigned long long)r->serial);
+		snprintf(label, sizeof(label), "%s %llu%s", r->name, (unsigned long long)r->serial,
+			 wk->kept ? " kept" : "");
 		wk->assign.done = assigned;
 		spawn_assign_start(wk->w->s->o.spawn, &wk->assign, wk->id, &lim, dirs, n_dirs, label);
 	}
-	while (n_dirs)
-		close(dirs[--n_dirs]);
 }
 
 static struct worker *worker_new(struct workload *w, struct revision *r)
@@ -351,12 +384,15 @@ static void code_is_there(struct code *c, const struct err *e)
 		take(wk);
 }
 
-struct worker *worker_start(struct workload *w, struct revision *r, struct invocation *check)
+struct worker *worker_start(struct workload *w, struct revision *r, struct invocation *check, bool kept)
 {
 	struct worker *wk = worker_new(w, r);
 
 	wk->check = check;
-	wk->cold = !check;
+	wk->cold = !check && !kept;
+	wk->kept = kept;
+	w->n_kept += kept;
+	w->s->n_keep_starting += kept;
 	if (check)
 		check->worker = wk;
 	wk->counted = !check;
@@ -385,9 +421,9 @@ static bool has_extensions(struct worker *wk)
 	return wk->n_extensions > 0;
 }
 
-void worker_adopt(struct workload *w, uint64_t id, pid_t pid, struct sandbox_fds *fds)
+void worker_adopt(struct workload *w, uint64_t id, pid_t pid, struct sandbox_fds *fds, bool kept)
 {
-	struct worker *wk = worker_new(w, w->f->latest);
+	struct worker *wk = worker_new(w, workload_revision(w));
 	struct instance_opts o = {.host = &w->s->host,
 				  .id = id,
 				  .pid = pid,
@@ -399,6 +435,8 @@ void worker_adopt(struct workload *w, uint64_t id, pid_t pid, struct sandbox_fds
 				  .arg = wk};
 	struct err e;
 
+	wk->kept = kept;
+	w->n_kept += kept;
 	has_sandbox(wk, id);
 	wk->adopted = true;
 	w->n_adopted++;
@@ -417,6 +455,17 @@ void worker_adopt(struct workload *w, uint64_t id, pid_t pid, struct sandbox_fds
 
 /* --- the instance's events --- */
 
+/* It has nothing to do: the next event, or rest. */
+static void serve(struct worker *wk)
+{
+	become_idle(wk);
+	if (!worker_stale(wk))
+		workload_dispatch(wk->w);
+	if (wk->step == WORKER_LIVE && !wk->run.on)
+		worker_rest(wk);
+	room_share(wk->w->s);
+}
+
 static void on_ready(void *arg)
 {
 	struct worker *wk = arg;
@@ -434,23 +483,22 @@ static void on_ready(void *arg)
 	if (wk->counted || check)
 		w->start_us = policy_average(w->start_us, now - wk->begun_us);
 	uncount(wk);
+	if (wk->kept) {
+		w->keep_failures = 0;
+		w->keep_reason = NULL;
+		keep_soon(w);
+	}
 	if (check) { /* first: the deploy makes this revision the present one, or the instance would be stale */
-		struct function *f = check->function;
-
 		event_check_row(wk, OUTCOME_OK, instance_mem_peak_bytes(wk->instance));
 		check->worker = NULL;
 		check->outcome = INVOKE_OK;
-		check->done(check);
-		function_unref(f);
+		invocation_tell(check);
 	}
-	if (wk->step != WORKER_LIVE)
-		return;
-	become_idle(wk);
-	worker_rest(wk);
-	if (deployed && wk->step == WORKER_LIVE)
-		become_unasked(wk);
 	settle(wk);
-	workload_dispatch(w);
+	if (wk->step == WORKER_LIVE)
+		serve(wk);
+	if (deployed && wk->step == WORKER_LIVE && !wk->run.on)
+		become_unasked(wk);
 }
 
 static void on_late(void *arg, struct str request_id, bool is_error)
@@ -469,17 +517,10 @@ static void on_init_failed(void *arg, struct str error)
 
 static void after_event(struct worker *wk)
 {
-	become_idle(wk);
-	sched_start_checks(wk->w->s);
-	if (wk->step != WORKER_LIVE)
-		return;
-	if (wk->revision != wk->w->f->latest || wk->w->f->deleted) {
-		worker_rest(wk);
-		return;
-	}
-	workload_dispatch(wk->w);
-	if (wk->step == WORKER_LIVE && !wk->run.on)
-		worker_rest(wk);
+	if (!worker_stale(wk) && room_yields(wk))
+		worker_evict(wk);
+	else
+		serve(wk);
 }
 
 static void on_answer(void *arg, struct str body, bool is_error)
@@ -573,6 +614,8 @@ void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_o
 	after_is_over(wk);
 	settle(wk);
 	wk->outcome = outcome;
+	if (wk->kept)
+		keep_ended(wk);
 	wk->ledger_outcome = ledger_outcome;
 	buf_addstr(&wk->verdict, body);
 	if (why)
@@ -614,13 +657,11 @@ static void out_of_memory(struct worker *wk)
 static void tell_check(struct worker *wk)
 {
 	struct invocation *inv = take_ptr(wk->check);
-	struct function *f = inv->function;
 
 	inv->outcome = wk->outcome == INVOKE_FAILED ? INVOKE_FAILED : INVOKE_INIT_FAILED;
 	inv->body = buf_str(&wk->verdict);
 	inv->e = wk->why;
-	inv->done(inv);
-	function_unref(f);
+	invocation_tell(inv);
 }
 
 /* Its check hears of it, or the event that it was started for. */
@@ -674,6 +715,7 @@ void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t
 	list_del(&wk->node);
 	w->n_workers--;
 	s->n_workers--;
+	s->n_evicting -= wk->evicted;
 	loop_timer_free(wk->timer);
 	instance_free(wk->instance);
 	revision_unref(wk->revision);
@@ -684,6 +726,6 @@ void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t
 	workload_dispatch(w);
 	workload_maybe_free(w);
 	loop_timer_in(s->trim, TRIM_AFTER_US);
-	sched_start_checks(s);
+	room_share(s);
 	sched_check_drained(s);
 }

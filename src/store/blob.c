@@ -234,6 +234,8 @@ static void live_set(struct store *s, struct map *live)
 		keep(live, t->sorted[i]->f->latest);
 		if (t->sorted[i]->saved)
 			keep(live, t->sorted[i]->saved);
+		for (unsigned k = 0; k < t->sorted[i]->f->n_versions; k++)
+			keep(live, t->sorted[i]->f->versions[k]);
 	}
 	for (size_t i = 0; i < t->n_retired; i++)
 		keep(live, t->retired[i]);

@@ -13,12 +13,15 @@ static const char *const query_sql[DB_QUERY_N] = {
 	[DB_ROLLBACK] = "ROLLBACK",
 	[DB_SETTING_PUT] = "INSERT INTO setting VALUES (?,?) ON CONFLICT(name) DO UPDATE SET value=excluded.value",
 	[DB_REVISION_PUT] =
-		"INSERT INTO revision VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(serial) DO NOTHING",
+		"INSERT INTO revision VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(serial) DO NOTHING",
 	[DB_REVISION_DEL_OF] =
 		"DELETE FROM revision WHERE serial=(SELECT revision FROM function WHERE name=?) AND serial<>?",
-	[DB_FUNCTION_PUT] = "INSERT OR REPLACE INTO function VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+	[DB_REVISION_DEL] = "DELETE FROM revision WHERE serial=?",
+	[DB_VERSION_DEL_ALL] = "DELETE FROM revision WHERE function=? AND version>0",
+	[DB_VERSION_LAST] = "UPDATE function SET last_version=?2 WHERE name=?1",
+	[DB_FUNCTION_PUT] = "INSERT OR REPLACE INTO function VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[DB_FUNCTION_DEL] = "DELETE FROM function WHERE name=?",
-	[DB_EVENT_PUT] = "INSERT INTO event VALUES (?,?,?,?,?,?,?)",
+	[DB_EVENT_PUT] = "INSERT INTO event VALUES (?,?,?,?,?,?,?,?)",
 	[DB_EVENT_RETRY] = "UPDATE event SET attempts=?2, not_before_us=?3 WHERE id=?1",
 	[DB_EVENT_DEL] = "DELETE FROM event WHERE id=?",
 };

@@ -32,6 +32,19 @@ const char *pairs_get(const struct pairs *p, const char *name)
 	return NULL;
 }
 
+bool pairs_same(const struct pairs *a, const struct pairs *b)
+{
+	if (a->n != b->n)
+		return false;
+	for (unsigned i = 0; i < a->n; i++) {
+		const char *other = pairs_get(b, a->p[i].name);
+
+		if (!other || strcmp(other, a->p[i].value))
+			return false;
+	}
+	return true;
+}
+
 struct revision *revision_new(void)
 {
 	struct revision *r = xcalloc(1, sizeof(*r));
@@ -64,6 +77,9 @@ struct revision *revision_clone(const struct revision *r)
 
 	c->refs = 1;
 	c->serial = 0;
+	c->version = 0;
+	c->deleted = false;
+	c->sched = NULL;
 	c->id[0] = '\0';
 	c->runtime = xstrdup(r->runtime);
 	c->handler = xstrdup(r->handler);
@@ -73,6 +89,14 @@ struct revision *revision_clone(const struct revision *r)
 	for (unsigned i = 0; i < r->env.n; i++)
 		pairs_add(&c->env, str_of(r->env.p[i].name), str_of(r->env.p[i].value));
 	return c;
+}
+
+const char *revision_version(const struct revision *r, char out[VERSION_TEXT])
+{
+	if (!r->version)
+		return "$LATEST";
+	snprintf(out, VERSION_TEXT, "%d", r->version);
+	return out;
 }
 
 /* 20 and 40 characters, as AWS's look: clients check the lengths of what they are given. */
@@ -99,6 +123,8 @@ struct function *function_new(const char *name, const char *project)
 	strlcpy_(f->project, project, sizeof(f->project));
 	f->state = FUNCTION_PENDING;
 	f->created_wall_us = clock_wall_us();
+	f->reserved = -1;
+	f->scale.keep_us = -1;
 	make_keys(f);
 	return f;
 }
@@ -115,6 +141,13 @@ void function_unref(struct function *f)
 		return;
 	assert(!f->sched); /* the scheduler holds a reference while it has state of it */
 	revision_unref(f->latest);
+	for (unsigned i = 0; i < f->n_versions; i++)
+		revision_unref(f->versions[i]);
+	for (unsigned i = 0; i < f->n_aliases; i++)
+		free(f->aliases[i].description);
+	free(f->versions);
+	free(f->aliases);
+	free(f->provisioned);
 	free(f->reason);
 	pairs_done(&f->tags);
 	free(f->route);

@@ -21,6 +21,7 @@ struct pairs {
 void pairs_done(struct pairs *p);
 void pairs_add(struct pairs *p, struct str name, struct str value);
 const char *pairs_get(const struct pairs *p, const char *name);
+bool pairs_same(const struct pairs *a, const struct pairs *b); /* in any order */
 
 struct revision {
 	unsigned refs;
@@ -39,11 +40,36 @@ struct revision {
 	uint32_t cpu_quota_us; /* per 100 ms; 0: weight only */
 	struct pairs env;
 	int64_t modified_wall_us;
+	int version;	/* number of a published version; 0: $LATEST's */
+	bool snapstart; /* SnapStart's ApplyOn is PublishedVersions */
+	/* Of a published version, the loop's: */
+	bool deleted; /* the function does not have it any more */
+	void *sched;  /* the scheduler's own state of it, as of a function */
 };
 struct revision *revision_new(void);
 struct revision *revision_ref(struct revision *r);
-void revision_unref(struct revision *r);		   /* NULL is fine */
+void revision_unref(struct revision *r); /* NULL is fine */
+#define VERSION_TEXT 12
+const char *revision_version(const struct revision *r, char out[VERSION_TEXT]); /* "$LATEST" or the number */
 struct revision *revision_clone(const struct revision *r); /* refs 1, new id and serial by function_put */
+
+struct alias {
+	char name[LIM_QUALIFIER_BYTES + 1];
+	char id[37]; /* RevisionId, uuid; new with every change */
+	char *description;
+	int version;   /* 0: $LATEST */
+	int other;     /* a second version, or 0 */
+	double weight; /* its share of the calls */
+};
+struct provisioned { /* concurrency */
+	char qualifier[LIM_QUALIFIER_BYTES + 1];
+	int wanted;
+	int64_t modified_wall_us;
+};
+struct scale {
+	int min, max;	 /* instances of $LATEST: held ready; at most, 0: no limit */
+	int64_t keep_us; /* how long one without events is kept; -1: as the policy thinks */
+};
 
 enum function_state { FUNCTION_PENDING, FUNCTION_ACTIVE, FUNCTION_FAILED, FUNCTION_STATE_N };
 struct function {
@@ -52,9 +78,18 @@ struct function {
 	struct revision *latest;	  /* never NULL */
 	enum function_state state;	  /* of latest */
 	char *reason;			  /* why FAILED, or NULL */
-	char reason_code[48];		  /* Lambda's StateReasonCode */
+	char reason_code[16];		  /* Lambda's StateReasonCode */
 	bool updating;			  /* a deploy is under way: LastUpdateStatus InProgress */
 	bool deleted;			  /* no longer in the table; freed with the last user */
+	struct revision **versions;	  /* published, in order of number */
+	unsigned n_versions;
+	int last_version;
+	struct alias *aliases; /* in order of name */
+	unsigned n_aliases;
+	struct provisioned *provisioned; /* in order of qualifier */
+	unsigned n_provisioned;
+	int reserved; /* concurrency of all versions together; -1: none is reserved */
+	struct scale scale;
 	struct pairs tags;
 	char *route;			     /* "/predict" or NULL */
 	char *allow;			     /* JSON array of {"action","resource"} or NULL: what the workload may do */

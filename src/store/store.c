@@ -35,6 +35,8 @@ void change_free(struct change *c)
 	free(c->allow);
 	free(c->access_key);
 	free(c->secret_key);
+	free(c->aliases);
+	free(c->provisioned);
 	revision_unref(c->rev);
 	function_unref(c->f);
 	free(c->own);
@@ -49,16 +51,16 @@ int change_apply(struct db *d, const struct change *c, struct err *e)
 	case CHANGE_SETTING:
 		return db_run(d, DB_SETTING_PUT, e, "tt", c->name, c->value);
 	case CHANGE_FUNCTION_PUT:
-		return function_apply(d, c, e);
+	case CHANGE_FUNCTION_DEL:
+	case CHANGE_VERSION_PUT:
+	case CHANGE_VERSION_DEL:
+		return rows_apply(d, c, e);
 	case CHANGE_NAME_TAKEN:
 		return err_set(e, ERR_EXISTS, "Function already exist: %s", c->name);
-	case CHANGE_FUNCTION_DEL:
-		if (db_run(d, DB_REVISION_DEL_OF, e, "ti", c->name, (int64_t)0) < 0)
-			return -1;
-		return db_run(d, DB_FUNCTION_DEL, e, "t", c->name);
 	case CHANGE_EVENT_PUT:
-		return db_run(d, DB_EVENT_PUT, e, "ittiiib", ev->id, ev->request_id, ev->function, ev->accepted_wall_us,
-			      ev->not_before_wall_us, (int64_t)ev->attempts, (const void *)ev->payload, ev->payload_n);
+		return db_run(d, DB_EVENT_PUT, e, "ittiiibt", ev->id, ev->request_id, ev->function,
+			      ev->accepted_wall_us, ev->not_before_wall_us, (int64_t)ev->attempts,
+			      (const void *)ev->payload, ev->payload_n, ev->qualifier);
 	case CHANGE_EVENT_RETRY:
 		return db_run(d, DB_EVENT_RETRY, e, "iii", c->id, (int64_t)c->attempts, c->when_us);
 	case CHANGE_EVENT_DEL:
@@ -133,6 +135,8 @@ static void write_done(struct loop_work *w)
 
 	if (op->s && op->e.kind && c->kind == CHANGE_FUNCTION_PUT && c->inserted)
 		table_insert_failed(op->s, c->f);
+	if (op->s && op->e.kind && c->kind == CHANGE_VERSION_PUT && !c->f->deleted)
+		version_take_out(op->s, c->f, c->rev);
 	if (own && op->e.kind)
 		log_error("store", "a write that nobody waits for failed: %s", op->e.text);
 	op->priv = NULL;
@@ -305,6 +309,7 @@ static void event_row(sqlite3_stmt *st, struct store_event *ev)
 	ev->attempts = sqlite3_column_int(st, 5);
 	ev->payload = (char *)sqlite3_column_blob(st, 6);
 	ev->payload_n = (size_t)sqlite3_column_bytes(st, 6);
+	strlcpy_(ev->qualifier, (const char *)sqlite3_column_text(st, 7), sizeof(ev->qualifier));
 }
 
 int store_event_each(struct store *s, void (*each)(void *arg, const struct store_event *ev), void *arg, struct err *e)

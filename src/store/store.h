@@ -9,6 +9,7 @@
 #pragma once
 #include <stdbool.h>
 #include "base/err.h"
+#include "base/limits.h"
 #include "loop/loop.h"
 struct store;
 int store_open(struct loop *l, int state_dirfd, struct store **ret,
@@ -49,6 +50,7 @@ struct store_event {
 	int64_t id; /* by the store */
 	char request_id[37];
 	char function[65];
+	char qualifier[LIM_QUALIFIER_BYTES + 1]; /* as the caller gave it */
 	int64_t accepted_wall_us, not_before_wall_us;
 	int attempts;
 	char *payload; /* owned */

@@ -36,6 +36,8 @@ enum change_kind {
 	CHANGE_FUNCTION_PUT,
 	CHANGE_NAME_TAKEN,
 	CHANGE_FUNCTION_DEL,
+	CHANGE_VERSION_PUT,
+	CHANGE_VERSION_DEL,
 	CHANGE_EVENT_PUT,
 	CHANGE_EVENT_RETRY,
 	CHANGE_EVENT_DEL,
@@ -46,11 +48,14 @@ struct change {
 	struct list node;	   /* store.pending */
 	struct store_op *op, *own; /* own: op was made by us because nobody waits */
 	char *name, *value;	   /* setting; function's name */
-	struct function *f;	   /* FUNCTION_PUT, a reference */
+	struct function *f;	   /* FUNCTION_PUT, VERSION_PUT: a reference */
 	struct revision *rev;	   /* a reference; immutable, so the thread may read it */
 	bool inserted;
 	int state;
 	char *project, *reason, *reason_code, *tags, *env, *route, *allow, *access_key, *secret_key;
+	char *aliases, *provisioned; /* JSON */
+	int last_version, reserved;
+	struct scale scale;
 	int64_t created_us;
 	int64_t id, when_us; /* events */
 	int attempts;
@@ -81,7 +86,16 @@ void change_free(struct change *c);
 int table_load(struct store *s, struct err *e);
 void table_done(struct store *s);
 void table_insert_failed(struct store *s, struct function *f);
-int function_apply(struct db *d, const struct change *c, struct err *e);
+struct entry *table_insert(struct table *t, struct function *f);
+void table_retire(struct table *t, struct revision *r);			      /* takes the reference */
+void table_number(struct table *t, struct revision *r, const char *function); /* gives it its serial and id */
+void table_tell(struct store *s, struct function *f);
+/* version.c */
+void version_insert(struct function *f, struct revision *r); /* takes the reference */
+void version_take_out(struct store *s, struct function *f, struct revision *r);
+/* rows.c */
+struct change *rows_change(enum change_kind kind, struct function *f, struct revision *r);
+int rows_apply(struct db *d, const struct change *c, struct err *e);
 /* blob.c */
 int blob_open_dirs(struct store *s, struct err *e);
 void blob_done(struct store *s);

@@ -88,7 +88,10 @@ static void done(struct invocation *inv)
 		reply_text(c->req, 504, "Endpoint request timed out", inv->e.kind ? inv->e.text : NULL);
 		break;
 	case INVOKE_THROTTLED:
-		reply_text(c->req, 503, "Service Unavailable", inv->e.kind ? inv->e.text : "too many requests wait");
+		if (inv->e.kind == ERR_TIMEOUT)
+			reply_text(c->req, 503, "Service Unavailable", inv->e.text);
+		else
+			reply_text(c->req, 429, "Too Many Requests", inv->e.text);
 		break;
 	case INVOKE_FAILED:
 		reply_text(c->req, 503, "Service Unavailable",

@@ -64,6 +64,10 @@ static const struct {
 	 "t.yaml:7:14: \"500ms\" is no length of time: timeout is whole seconds, like 30, or 30s, or 5m"},
 	{F "    timeout: 16m\n", "t.yaml:7:14: timeout is from 1s to 900s, not 16m"},
 	{F "    timeout: 0\n", "t.yaml:7:14: timeout is from 1s to 900s, not 0"},
+	{F "    min: some\n", "t.yaml:7:10: min is a whole number from 0 to 10000, not some"},
+	{F "    max: 0\n", "t.yaml:7:10: max is a whole number from 1 to 10000, not 0"},
+	{F "    min: 3\n    max: 2\n", "t.yaml:3:3: \"f\": min is 3, more than max, which is 2"},
+	{F "    keep: 169h\n", "t.yaml:7:11: keep is from 0s to 604800s, not 169h"},
 	{F "    cpu: fast\n", "t.yaml:7:10: \"fast\": cpu is a number of CPUs from 0.01 to 64, like 0.5 or 500m"},
 	{F "    cpu: 65\n", "t.yaml:7:10: \"65\": cpu is a number of CPUs from 0.01 to 64, like 0.5 or 500m"},
 	{F "    route: predict\n", "t.yaml:7:12: a route begins with a slash, like /predict or /shop/*"},
@@ -120,6 +124,9 @@ TEST(reads_everything)
 				   "    timeout: 1m30s\n"
 				   "    tmp: 1Gi\n"
 				   "    cpu: 250m\n"
+				   "    min: 1\n"
+				   "    max: 4\n"
+				   "    keep: 1m30s\n"
 				   "    route: /shop/*\n"
 				   "    description: 'it''s $$5'\n"
 				   "    layers: [lib]\n"
@@ -148,6 +155,7 @@ TEST(reads_everything)
 	f = &m->functions[0];
 	CHECK_STR(f->name, "iris_1");
 	CHECK(f->memory_mb == 256 && f->timeout_s == 90 && f->tmp_mb == 1024 && f->cpu_quota_us == 25000);
+	CHECK(f->scale.min == 1 && f->scale.max == 4 && f->scale.keep_us == 90000000);
 	CHECK_STR(f->route, "/shop/*");
 	CHECK_STR(f->description, "it's $5");
 	CHECK(f->n_layers == 1);
@@ -162,7 +170,7 @@ TEST(reads_everything)
 	f = &m->functions[1];
 	CHECK_STR(f->handler, "bootstrap");
 	CHECK(f->memory_mb == 128 && f->timeout_s == 3 && f->tmp_mb == 512 && !f->cpu_quota_us && !f->route &&
-	      !f->allow);
+	      !f->allow && !f->scale.min && !f->scale.max && f->scale.keep_us == -1);
 }
 
 /* Small files that would become large trees, and trees that would become deep stacks. */

@@ -26,12 +26,13 @@ ROLE = "arn:aws:iam::000000000000:role/lambda-role"
 
 
 class Tandem:
-    def __init__(self, *arguments, state=None, start_s=20):
+    def __init__(self, *arguments, state=None, start_s=20, before=None):
         self.base = None if state else tempfile.mkdtemp(prefix="tandem-e2e-")
         self.state = state or os.path.join(self.base, "state")
         self.arguments = arguments
         self.start_s = start_s
         self.program = PROGRAM
+        self.before = before  # runs in the new process, before the program
         self.process = None
         self.clients = []
         self.log_path = self.state.rstrip("/") + ".log"
@@ -50,7 +51,7 @@ class Tandem:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 [self.program, "serve", "--state", self.state, "--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0", *self.arguments],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=self.before)
         end = time.monotonic() + self.start_s
         while not self._ready(run):
             if self.process.poll() is not None or time.monotonic() > end:
@@ -122,6 +123,31 @@ class Tandem:
                    AWS_EC2_METADATA_DISABLED="true", AWS_PAGER="", AWS_CONFIG_FILE="/dev/null", AWS_SHARED_CREDENTIALS_FILE="/dev/null")
         return env
 
+    def aws(self, *arguments):
+        """What the AWS CLI says, as JSON; raises with its error."""
+        done = subprocess.run(["aws", "--endpoint-url", self.api, *arguments], env=self.environment(), capture_output=True, text=True,
+                              timeout=60, check=False)
+        if done.returncode:
+            raise AssertionError(f"aws {' '.join(arguments)}: exit {done.returncode}\n{done.stderr}")
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def node(self, test, program):
+        """What a program for Node prints, as JSON; both SDKs for JavaScript can be required, ENDPOINT is where the API is."""
+        modules = os.path.join(ROOT, "build", "npm", "node_modules")
+        if not os.path.isdir(os.path.join(modules, "aws-sdk")):
+            test.skipTest("build/npm/node_modules is not there: make npm-deps")
+        env = {**self.environment(), "NODE_PATH": modules, "AWS_SDK_JS_SUPPRESS_MAINTENANCE_MODE_MESSAGE": "1", "ENDPOINT": self.api}
+        done = subprocess.run(["node", "-e", program], env=env, capture_output=True, text=True, timeout=60, check=False)
+        test.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def rows(self, name):
+        """The last rows of the ledger for one function."""
+        return json.loads(self.cli("cost", "--by", "rows", "--workload", "api/" + name, "-o", "json"))["rows"]
+
+    def instances(self, name):
+        return [i for i in json.loads(self.cli("ps", "-o", "json"))["instances"] if i["function"] == name]
+
     def client(self, service="lambda", access_key=None, secret_key=None, region=None, **config):
         """A boto3 client that never retries: a retry would hide a failure."""
         import boto3  # pylint: disable=import-outside-toplevel
@@ -152,3 +178,13 @@ def python_function(code):
 
 def log_tail(answer):
     return base64.b64decode(answer["LogResult"]).decode()
+
+
+def wait_for(true, limit_s=20):
+    """Until it is true; what it said then."""
+    end = time.monotonic() + limit_s
+    while not (said := true()):
+        if time.monotonic() > end:
+            raise AssertionError(f"not so after {limit_s} s")
+        time.sleep(0.01)
+    return said

@@ -22,6 +22,11 @@ def handler(event, context):
     time.sleep(event.get("sleep", 0))
     return "done"
 """
+PROJECT = """\
+name: clock
+functions:
+  f: {code: app, runtime: python3.11, handler: app.handler, timeout: 30s, keep: 10m}
+"""
 
 
 @unittest.skipUnless(os.geteuid() == 0, "needs root")
@@ -31,7 +36,11 @@ class Clock(unittest.TestCase):
         self.addCleanup(self.t.close)
         self.t.start()
         self.addCleanup(self.clock, resume=1)  # the end of a daemon takes time too
-        self.t.client().create_function(FunctionName="f", Timeout=30, **tandem.python_function(CODE))
+        os.mkdir(os.path.join(self.t.base, "app"))
+        for name, text in {"app/app.py": CODE, "tandem.yaml": PROJECT}.items():
+            with open(os.path.join(self.t.base, name), "w", encoding="utf-8") as f:
+                f.write(text)
+        self.t.cli("up", cwd=self.t.base)
 
     def clock(self, **what):
         connection = http.client.HTTPConnection("localhost")
@@ -59,7 +68,7 @@ class Clock(unittest.TestCase):
         return self.t.cli("invoke", "f", "--payload", payload).strip()
 
     def rows(self, kind):
-        rows = json.loads(self.t.cli("cost", "--by", "rows", "--workload", "api/f", "-o", "json"))["rows"]
+        rows = json.loads(self.t.cli("cost", "--by", "rows", "--workload", "clock/f", "-o", "json"))["rows"]
         return [r for r in rows if r["kind"] == kind]
 
     def test_freeze_and_keep(self):

@@ -313,10 +313,7 @@ class Clients(Base):
         out = os.path.join(self.t.base, "out.json")
 
         def aws(*arguments):
-            done = subprocess.run(["aws", "--endpoint-url", self.t.api, "lambda", *arguments], env=self.t.environment(), capture_output=True,
-                                  text=True, timeout=60, check=False)
-            self.assertEqual(done.returncode, 0, done.stderr)
-            return json.loads(done.stdout) if done.stdout.strip() else None
+            return self.t.aws("lambda", *arguments)
 
         aws("create-function", "--function-name", "from-cli", "--runtime", "python3.11", "--handler", "app.handler", "--role", tandem.ROLE,
             "--zip-file", "fileb://" + os.path.join(self.t.base, "code.zip"))
@@ -334,18 +331,9 @@ class Clients(Base):
         said = subprocess.run(["aws", "--version"], capture_output=True, text=True, check=True).stdout
         return int(said.split("/")[1].split(".")[0])
 
-    def node(self, program):
-        modules = os.path.join(tandem.ROOT, "build", "npm", "node_modules")
-        if not os.path.isdir(os.path.join(modules, "aws-sdk")):
-            self.skipTest("build/npm/node_modules is not there: make npm-deps")
-        env = {**self.t.environment(), "NODE_PATH": modules, "AWS_SDK_JS_SUPPRESS_MAINTENANCE_MODE_MESSAGE": "1", "ENDPOINT": self.t.api}
-        done = subprocess.run(["node", "-e", program], env=env, capture_output=True, text=True, timeout=60, check=False)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return json.loads(done.stdout)
-
     def test_javascript_v2(self):
         self.create("event-processor")
-        answer = self.node("""
+        answer = self.t.node(self, """
 const AWS = require('aws-sdk');
 AWS.config.endpoint = process.env.ENDPOINT;
 const event = {from: 'v2', list: [1, 2]};
@@ -365,7 +353,7 @@ const event = {from: 'v2', list: [1, 2]};
 
     def test_javascript_v3(self):
         self.create("event-processor")
-        answer = self.node("""
+        answer = self.t.node(self, """
 const {LambdaClient, InvokeCommand, CreateFunctionCommand, waitUntilFunctionActiveV2} = require('@aws-sdk/client-lambda');
 (async () => {
   const client = new LambdaClient({});

@@ -25,13 +25,19 @@ static void run(enum runtime_kind kind, struct init_msg *m, struct buf *b)
 {
 	struct revision *r = revision_new();
 	struct function f = {0};
-	struct env_facts facts = {r, &f, "000000000000", "us-east-1", "stream", false};
+	struct env_facts facts = {.revision = r,
+				  .function = &f,
+				  .account = "000000000000",
+				  .region = "us-east-1",
+				  .log_stream = "stream",
+				  .provisioned = kind == RUNTIME_NODE};
 	struct err e;
 
 	strlcpy_(r->name, "hello", sizeof(r->name));
 	r->runtime = xstrdup("any");
 	r->kind = kind;
 	r->memory_mb = 512;
+	r->version = kind == RUNTIME_NODE ? 7 : 0;
 	pairs_add(&r->env, STR("TZ"), STR(":Europe/Rome"));
 	pairs_add(&r->env, STR("AWS_REGION"), STR("elsewhere")); /* reserved */
 	CHECK(env_runtime(&facts, m, b, &e) == 0);
@@ -75,4 +81,17 @@ TEST(environment)
 	CHECK(!has(&b, &m, "TZ=:UTC"));
 	CHECK(has(&b, &m, "AWS_REGION=us-east-1"));
 	CHECK(!has(&b, &m, "AWS_REGION=elsewhere"));
+}
+
+TEST(a_provisioned_version_knows_it)
+{
+	struct init_msg m = {0};
+	auto_buf latest = {0}, seventh = {0};
+
+	run(RUNTIME_PYTHON, &m, &latest);
+	CHECK(has(&latest, &m, "AWS_LAMBDA_FUNCTION_VERSION=$LATEST"));
+	CHECK(has(&latest, &m, "AWS_LAMBDA_INITIALIZATION_TYPE=on-demand"));
+	run(RUNTIME_NODE, &m, &seventh);
+	CHECK(has(&seventh, &m, "AWS_LAMBDA_FUNCTION_VERSION=7"));
+	CHECK(has(&seventh, &m, "AWS_LAMBDA_INITIALIZATION_TYPE=provisioned-concurrency"));
 }

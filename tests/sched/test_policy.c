@@ -141,6 +141,8 @@ TEST(place)
 	}
 }
 
+#define SLOW .keep_us = -1, .start_us = 500000, .held_bytes = 95 << 20 /* scikit-learn, started plainly */
+
 TEST(rest)
 {
 	static const struct {
@@ -148,13 +150,20 @@ TEST(rest)
 		enum policy_idle_move want;
 		int64_t next;
 	} t[] = {
-		{{.idle_us = 0}, POLICY_KEEP, 50000},
-		{{.idle_us = 50000}, POLICY_FREEZE, 600000000},
-		{{.idle_us = 60000, .frozen = true}, POLICY_KEEP, 600000000},
-		{{.idle_us = 600000000, .frozen = true}, POLICY_STOP, -1},
-		{{.idle_us = 0, .stale = true}, POLICY_STOP, -1},
-		{{.idle_us = 0, .pressed = true}, POLICY_STOP, -1},
+		{{SLOW, .idle_us = 0}, POLICY_KEEP, 50000},
+		{{SLOW, .idle_us = 50000}, POLICY_FREEZE, 600000000},
+		{{SLOW, .idle_us = 60000, .frozen = true}, POLICY_KEEP, 600000000},
+		{{SLOW, .idle_us = 600000000, .frozen = true}, POLICY_STOP, -1},
+		{{SLOW, .idle_us = 0, .stale = true}, POLICY_STOP, -1},
+		{{SLOW, .idle_us = 0, .pressed = true}, POLICY_STOP, -1},
 		{{.idle_us = 2000000, .keep_us = 1000000, .frozen = true}, POLICY_STOP, -1},
+		{{.idle_us = 0, .keep_us = 0}, POLICY_STOP, -1},
+		{{.idle_us = 0, .keep_us = 20000}, POLICY_KEEP, 20000},
+		{{.idle_us = 700000000, .keep_us = 700000001, .frozen = true}, POLICY_KEEP, 700000001},
+		{{SLOW, .idle_us = 0, .held = true}, POLICY_KEEP, 50000},
+		{{SLOW, .idle_us = 50000, .held = true}, POLICY_FREEZE, -1},
+		{{.keep_us = 0, .idle_us = 900000000, .held = true, .frozen = true}, POLICY_KEEP, -1},
+		{{SLOW, .idle_us = 0, .held = true, .stale = true}, POLICY_STOP, -1},
 	};
 
 	for (size_t k = 0; k < ARRAY_SIZE(t); k++) {
@@ -179,4 +188,114 @@ TEST(numbers)
 	CHECK(policy_usual(4, 0) == 4);
 	CHECK(policy_blanks(0, 0, 32) == 3);
 	CHECK(policy_blanks(400, 0, 32) == 32);
+}
+
+/* Holding for as long as it costs what the start would. */
+TEST(keep)
+{
+	static const struct {
+		const char *what;
+		int64_t start_us, held_bytes, want_us;
+	} t[] = {
+		{"a plain start, small: the longest", 40000, 8 << 20, 600000000},
+		{"restored, small: a minute at most", 1000, 5 << 20, 50000000},
+		{"restored, scikit-learn", 3400, 18 << 20, 53684210},
+		{"restored, much memory", 3000, 500 << 20, 1796407},
+		{"never less than a second", 500, 2000ll << 20, 1000000},
+		{"nothing measured", 0, 0, 352941176},
+	};
+
+	for (size_t k = 0; k < ARRAY_SIZE(t); k++) {
+		int64_t got = policy_keep_us(t[k].start_us, t[k].held_bytes);
+
+		if (got != t[k].want_us)
+			printf("%s: got %lld, want %lld\n", t[k].what, (long long)got, (long long)t[k].want_us);
+		CHECK(got == t[k].want_us);
+	}
+}
+
+TEST(hold)
+{
+	static const struct {
+		const char *what;
+		struct policy_hold h;
+		int want;
+		int64_t next;
+	} t[] = {
+		{"all there", {.wanted = 2, .have = 2, .cpus = 2}, 0, -1},
+		{"more than wanted", {.wanted = 1, .have = 3, .cpus = 2}, 0, -1},
+		{"three missing", {.wanted = 5, .have = 2, .cpus = 2}, 3, -1},
+		{"many missing: a few at a time", {.wanted = 500, .cpus = 2}, 4, -1},
+		{"others start as many already", {.wanted = 5, .starting = 4, .cpus = 2}, 0, -1},
+		{"failed just now", {.wanted = 5, .cpus = 2, .failures = 1}, 0, 1000000},
+		{"failed a second ago: one tries",
+		 {.wanted = 5, .cpus = 2, .failures = 1, .since_failure_us = 1000000},
+		 1,
+		 -1},
+		{"and nobody beside it",
+		 {.wanted = 5, .have = 1, .starting = 1, .cpus = 2, .failures = 1, .since_failure_us = 1000000},
+		 0,
+		 -1},
+		{"the fourth time", {.wanted = 5, .cpus = 2, .failures = 4, .since_failure_us = 500000}, 0, 7500000},
+		{"the hundredth", {.wanted = 5, .cpus = 2, .failures = 100}, 0, 64000000},
+		{"failed, but nothing is missing", {.wanted = 1, .have = 1, .cpus = 2, .failures = 1}, 0, -1},
+	};
+
+	for (size_t k = 0; k < ARRAY_SIZE(t); k++) {
+		int64_t next = -2;
+		int got = policy_hold(&t[k].h, &next);
+
+		if (got != t[k].want || next != t[k].next)
+			printf("%s: got %d, %lld\n", t[k].what, got, (long long)next);
+		CHECK(got == t[k].want && next == t[k].next);
+	}
+}
+
+TEST(admits)
+{
+	static const struct {
+		const char *what;
+		struct policy_admission a;
+		bool want;
+	} t[] = {
+		{"none is reserved for anybody", {.reserved = 0}, false},
+		{"the first of one", {.reserved = 1}, true},
+		{"the second of one", {.reserved = 1, .on_demand = 1, .in_flight = 1}, false},
+		{"another version has it", {.reserved = 1, .on_demand = 1}, false},
+		{"all is provisioned for another version", {.reserved = 1, .provisioned_all = 1}, false},
+		{"all is provisioned for this one", {.reserved = 1, .provisioned_all = 1, .provisioned = 1}, true},
+		{"beyond what is provisioned, on demand",
+		 {.reserved = 3, .provisioned_all = 2, .provisioned = 2, .in_flight = 2},
+		 true},
+		{"beyond both",
+		 {.reserved = 3, .provisioned_all = 2, .provisioned = 2, .in_flight = 3, .on_demand = 1},
+		 false},
+	};
+
+	for (size_t k = 0; k < ARRAY_SIZE(t); k++) {
+		if (policy_admits(&t[k].a) != t[k].want)
+			printf("%s\n", t[k].what);
+		CHECK(policy_admits(&t[k].a) == t[k].want);
+	}
+}
+
+/* Two floods on a machine for sixteen: whoever has more gives up until nobody has two more than another. */
+TEST(shares)
+{
+	int have[3] = {16, 0, 0}, moves = 0;
+
+	for (bool moved = true; moved;) {
+		moved = false;
+		for (int from = 0; from < 3; from++)
+			for (int to = 0; to < 3; to++)
+				if (policy_yields(have[from], have[to])) {
+					have[from]--;
+					have[to]++;
+					moves++;
+					moved = true;
+				}
+	}
+	for (int k = 0; k < 3; k++)
+		CHECK(have[k] == 5 || have[k] == 6);
+	CHECK(moves < 16); /* it comes to rest */
 }

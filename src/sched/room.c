@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Room on the machine, and who gets it when there is not enough: every start of an instance for a waiting event goes
+ * through the line, one instance a turn, so a flood of one workload does not keep another from its first. When nothing
+ * idle is left to end, a workload with more instances gives one up between two events for one that has fewer.
+ */
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "sched/policy.h"
+#include "sched/sched_int.h"
+
+#define MEMORY_FLOOR_KB (192 * 1024) /* below this nothing is started, and the longest idle goes */
+
+static int64_t memory_available_kb(void)
+{
+	auto_buf text = {0};
+	const char *p;
+
+	if (io_read_file(-1, "/proc/meminfo", 16384, &text, NULL) < 0)
+		return INT64_MAX;
+	p = strstr(text.p, "MemAvailable:");
+	return p ? strtoll(p + strlen("MemAvailable:"), NULL, 10) : INT64_MAX;
+}
+
+int room_left(struct sched *s)
+{
+	struct worker *oldest = list_first(&s->lru, struct worker, lru_node);
+
+	if (s->n_workers < s->max_workers && memory_available_kb() >= MEMORY_FLOOR_KB)
+		return s->max_workers - s->n_workers;
+	if (oldest && s->n_evicting <= s->n_line)
+		worker_evict(oldest);
+	return 0;
+}
+
+void room_leave(struct workload *w)
+{
+	if (list_empty(&w->line_node))
+		return;
+	list_del(&w->line_node);
+	w->s->n_line--;
+}
+
+static void stand_last(struct workload *w)
+{
+	list_push(&w->s->line, &w->line_node);
+	w->s->n_line++;
+}
+
+/* Each leaves an idle instance behind, which room_left() ends for the next one. Nothing left to end: the memory is
+ * others'.
+ */
+static void start_checks(struct sched *s)
+{
+	struct invocation *inv;
+
+	while ((inv = list_first(&s->checks, struct invocation, node))) {
+		bool fits = room_left(s) > 0;
+		struct err e;
+
+		if (!fits && s->n_workers)
+			return;
+		list_del(&inv->node);
+		if (fits) {
+			worker_start(workload_of(s, inv->function, NULL), inv->revision, inv, false);
+			continue;
+		}
+		err_set(&e, ERR_UNAVAILABLE, "this machine has no memory left to start an instance");
+		workload_fail(inv, INVOKE_FAILED, STR_NULL, &e);
+	}
+}
+
+void room_share(struct sched *s)
+{
+	struct workload *w;
+
+	start_checks(s);
+	while ((w = list_first(&s->line, struct workload, line_node))) {
+		if (workload_wants(w) && room_left(s) <= 0)
+			return;
+		room_leave(w);
+		if (!workload_wants(w))
+			continue;
+		worker_start(w, workload_revision(w), NULL, false);
+		stand_last(w);
+	}
+}
+
+void room_want(struct workload *w)
+{
+	if (list_empty(&w->line_node))
+		stand_last(w);
+	room_share(w->s);
+}
+
+bool room_yields(const struct worker *wk)
+{
+	struct sched *s = wk->w->s;
+	bool check = !list_empty(&s->checks);
+	int least = INT_MAX - 1;
+
+	if (wk->kept || !wk->w->n_waiting || s->n_evicting >= s->n_line + check)
+		return false;
+	list_each(&s->line, it)
+	{
+		struct workload *w = container_of(it, struct workload, line_node);
+
+		if (w->n_workers < least)
+			least = w->n_workers;
+	}
+	return check || policy_yields(wk->w->n_workers, least);
+}

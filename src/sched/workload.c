@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A workload: its queue, its idle instances, its names in the ledger. Which of its events goes where, policy.c decides. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "sched/policy.h"
+#include "sched/sched_int.h"
+
+const char *const sched_wait_name[WAIT_N] = {
+	[WAIT_NONE] = "nothing",
+	[WAIT_BLANK] = "a sandbox",
+	[WAIT_INIT] = "an instance that initialises",
+	[WAIT_INSTANCE] = "a busy instance to become free",
+	[WAIT_CODE] = "the code to be unpacked",
+};
+
+static void arm_patience(struct workload *w);
+
+static void patience_over(void *arg)
+{
+	struct workload *w = arg;
+	int64_t now = loop_now_us(w->s->o.loop);
+
+	workload_note_reasons(w);
+
+	for (;;) {
+		struct invocation *inv = list_first(&w->waiting, struct invocation, node);
+		struct err e;
+
+		if (!inv || now < inv->deadline_us)
+			break;
+		err_set(&e, ERR_TIMEOUT, "waited %lld s for %s", (long long)(QUEUE_LIMIT_US / 1000000),
+			sched_wait_name[inv->wait]);
+		event_refused_row(w, inv, OUTCOME_THROTTLED);
+		workload_fail(workload_head(w), INVOKE_THROTTLED, STR_NULL, &e);
+	}
+	workload_dispatch(w);
+	if (w->n_waiting)
+		arm_patience(w);
+}
+
+static int pair_cmp(const void *a, const void *b)
+{
+	return strcmp(((const struct pair *)a)->name, ((const struct pair *)b)->name);
+}
+
+/* "k=v,k2=v2", sorted: what ledger rows are grouped by. */
+static uint32_t intern_tags(struct ledger *lg, const struct pairs *tags)
+{
+	struct pair *sorted;
+	auto_buf text = {0};
+	uint32_t id;
+
+	if (!tags->n)
+		return 0;
+	sorted = xmemdup(tags->p, tags->n * sizeof(*sorted));
+	qsort(sorted, tags->n, sizeof(*sorted), pair_cmp);
+	for (unsigned k = 0; k < tags->n; k++)
+		buf_addf(&text, "%s%s=%s", k ? "," : "", sorted[k].name, sorted[k].value);
+	free(sorted);
+	id = ledger_intern(lg, text.p);
+	return id;
+}
+
+#define LEDGER_NAME (2 * LIM_NAME_BYTES + 8)
+
+static const char *ledger_name(const struct function *f, char out[LEDGER_NAME])
+{
+	snprintf(out, LEDGER_NAME, "%s/%s", f->project, f->name);
+	return out;
+}
+
+/* The new ones first: what stays the same keeps its number. */
+void workload_rename(struct workload *w)
+{
+	struct ledger *lg = w->s->o.ledger;
+	uint32_t name_id = w->name_id, tags_id = w->tags_id;
+	char name[LEDGER_NAME];
+
+	w->name_id = ledger_intern(lg, ledger_name(w->f, name));
+	w->tags_id = intern_tags(lg, &w->f->tags);
+	ledger_release(lg, name_id);
+	ledger_release(lg, tags_id);
+}
+
+/* A function that was deleted takes its log and its metrics along, unless another one has its name by now. */
+void workloads_forget(struct sched *s, const struct function *f)
+{
+	const struct function *heir = function_get(s->o.store, str_of(f->name));
+	char name[LEDGER_NAME];
+
+	if (!heir)
+		log_stream_remove(s->o.logs, f->name);
+	if (!heir || strcmp(heir->project, f->project))
+		ledger_forget(s->o.ledger, ledger_name(f, name));
+}
+
+/* A published version has its own; everything else is of $LATEST. */
+struct workload **workload_slot(struct function *f, struct revision *r)
+{
+	return (struct workload **)(r && r->version ? &r->sched : &f->sched);
+}
+
+struct workload *workload_of(struct sched *s, struct function *f, struct revision *r)
+{
+	struct workload *w = *workload_slot(f, r);
+
+	if (w)
+		return w;
+	w = xcalloc(1, sizeof(*w));
+	w->s = s;
+	w->f = function_ref(f);
+	w->published = r && r->version ? revision_ref(r) : NULL;
+	*workload_slot(f, r) = w;
+	list_init(&w->workers);
+	list_init(&w->idle);
+	list_init(&w->idle_kept);
+	list_init(&w->waiting);
+	list_init(&w->line_node);
+	list_init(&w->keep_node);
+	list_push(&s->workloads, &w->node);
+	w->patience = loop_timer_new(s->o.loop, patience_over, w);
+	w->log = logs_get(s->o.logs, f->name);
+	workload_rename(w);
+	return w;
+}
+
+struct workload *workload_next(const struct function *f, unsigned *pos)
+{
+	while (*pos <= f->n_versions) {
+		unsigned at = (*pos)++;
+		struct workload *w = at ? f->versions[at - 1]->sched : f->sched;
+
+		if (w)
+			return w;
+	}
+	return NULL;
+}
+
+struct revision *workload_revision(const struct workload *w)
+{
+	return w->published ? w->published : w->f->latest;
+}
+
+/* A workload without workers and waiting events is forgotten: what sleeps costs nothing here. */
+void workload_maybe_free(struct workload *w)
+{
+	if (!w->n_workers && !w->n_waiting && !w->wanted)
+		workload_free(w);
+}
+
+void workload_free(struct workload *w)
+{
+	struct sched *s = w->s;
+	unsigned pos = 0;
+
+	list_del(&w->node);
+	list_del(&w->keep_node);
+	room_leave(w);
+	loop_timer_free(w->patience);
+	ledger_release(s->o.ledger, w->name_id);
+	ledger_release(s->o.ledger, w->tags_id);
+	log_stream_release(w->log);
+	*workload_slot(w->f, w->published) = NULL;
+	if (w->f->deleted && !workload_next(w->f, &pos))
+		workloads_forget(s, w->f);
+	revision_unref(w->published);
+	function_unref(w->f);
+	free(w);
+}
+
+static void fill_load(struct workload *w, struct policy_load *l)
+{
+	struct invocation *head = list_first(&w->waiting, struct invocation, node);
+	int64_t now = loop_now_us(w->s->o.loop);
+
+	*l = (struct policy_load){.idle = w->n_idle,
+				  .starting = w->n_starting,
+				  .busy = w->n_busy + w->n_after,
+				  .waiting = w->n_waiting,
+				  .max_instances = w->f->scale.max,
+				  .room = 1, /* room.c asks for it when it comes to that */
+				  .queue_max = LIM_QUEUE_PER_WORKLOAD,
+				  .cpus = w->s->cpus,
+				  .handler_us = w->handler_us,
+				  .off_cpu_us = w->off_cpu_us,
+				  .start_us = w->start_us,
+				  .oldest_wait_us = head ? now - head->accepted_us : 0,
+				  .backlog_us = w->backlog_since_us ? now - w->backlog_since_us : 0};
+}
+
+struct worker *workload_take_idle(struct workload *w)
+{
+	/* Those that are held ready anyway; of each kind the one used last: its caches are warm. */
+	struct list *from = list_empty(&w->idle_kept) ? &w->idle : &w->idle_kept;
+	struct worker *wk = list_last(from, struct worker, idle_node);
+	struct policy_load load;
+
+	fill_load(w, &load);
+	if (policy_place(&load) != POLICY_REUSE)
+		return NULL;
+	worker_forget_idle(wk);
+	return wk;
+}
+
+bool workload_wants(struct workload *w)
+{
+	struct policy_load load;
+
+	fill_load(w, &load);
+	return w->n_waiting && policy_place(&load) == POLICY_START;
+}
+
+void workload_note_reasons(struct workload *w)
+{
+	enum sched_wait why = w->n_busy ? WAIT_INSTANCE : WAIT_BLANK;
+
+	list_each(&w->workers, it)
+	{
+		struct worker *wk = container_of(it, struct worker, node);
+
+		if (wk->step == WORKER_INIT)
+			why = WAIT_INIT;
+		else if (wk->step == WORKER_CODE)
+			why = WAIT_CODE;
+	}
+	list_each(&w->waiting, it) container_of(it, struct invocation, node)->wait = why;
+}
+
+static void arm_patience(struct workload *w)
+{
+	struct policy_load load;
+
+	fill_load(w, &load);
+	loop_timer_in(w->patience, policy_patience_us(&load));
+}
+
+/* The queue has become empty, or is no longer: while events wait, the policy is asked again now and then. */
+void workload_note_backlog(struct workload *w)
+{
+	if (w->n_waiting && !w->backlog_since_us) {
+		w->backlog_since_us = loop_now_us(w->s->o.loop);
+		arm_patience(w);
+	} else if (!w->n_waiting && w->backlog_since_us) {
+		w->backlog_since_us = 0;
+		loop_timer_stop(w->patience);
+	}
+}
+
+/* Gives waiting events to idle instances, and starts what the policy wants. */
+void workload_dispatch(struct workload *w)
+{
+	struct worker *wk;
+
+	if (w->s->adopting)
+		return;
+	while (w->n_waiting && (wk = workload_take_idle(w)))
+		event_begin(wk, workload_head(w));
+	if (workload_wants(w))
+		room_want(w);
+	workload_note_backlog(w);
+}
+
+void invocation_accept(struct sched *s, struct invocation *inv)
+{
+	inv->s = s;
+	function_ref(inv->function);
+	if (inv->revision)
+		revision_ref(inv->revision);
+	inv->accepted_us = loop_now_us(s->o.loop);
+}
+
+void invocation_tell(struct invocation *inv)
+{
+	struct function *f = inv->function;
+	struct revision *r = inv->revision;
+
+	inv->done(inv);
+	revision_unref(r);
+	function_unref(f);
+}
+
+struct invocation *workload_head(struct workload *w)
+{
+	struct invocation *inv = list_first(&w->waiting, struct invocation, node);
+
+	if (inv) {
+		list_del(&inv->node);
+		w->n_waiting--;
+	}
+	return inv;
+}
+
+void workload_fail(struct invocation *inv, enum invoke_outcome outcome, struct str body, const struct err *e)
+{
+	inv->outcome = outcome;
+	inv->body = body;
+	inv->e = e ? *e : (struct err){.kind = ERR_NONE};
+	invocation_tell(inv);
+}

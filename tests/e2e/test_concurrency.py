@@ -1,0 +1,430 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reserved and provisioned concurrency; min:, max: and keep: of tandem.yaml; fair shares of a full machine."""
+import concurrent.futures
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import textwrap
+import time
+import unittest
+import urllib.request
+
+import tandem
+
+CODE = """
+import os, time
+def handler(event, context):
+    time.sleep(event.get("s", 0))
+    return [os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"], os.environ["AWS_LAMBDA_FUNCTION_VERSION"], context.log_stream_name]
+"""
+
+
+class Base(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.t = tandem.Tandem()
+        cls.t.__enter__()
+        cls.c = cls.t.client(max_pool_connections=200, parameter_validation=False)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.t.close()
+
+    def setUp(self):
+        self.pool = concurrent.futures.ThreadPoolExecutor(200)
+        self.addCleanup(self.pool.shutdown)
+
+    def create(self, name, code=CODE, **more):
+        made = self.c.create_function(FunctionName=name, Timeout=60, **tandem.python_function(code), **more)
+        self.addCleanup(lambda: self.c.delete_function(FunctionName=name))
+        return made
+
+    def call(self, name, qualifier=None, **event):
+        more = {"Qualifier": qualifier} if qualifier else {}
+        answer = self.c.invoke(FunctionName=name, Payload=json.dumps(event), **more)
+        self.assertNotIn("FunctionError", answer)
+        return json.load(answer["Payload"])
+
+    def later(self, *arguments, **event):
+        return self.pool.submit(self.call, *arguments, **event)
+
+    def states(self, name):
+        return sorted(i["state"] for i in self.t.instances(name))
+
+    def busy(self, name, n):
+        """Until so many of its instances have an event."""
+        tandem.wait_for(lambda: self.states(name).count("busy") == n)
+
+    def ready(self, name, n):
+        """Until it has so many instances and all are idle; their process ids."""
+        def look():
+            all_ = self.t.instances(name)
+            return len(all_) == n and all(i["state"] in ("idle", "frozen") for i in all_) and all_
+        return {i["pid"] for i in tandem.wait_for(look)}
+
+    def fails(self, code, status, call, text, **arguments):
+        with self.assertRaises(Exception) as caught:
+            call(**arguments)
+        answer = caught.exception.response
+        self.assertEqual((answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]), (code, status), answer)
+        self.assertIn(text, answer["Error"]["Message"])
+        return answer
+
+
+class Reserved(Base):
+    def throttled(self, name, **more):
+        answer = self.fails("TooManyRequestsException", 429, self.c.invoke, "Rate Exceeded.", FunctionName=name, **more)
+        self.assertEqual(answer["Reason"], "ReservedFunctionConcurrentInvocationLimitExceeded")
+
+    def test_bounds_what_runs_at_once(self):
+        self.create("r", Publish=True)
+        self.assertNotIn("ReservedConcurrentExecutions", self.c.get_function_concurrency(FunctionName="r"))
+        put = self.c.put_function_concurrency(FunctionName="r", ReservedConcurrentExecutions=2)
+        self.assertEqual(put["ReservedConcurrentExecutions"], 2)
+        self.assertEqual(self.c.get_function(FunctionName="r")["Concurrency"], {"ReservedConcurrentExecutions": 2})
+        running = [self.later("r", s=600), self.later("r", "1", s=600)]  # all versions together
+        self.busy("r", 2)
+        self.throttled("r")
+        self.throttled("r", Qualifier="1")
+        self.c.put_function_concurrency(FunctionName="r", ReservedConcurrentExecutions=3)
+        self.assertEqual(self.call("r")[1], "$LATEST")
+        self.c.delete_function_concurrency(FunctionName="r")
+        self.assertEqual({f.result()[1] for f in [self.later("r") for _ in range(4)]}, {"$LATEST"})
+        self.assertIn("throttled", {row["outcome"] for row in self.t.rows("r")})
+        self.t.cli("stop", "r")
+        for f in running:
+            self.assertIsNotNone(f.exception())
+
+    def test_zero_stops_all(self):
+        self.create("z")
+        self.call("z")
+        self.c.put_function_concurrency(FunctionName="z", ReservedConcurrentExecutions=0)
+        self.throttled("z")
+        self.assertEqual(self.c.invoke(FunctionName="z", InvocationType="Event")["StatusCode"], 202)
+        tandem.wait_for(lambda: any((r["trigger"], r["outcome"]) == ("async", "throttled") for r in self.t.rows("z")))
+        self.c.delete_function_concurrency(FunctionName="z")  # what was accepted runs then
+        tandem.wait_for(lambda: any((r["trigger"], r["outcome"]) == ("async", "ok") for r in self.t.rows("z")))
+
+    def test_refusals(self):
+        self.create("rr")
+        put = self.c.put_function_concurrency
+        self.fails("InvalidParameterValueException", 400, put,
+                   "decreases account's UnreservedConcurrentExecution below its minimum value of [100].", FunctionName="rr",
+                   ReservedConcurrentExecutions=901)
+        put(FunctionName="rr", ReservedConcurrentExecutions=900)
+        limits = self.c.get_account_settings()["AccountLimit"]
+        self.assertEqual((limits["ConcurrentExecutions"], limits["UnreservedConcurrentExecutions"]), (1000, 100))
+
+
+class Provisioned(Base):
+    def config(self, name, qualifier):
+        answer = self.c.get_provisioned_concurrency_config(FunctionName=name, Qualifier=qualifier)
+        return answer["Status"], answer["AvailableProvisionedConcurrentExecutions"]
+
+    def wait_ready(self, name, qualifier, n):
+        tandem.wait_for(lambda: self.config(name, qualifier) == ("READY", n))
+
+    def daemon(self):
+        """tandemd, the child of the spawner."""
+        with open(f"/proc/{self.t.pid}/task/{self.t.pid}/children", encoding="ascii") as f:
+            for pid in f.read().split():
+                with open(f"/proc/{pid}/comm", encoding="ascii") as c:
+                    if c.read().strip() == "tandemd":
+                        return int(pid)
+        return None
+
+    def answers(self):
+        try:
+            return self.c.list_functions()
+        except Exception:  # pylint: disable=broad-except
+            return None
+
+    def test_as_written(self):
+        self.create("api-handler", Publish=True)
+        self.c.create_alias(FunctionName="api-handler", Name="production", FunctionVersion="1")
+        self.t.cli("stop", "api-handler")
+        told = self.t.node(self, """
+const AWS = require('aws-sdk');
+const lambda = new AWS.Lambda({endpoint: process.env.ENDPOINT});
+lambda.putProvisionedConcurrencyConfig({FunctionName:'api-handler', ProvisionedConcurrentExecutions:5, Qualifier:'production'}).promise()
+  .then(r => console.log(JSON.stringify(r)));
+""")
+        del told["LastModified"]
+        self.assertEqual(told, {"RequestedProvisionedConcurrentExecutions": 5, "AvailableProvisionedConcurrentExecutions": 0,
+                                "AllocatedProvisionedConcurrentExecutions": 0, "Status": "IN_PROGRESS"})
+        self.wait_ready("api-handler", "production", 5)
+        first = self.ready("api-handler", 5)
+
+        with self.subTest("six at once: five find theirs, one is started"):
+            self.assertEqual(self.call("api-handler", "production")[:2], ["provisioned-concurrency", "1"])
+            answers = [f.result() for f in [self.later("api-handler", "production", s=0.5) for _ in range(6)]]
+            self.assertEqual(sorted(a[0] for a in answers), ["on-demand"] + 5 * ["provisioned-concurrency"])
+            self.assertEqual(len({a[2] for a in answers}), 6)
+            self.assertFalse(any(r["cold"] for r in self.t.rows("api-handler") if r["init_us"] == 0))
+
+        with self.subTest("all are killed, and as many are ready again without a request"):
+            before = len(self.t.rows("api-handler"))
+            for pid in first:
+                os.kill(pid, signal.SIGKILL)
+            tandem.wait_for(lambda: not first & {i["pid"] for i in self.t.instances("api-handler")})
+            self.wait_ready("api-handler", "production", 5)
+            self.assertEqual([r for r in self.t.rows("api-handler")[before:] if r["kind"] == "invoke" and r["handler_us"]], [])
+            self.assertEqual(self.call("api-handler", "production")[0], "provisioned-concurrency")
+
+        with self.subTest("the daemon is killed: its successor takes them over as what they are"):
+            idle = self.ready("api-handler", 6 if self.states("api-handler")[5:] else 5)
+            os.kill(self.daemon(), signal.SIGKILL)
+            tandem.wait_for(self.answers)
+            self.wait_ready("api-handler", "production", 5)
+            self.assertLessEqual({i["pid"] for i in self.t.instances("api-handler") if i["held_ready"]}, idle)
+            self.assertEqual(self.call("api-handler", "production")[0], "provisioned-concurrency")
+
+        with self.subTest("a restart of the daemon"):
+            self.t.restart()
+            type(self).c = self.t.client(max_pool_connections=200, parameter_validation=False)
+            self.wait_ready("api-handler", "production", 5)
+            self.assertEqual(self.call("api-handler", "production")[0], "provisioned-concurrency")
+
+        with self.subTest("fewer, and none"):
+            self.c.put_provisioned_concurrency_config(FunctionName="api-handler", ProvisionedConcurrentExecutions=2, Qualifier="production")
+            self.wait_ready("api-handler", "production", 2)
+            self.c.delete_provisioned_concurrency_config(FunctionName="api-handler", Qualifier="production")
+            self.fails("ProvisionedConcurrencyConfigNotFoundException", 404, self.c.get_provisioned_concurrency_config,
+                       "No Provisioned Concurrency Config found for this function", FunctionName="api-handler", Qualifier="production")
+            self.assertEqual(self.call("api-handler", "production")[0], "on-demand")
+
+    def test_moves_with_its_alias(self):
+        self.create("m", Publish=True)
+        self.c.update_function_configuration(FunctionName="m", MemorySize=160)
+        self.c.publish_version(FunctionName="m")
+        self.c.create_alias(FunctionName="m", Name="live", FunctionVersion="1")
+        self.c.put_provisioned_concurrency_config(FunctionName="m", ProvisionedConcurrentExecutions=2, Qualifier="live")
+        self.wait_ready("m", "live", 2)
+        self.c.update_alias(FunctionName="m", Name="live", FunctionVersion="2")
+        self.wait_ready("m", "live", 2)
+        self.assertEqual(self.call("m", "live")[:2], ["provisioned-concurrency", "2"])
+        self.assertEqual(self.call("m", "1")[0], "on-demand")
+        self.fails("ResourceConflictException", 409, self.c.put_provisioned_concurrency_config,
+                   "Version is pointed by a Provisioned Concurrency alias", FunctionName="m", ProvisionedConcurrentExecutions=1, Qualifier="2")
+        listed = self.c.list_provisioned_concurrency_configs(FunctionName="m")["ProvisionedConcurrencyConfigs"]
+        self.assertEqual([(p["FunctionArn"].split(":")[-1], p["Status"]) for p in listed], [("live", "READY")])
+
+    def test_failing_initialisation(self):
+        self.create("bad", """
+import os
+if os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"] != "on-demand":
+    raise ValueError("not like this")
+def handler(event, context):
+    return "fine"
+""", Publish=True)
+        self.c.put_provisioned_concurrency_config(FunctionName="bad", ProvisionedConcurrentExecutions=2, Qualifier="1")
+        told = tandem.wait_for(lambda: (a := self.c.get_provisioned_concurrency_config(FunctionName="bad", Qualifier="1"))["Status"] == "FAILED"
+                               and a)
+        self.assertEqual((told["StatusReason"], told["AvailableProvisionedConcurrentExecutions"]), ("FUNCTION_ERROR_INIT_FAILURE", 0))
+        self.assertEqual(self.call("bad", "1"), "fine")
+
+    def test_inside_of_what_is_reserved(self):
+        self.create("both", Publish=True)
+        self.c.put_function_concurrency(FunctionName="both", ReservedConcurrentExecutions=1)
+        self.fails("InvalidParameterValueException", 400, self.c.put_provisioned_concurrency_config,
+                   "Requested Provisioned Concurrency should not be greater than the reservedConcurrentExecution for function",
+                   FunctionName="both", ProvisionedConcurrentExecutions=2, Qualifier="1")
+        self.c.put_provisioned_concurrency_config(FunctionName="both", ProvisionedConcurrentExecutions=1, Qualifier="1")
+        self.wait_ready("both", "1", 1)
+        self.fails("TooManyRequestsException", 429, self.c.invoke, "Rate Exceeded.", FunctionName="both")
+        self.assertEqual(self.call("both", "1")[0], "provisioned-concurrency")
+        self.fails("InvalidParameterValueException", 400, self.c.put_function_concurrency,
+                   " ReservedConcurrentExecutions  0 should not be lower than function's total provisioned concurrency [1].",
+                   FunctionName="both", ReservedConcurrentExecutions=0)
+
+    def test_refusals(self):
+        self.create("no", Publish=True)
+        self.c.create_alias(FunctionName="no", Name="a", FunctionVersion="1")
+        put, arn = self.c.put_provisioned_concurrency_config, "arn:aws:lambda:us-east-1:000000000000:function:no"
+        for qualifier, n, code, status, text in (
+                ("$LATEST", 1, "InvalidParameterValueException", 400,
+                 "Provisioned Concurrency Configs cannot be applied to unpublished function versions."),
+                ("1", 0, "ValidationException", 400, "at 'provisionedConcurrentExecutions' failed to satisfy constraint: "
+                 "Member must have value greater than or equal to 1"),
+                ("nope", 1, "ResourceNotFoundException", 404, "Cannot find alias arn: " + arn + ":nope"),
+                ("7", 1, "ResourceNotFoundException", 404, "Function not found: " + arn + ":7"),
+                ("1", 2000, "InvalidParameterValueException", 400,
+                 "Specified ConcurrentExecutions for function is greater than account's unreserved concurrency [1000]."),
+                ("1", 950, "InvalidParameterValueException", 400, "below its minimum value of [100].")):
+            with self.subTest(qualifier=qualifier, n=n):
+                self.fails(code, status, put, text, FunctionName="no", ProvisionedConcurrentExecutions=n, Qualifier=qualifier)
+        self.fails("InvalidParameterValueException", 400, self.c.delete_provisioned_concurrency_config,
+                   "Provisioned Concurrency Configs cannot be applied", FunctionName="no", Qualifier="$LATEST")
+        self.fails("ProvisionedConcurrencyConfigNotFoundException", 404, self.c.get_provisioned_concurrency_config,
+                   "No Provisioned Concurrency Config found for this function", FunctionName="no", Qualifier="1")
+        put(FunctionName="no", ProvisionedConcurrentExecutions=1, Qualifier="1")
+        self.fails("ResourceConflictException", 409, put,
+                   "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned version", FunctionName="no",
+                   ProvisionedConcurrentExecutions=1, Qualifier="a")
+
+    def test_other_clients(self):
+        self.create("oc", Publish=True)
+        put = self.t.aws("lambda", "put-provisioned-concurrency-config", "--function-name", "oc", "--qualifier", "1",
+                         "--provisioned-concurrent-executions", "1")
+        self.assertEqual(put["Status"], "IN_PROGRESS")
+        self.wait_ready("oc", "1", 1)
+        got = self.t.node(self, """
+const {Lambda} = require('@aws-sdk/client-lambda');
+(async () => {
+  const lambda = new Lambda({maxAttempts: 1});
+  const got = await lambda.getProvisionedConcurrencyConfig({FunctionName: 'oc', Qualifier: '1'});
+  await lambda.putFunctionConcurrency({FunctionName: 'oc', ReservedConcurrentExecutions: 1});
+  await lambda.deleteProvisionedConcurrencyConfig({FunctionName: 'oc', Qualifier: '1'});
+  await lambda.putFunctionConcurrency({FunctionName: 'oc', ReservedConcurrentExecutions: 0});
+  let reason;
+  try { await lambda.invoke({FunctionName: 'oc'}); } catch (e) { reason = [e.name, e.Reason]; }
+  console.log(JSON.stringify([got.Status, reason]));
+})().catch(e => { console.error(e); process.exit(1); });
+""")
+        self.assertEqual(got, ["READY", ["TooManyRequestsException", "ReservedFunctionConcurrentInvocationLimitExceeded"]])
+
+
+class Declared(Base):
+    """min, max and keep of tandem.yaml."""
+
+    def up(self, text):
+        folder = os.path.join(self.t.base, "project")
+        os.makedirs(folder, exist_ok=True)
+        for name, content in {"app.py": CODE_HTTP, "tandem.yaml": textwrap.dedent(text)}.items():
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
+                f.write(content)
+        self.addCleanup(lambda: self.t.cli("down", cwd=folder))
+        return self.t.cli("up", cwd=folder)
+
+    def get(self, path):
+        with urllib.request.urlopen(self.t.gateway + path, timeout=60) as answer:
+            return answer.read().decode()
+
+    def test_min_max_keep(self):
+        self.up("""
+            name: held
+            functions:
+              held: {code: ., runtime: python3.11, handler: app.handler, min: 2, route: /held}
+              one: {code: ., runtime: python3.11, handler: app.handler, max: 1, route: /one}
+              brief: {code: ., runtime: python3.11, handler: app.handler, keep: 0s, route: /brief}
+        """)
+        with self.subTest("min"):
+            first = self.ready("held", 2)
+            for pid in first:
+                os.kill(pid, signal.SIGKILL)
+            tandem.wait_for(lambda: not first & {i["pid"] for i in self.t.instances("held")})
+            self.ready("held", 2)
+            self.assertEqual(self.get("/held"), "ok")
+        with self.subTest("max: they wait, in order"):
+            answers = list(self.pool.map(lambda i: self.get(f"/one?{i}"), range(20)))
+            self.assertEqual(answers, ["ok"] * 20)
+            served = {r["instance"] for r in json.loads(self.t.cli("cost", "--by", "rows", "--workload", "held/one", "-o", "json"))["rows"]
+                      if r["trigger"] == "http"}
+            self.assertEqual(len(served), 1)
+        with self.subTest("keep: none is left"):
+            self.assertEqual(self.get("/brief"), "ok")
+            tandem.wait_for(lambda: not self.t.instances("brief"))
+        told = self.up("""
+            name: held
+            functions:
+              held: {code: ., runtime: python3.11, handler: app.handler, min: 1, max: 3, keep: 1m, route: /held}
+              one: {code: ., runtime: python3.11, handler: app.handler, max: 1, route: /one}
+              brief: {code: ., runtime: python3.11, handler: app.handler, keep: 0s, route: /brief}
+        """)
+        for change in "min 2 -> 1", "max (none) -> 3", "keep (none) -> 60000 ms":
+            self.assertIn(change, told)
+
+    def test_the_queue_is_bounded(self):
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        if hard < 5000:
+            self.skipTest("this process may not open 5000 files")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (5000, hard))
+        self.up("""
+            name: full
+            functions:
+              full: {code: ., runtime: python3.11, handler: app.handler, max: 1, timeout: 60s, route: /full}
+        """)
+        host, port = self.t.gateway.removeprefix("http://").split(":")
+        clients = []
+        self.addCleanup(lambda: [c.close() for c in clients])
+        for i in range(4098):  # one runs, 4096 wait
+            c = socket.create_connection((host, int(port)))
+            c.sendall(f"GET /full?s=600 HTTP/1.1\r\nHost: x\r\nX-N: {i}\r\n\r\n".encode())
+            clients.append(c)
+            if i == 0:
+                self.busy("full", 1)
+        self.addCleanup(self.t.cli, "stop", "full")
+        answered = select.poll()
+        for c in clients:
+            answered.register(c, select.POLLIN)
+        fds = {fd for fd, _ in answered.poll(20000)}
+        self.assertEqual([c.recv(12) for c in clients if c.fileno() in fds], [b"HTTP/1.1 429"])
+
+
+CODE_HTTP = """
+import time
+def handler(event, context):
+    time.sleep(float((event.get("queryStringParameters") or {}).get("s", 0)))
+    return {"statusCode": 200, "body": "ok"}
+"""
+
+
+class FullMachine(Base):
+    """So few descriptors that sixteen instances are all there can be."""
+
+    @classmethod
+    def setUpClass(cls):
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        cls.t = tandem.Tandem(before=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (2100, 2100)))
+        cls.t.__enter__()
+        cls.c = cls.t.client(max_pool_connections=200, parameter_validation=False)
+        assert limits == resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def test_a_flood_starves_nobody(self):
+        for name in "flood", "b", "c", "d":
+            self.create(name)
+        flood = [self.later("flood", s=0.25) for _ in range(160)]
+        self.busy("flood", 16)
+        for name in "b", "c", "d":
+            self.call(name)
+        answered = sum(f.done() for f in flood)
+        self.assertLess(answered, 100)  # sixteen at once take 2.5 s for all: nobody waited for their end
+        for f in flood:
+            f.result()
+
+    def test_two_floods_share(self):
+        for name in "left", "right":
+            self.create(name)
+        left = [self.later("left", s=0.2) for _ in range(80)]
+        self.busy("left", 16)
+        right = [self.later("right", s=0.2) for _ in range(80)]
+        tandem.wait_for(lambda: [self.states(n).count("busy") for n in ("left", "right")] in ([8, 8], [9, 7], [7, 9]), 10)
+        for f in left + right:
+            f.result()
+
+    def test_idle_ones_make_room(self):
+        names = [f"idle{i}" for i in range(20)]
+        for name in names:
+            self.create(name)
+        for name in names:
+            self.call(name)
+        self.assertLessEqual(len(json.loads(self.t.cli("ps", "-o", "json"))["instances"]), 16)
+
+
+class Parallel(Base):
+    def test_cold_functions_start_at_once(self):
+        names = [f"cold{i}" for i in range(8)]
+        for name in names:
+            self.create(name, "import time\ntime.sleep(0.5)\n" + CODE)
+            self.t.cli("stop", name)
+        begun = time.monotonic()
+        for f in [self.later(name) for name in names]:
+            f.result()
+        self.assertLess(time.monotonic() - begun, 8 * 0.5 / 2)
+
+
+if __name__ == "__main__":
+    unittest.main()
