@@ -243,7 +243,7 @@ void sandbox_setup_event(struct spawner *s, unsigned slot)
 		verbs_send_made(s, SPAWNER_MADE, slot);
 		return;
 	}
-	if (got == sizeof(said) && !said.sys && (n == 0 || n == BLANK_SOCKS)) {
+	if (got == sizeof(said) && !said.sys && n == said.n_socks) {
 		for (unsigned i = 0; i < n; i++)
 			b->fd[BLANK_FIRST_SOCK + i] = socks[i];
 		if (give_maps(s, slot, &e) < 0)
@@ -251,7 +251,7 @@ void sandbox_setup_event(struct spawner *s, unsigned slot)
 		return;
 	}
 	said.step[sizeof(said.step) - 1] = 0;
-	err_set(&e, ERR_SYS, "make a sandbox: %s", got < 0 ? strerror(errno) : said.step);
+	err_set(&e, ERR_SYS, "make a sandbox: %s", got < 0 ? strerror(errno) : said.sys ? said.step : strerror(EMFILE));
 	making_failed(s, slot, &e);
 }
 

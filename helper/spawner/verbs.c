@@ -120,7 +120,7 @@ static int do_assign(struct spawner *s, int slot, const struct spawner_msg *m, c
 	if (b->assigned)
 		return err_set(e, ERR_CONFLICT, "the sandbox is assigned already");
 	if (n_fds != 1u + m->u.assign.n_layers || n_fds > 1 + LIM_LAYERS)
-		return err_set(e, ERR_INVALID, "descriptors of the code directories are missing");
+		return err_set(e, ERR_INVALID, "descriptors of the code directories did not arrive");
 	if (check_limits(m, &b->limits, e) < 0 ||
 	    cg_leaf_limit(&s->cg, &b->leaf, CG_MEMORY | CG_PIDS, &b->limits, e) < 0)
 		return -1;
@@ -195,7 +195,7 @@ static void unpack(struct spawner *s, const struct spawner_msg *m, const int *fd
 	struct err e = {0};
 
 	if (n_fds != 2)
-		err_set(&e, ERR_INVALID, "archive or directory is missing");
+		err_set(&e, ERR_INVALID, "archive or directory did not arrive");
 	else if (unpack_start(s, m, fds[0], fds[1], &e) == 0)
 		return;
 	verbs_send_err(s, SPAWNER_UNPACKED, m->id, &e);

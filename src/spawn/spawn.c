@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "spawn/spawn.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include "base/clock.h"
+#include "base/limits.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "wire/fds.h"
@@ -18,7 +20,7 @@
 struct out {
 	struct out *next;
 	struct spawner_msg m;
-	int fds[2];
+	int fds[1 + LIM_LAYERS]; /* ASSIGN's are the most */
 	unsigned n_fds;
 };
 
@@ -142,6 +144,7 @@ static void put_off(struct queue *q, const struct spawner_msg *m, const int *fds
 	struct out *o = xcalloc(1, sizeof(*o));
 
 	o->m = *m;
+	assert(n_fds <= ARRAY_SIZE(o->fds));
 	for (unsigned i = 0; i < n_fds; i++) {
 		o->fds[o->n_fds] = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
 		if (o->fds[o->n_fds] >= 0)
@@ -317,6 +320,12 @@ static void close_fds(int *fds, unsigned n)
 			close(fds[i]);
 }
 
+/* At our limit of open files a message arrives without its descriptors: that sandbox is lost, and nothing else. */
+static bool without_room(const struct spawner_msg *m, unsigned n_fds)
+{
+	return m->u.made.has && !n_fds;
+}
+
 static int answer(struct spawn *s, const struct spawner_msg *m, int *fds, unsigned n_fds, struct err *e)
 {
 	struct spawn_req *r = req_take(s, m->id, m->verb);
@@ -328,6 +337,9 @@ static int answer(struct spawn *s, const struct spawner_msg *m, int *fds, unsign
 	if (m->err) {
 		why.kind = (enum err_kind)m->err;
 		strlcpy_(why.text, m->text, sizeof(why.text));
+	} else if (m->verb == SPAWNER_MADE && without_room(m, n_fds)) {
+		err_set(&why, ERR_LIMIT, "no descriptor is free for another sandbox");
+		spawn_end(s, m->id);
 	} else if (m->verb == SPAWNER_MADE) {
 		if (sort_fds(m->u.made.has, SB_N, fds, n_fds, sb.fd) < 0)
 			return err_set(e, ERR_CORRUPT, "the spawner's descriptors do not match its message");
@@ -365,10 +377,14 @@ static int adopt(struct spawn *s, const struct spawner_msg *m, int *fds, unsigne
 {
 	struct sandbox_fds sb;
 
-	if (sort_fds(m->u.made.has, SB_N, fds, n_fds, sb.fd) < 0)
-		return err_set(e, ERR_CORRUPT, "the spawner's descriptors do not match its message");
 	if (m->id >= s->next_id)
 		s->next_id = m->id + 1;
+	if (without_room(m, n_fds)) {
+		spawn_end(s, m->id);
+		return 0;
+	}
+	if (sort_fds(m->u.made.has, SB_N, fds, n_fds, sb.fd) < 0)
+		return err_set(e, ERR_CORRUPT, "the spawner's descriptors do not match its message");
 	s->ev->adopt(s->arg, m->id, m->u.made.label, m->u.made.assigned, m->u.made.uid, m->u.made.pid, &sb);
 	return 0;
 }

@@ -83,13 +83,15 @@ ssize_t fds_recv(int sock, void *msg, size_t n, int *fds, unsigned *n_fds, int f
 	if (got < 0)
 		return -1;
 	collect(&mh, fds, room, &came);
-	if (came > room || (mh.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
-		for (unsigned i = 0; i < came && i < room; i++)
-			close(fds[i]);
-		*n_fds = 0;
-		errno = EMSGSIZE;
-		return -1;
-	}
 	*n_fds = came;
-	return got;
+	if (came <= room && !(mh.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+		return got;
+	for (unsigned i = 0; i < came && i < room; i++)
+		close(fds[i]);
+	*n_fds = 0;
+	/* With room for all of them, it is the limit of open files that cut them off. */
+	if (came <= room && !(mh.msg_flags & MSG_TRUNC))
+		return got;
+	errno = EMSGSIZE;
+	return -1;
 }

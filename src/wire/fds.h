@@ -6,5 +6,5 @@
 #define FDS_MAX 32 /* per message; the kernel takes 253 */
 ssize_t fds_send(int sock, const void *msg, size_t n, const int *fds, unsigned n_fds, int flags); /* -1 errno */
 /* Receives one message. *n_fds in: room; out: received. More descriptors than room, or truncation: all closed, -1
- * EMSGSIZE. */
+ * EMSGSIZE. When this process has no number free for some, the message comes without any: who sent them did no wrong. */
 ssize_t fds_recv(int sock, void *msg, size_t n, int *fds, unsigned *n_fds, int flags);

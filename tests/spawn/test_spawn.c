@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
+#include "base/limits.h"
 #include "tests/test.h"
 #include "wire/fds.h"
 
@@ -208,6 +209,31 @@ TEST(ids_are_never_those_of_the_adopted)
 	finish(&w);
 }
 
+/* At the limit of open files. */
+TEST(sandboxes_without_their_descriptors_are_ended)
+{
+	struct world w;
+	struct spawn_req r = {.done = on_done};
+	struct spawner_msg m;
+
+	begin(&w);
+	spawn_blank_start(w.spawn, &r);
+	hear(&w);
+	spawner_msg_init(&m, SPAWNER_MADE, r.id);
+	m.u.made.has = 7;
+	say(&w, &m, 0);
+	m.verb = SPAWNER_ADOPT;
+	m.id = 5;
+	say(&w, &m, 0);
+	turn(&w);
+	turn(&w);
+	CHECK(w.done == 1 && w.err.kind == ERR_LIMIT && w.adopted == 0 && !w.lost);
+	m = hear(&w);
+	CHECK(m.verb == SPAWNER_END_SANDBOX && m.id == r.id);
+	CHECK(hear(&w).id == 5);
+	finish(&w);
+}
+
 TEST(archives_wait_for_their_turn)
 {
 	struct world w;
@@ -257,6 +283,34 @@ TEST(full_socket_keeps_the_order)
 		CHECK(got == sizeof(m) && m.id == i);
 	}
 	CHECK(!w.lost);
+	finish(&w);
+}
+
+TEST(full_socket_keeps_all_layers)
+{
+	struct world w;
+	struct spawn_req r = {.done = on_done};
+	struct spawn_limits lim = {0};
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC), dirs[1 + LIM_LAYERS], fds[FDS_MAX];
+	struct spawner_msg m = {0};
+	unsigned n = 0;
+
+	begin(&w);
+	for (unsigned i = 0; i < ARRAY_SIZE(dirs); i++)
+		dirs[i] = null;
+	for (uint64_t i = 1; i <= 2000; i++)
+		spawn_end(w.spawn, i);
+	spawn_assign_start(w.spawn, &r, 1, &lim, dirs, ARRAY_SIZE(dirs), "label");
+	close(null);
+	while (m.verb != SPAWNER_ASSIGN) {
+		n = FDS_MAX;
+		if (fds_recv(w.spawner, &m, sizeof(m), fds, &n, MSG_DONTWAIT) < 0)
+			turn(&w);
+	}
+	CHECK(n == ARRAY_SIZE(dirs) && m.u.assign.n_layers == LIM_LAYERS && !w.lost);
+	while (n)
+		close(fds[--n]);
+	spawn_cancel(&r);
 	finish(&w);
 }
 

@@ -3,6 +3,7 @@
 """The real tandem-spawner and tandem-init, with this program in tandemd's place."""
 import glob
 import os
+import resource
 import select
 import signal
 import socket
@@ -285,6 +286,23 @@ class Refusals(unittest.TestCase):
         self.refused(Msg(verb=BLANK, id=0), MADE)
         self.s.send(Msg(verb=END_SANDBOX, id=987654))  # nobody: nothing happens
         self.s.end(sb)
+
+    def test_no_number_free_for_descriptors(self):
+        """At its limit of open files the spawner refuses what it cannot take, and ends nobody."""
+        pid, sb = self.s.proc.pid, self.s.blank()
+        fds = [os.open(self.s.code_dir(), os.O_PATH) for _ in range(6)]
+        used, old = {int(f) for f in os.listdir("/proc/%d/fd" % pid)}, resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        free = [i for i in range(len(used) + 64) if i not in used]
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (free[2], old[1]))  # two of six
+        m = Msg(verb=ASSIGN, id=sb.id)
+        m.u.assign = Assign(256 * MB, 512 * MB, 64, 100, 0, 5, b"")
+        self.refused(m, ASSIGNED, fds)
+        self.refused(Msg(verb=BLANK, id=4711), MADE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, old)
+        self.s.ask(m, ASSIGNED, fds)
+        self.s.end(sb)
+        for fd in fds:
+            os.close(fd)
 
     def test_unpack_names(self):
         fds = [os.open("/dev/null", os.O_RDONLY), os.open(self.s.dir, os.O_RDONLY)]

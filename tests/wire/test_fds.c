@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "tests/test.h"
@@ -31,6 +32,27 @@ TEST(passes_descriptors)
 	CHECK(write(got[1], "x", 1) == 1 && read(p[0], &c, 1) == 1 && c == 'x');
 	for (int i = 0; i < 2; i++)
 		close(sv[i]), close(p[i]), close(got[i]);
+	CHECK(count_open() == before);
+}
+
+/* Not the sender's fault, and nothing may stay open. */
+TEST(no_number_is_free)
+{
+	int sv[2], got[4], four[4];
+	unsigned n = ARRAY_SIZE(got);
+	char msg[16];
+	struct rlimit old;
+	int before = count_open();
+
+	CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv));
+	for (size_t i = 0; i < ARRAY_SIZE(four); i++)
+		four[i] = sv[0];
+	CHECK(fds_send(sv[0], "hello", 5, four, ARRAY_SIZE(four), 0) == 5);
+	CHECK(!getrlimit(RLIMIT_NOFILE, &old));
+	CHECK(!setrlimit(RLIMIT_NOFILE, &(struct rlimit){(rlim_t)sv[1] + 3, old.rlim_max}));
+	CHECK(fds_recv(sv[1], msg, sizeof(msg), got, &n, 0) == 5 && n == 0 && !memcmp(msg, "hello", 5));
+	CHECK(!setrlimit(RLIMIT_NOFILE, &old));
+	close(sv[0]), close(sv[1]);
 	CHECK(count_open() == before);
 }
 
