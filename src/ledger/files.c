@@ -71,6 +71,7 @@ void ledger_files_close(struct ledger_files *f)
 		fdatasync(f->rows.fd);
 	segment_close(&f->rows);
 	segment_close(&f->names);
+	buf_done(&f->owed);
 	if (f->dirfd >= 0)
 		close(f->dirfd);
 	f->dirfd = -1;
@@ -113,11 +114,18 @@ static int rotate(struct ledger_files *f, struct err *e)
 
 static int write_batch(struct ledger_files *f, struct spool_batch *b, struct err *e)
 {
-	struct iovec names = {b->head.p, b->head.n}, rows = {b->data.p, b->data.n};
+	struct iovec names, rows = {b->data.p, b->data.n};
 
 	/* A row must never outlive a power cut without its name. Rare: only names that are new. */
-	if (b->head.n && (segment_append(&f->names, &names, 1, e) < 0 || fdatasync(f->names.fd) < 0))
-		return e->kind ? -1 : err_sys(e, errno, "sync names");
+	buf_addstr(&f->owed, buf_str(&b->head));
+	if (f->owed.n) {
+		names = (struct iovec){f->owed.p, f->owed.n};
+		if (segment_append(&f->names, &names, 1, e) < 0)
+			return -1;
+		if (fdatasync(f->names.fd) < 0)
+			return err_sys(e, errno, "sync names");
+		buf_done(&f->owed);
+	}
 	if (!b->data.n)
 		return 0;
 	if ((f->rows.fd < 0 || f->rows.bytes + (int64_t)b->data.n > f->segment_bytes) && rotate(f, e) < 0)

@@ -25,6 +25,7 @@
 struct ledger_files {
 	int dirfd;
 	struct segment names, rows; /* rows: open for appending, or fd -1 */
+	struct buf owed;	    /* lines of names that are not in their file yet: the disk was full */
 	uint32_t number;	    /* of the last segment */
 	int64_t segment_bytes;	    /* LEDGER_SEGMENT_BYTES; tests take less */
 	size_t segments;

@@ -339,6 +339,35 @@ TEST(a_disk_that_refuses)
 	fixture_done(&x);
 }
 
+/* Rows may be lost, but never the names of those that come later: after a restart another workload would have them. */
+TEST(a_disk_that_was_full_loses_no_name)
+{
+	struct fixture x;
+	struct ledger_row r;
+	int full, names;
+
+	fixture_init(&x);
+	fixture_ledger(&x);
+	full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	names = x.ledger->files.names.fd;
+	x.ledger->files.names.fd = full;
+	r = row(ledger_intern(x.ledger, "p/first"), T0);
+	ledger_add(x.ledger, &r);
+	auto_json lost = query(&x, "workload", "", 0, NULL);
+	CHECK(json_get_int(lost, "dropped_rows", 0) == 1);
+	x.ledger->files.names.fd = names;
+	close(full);
+	ledger_add(x.ledger, &r);
+	ledger_free(x.ledger);
+	fixture_ledger(&x);
+	r = row(ledger_intern(x.ledger, "p/second"), T0);
+	ledger_add(x.ledger, &r);
+	auto_json j = query(&x, "workload", "", 0, NULL);
+	CHECK(json_get_int(sum_of(j, "p/first"), "invocations", 0) == 1);
+	CHECK(json_get_int(sum_of(j, "p/second"), "invocations", 0) == 1);
+	fixture_done(&x);
+}
+
 /* While nothing takes rows away, at most 16 MiB wait. */
 TEST(waiting_rows_are_bounded)
 {
