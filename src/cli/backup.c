@@ -10,6 +10,8 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <pwd.h>
+#include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -300,17 +302,28 @@ static int restore_new(int state, const char *from, struct err *e)
 	return 0;
 }
 
+/* At no moment, whatever dies, is there neither the old state nor the new one. */
 static int put_in_place(struct cli *c, int state, bool replace)
 {
 	auto_free char *aside = xasprintf("daemon.before-%lld-%d", (long long)time(NULL), (int)getpid());
+	bool empty = renameat(state, "daemon.new", state, "daemon") == 0; /* over an empty folder too */
 
-	if (renameat(state, "daemon.new", state, "daemon") == 0) /* over an empty folder too */
-		return CLI_OK;
-	if (!replace || renameat(state, "daemon", state, aside) < 0 ||
-	    renameat(state, "daemon.new", state, "daemon") < 0)
+	if (!empty && (!replace || renameat2(state, "daemon.new", state, "daemon", RENAME_EXCHANGE) < 0 ||
+		       renameat(state, "daemon.new", state, aside) < 0))
 		return cli_failf("put the new state into %s: %s", c->state, strerror(errno));
-	cli_note(c, "what was there is now %s/%s", c->state, aside);
+	if (fsync(state) < 0)
+		return cli_failf("write %s: %s", c->state, strerror(errno));
+	if (!empty)
+		cli_note(c, "what was there is now %s/%s", c->state, aside);
 	return CLI_OK;
+}
+
+/* The lock that a spawner holds as long as it lives (helper/spawner/state.c); until the end of this process. */
+static int lock_state(int state)
+{
+	int fd = openat(state, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	return fd < 0 ? -1 : flock(fd, LOCK_EX | LOCK_NB);
 }
 
 static bool holds_state(int state)
@@ -331,11 +344,13 @@ int restore_run(struct cli *c, int argc, char **argv)
 		return cli_failf("restore needs root; try: sudo tandem restore %s", argv[0]);
 	if (call_alive(c))
 		return cli_failf("a daemon answers at %s; stop it first (SIGTERM)", c->sock);
-	if (io_mkdirs(c->state, 0710, &e) < 0)
+	if (io_mkdirs(c->state, 0755, &e) < 0)
 		return cli_fail(&e);
 	state = open(c->state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (state < 0)
 		return cli_failf("%s: %s", c->state, strerror(errno));
+	if (lock_state(state) < 0)
+		return cli_failf("%s is in use, by a daemon or another restore: %s", c->state, strerror(errno));
 	if (holds_state(state) && !o.replace)
 		return cli_failf(
 			"%s holds a state already; restore elsewhere with --state, or add --replace, which keeps "

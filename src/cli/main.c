@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The table of verbs. */
-#include <signal.h>
 #include "cli/serve.h"
 #include "cli/verbs.h"
 
@@ -99,8 +98,6 @@ int main(int argc, char **argv)
 
 	if (i < 0)
 		return c.exit;
-	/* A daemon that closes early is an error to be told, not a silent end by signal. */
-	signal(SIGPIPE, SIG_IGN);
 	name = strcmp(argv[i], "--version") ? argv[i] : "version";
 	if (!strcmp(name, "help")) {
 		if (i + 1 >= argc) {
@@ -121,7 +118,7 @@ int main(int argc, char **argv)
 			continue;
 		c.verb = v;
 		r = v->run(&c, argc - i - 1, argv + i + 1);
-		if (fflush(stdout) && r == CLI_OK)
+		if ((fflush(stdout) || ferror(stdout)) && r == CLI_OK)
 			return cli_failf("standard output could not be written");
 		return r;
 	}

@@ -4,6 +4,7 @@
  * goes along as a struct serve_config in a memfd at descriptor 3.
  */
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -140,19 +141,44 @@ static int settle(struct cli *c, const struct serve_opts *o, struct serve_config
 	return 0;
 }
 
+/* The spawner closes the state directory to others: /tmp or a home must not become it by a slip. */
+static int check_own(const char *dir)
+{
+	static const char *const ours[] = {".",	  "..",		"lost+found", "lock",
+					   "run", "admin.sock", CA_KEY_NAME,  CA_CERT_NAME};
+	DIR *d = opendir(dir);
+	struct dirent *de;
+	int r = 0;
+
+	if (!d)
+		return cli_failf("%s: %s", dir, strerror(errno));
+	while (!r && faccessat(dirfd(d), "daemon", F_OK, AT_SYMLINK_NOFOLLOW) < 0 && (de = readdir(d))) {
+		size_t i = 0;
+
+		while (i < ARRAY_SIZE(ours) && strcmp(de->d_name, ours[i]))
+			i++;
+		if (i == ARRAY_SIZE(ours) && strncmp(de->d_name, "daemon.", 7)) /* of a restore */
+			r = cli_failf("%s holds other things (%s); the state needs a directory of its own, new or "
+				      "empty: name one with --state",
+				      dir, de->d_name);
+	}
+	closedir(d);
+	return r;
+}
+
 static int make_state(struct cli *c, struct serve_config *s)
 {
 	char real[PATH_MAX];
 	struct err e = {0};
 	struct stat st;
 
-	if (io_mkdirs(c->state, 0710, &e) < 0)
+	if (io_mkdirs(c->state, 0755, &e) < 0)
 		return cli_fail(&e);
 	if (!realpath(c->state, real))
 		return cli_failf("%s: %s", c->state, strerror(errno));
 	/* Unix socket addresses end at 108 bytes, and admin.sock must fit. */
-	if (strlen(real) > 90)
-		return cli_failf("the path of the state directory is too long (%zu bytes, at most 90): %s",
+	if (strlen(real) > 80)
+		return cli_failf("the path of the state directory is too long (%zu bytes, at most 80): %s",
 				 strlen(real), real);
 	if (stat(real, &st) < 0 || !S_ISDIR(st.st_mode))
 		return cli_failf("%s is not a directory", real);
@@ -161,7 +187,7 @@ static int make_state(struct cli *c, struct serve_config *s)
 	if (st.st_mode & 0022 && !(st.st_mode & S_ISVTX))
 		return cli_failf("%s can be written by others; make it safe with: chmod go-w %s", real, real);
 	strlcpy_(s->state_dir, real, sizeof(s->state_dir));
-	return 0;
+	return check_own(real);
 }
 
 /* Before the spawner: the sandboxes' root, which trusts it, is the first that it makes, and it knows no cryptography.

@@ -184,6 +184,22 @@ class Cli(Base):
         subprocess.run(["bash", "-n"], input=self.run_("completion", "bash")[1], text=True, check=True)
         self.assertEqual(self.run_("completion", "tcsh")[0], 2)
 
+    def test_completion_completes(self):
+        script = self.run_("completion", "bash")[1]
+        for line, want in (("tandem de", ["debug", "describe"]), ("tandem logs --si", ["--since"]), ("tandem --state /x do", ["doctor", "down"])):
+            words = " ".join(line.split())
+            done = subprocess.run(["bash", "-c", script + f"\nCOMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _tandem; "
+                                   "printf '%s\\n' \"${COMPREPLY[@]}\" | sort"], capture_output=True, text=True, check=True)
+            self.assertEqual((done.stdout.split(), done.stderr), (want, ""), line)
+
+    def test_output_that_nobody_reads(self):
+        done = subprocess.run(["bash", "-c", '"$0" completion bash | true; echo ${PIPESTATUS[0]}', TANDEM], capture_output=True, text=True, check=True)
+        self.assertIn(done.stdout, ("0\n", "141\n"))  # as any program: by the signal, and without a word
+        self.assertEqual(done.stderr, "")
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([TANDEM, "completion", "bash"], stdout=full, stderr=subprocess.PIPE, text=True)
+        self.assertEqual((done.returncode, done.stderr), (1, "tandem: standard output could not be written\n"))
+
     def test_not_root_is_said(self):
         if os.geteuid() != 0:
             self.skipTest("needs root to become somebody else")
@@ -191,6 +207,17 @@ class Cli(Base):
                               text=True)
         self.assertEqual(done.returncode, 1)
         self.assertIn("serve needs root", done.stderr)
+
+    def test_only_a_directory_of_its_own_becomes_the_state(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root, as serve does")
+        other = os.path.join(self.state, "other")
+        os.makedirs(os.path.join(other, "mine"))
+        os.chmod(other, 0o755)
+        done = subprocess.run([TANDEM, "serve", "--state", other], capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("holds other things (mine)", done.stderr)
+        self.assertEqual((os.stat(other).st_mode & 0o7777, os.listdir(other)), (0o755, ["mine"]))
 
 
 class Up(Base):

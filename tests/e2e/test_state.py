@@ -3,6 +3,7 @@
 The state as a whole: a backup made under load is one, restores elsewhere and runs; what is no backup changes nothing; the state of
 a newer program is refused; and what was created and deleted leaves nothing behind.
 """
+import fcntl
 import json
 import os
 import re
@@ -152,7 +153,7 @@ class Backup(unittest.TestCase):
         self.assertEqual((code, out), (1, ""))
         self.assertRegex(error, says)
         self.assertEqual(error.count("\n"), 1, error)
-        self.assertEqual(os.listdir(state), [], "nothing half done")
+        self.assertEqual(os.listdir(state), ["lock"], "nothing half done")
 
     def test_what_is_no_backup_changes_nothing(self):
         blob = next(path for path in self.good if path.startswith("blobs/"))
@@ -208,6 +209,10 @@ class Backup(unittest.TestCase):
         code, _, error = tool(t.state, "restore", self.backup)
         self.assertEqual(code, 1)
         self.assertRegex(error, "holds a state already.*--replace")
+        self.assertEqual(tree(t.state), before)
+        with open(f"{t.state}/lock", "rb") as lock:  # a daemon that starts, or another restore
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.assertRegex(tool(t.state, "restore", "--replace", self.backup)[2], "is in use")
         self.assertEqual(tree(t.state), before)
         code, _, error = tool(t.state, "restore", "--replace", self.backup)
         self.assertEqual(code, 0, error)
