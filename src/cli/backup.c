@@ -154,17 +154,14 @@ static int save_books(struct copy *c, struct err *e)
 	return save_tree(c, "logs", "", e);
 }
 
-static int save(struct cli *c, const char *name, const char *dir, struct err *e)
+static int save(int daemon, int backups, const char *name, const char *dir, struct err *e)
 {
-	auto_free char *path = xasprintf("%s/daemon", c->state),
-		       *inner = xasprintf("%s/daemon/backups/%s", c->state, name);
-	auto_close int daemon = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	auto_close int made = open(inner, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), out = -1;
+	auto_close int made = open_in(backups, name, O_RDONLY | O_DIRECTORY, e), out = -1;
 	struct copy copy = {.from = made, .uid = geteuid(), .gid = getegid()};
 	int r;
 
-	if (daemon < 0 || made < 0)
-		return err_sys(e, errno, "open %s", inner);
+	if (made < 0)
+		return -1;
 	if (mkdir(dir, 0700) < 0)
 		return err_sys(e, errno, "make %s", dir);
 	out = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -188,7 +185,8 @@ static int save(struct cli *c, const char *name, const char *dir, struct err *e)
 int backup_run(struct cli *c, int argc, char **argv)
 {
 	auto_buf body = {0}, target = {0};
-	auto_free char *name = NULL, *inner = NULL;
+	auto_free char *name = NULL, *path = NULL;
+	auto_close int daemon = -1, backups = -1;
 	struct err e = {0};
 	int r;
 
@@ -199,15 +197,21 @@ int backup_run(struct cli *c, int argc, char **argv)
 	if (access(argv[0], F_OK) == 0)
 		return cli_failf("%s is there already; name a new directory", argv[0]);
 	name = xasprintf("%lld-%d", (long long)time(NULL), (int)getpid());
-	inner = xasprintf("%s/daemon/backups/%s", c->state, name);
 	call_target(&target, "/v1/backup", "", "");
 	call_query(&target, "name", name);
 	if (call_daemon(c, "POST", target.p, STR_NULL, &body) < 0)
 		return c->exit;
-	r = save(c, name, argv[0], &e);
+	path = xasprintf("%s/daemon", c->state);
+	daemon = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (daemon < 0)
+		return cli_failf("open %s: %s", path, strerror(errno));
+	backups = open_in(daemon, "backups", O_RDONLY | O_DIRECTORY, &e);
+	if (backups < 0)
+		return cli_fail(&e);
+	r = save(daemon, backups, name, argv[0], &e);
 	if (r < 0)
 		io_rm_tree(AT_FDCWD, argv[0], NULL);
-	io_rm_tree(AT_FDCWD, inner, NULL);
+	io_rm_tree(backups, name, NULL);
 	if (r < 0)
 		return cli_fail(&e);
 	if (c->json)

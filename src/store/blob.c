@@ -187,6 +187,19 @@ static bool is_dots(const char *name)
 	return !strcmp(name, ".") || !strcmp(name, "..");
 }
 
+bool blob_any(const struct store *s)
+{
+	DIR *d = list_dir(s->blobs_fd, ".");
+	bool any = false;
+	struct dirent *de;
+
+	while (d && !any && (de = readdir(d)))
+		any = hex_ok(de->d_name);
+	if (d)
+		closedir(d);
+	return any;
+}
+
 static void gc_list_work(struct loop_work *w)
 {
 	struct gc *g = container_of(w, struct gc, work);
@@ -404,8 +417,11 @@ static void backup_work(struct loop_work *w)
 {
 	struct store_op *op = container_of(w, struct store_op, work);
 
-	if (backup(op->s, op->priv, &op->e) < 0)
+	if (backup(op->s, op->priv, &op->e) < 0) {
+		if (op->e.kind != ERR_EXISTS) /* a full disk above all needs its room back */
+			io_rm_tree(AT_FDCWD, op->priv, NULL);
 		err_wrap(&op->e, "backup");
+	}
 	op->s->backups--;
 }
 

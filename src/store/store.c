@@ -203,6 +203,20 @@ static int settings_load(struct store *s, struct err *e)
 	return rc == SQLITE_DONE ? 0 : -1;
 }
 
+/* An empty database beside archives is one that was lost: to go on would sweep all that it named, logs too. */
+static int check_not_lost(struct store *s, struct err *e)
+{
+	int64_t version;
+
+	if (db_version(&s->db, &version, e) < 0)
+		return -1;
+	if (version || !blob_any(s))
+		return 0;
+	return err_set(e, ERR_CORRUPT,
+		       "tandem.db is missing or empty, but blobs/ holds archives: restore a backup (tandem restore "
+		       "--replace), or move blobs/ away to begin anew");
+}
+
 int store_open(struct loop *l, int state_dirfd, struct store **ret, struct err *e)
 {
 	struct store *s = xcalloc(1, sizeof(*s));
@@ -216,8 +230,8 @@ int store_open(struct loop *l, int state_dirfd, struct store **ret, struct err *
 		goto failed;
 	}
 	if (blob_open_dirs(s, e) < 0 || db_open(&s->db, s->dirfd, "tandem.db", true, e) < 0 ||
-	    db_migrate(&s->db, migrations, ARRAY_SIZE(migrations), e) < 0 || db_prepare(&s->db, e) < 0 ||
-	    settings_load(s, e) < 0 || table_load(s, e) < 0)
+	    check_not_lost(s, e) < 0 || db_migrate(&s->db, migrations, ARRAY_SIZE(migrations), e) < 0 ||
+	    db_prepare(&s->db, e) < 0 || settings_load(s, e) < 0 || table_load(s, e) < 0)
 		goto failed;
 	s->db_thread = loop_thread_new(l, "store");
 	s->file_thread = loop_thread_new(l, "files");

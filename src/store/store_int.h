@@ -98,6 +98,7 @@ struct change *rows_change(enum change_kind kind, struct function *f, struct rev
 int rows_apply(struct db *d, const struct change *c, struct err *e);
 /* blob.c */
 int blob_open_dirs(struct store *s, struct err *e);
+bool blob_any(const struct store *s);
 void blob_done(struct store *s);
 void gc_free(struct store *s);
 void gc_start(struct store *s);

@@ -400,6 +400,29 @@ TEST(blobs_sweep_and_backup)
 	fix_done(&f);
 }
 
+TEST(a_lost_database_sweeps_nothing)
+{
+	static const char text[] = "an archive";
+	char hex[65], path[256];
+	struct store *s = NULL;
+	struct err e = {0};
+	struct fix f;
+
+	fix_init(&f);
+	digest_sha256_hex(text, sizeof(text), hex);
+	store_blob_put(f.s, op_new(&f), hex, text, sizeof(text));
+	wait_all(&f);
+	CHECK(unlinkat(f.fd, "tandem.db", 0) == 0);
+	store_free(take_ptr(f.s));
+	unlinkat(f.fd, "tandem.db-wal", 0);
+	CHECK(store_open(f.loop, f.fd, &s, &e) == -1 && s == NULL);
+	CHECK(e.kind == ERR_CORRUPT && strstr(e.text, "tandem.db is missing or empty") != NULL);
+	snprintf(path, sizeof(path), "blobs/%s", hex);
+	CHECK(unlinkat(f.fd, path, 0) == 0);
+	CHECK(store_open(f.loop, f.fd, &f.s, &e) == 0); /* a new state */
+	fix_done(&f);
+}
+
 TEST(ten_thousand)
 {
 	struct fix f;
