@@ -21,13 +21,10 @@ void buf_clear(struct buf *b)
 		b->p[0] = 0;
 }
 
-void buf_reserve(struct buf *b, size_t more)
+void buf_grow_(struct buf *b, size_t more)
 {
 	size_t need, cap;
 
-	/* cap counts the place for the NUL too. */
-	if (b->cap && more < b->cap - b->n)
-		return;
 	assert(more < SIZE_MAX / 4 && b->n < SIZE_MAX / 4);
 	need = b->n + more + 1;
 	cap = b->cap + b->cap / 2;
@@ -46,13 +43,6 @@ void buf_add(struct buf *b, const void *p, size_t n)
 	if (n)
 		memcpy(b->p + b->n, p, n);
 	b->n += n;
-	b->p[b->n] = 0;
-}
-
-void buf_addc(struct buf *b, char c)
-{
-	buf_reserve(b, 1);
-	b->p[b->n++] = c;
 	b->p[b->n] = 0;
 }
 

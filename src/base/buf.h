@@ -11,9 +11,20 @@ struct buf {
 };
 void buf_done(struct buf *b);  /* frees; b is empty again */
 void buf_clear(struct buf *b); /* keeps the memory */
-void buf_reserve(struct buf *b, size_t more);
+void buf_grow_(struct buf *b, size_t more);
+static inline void buf_reserve(struct buf *b, size_t more)
+{
+	/* cap counts the place for the NUL too; without memory it is 0, as n is. */
+	if (more >= b->cap - b->n)
+		buf_grow_(b, more);
+}
 void buf_add(struct buf *b, const void *p, size_t n);
-void buf_addc(struct buf *b, char c);
+static inline void buf_addc(struct buf *b, char c)
+{
+	buf_reserve(b, 1);
+	b->p[b->n++] = c;
+	b->p[b->n] = 0;
+}
 void buf_adds(struct buf *b, const char *s);
 void buf_addstr(struct buf *b, struct str s);
 void buf_addf(struct buf *b, const char *fmt, ...) PRINTF(2, 3);

@@ -20,11 +20,8 @@ static int hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
+	c |= 32;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 int dec_hex(struct str s, void *out, size_t n)
@@ -33,11 +30,13 @@ int dec_hex(struct str s, void *out, size_t n)
 
 	if (s.n % 2 || s.n / 2 != n)
 		return -1;
-	for (size_t i = 0; i < s.n; i++)
-		if (hex_digit(s.p[i]) < 0)
+	for (size_t i = 0; i < n; i++) {
+		int v = hex_digit(s.p[2 * i]) * 16 | hex_digit(s.p[2 * i + 1]);
+
+		if (v < 0)
 			return -1;
-	for (size_t i = 0; i < n; i++)
-		o[i] = (unsigned char)(hex_digit(s.p[2 * i]) << 4 | hex_digit(s.p[2 * i + 1]));
+		o[i] = (unsigned char)v;
+	}
 	return 0;
 }
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/enc.h"
+#include "json/check.h"
 
 void jw_init(struct jw *w, struct buf *out)
 {
@@ -120,7 +121,7 @@ static void escape(struct buf *out, unsigned char c)
 
 void jw_quote(struct buf *out, struct str v)
 {
-	size_t from = 0, i = 0;
+	size_t from = 0, i = json_plain(v.p, v.n);
 
 	buf_reserve(out, v.n + 2);
 	buf_addc(out, '"');

@@ -305,6 +305,7 @@ void sched_free(struct sched *s)
 	}
 	loop_timer_free(s->keep_timer);
 	map_done(&s->by_id);
+	buf_done(&s->text);
 	loop_timer_free(s->trim);
 	pool_free(s->pool);
 	free(s->host.scratch);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One event in a worker, from the moment it is handed in until its row is in the ledger. The warm path: no allocation.
  */
+#include <endian.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,12 +43,22 @@ static void keep_tail(struct run *run, struct str text)
 		buf_drop(&run->tail, run->tail.n - TAIL_BYTES);
 }
 
-static void say(struct workload *w, struct run *run, const char *text, int n)
+/* The lines in s->text, which is put together anew each time: no allocation, and no printf. */
+static void say(struct workload *w, struct run *run)
 {
-	struct str s = {text, (size_t)n};
+	struct str s = buf_str(&w->s->text);
 
 	log_stream_add(w->log, "platform", run->request_id, s);
 	keep_tail(run, s);
+}
+
+static void put_ms(struct buf *b, int64_t us)
+{
+	buf_add_i64(b, us / 1000);
+	buf_addc(b, '.');
+	buf_addc(b, (char)('0' + us / 100 % 10));
+	buf_addc(b, (char)('0' + us / 10 % 10));
+	buf_adds(b, " ms");
 }
 
 void event_output(struct worker *wk, struct str text)
@@ -58,17 +69,18 @@ void event_output(struct worker *wk, struct str text)
 
 static void say_start(struct worker *wk)
 {
-	char line[160], version[VERSION_TEXT];
-	int n;
+	struct buf *b = &wk->w->s->text;
+	char version[VERSION_TEXT];
 
-	if (wk->cold) {
-		n = snprintf(line, sizeof(line), "INIT_START Runtime Version: %s\tLog Stream: %s",
-			     wk->revision->runtime, instance_log_stream(wk->instance));
-		say(wk->w, &wk->run, line, n < (int)sizeof(line) ? n : (int)sizeof(line) - 1);
-	}
-	n = snprintf(line, sizeof(line), "START RequestId: %s Version: %s", wk->run.request_id,
-		     revision_version(wk->revision, version));
-	say(wk->w, &wk->run, line, n);
+	buf_clear(b);
+	if (wk->cold)
+		buf_addf(b, "INIT_START Runtime Version: %s\tLog Stream: %s\n", wk->revision->runtime,
+			 instance_log_stream(wk->instance));
+	buf_adds(b, "START RequestId: ");
+	buf_adds(b, wk->run.request_id);
+	buf_adds(b, " Version: ");
+	buf_adds(b, revision_version(wk->revision, version));
+	say(wk->w, &wk->run);
 }
 
 static struct ledger_row row_of(const struct worker *wk, enum ledger_kind kind)
@@ -116,14 +128,27 @@ static void refused(struct worker *wk, const struct err *e)
 	worker_end(wk, INVOKE_FAILED, OUTCOME_FAILED, STR_NULL, e);
 }
 
+/* "Root=1-<second>-<24 digits>;Sampled=0"; a request id of ours ends in twelve digits. */
+static void make_trace(char out[80], int64_t wall_us, const char *request_id)
+{
+	uint32_t second = htobe32((uint32_t)(wall_us / 1000000));
+	char *p = stpcpy(out, "Root=1-");
+
+	enc_hex(&second, sizeof(second), p);
+	p[8] = '-';
+	memcpy(p + 9, request_id + 24, 12);
+	memcpy(p + 21, request_id + 24, 12);
+	memcpy(p + 33, ";Sampled=0", sizeof(";Sampled=0"));
+}
+
 void event_begin(struct worker *wk, struct invocation *inv)
 {
 	int64_t now = clock_now_us();
 	int64_t limit_us = (int64_t)wk->revision->timeout_s * 1000000;
 	struct workload *w = wk->w;
-	char arn[200 + LIM_QUALIFIER_BYTES], trace[80];
+	char trace[80], qualified[200 + LIM_QUALIFIER_BYTES];
 	struct instance_event ev = {.request_id = wk->run.request_id,
-				    .function_arn = arn,
+				    .function_arn = w->arn,
 				    .trace_id = inv->trace_id ? inv->trace_id : trace,
 				    .client_context = inv->client_context,
 				    .payload = inv->payload};
@@ -132,12 +157,12 @@ void event_begin(struct worker *wk, struct invocation *inv)
 	memcpy(wk->run.request_id, inv->request_id, sizeof(wk->run.request_id));
 	fill_row(wk, inv, now);
 	ev.deadline_wall_ms = (wk->run.row.start_wall_us + limit_us) / 1000;
-	snprintf(arn, sizeof(arn), "arn:aws:lambda:%s:%s:function:%s%s%s", w->s->o.region, w->s->o.account, w->f->name,
-		 inv->qualifier ? ":" : "", inv->qualifier ? inv->qualifier : "");
+	if (inv->qualifier) {
+		snprintf(qualified, sizeof(qualified), "%s:%s", w->arn, inv->qualifier);
+		ev.function_arn = qualified;
+	}
 	if (!inv->trace_id)
-		snprintf(trace, sizeof(trace), "Root=1-%08llx-%.12s%.12s;Sampled=0",
-			 (unsigned long long)(wk->run.row.start_wall_us / 1000000), inv->request_id + 24,
-			 inv->request_id + 24);
+		make_trace(trace, wk->run.row.start_wall_us, inv->request_id);
 	inv->worker = wk;
 	wk->run.inv = inv;
 	wk->run.on = true;
@@ -158,31 +183,35 @@ void event_begin(struct worker *wk, struct invocation *inv)
 static void say_report(struct worker *wk, struct run *run, int64_t handler_us, uint8_t outcome)
 {
 	const struct ledger_row *row = &run->row;
-	uint64_t used_mb = (row->mem_peak_bytes + (1 << 20) - 1) >> 20;
-	char line[400];
-	int n;
+	struct buf *b = &wk->w->s->text;
 
-	if (outcome != OUTCOME_OK && outcome != OUTCOME_ERROR && wk->why.kind) {
-		n = snprintf(line, sizeof(line), "RequestId: %s Error: %.250s", run->request_id, wk->why.text);
-		say(wk->w, run, line, n);
+	buf_clear(b);
+	if (outcome != OUTCOME_OK && outcome != OUTCOME_ERROR && wk->why.kind)
+		buf_addf(b, "RequestId: %s Error: %.250s\n", run->request_id, wk->why.text);
+	buf_adds(b, "END RequestId: ");
+	buf_adds(b, run->request_id);
+	buf_adds(b, "\nREPORT RequestId: ");
+	buf_adds(b, run->request_id);
+	buf_adds(b, "\tDuration: ");
+	put_ms(b, handler_us);
+	buf_adds(b, "\tBilled Duration: ");
+	buf_add_i64(b, row->billed_ms);
+	buf_adds(b, " ms\tMemory Size: ");
+	buf_add_i64(b, row->memory_mb);
+	buf_adds(b, " MB\tMax Memory Used: ");
+	buf_add_i64(b, (int64_t)((row->mem_peak_bytes + (1 << 20) - 1) >> 20));
+	buf_adds(b, " MB\t");
+	if (row->cold) {
+		buf_adds(b, "Init Duration: ");
+		put_ms(b, row->init_us);
+		buf_addc(b, '\t');
 	}
-	n = snprintf(line, sizeof(line), "END RequestId: %s", run->request_id);
-	say(wk->w, run, line, n);
-	n = snprintf(line, sizeof(line),
-		     "REPORT RequestId: %s\tDuration: %lld.%02lld ms\tBilled Duration: %u ms\tMemory Size: %u MB\tMax "
-		     "Memory "
-		     "Used: %llu MB\t",
-		     run->request_id, (long long)(handler_us / 1000), (long long)(handler_us % 1000 / 10),
-		     row->billed_ms, row->memory_mb, (unsigned long long)used_mb);
-	if (row->cold)
-		n += snprintf(line + n, sizeof(line) - (size_t)n, "Init Duration: %u.%02u ms\t", row->init_us / 1000,
-			      row->init_us % 1000 / 10);
 	if (outcome == OUTCOME_TIMEOUT)
-		n += snprintf(line + n, sizeof(line) - (size_t)n, "Status: timeout\t");
+		buf_adds(b, "Status: timeout\t");
 	else if (outcome == OUTCOME_CRASH || outcome == OUTCOME_OOM)
-		n += snprintf(line + n, sizeof(line) - (size_t)n, "Status: error\tError Type: Runtime.%s\t",
-			      outcome == OUTCOME_OOM ? "OutOfMemory" : "ExitError");
-	say(wk->w, run, line, n);
+		buf_addf(b, "Status: error\tError Type: Runtime.%s\t",
+			 outcome == OUTCOME_OOM ? "OutOfMemory" : "ExitError");
+	say(wk->w, run);
 }
 
 /* What the group used since somebody asked last. */

@@ -59,6 +59,7 @@ struct workload {
 	const char *keep_reason;
 	uint32_t name_id, tags_id;
 	struct log_stream *log;
+	char arn[200];
 };
 
 struct worker {
@@ -118,6 +119,7 @@ struct sched {
 	void *drained_arg;
 	struct loop_defer drain_defer;
 	struct list async;
+	struct buf text;		      /* lines of a log, while they are put together */
 	int64_t platform_us, platform_cpu_us; /* when the last row of the platform was written; its CPU until then */
 	int64_t blanks_cpu_us;		      /* what making sandboxes took since then */
 	uint32_t daemon_id, deploy_id;	      /* "tandem/daemon", "tandem/deploy" in the ledger */

@@ -123,6 +123,7 @@ struct workload *workload_of(struct sched *s, struct function *f, struct revisio
 	list_push(&s->workloads, &w->node);
 	w->patience = loop_timer_new(s->o.loop, patience_over, w);
 	w->log = logs_get(s->o.logs, f->name);
+	snprintf(w->arn, sizeof(w->arn), "arn:aws:lambda:%s:%s:function:%s", s->o.region, s->o.account, f->name);
 	workload_rename(w);
 	return w;
 }

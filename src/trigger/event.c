@@ -19,8 +19,10 @@ static bool same_name(struct str a, struct str b)
 static void lower(struct buf *b, struct str s)
 {
 	buf_clear(b);
+	buf_addstr(b, s);
 	for (size_t i = 0; i < s.n; i++)
-		buf_addc(b, s.p[i] >= 'A' && s.p[i] <= 'Z' ? (char)(s.p[i] + 32) : s.p[i]);
+		if (b->p[i] >= 'A' && b->p[i] <= 'Z')
+			b->p[i] |= 32;
 }
 
 /* Names lower-case; values of repeated names joined by commas; cookies have their own list. */
@@ -185,21 +187,28 @@ static void put_body(struct jw *w, const struct http_req *r)
 	jw_bool(w, "isBase64Encoded", true);
 }
 
+static const char *time_text(struct gateway_time *t, int64_t wall_us)
+{
+	time_t second = (time_t)(wall_us / 1000000);
+	struct tm tm;
+
+	if (second != t->second) {
+		t->second = second;
+		strftime(t->text, sizeof(t->text), "%d/%b/%Y:%H:%M:%S +0000", gmtime_r(&second, &tm));
+	}
+	return t->text;
+}
+
 static void put_context(struct jw *w, const struct http_req *r, const struct gateway_facts *f, const char *route_key)
 {
 	struct str host = http_header(r, "host"), name = host, agent = http_header(r, "user-agent");
 	int64_t now = clock_wall_us();
-	time_t sec = (time_t)(now / 1000000);
-	char when[40];
-	struct tm tm;
 
 	for (size_t i = 0; i < host.n; i++)
 		if (host.p[i] == ':' && host.p[0] != '[') {
 			name.n = i;
 			break;
 		}
-	gmtime_r(&sec, &tm);
-	strftime(when, sizeof(when), "%d/%b/%Y:%H:%M:%S +0000", &tm);
 	jw_obj(w, "requestContext");
 	jw_strc(w, "accountId", f->account);
 	jw_strc(w, "apiId", "tandem");
@@ -215,7 +224,7 @@ static void put_context(struct jw *w, const struct http_req *r, const struct gat
 	jw_strc(w, "requestId", f->request_id);
 	jw_strc(w, "routeKey", route_key);
 	jw_strc(w, "stage", "$default");
-	jw_strc(w, "time", when);
+	jw_strc(w, "time", time_text(f->time, now));
 	jw_int(w, "timeEpoch", now / 1000);
 	jw_end(w, '}');
 }
@@ -225,7 +234,8 @@ void event_from_http(struct buf *out, const struct http_req *r, const struct gat
 	char route_key[300];
 	struct jw w;
 
-	snprintf(route_key, sizeof(route_key), "ANY %s", f->route);
+	memcpy(route_key, "ANY ", 4);
+	strlcpy_(route_key + 4, f->route, sizeof(route_key) - 4);
 	jw_init(&w, out);
 	jw_obj(&w, NULL);
 	jw_strc(&w, "version", "2.0");

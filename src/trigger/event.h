@@ -5,9 +5,14 @@
  */
 #pragma once
 #include "http/server.h"
+struct gateway_time {
+	int64_t second;
+	char text[40]; /* "01/Jan/2025:00:00:00 +0000" */
+};
 struct gateway_facts {
 	const char *account, *route; /* route as declared: becomes routeKey "ANY /predict" */
 	const char *request_id;
+	struct gateway_time *time; /* of the event before; all events of one second share it */
 };
 void event_from_http(struct buf *out, const struct http_req *r, const struct gateway_facts *f);
 

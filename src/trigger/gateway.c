@@ -13,6 +13,7 @@ struct gateway {
 	struct sched *sched;
 	struct store *store;
 	const char *account;
+	struct gateway_time time;
 	struct list spare; /* calls to use again: no allocation per request in steady state */
 };
 
@@ -135,7 +136,8 @@ void gateway_handle(void *arg, struct http_req *r)
 	c->req = r;
 	c->inv = (struct invocation){.function = f, .trigger = TRIGGER_HTTP, .done = done, .user = c};
 	id_uuid(c->inv.request_id);
-	facts = (struct gateway_facts){.account = g->account, .route = f->route, .request_id = c->inv.request_id};
+	facts = (struct gateway_facts){
+		.account = g->account, .route = f->route, .request_id = c->inv.request_id, .time = &g->time};
 	event_from_http(&c->event, r, &facts);
 	c->inv.payload = buf_str(&c->event);
 	if (c->inv.payload.n > LIM_PAYLOAD_BYTES) {

@@ -111,7 +111,8 @@ TEST(to_event)
 		const struct request *q = &requests[i];
 		struct http_header headers[N_HEADERS];
 		struct http_req r = request_of(q, headers);
-		struct gateway_facts f = {"000000000000", q->route ? q->route : "/f", "id-1"};
+		struct gateway_time time = {0};
+		struct gateway_facts f = {"000000000000", q->route ? q->route : "/f", "id-1", &time};
 		auto_buf out = {0};
 		struct err e = {0};
 		auto_json want = json_parse(str_of(q->want), &e);
