@@ -128,6 +128,7 @@ static void detach(struct conn *c)
 	close(take_fd(c->fd));
 	hl->bytes -= c->counted;
 	list_del(&c->node);
+	list_del(&c->together);
 	c->hl = NULL;
 	c->blocked = false;
 	server_conn_closed(hl);
@@ -358,6 +359,43 @@ void conn_answered(struct conn *c)
 		next_request(c);
 	else
 		want(c);
+}
+
+/*
+ * Answers that may leave together do so when the loop finds nothing else to do, or after some turns. To wake a client
+ * costs more than all else of a send: one that sleeps is woken once for many of its connections.
+ */
+#define TOGETHER_TURNS 8
+
+static void send_together(void *arg)
+{
+	struct http_server *s = arg;
+	struct conn *c;
+
+	if (!loop_quiet(s->l) && ++s->together_turns < TOGETHER_TURNS) {
+		loop_defer(s->l, &s->later, send_together, s);
+		return;
+	}
+	s->together_turns = 0;
+	while ((c = list_first(&s->together, struct conn, together))) {
+		list_del(&c->together);
+		if (conn_send(c, NULL, 0) < 0)
+			conn_close(c);
+		else if (!c->blocked)
+			next_request(c);
+	}
+}
+
+void conn_answered_later(struct conn *c)
+{
+	struct http_server *s = c->hl->s;
+
+	loop_defer_cancel(c->l, &c->later);
+	c->gone = NULL;
+	move(c, CONN_FLUSH);
+	list_push(&s->together, &c->together);
+	if (!s->later.queued)
+		loop_defer(s->l, &s->later, send_together, s);
 }
 
 /* ---- receiving ---- */

@@ -143,6 +143,10 @@ static void answer(struct conn *c, const struct http_reply *a)
 	/* The request must be over before the connection ends: nobody is to be told that it is gone. */
 	c->gone = NULL;
 	c->held = !body.n && conn_may_hold(c);
+	if (a->together && !body.n && !c->held && !c->blocked) {
+		conn_answered_later(c);
+		return;
+	}
 	if (!c->held && conn_send(c, &body, 1) < 0) {
 		conn_lost(c);
 		conn_release(c);

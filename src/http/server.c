@@ -133,6 +133,22 @@ static void peer_name(const struct sockaddr_storage *ss, char out[56])
 		inet_ntop(AF_INET6, &six->sin6_addr, out, 56);
 }
 
+static bool is_here(const struct sockaddr_storage *ss)
+{
+	const struct sockaddr_in6 *six = (const void *)ss;
+	const struct sockaddr_in *four = (const void *)ss;
+
+	return (ss->ss_family == AF_INET && ntohl(four->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET) ||
+	       (ss->ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&six->sin6_addr));
+}
+
+/* Where no network lies between, control of congestion is work for nothing: reno does the least of it, and is always
+ * there. */
+static void no_network_between(int fd)
+{
+	setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", strlen("reno"));
+}
+
 static int peer_uid(int fd)
 {
 	struct ucred cred;
@@ -174,6 +190,8 @@ static void on_accept(void *arg, int events)
 				return;
 			continue; /* a connection that ended before we took it */
 		}
+		if (hl->tcp && (hl->o.guest || is_here(&ss)))
+			no_network_between(fd);
 		peer_name(&ss, peer);
 		s->n_conns++;
 		hl->n_conns++;
@@ -192,6 +210,7 @@ struct http_server *http_server_new(struct loop *l)
 	s->l = l;
 	s->sweep_us = INT64_MAX;
 	list_init(&s->listeners);
+	list_init(&s->together);
 	s->sweep = loop_timer_new(l, on_sweep, s);
 	s->retry = loop_timer_new(l, on_retry, s);
 	return s;
@@ -259,6 +278,7 @@ void http_server_free(struct http_server *s)
 		http_listener_free(list_first(&s->listeners, struct http_listener, node));
 	loop_timer_free(s->sweep);
 	loop_timer_free(s->retry);
+	loop_defer_cancel(s->l, &s->later);
 	free(s);
 }
 

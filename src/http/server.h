@@ -68,6 +68,7 @@ struct http_reply {
 	const char *content_type; /* NULL: none */
 	struct str headers;	  /* more header lines, each with CRLF, or empty */
 	struct str body;	  /* written from where it lies; what the socket does not take at once is copied */
+	bool together;		  /* may leave a little later, with others: a client is woken once for them */
 };
 void http_reply(struct http_req *r, const struct http_reply *a); /* r is invalid after */
 /* Chunked answer. write returns false when the client is gone (then call nothing more but end). */

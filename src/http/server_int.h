@@ -29,6 +29,9 @@ struct http_server {
 	size_t n_conns;
 	size_t n_guests; /* of n_conns */
 	bool paused, retrying;
+	struct list together; /* connections whose answers wait for each other */
+	struct loop_defer later;
+	unsigned together_turns;
 	int64_t date_s; /* the second that date stands for */
 	char date[48];	/* "Date: ...\r\n" */
 	size_t date_n;
@@ -51,7 +54,7 @@ enum conn_state {
 
 struct conn {
 	struct http_req req;
-	struct list node;
+	struct list node, together;
 	struct loop *l;
 	struct http_listener *hl; /* NULL when GONE */
 	struct loop_fd *w;
@@ -86,6 +89,7 @@ bool conn_may_hold(const struct conn *c);
 void conn_answered(struct conn *c);				    /* the whole answer is given to conn_send */
 int conn_send(struct conn *c, const struct str *parts, unsigned n); /* -1: the client is gone */
 void conn_queue(struct conn *c);				    /* out is to be sent no later than the next turn */
+void conn_answered_later(struct conn *c); /* the whole answer is in out; it leaves with others */
 int64_t conn_deadline_us(const struct conn *c);
 void conn_timeout(struct conn *c); /* never calls the handler's code */
 

@@ -38,6 +38,7 @@ static void on_prepare(uv_prepare_t *p)
 	struct loop *l = container_of(p, struct loop, prepare);
 
 	l->now_us = 0;
+	l->found = false;
 	l->slept_us -= clock_now_us();
 }
 
@@ -137,6 +138,11 @@ int64_t loop_now_us(struct loop *l)
 	return l->now_us;
 }
 
+bool loop_quiet(const struct loop *l)
+{
+	return !l->found;
+}
+
 int64_t loop_slept_us(const struct loop *l)
 {
 	return l->slept_us;
@@ -151,6 +157,7 @@ static void on_poll(uv_poll_t *p, int status, int events)
 	struct loop_fd *w = container_of(p, struct loop_fd, uv);
 	int got = (events & UV_READABLE ? LOOP_READ : 0) | (events & UV_WRITABLE ? LOOP_WRITE : 0);
 
+	container_of(p->loop, struct loop, uv)->found = true;
 	/* libuv stops watching at an error; the owner finds out which when it reads or writes. */
 	if (status < 0)
 		got = w->events;

@@ -15,6 +15,7 @@ void loop_run(struct loop *l);	/* until loop_stop */
 void loop_stop(struct loop *l);
 void *loop_uv(struct loop *l);		     /* the uv_loop_t */
 int64_t loop_now_us(struct loop *l);	     /* clock_now_us cached at the start of this turn */
+bool loop_quiet(const struct loop *l);	     /* the last look at the descriptors found nothing to do */
 int64_t loop_slept_us(const struct loop *l); /* how long it had nothing to do until now, from a callback */
 
 enum { LOOP_READ = 1, LOOP_WRITE = 2 };

@@ -17,6 +17,7 @@ struct loop {
 	struct loop_defer *first, **last; /* queued for the next turn */
 	struct loop_defer *running;	  /* what is left of this turn's */
 	struct loop_sig *sigs;
+	bool found; /* the last look at the descriptors found something */
 #if TANDEM_DEBUG
 	struct list timers; /* that are armed */
 #endif

@@ -284,6 +284,7 @@ static void tell(struct invocation *inv, const struct worker *wk, enum invoke_ou
 {
 	inv->worker = NULL;
 	inv->outcome = outcome;
+	inv->others_wait = wk->w->n_waiting > 0;
 	inv->body = body;
 	inv->e = wk->why;
 	invocation_tell(inv);

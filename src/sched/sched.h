@@ -61,6 +61,7 @@ struct invocation {
 	void *user;
 	/* out, valid during done; body and log_tail borrowed */
 	enum invoke_outcome outcome;
+	bool others_wait; /* for an instance of the same function: the machine has more than enough to do */
 	struct str body;
 	struct str log_tail;
 	struct err e;

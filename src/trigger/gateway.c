@@ -73,7 +73,8 @@ static void reply_result(struct call *c, struct str json)
 	http_reply(c->req, &(struct http_reply){.status = p.status,
 						.content_type = p.content_type,
 						.headers = buf_str(&p.headers),
-						.body = buf_str(&p.body)});
+						.body = buf_str(&p.body),
+						.together = c->inv.others_wait});
 	event_parts_done(&p);
 }
 

@@ -628,6 +628,63 @@ TEST(drain)
 	side_close(&x);
 }
 
+/* Requests of two clients; both answers are given before any may leave. */
+static void answer_together(struct side *x, struct side *y)
+{
+	struct http_req *first;
+
+	side_open(x, hold, 64);
+	*y = (struct side){.l = x->l, .listener = x->listener, .fd = -1};
+	dial(x);
+	say(x, STR("GET /x HTTP/1.1\r\n" H "\r\n"));
+	for (int i = 0; i < 10 && x->calls < 1; i++)
+		turn(x);
+	first = x->held;
+	dial(y);
+	say(y, STR("GET /y HTTP/1.1\r\n" H "\r\n"));
+	for (int i = 0; i < 10 && x->calls < 2; i++)
+		turn(x);
+	CHECK(first && x->held && first != x->held);
+	http_reply(first, &(struct http_reply){.status = 200, .body = STR("one"), .together = true});
+	http_reply(x->held, &(struct http_reply){.status = 200, .body = STR("two"), .together = true});
+	CHECK(recv(x->fd, &(char){0}, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN);
+}
+
+TEST(together)
+{
+	struct side x, y;
+
+	answer_together(&x, &y);
+	say(&x, STR("GET /z HTTP/1.1\r\n" H "\r\n")); /* before its answer: it waits */
+	wait_for(&x, "one");
+	wait_for(&y, "two");
+	for (int i = 0; i < 10 && x.calls < 3; i++)
+		turn(&x);
+	CHECK(x.calls == 3 && str_eqc(x.held->path, "/z"));
+	http_reply(x.held, &(struct http_reply){.status = 200, .body = STR("three"), .together = true});
+	wait_for(&x, "three");
+	CHECK(x.gones == 0);
+	hang_up(&y);
+	buf_done(&y.got);
+	side_close(&x);
+}
+
+TEST(together_at_the_end)
+{
+	struct side x, y;
+
+	answer_together(&x, &y);
+	hang_up(&y);
+	http_server_drain(x.s); /* what was answered arrives all the same */
+	wait_for(&x, NULL);
+	CHECK(x.eof && str_ends(buf_str(&x.got), "one") && x.gones == 0);
+	for (int i = 0; i < 10 && http_server_conns(x.s); i++)
+		turn(&x);
+	CHECK(http_server_conns(x.s) == 0);
+	buf_done(&y.got);
+	side_close(&x);
+}
+
 TEST(times_out)
 {
 	struct side x;
