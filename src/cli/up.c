@@ -132,6 +132,60 @@ static int read_file(struct up *u)
 	return 0;
 }
 
+/* The text with ${NAME}, ${NAME:-default} and $$ replaced as src/app/interpolate.c does it; what is wrong it refuses. */
+static void expand(struct str text, struct buf *out)
+{
+	for (size_t i = 0; i < text.n; i++) {
+		const char *end = memchr(text.p + i, '}', text.n - i), *dflt, *value;
+		auto_free char *name = NULL;
+
+		if (text.p[i] != '$' || i + 1 == text.n || (text.p[i + 1] == '{' && !end)) {
+			buf_addc(out, text.p[i]);
+			continue;
+		}
+		if (text.p[++i] != '{') {
+			buf_addc(out, text.p[i]);
+			continue;
+		}
+		name = xstrndup(text.p + i + 1, (size_t)(end - text.p) - i - 1);
+		dflt = strstr(name, ":-");
+		if (dflt)
+			name[dflt - name] = 0;
+		value = getenv(name);
+		buf_adds(out, value && *value ? value : dflt ? dflt + 2 : "");
+		i = (size_t)(end - text.p);
+	}
+}
+
+/* As a word of its own. */
+static bool names(struct str text, const char *folder)
+{
+	const char *end = text.p + text.n, *at = text.p;
+	size_t n = strlen(folder);
+
+	for (; n && (at = memmem(at, (size_t)(end - at), folder, n)); at++)
+		if ((at == text.p || strchr(" \t\n\"'[,", at[-1])) && (at + n == end || strchr(" \t\r\n\"',]}", at[n])))
+			return true;
+	return false;
+}
+
+/* A daemon that somebody took over must not have us, who may be root, read what nobody declared. */
+static int check_named(struct up *u, const struct json *list)
+{
+	auto_buf text = {0};
+
+	expand(buf_str(&u->yaml), &text);
+	for (size_t i = 0; i < json_len(list); i++) {
+		auto_free char *folder = str_dup(json_str(json_at(list, i)));
+
+		if (!names(buf_str(&text), folder))
+			return cli_failf("the daemon asks for the folder %s, but %s does not name it: nothing was sent "
+					 "(names of folders are written whole, without escapes)",
+					 folder, u->o.file);
+	}
+	return 0;
+}
+
 static int pack_all(struct up *u, const struct json *list)
 {
 	struct err e = {0};
@@ -284,7 +338,9 @@ static int do_up(struct up *u)
 	request(u, false, &first);
 	if (call_json(u->c, "POST", "/v1/plan", buf_str(&first), &answer, &folders) < 0)
 		return u->c->exit;
-	r = pack_all(u, json_get(folders, "folders"));
+	r = check_named(u, json_get(folders, "folders"));
+	if (!r)
+		r = pack_all(u, json_get(folders, "folders"));
 	if (r)
 		return r;
 	request(u, true, &second);

@@ -227,7 +227,7 @@ class Up(Base):
         super().setUp()
         self.dir = tempfile.mkdtemp(prefix="tandem-up.")
         self.addCleanup(shutil.rmtree, self.dir)
-        self.put("tandem.yaml", "name: p # ${WANTED} ${NOT_SET} ${WANTED}\n")
+        self.put("tandem.yaml", "name: p # code ${WANTED} ${NOT_SET} ${WANTED}\n")
 
     def put(self, name, text, mode=0o644):
         path = os.path.join(self.dir, name)
@@ -285,6 +285,22 @@ class Up(Base):
         os.utime(os.path.join(self.dir, "code/app.py"), (1, 1))
         self.run_("up", "-f", os.path.join(self.dir, "tandem.yaml"))
         self.assertEqual([a for a in fake.asked if a[0] == "PUT"][1], put[0], "the same folder gives the same bytes under the same name")
+
+    def test_only_what_the_file_names_is_read(self):
+        """A daemon that somebody took over asks for more."""
+        secret, wanted = os.path.join(self.dir, "secret"), [""]
+        fake = self.daemon({("POST", "/v1/plan"): (200, lambda body: {"project": "p", "folders": wanted})})
+        self.put("secret/key", "k")
+        for text, asks, good in (("code: fn", secret, False), ("code: fn", "../" + os.path.basename(self.dir), False), ("code: fn", "", False),
+                                 ("code: secrets", "secret", False), ("code: ./secret", "secret", False), ("code: secret", "secret", True),
+                                 ("{code: 'secret'}", "secret", True), ("layers: [secret,fn]", "secret", True),
+                                 ("code: ${BASE}/secret", secret, True), ("code: ${NONE:-secret}", "secret", True), ("code: $${BASE}", self.dir, False)):
+            self.put("tandem.yaml", text + "\n")
+            wanted[0], before = asks, len(fake.asked)
+            code, _, err = self.run_("up", cwd=self.dir, BASE=self.dir)
+            self.assertEqual((code, err == ""), (0, True) if good else (1, False), (text, asks, err))
+            self.assertEqual("does not name it: nothing was sent" in err, not good)
+            self.assertEqual(len(fake.asked) - before, 2 if good else 1, (text, asks, fake.asked))
 
     def test_what_cannot_be_packed(self):
         fake = self.pack()
