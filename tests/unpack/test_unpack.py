@@ -71,7 +71,7 @@ class Unpack(unittest.TestCase):
         with open(os.path.join(self.dir, "outside"), "w") as f:
             f.write("untouched")
 
-    def start(self, archive, max_bytes=64 * MB, max_files=1000, name=NAME):
+    def start(self, archive, max_bytes=64 * MB, max_files=1000, name=NAME, preload=None, uid=None):
         """Starts it on descriptors 3, 4, 5 as the spawner does; returns the process and our end of the answer socket."""
         path = os.path.join(self.dir, "archive")
         with open(path, "wb") as f:
@@ -84,8 +84,11 @@ class Unpack(unittest.TestCase):
         def place():
             for i, fd in enumerate(high):
                 os.dup2(fd, 3 + i)
+            if uid:
+                os.setgroups([])
+                os.setresuid(uid, uid, uid)
         p = subprocess.Popen([UNPACK, name, str(max_bytes), str(max_files)], preexec_fn=place,
-                             pass_fds=(3, 4, 5), stdin=subprocess.DEVNULL)
+                             pass_fds=(3, 4, 5), stdin=subprocess.DEVNULL, env={"LD_PRELOAD": preload} if preload else None)
         for fd in fds + high:
             os.close(fd)
         return p, ours
@@ -400,6 +403,23 @@ class Confinement(Unpack):
             self.assertEqual(os.listdir(self.dest), [".tmp-" + NAME])
         finally:
             os.close(fd)
+
+    def test_taken_over_it_opens_nothing_outside(self):
+        """As the spawner starts it, it is of tandemd's user, whose files lie all around."""
+        if os.geteuid() != 0 or not shutil.which("gcc"):
+            self.skipTest("needs root, to be somebody else, and a compiler")
+        source, evil = os.path.join(self.dir, "evil.c"), os.path.join(self.dir, "evil.so")
+        with open(source, "w") as f:
+            f.write("#include <fcntl.h>\n#include <unistd.h>\n"
+                    "void *archive_read_new(void)\n{\n"
+                    f'\tint inside = openat(4, "new", O_WRONLY | O_CREAT, 0600), outside = open("{self.dir}/outside", O_RDONLY);\n'
+                    "\t_exit(40 + (inside >= 0) + 2 * (outside >= 0));\n}\n")
+        subprocess.run(["gcc", "-shared", "-fPIC", "-o", evil, source], check=True)
+        os.chmod(self.dir, 0o755)
+        os.chown(self.dest, 65534, 65534)
+        p, ours = self.start(b"", preload=evil, uid=65534)
+        ours.close()
+        self.assertEqual(p.wait(60), 41)
 
     def test_no_forbidden_system_call_is_tried(self):
         """A refusal by the filter would show as a failure somewhere; the trace shows that none was even needed."""
