@@ -4,6 +4,7 @@
 #include "api/lambda_config.h"
 #include "base/clock.h"
 #include "base/enc.h"
+#include "store/snapshot.h"
 #include "store/digest.h"
 
 static void write_state(struct jw *w, const struct function *f, const struct revision *r, enum config_view view)
@@ -48,10 +49,12 @@ static void write_code(struct jw *w, const struct revision *r)
 	jw_str(w, "CodeSha256", buf_str(&b64));
 }
 
-/* Whether instances of it start from a snapshot: of published versions only, as at AWS. There are none yet. */
-static const char *optimization(const struct revision *r)
+/* Whether instances of it start from a snapshot, said of published versions only, as at AWS. */
+static const char *optimization(const struct api *a, const struct revision *r)
 {
-	return "Off";
+	const struct snapshot *s = r->version && r->snapstart ? snapshot_of(a->o.store, r->serial) : NULL;
+
+	return s && s->bytes ? "On" : "Off";
 }
 
 static void write_fixed(struct jw *w, const struct api *a, const struct function *f, const struct revision *r)
@@ -70,7 +73,7 @@ static void write_fixed(struct jw *w, const struct api *a, const struct function
 	jw_end(w, '}');
 	jw_obj(w, "SnapStart");
 	jw_strc(w, "ApplyOn", r->snapstart ? "PublishedVersions" : "None");
-	jw_strc(w, "OptimizationStatus", optimization(r));
+	jw_strc(w, "OptimizationStatus", optimization(a, r));
 	jw_end(w, '}');
 	digest_sha256_hex(r->runtime, strlen(r->runtime), hex);
 	snprintf(text, sizeof(text), "arn:aws:lambda:%s::runtime:%s", a->where.region, hex);

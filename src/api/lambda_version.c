@@ -27,6 +27,8 @@ void lambda_publish(struct api_call *c, struct function *f, const char *descript
 		api_reply_json(c, status, buf_str(&b));
 	else
 		version_put(s, api_saving(c, status, buf_str(&b), false), f, r);
+	if (r->snapstart)
+		sched_prepare(c->a->o.sched, f, r);
 }
 
 /* What the caller believes $LATEST to be. */

@@ -63,6 +63,16 @@ static int read_timeout(const struct tree_opts *o, const struct node *v, void *i
 	return value_seconds(o, v, "timeout", 1, TIMEOUT_MAX, &((struct manifest_function *)into)->timeout_s, e);
 }
 
+static int read_snapshot(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	auto_free char *text = NULL;
+
+	if (value_text(o, v, 16, &text, e) < 0)
+		return -1;
+	((struct manifest_function *)into)->scale.snapshot_off = !strcmp(text, "off");
+	return strcmp(text, "on") && strcmp(text, "off") ? fail(o, v, e, "snapshot is on or off") : 0;
+}
+
 static int read_min(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
 {
 	return value_count(o, v, "min", 0, INSTANCES_MAX, &((struct manifest_function *)into)->scale.min, e);
@@ -258,6 +268,7 @@ static const struct key function_keys[] = {
 	{"min", read_min, false},
 	{"max", read_max, false},
 	{"keep", read_keep, false},
+	{"snapshot", read_snapshot, false},
 	{"environment", read_environment, false},
 	{"tags", read_tags, false},
 	{"route", read_route, false},

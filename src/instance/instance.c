@@ -2,7 +2,9 @@
 #include "instance/instance.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -22,7 +24,7 @@
 #define TAG_RUNTIME	1
 #define OUTPUT_PER_TURN (256 * 1024) /* a function that prints for ever must not hold the loop */
 
-const char *const instance_state_name[INSTANCE_N] = {"init", "idle", "busy", "responded", "ending"};
+const char *const instance_state_name[INSTANCE_N] = {"init", "idle", "busy", "responded", "taking", "ending"};
 
 struct instance {
 	struct instance_host *host;
@@ -33,7 +35,10 @@ struct instance {
 	struct sandbox_fds fds;
 	struct revision *revision;
 	enum instance_state state;
-	bool frozen, told_broken, probing;
+	bool frozen, told_broken, probing, restoring;
+	int image; /* TAKING: the file, until it is tandem-init's */
+	uint64_t image_max_bytes;
+	uint32_t take_ms;
 	uint8_t late;	 /* probing: type of the answer that ended, or 0 */
 	uint32_t stream; /* of the event under way, or the last one */
 	struct loop_fd *ctl_watch, *chan_watch, *log_watch;
@@ -136,6 +141,96 @@ static void got_body(struct instance *i, const struct frame *f, struct str part)
 	}
 }
 
+/* --- images --- */
+
+static int flush_out(struct instance *i, struct err *e);
+
+static void tell_taken(struct instance *i, const struct init_snap *s)
+{
+	if (i->state != INSTANCE_TAKING)
+		return;
+	if (i->image >= 0)
+		close(i->image);
+	i->image = -1;
+	instance_drain_output(i);
+	i->ev->taken(i->arg, s);
+}
+
+static void PRINTF(2, 3) not_taken(struct instance *i, const char *fmt, ...)
+{
+	struct init_snap s = {0};
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(s.text, sizeof(s.text), fmt, ap);
+	va_end(ap);
+	tell_taken(i, &s);
+}
+
+/* The runtime has done what it wants to do before, and waits at the safe point. */
+static void ask_take(struct instance *i)
+{
+	struct {
+		struct init_msg m;
+		struct init_take t;
+	} msg = {.m = {.version = INIT_VERSION, .verb = INIT_TAKE, .tag = TAG_RUNTIME},
+		 .t = {.max_bytes = i->image_max_bytes, .deadline_ms = i->take_ms}};
+	int fd = take_fd(i->image);
+
+	if (fds_send(i->fds.fd[SB_CTL], &msg, sizeof(msg), &fd, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		not_taken(i, "tandem-init could not be asked: %s", strerror(errno));
+	close(fd);
+}
+
+int instance_take(struct instance *i, int file, uint64_t max_bytes, uint32_t deadline_ms, struct err *e)
+{
+	struct frame f = {FRAME_SNAPSHOT, FRAME_FLAG_END, 0, 0};
+	uint8_t head[FRAME_HEADER];
+
+	i->image = fcntl(file, F_DUPFD_CLOEXEC, 3);
+	if (i->image < 0)
+		return err_sys(e, errno, "keep the image's file");
+	i->image_max_bytes = max_bytes;
+	i->take_ms = deadline_ms;
+	i->state = INSTANCE_TAKING;
+	frame_put(head, &f);
+	buf_add(&i->out, head, sizeof(head));
+	return flush_out(i, e);
+}
+
+/* The frame goes first and waits in the channel: the process finds it as soon as it runs again. */
+int instance_restore(struct instance *i, int image, struct err *e)
+{
+	struct init_msg m = {.version = INIT_VERSION, .verb = INIT_RESTORE, .tag = TAG_RUNTIME, .keep_channel = true};
+	struct str env = {i->start_text.p + i->argv_bytes, i->start_text.n - i->argv_bytes};
+	struct frame f = {FRAME_RESTORED, FRAME_FLAG_END, 0, (uint32_t)env.n};
+	uint8_t head[FRAME_HEADER];
+
+	if (!i->start_text.n)
+		return err_set(e, ERR_LIMIT, "environment of %s is too large", i->revision->name);
+	frame_put(head, &f);
+	buf_add(&i->out, head, sizeof(head));
+	buf_addstr(&i->out, env);
+	i->restoring = true;
+	if (flush_out(i, e) < 0)
+		return -1;
+	if (fds_send(i->fds.fd[SB_CTL], &m, sizeof(m), &image, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return err_sys(e, errno, "ask tandem-init to restore");
+	buf_done(&i->start_text);
+	return 0;
+}
+
+/* s is hostile, but for its text's end. */
+static void got_snap(struct instance *i, const struct init_msg *m, const struct init_snap *s)
+{
+	if (m->verb == INIT_TAKEN && m->value)
+		not_taken(i, "%s", s->text);
+	else if (m->verb == INIT_TAKEN)
+		tell_taken(i, s);
+	else if (m->value <= 0 && i->restoring)
+		i->ev->not_restored(i->arg, s->text);
+}
+
 static void got_frame(struct instance *i, const struct frame *f, struct str part)
 {
 	struct err e;
@@ -162,7 +257,22 @@ static void got_frame(struct instance *i, const struct frame *f, struct str part
 			i->ev->late(i->arg, part, i->late == FRAME_ERROR);
 		become_ready(i);
 		return;
+	case FRAME_SNAPSHOT:
+		if (i->state != INSTANCE_TAKING || i->image < 0)
+			break;
+		ask_take(i);
+		return;
+	case FRAME_RESTORED:
+		if (!i->restoring)
+			break;
+		i->restoring = false;
+		become_ready(i);
+		return;
 	case FRAME_ERROR:
+		if (i->state == INSTANCE_TAKING) {
+			not_taken(i, "a hook failed: %.*s", (int)part.n, part.p);
+			return;
+		}
 		if (i->state == INSTANCE_INIT && f->stream == 0 && !i->probing) {
 			instance_drain_output(i);
 			i->ev->init_failed(i->arg, part);
@@ -354,8 +464,13 @@ static void start_failed(struct instance *i, bool extension, int error)
 static void on_ctl(void *arg, int events)
 {
 	struct instance *i = arg;
-	struct init_msg m;
-	ssize_t n = recv(i->fds.fd[SB_CTL], &m, sizeof(m), MSG_DONTWAIT);
+	struct {
+		struct init_msg m;
+		struct init_snap s;
+	} r;
+	ssize_t n = recv(i->fds.fd[SB_CTL], &r, sizeof(r), MSG_DONTWAIT);
+	bool snap = n == sizeof(r) && (r.m.verb == INIT_TAKEN || r.m.verb == INIT_RESTORED);
+	struct init_msg m = r.m;
 	struct err e;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -364,12 +479,15 @@ static void on_ctl(void *arg, int events)
 		loop_fd_free(take_ptr(i->ctl_watch));
 		return;
 	}
-	if (n != sizeof(m) || m.version != INIT_VERSION) {
+	if ((n != sizeof(m) && !snap) || m.version != INIT_VERSION) {
 		err_set(&e, ERR_CORRUPT, "tandem-init sent a message of %zd bytes", n);
 		broken(i, &e);
 		return;
 	}
-	if (m.verb == INIT_FAILED) {
+	if (snap) {
+		r.s.text[sizeof(r.s.text) - 1] = 0;
+		got_snap(i, &m, &r.s);
+	} else if (m.verb == INIT_FAILED) {
 		if (!i->adopted) {
 			start_failed(i, m.tag != TAG_RUNTIME, m.value);
 			return;
@@ -614,6 +732,7 @@ struct instance *instance_new(const struct instance_opts *o)
 	i->fds = o->fds;
 	i->revision = revision_ref(o->revision);
 	i->adopted = o->adopted;
+	i->image = -1;
 	i->version = revision_version(i->revision, i->version_text);
 	name_log_stream(i);
 	buf_addstr(&i->extensions, o->extensions);
@@ -646,6 +765,8 @@ void instance_free(struct instance *i)
 	for (int k = 0; k < SB_N; k++)
 		if (i->fds.fd[k] >= 0)
 			close(i->fds.fd[k]);
+	if (i->image >= 0)
+		close(i->image);
 	revision_unref(i->revision);
 	buf_done(&i->out);
 	buf_done(&i->answer);

@@ -4,9 +4,11 @@
  * Runtime API for provided ones), its output, its freezer. Serves one event at a time.
  *
  *      INIT ───► IDLE ◄──► BUSY ───► RESPONDED ───► IDLE
+ *        │         ├──────────────────────────────► TAKING      (an image of it is made: it serves no event)
  *        └─────────┴─────────┴───────────┴────────► ENDING      (the owner asked the spawner to end it)
  *
- *   INIT       waiting for HELLO (frames) or for next (Runtime API) and for every extension
+ *   INIT       waiting for HELLO (frames) or for next (Runtime API) and for every extension; restored from an image:
+ *              for the runtime's word that it is itself again
  *   BUSY       waiting for the answer
  *   RESPONDED  answered; waiting for the extensions
  *
@@ -20,9 +22,18 @@
 #include "spawn/spawn.h"
 #include "store/function.h"
 
-enum instance_state { INSTANCE_INIT, INSTANCE_IDLE, INSTANCE_BUSY, INSTANCE_RESPONDED, INSTANCE_ENDING, INSTANCE_N };
+enum instance_state {
+	INSTANCE_INIT,
+	INSTANCE_IDLE,
+	INSTANCE_BUSY,
+	INSTANCE_RESPONDED,
+	INSTANCE_TAKING,
+	INSTANCE_ENDING,
+	INSTANCE_N
+};
 extern const char *const instance_state_name[INSTANCE_N];
 struct instance;
+struct init_snap;
 
 struct instance_events {
 	void (*ready)(void *arg);				       /* INIT -> IDLE */
@@ -36,6 +47,9 @@ struct instance_events {
 	void (*exited)(void *arg, bool extension,
 		       int wait_status); /* the runtime or an extension is gone; while ENDING: all that were told are */
 	void (*broken)(void *arg, const struct err *e);
+	void (*taken)(void *arg, const struct init_snap *s); /* TAKING is over; bytes 0: refused, text says why */
+	void (*not_restored)(void *arg,
+			     const char *why); /* the image is of no use here; nor is this sandbox any more */
 };
 
 /* What all instances of a daemon share. */
@@ -67,6 +81,11 @@ struct instance_opts {
 struct instance *instance_new(const struct instance_opts *o);
 void instance_free(struct instance *i);		       /* closes; the sandbox is the spawner's to end */
 int instance_start(struct instance *i, struct err *e); /* asks tandem-init to exec the runtime */
+/* Instead of instance_start: from the image of a process of the same revision, borrowed. Then ready() or
+ * not_restored(). */
+int instance_restore(struct instance *i, int image, struct err *e);
+/* IDLE -> TAKING, once, in a sandbox that was made for it, before the first event. file: empty, borrowed. */
+int instance_take(struct instance *i, int file, uint64_t max_bytes, uint32_t deadline_ms, struct err *e);
 int instance_probe(struct instance *i,
 		   struct err *e); /* adopted: ready() once the runtime is at a boundary and waits */
 /* IDLE -> BUSY; thaws. ev is borrowed during the call only. */

@@ -32,6 +32,7 @@ enum ledger_outcome {
 };
 extern const char *const ledger_kind_name[LEDGER_KIND_N],
 	*const ledger_lane_name[LANE_N], *const ledger_trigger_name[TRIGGER_N], *const ledger_outcome_name[OUTCOME_N];
+enum ledger_cold { LEDGER_WARM, LEDGER_STARTED, LEDGER_RESTORED }; /* init_us is then the restore's */
 struct ledger_row { /* as callers fill it; 128 bytes, also on disk; zero-initialise it */
 	int64_t start_wall_us;
 	uint32_t workload; /* ledger_intern: "project/name" */

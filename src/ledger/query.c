@@ -267,6 +267,7 @@ static void row_json(struct ledger_scan *s, struct jw *w, const struct ledger_ro
 	jw_strc(w, "trigger", ledger_trigger_name[r->trigger]);
 	jw_strc(w, "outcome", ledger_outcome_name[r->outcome]);
 	jw_bool(w, "cold", r->cold);
+	jw_bool(w, "restored", r->cold == LEDGER_RESTORED);
 	enc_hex(r->request_id, sizeof(r->request_id), hex);
 	snprintf(id, sizeof(id), "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16, hex + 20);
 	jw_strc(w, "request_id", r->kind == LEDGER_INVOKE ? id : "");

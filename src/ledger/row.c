@@ -45,7 +45,7 @@ bool row_ok(const struct row *row)
 	const struct ledger_row *r = &row->r;
 
 	return row_sealed(row) && r->kind < LEDGER_KIND_N && r->lane < LANE_N && r->trigger < TRIGGER_N &&
-	       r->outcome < OUTCOME_N && r->cold <= 1 && usd_ok(r->usd_lambda) && usd_ok(r->usd_machine);
+	       r->outcome < OUTCOME_N && r->cold <= LEDGER_RESTORED && usd_ok(r->usd_lambda) && usd_ok(r->usd_machine);
 }
 
 bool row_sum_ok(const struct sum *s)

@@ -145,7 +145,8 @@ void ledger_add(struct ledger *lg, const struct ledger_row *in)
 	struct name *n;
 
 	assert(r->kind < LEDGER_KIND_N && r->lane < LANE_N && r->trigger < TRIGGER_N && r->outcome < OUTCOME_N);
-	r->cold = !!r->cold;
+	if (r->cold > LEDGER_RESTORED)
+		r->cold = LEDGER_STARTED;
 	fill(lg, r);
 	n = names_at(&lg->names, r->workload);
 	if (n)

@@ -59,7 +59,7 @@ void sum_add_row(struct sum *to, const struct ledger_row *r)
 {
 	if (r->kind == LEDGER_INVOKE && r->trigger != TRIGGER_CHECK) {
 		to->invocations++;
-		to->cold += r->cold;
+		to->cold += r->cold != LEDGER_WARM;
 		to->errors += r->outcome != OUTCOME_OK;
 	}
 	to->queue_us += r->queue_us;

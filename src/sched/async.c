@@ -267,9 +267,9 @@ static void worker_drop(struct worker *wk)
 {
 	list_del(&wk->node);
 	code_cancel(&wk->code);
-	if (wk->step == WORKER_TAKE)
+	if (wk->step == WORKER_TAKE && !wk->prepares)
 		pool_take_cancel(&wk->take);
-	if (wk->step == WORKER_ASSIGN)
+	else if (wk->step == WORKER_TAKE || wk->step == WORKER_ASSIGN)
 		spawn_cancel(&wk->assign);
 	loop_defer_cancel(wk->w->s->o.loop, &wk->gone);
 	loop_timer_free(wk->timer);
@@ -286,6 +286,7 @@ void sched_free(struct sched *s)
 	if (!s)
 		return;
 	async_free_all(s);
+	prepare_free(s);
 	event_platform_row(s);
 	list_each(&s->workloads, it)
 	{

@@ -82,9 +82,11 @@ static void stored(struct store_op *op, const struct err *e)
 		fail(d, e);
 		return;
 	}
-	if (d->state == DEPLOY_ACTIVATE)
+	if (d->state == DEPLOY_ACTIVATE) {
+		if (d->function->state == FUNCTION_ACTIVE)
+			sched_prepare(d->s, d->function, d->revision);
 		finish(d);
-	else
+	} else
 		step(d);
 }
 

@@ -74,8 +74,8 @@ static void say_start(struct worker *wk)
 
 	buf_clear(b);
 	if (wk->cold)
-		buf_addf(b, "INIT_START Runtime Version: %s\tLog Stream: %s\n", wk->revision->runtime,
-			 instance_log_stream(wk->instance));
+		buf_addf(b, "%s_START Runtime Version: %s\tLog Stream: %s\n", wk->restored ? "RESTORE" : "INIT",
+			 wk->revision->runtime, instance_log_stream(wk->instance));
 	buf_adds(b, "START RequestId: ");
 	buf_adds(b, wk->run.request_id);
 	buf_adds(b, " Version: ");
@@ -110,7 +110,7 @@ static void put_start(struct ledger_row *row, const struct worker *wk, int64_t n
 {
 	int64_t ready = wk->ready_us ? wk->ready_us : now, assigned = wk->assigned_us ? wk->assigned_us : ready;
 
-	row->cold = true;
+	row->cold = wk->restored ? LEDGER_RESTORED : LEDGER_STARTED;
 	row->start_us = (uint32_t)(assigned - wk->begun_us);
 	row->init_us = (uint32_t)(ready - assigned);
 }
@@ -202,7 +202,7 @@ static void say_report(struct worker *wk, struct run *run, int64_t handler_us, u
 	buf_add_i64(b, (int64_t)((row->mem_peak_bytes + (1 << 20) - 1) >> 20));
 	buf_adds(b, " MB\t");
 	if (row->cold) {
-		buf_adds(b, "Init Duration: ");
+		buf_adds(b, row->cold == LEDGER_RESTORED ? "Restore Duration: " : "Init Duration: ");
 		put_ms(b, row->init_us);
 		buf_addc(b, '\t');
 	}
@@ -415,7 +415,7 @@ void event_check_row(struct worker *wk, uint8_t outcome, int64_t mem_peak_bytes)
 	int64_t now = clock_now_us();
 
 	put_start(&row, wk, now);
-	row.workload = wk->w->s->deploy_id;
+	row.workload = wk->prepares ? wk->w->s->snapshot_id : wk->w->s->deploy_id;
 	row.tags = 0;
 	row.trigger = TRIGGER_CHECK;
 	row.outcome = outcome;

@@ -68,7 +68,8 @@ static void hold_more(struct workload *w)
 	{
 		struct worker *wk = container_of(it, struct worker, node);
 
-		if (w->n_kept < w->wanted && !wk->kept && !wk->check && wk->step != WORKER_ENDING && !worker_stale(wk))
+		if (w->n_kept < w->wanted && !wk->kept && !wk->check && !wk->prepares && wk->step != WORKER_ENDING &&
+		    !worker_stale(wk))
 			hold(wk);
 	}
 }

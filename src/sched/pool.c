@@ -102,7 +102,7 @@ static void make_one(struct pool *p)
 	b->req.done = made;
 	list_push(&p->making, &b->node);
 	p->n_making++;
-	spawn_blank_start(p->spawn, &b->req);
+	spawn_blank_start(p->spawn, &b->req, false);
 }
 
 static void refill(void *arg)

@@ -47,9 +47,11 @@ struct sched *sched_new(const struct sched_opts *o)
 	list_init(&s->checks);
 	list_init(&s->unasked);
 	list_init(&s->line);
+	list_init(&s->wishes);
 	keep_init(s);
 	s->daemon_id = ledger_intern(o->ledger, "tandem/daemon");
 	s->deploy_id = ledger_intern(o->ledger, "tandem/deploy");
+	s->snapshot_id = ledger_intern(o->ledger, "tandem/snapshot");
 	getrlimit(RLIMIT_NOFILE, &lim);
 	s->max_workers = ((int)lim.rlim_cur - DESCRIPTORS_OTHERS) / DESCRIPTORS_PER_INSTANCE;
 	if (s->max_workers < 16)
@@ -272,6 +274,8 @@ void sched_each_instance(struct sched *s, void (*each)(void *arg, const struct s
 				info.pid = instance_pid(wk->instance);
 				info.mem_peak_bytes = instance_mem_peak_bytes(wk->instance);
 			}
+			if (wk->prepares)
+				info.state = "preparing";
 			each(arg, &info);
 		}
 	}
@@ -287,7 +291,7 @@ void sched_function_status(struct sched *s, const struct function *f, int *ret_i
 	for (struct workload *w; (w = workload_next(f, &pos));) {
 		struct invocation *head = list_first(&w->waiting, struct invocation, node);
 
-		*ret_instances += w->n_workers;
+		*ret_instances += w->n_workers - (s->preparing && s->preparing->w == w);
 		*ret_busy += w->n_busy;
 		*ret_waiting += w->n_waiting;
 		if (!head)

@@ -85,7 +85,7 @@ void *sched_instance_arg(const struct instance *i);		    /* sched_opts.sandbox_a
 
 struct sched_instance_info {
 	uint64_t id;
-	const char *function, *state; /* "init", "idle", "frozen", "busy", "ending" */
+	const char *function, *state; /* of the instance, or "starting", "frozen", "preparing" (a snapshot) */
 	pid_t pid;
 	int64_t since_us, invocations, mem_peak_bytes;
 	const char *revision_id;
@@ -112,6 +112,9 @@ void sched_adopted(struct sched *s); /* all were told: blanks are made, waiting 
 void sched_drain(struct sched *s, bool handover, void (*drained)(void *arg), void *arg);
 
 /* qualifier: "" or what the caller named, resolved anew at each try. */
+/* Makes an image of its initialised process soon, unless there is one or a reason why not (prepare.c). */
+void sched_prepare(struct sched *s, struct function *f, struct revision *r);
+
 /* Async: commit, then run at least once, retry as Lambda does (1 min, 2 min). ev borrowed until done (e NONE:
  * accepted). */
 struct sched_async;

@@ -20,6 +20,8 @@
 #include "sched/code.h"
 #include "sched/pool.h"
 #include "sched/sched.h"
+#include "store/snapshot.h"
+#include "wire/init.h"
 
 #define INIT_LIMIT_US  (10 * 1000000ll) /* Lambda's limit of the init phase */
 #define QUEUE_LIMIT_US (60 * 1000000ll)
@@ -80,13 +82,15 @@ struct worker {
 	int64_t init_cpu_us;		      /* until the event that paid the cold start is over */
 	int64_t idle_pending_us, idle_cpu_us; /* of the stretch whose row is still to come */
 	int64_t served, held_bytes;
-	bool counted;  /* in n_starting */
-	bool after;    /* in n_after */
-	bool cold;     /* its first event has still to come, and was what it was started for */
-	bool stopping; /* ended because somebody asked */
-	bool adopted;  /* in n_adopted */
-	bool kept;     /* one of those to hold ready; provisioned ones were started as such */
-	bool evicted;  /* ended to make room */
+	bool counted;		  /* in n_starting */
+	bool after;		  /* in n_after */
+	bool cold;		  /* its first event has still to come, and was what it was started for */
+	bool stopping;		  /* ended because somebody asked */
+	bool adopted;		  /* in n_adopted */
+	bool kept;		  /* one of those to hold ready; provisioned ones were started as such */
+	bool evicted;		  /* ended to make room */
+	bool prepares, prepared;  /* it is there for an image of it (prepare.c), which is written */
+	bool restoring, restored; /* it begins from an image; it did */
 	struct invocation *check;
 	struct run run;
 	struct buf extensions; /* names, until the instance is made */
@@ -96,6 +100,13 @@ struct worker {
 	uint8_t ledger_outcome;
 	struct buf verdict;
 	struct err why;
+};
+
+struct image_kept { /* prepare.c: what is being written; outlives the scheduler */
+	struct store_op op;
+	struct sched *sched;
+	struct snapshot info;
+	char name[LIM_NAME_BYTES + 1];
 };
 
 struct sched {
@@ -112,7 +123,10 @@ struct sched {
 	struct list keeping; /* workloads that hold instances ready, or did */
 	struct loop_timer *keep_timer;
 	int n_keep_starting;
-	struct map by_id; /* of workers, once they have a sandbox */
+	struct list wishes; /* revisions that should have an image (prepare.c) */
+	struct worker *preparing;
+	struct image_kept *keeping_image; /* or NULL */
+	struct map by_id;		  /* of workers, once they have a sandbox */
 	int n_workers, max_workers, cpus;
 	bool adopting, draining, handover;
 	void (*drained)(void *arg);
@@ -122,7 +136,8 @@ struct sched {
 	struct buf text;		      /* lines of a log, while they are put together */
 	int64_t platform_us, platform_cpu_us; /* when the last row of the platform was written; its CPU until then */
 	int64_t blanks_cpu_us;		      /* what making sandboxes took since then */
-	uint32_t daemon_id, deploy_id;	      /* "tandem/daemon", "tandem/deploy" in the ledger */
+	uint32_t daemon_id, deploy_id,
+		snapshot_id; /* "tandem/daemon", "tandem/deploy", "tandem/snapshot" in the ledger */
 };
 
 /* workload.c */
@@ -156,7 +171,16 @@ void keep_init(struct sched *s);
 void keep_function(struct sched *s, struct function *f); /* what it wants may have changed */
 void keep_soon(struct workload *w);			 /* what it has may have changed */
 void keep_ended(struct worker *wk);			 /* it does not count any more */
+/* prepare.c: images of initialised processes. */
+void prepare_next(struct sched *s);
+void prepare_free(struct sched *s);
+void prepare_ready(struct worker *wk);
+void prepare_taken(struct worker *wk, const struct init_snap *got);
+void prepare_gone(struct worker *wk);
+int prepare_open(struct worker *wk); /* its revision's image, or -1 and one is wanted */
+void prepare_failed(struct worker *wk, const char *why, bool again);
 /* worker.c */
+struct worker *worker_prepare(struct workload *w, struct revision *r);
 struct worker *worker_start(struct workload *w, struct revision *r, struct invocation *check, bool kept);
 bool worker_stale(const struct worker *wk);
 void worker_evict(struct worker *wk);

@@ -13,7 +13,8 @@
 #include "sched/policy.h"
 #include "sched/sched_int.h"
 
-#define PIDS_MAX 1024 /* Lambda's documented number of processes and threads */
+#define PREPARE_LIMIT_US (120 * 1000000ll)
+#define PIDS_MAX	 1024 /* Lambda's documented number of processes and threads */
 
 static const uint8_t worker_next[WORKER_N] = {
 	[WORKER_CODE] = 1 << WORKER_TAKE | 1 << WORKER_INIT | 1 << WORKER_ENDING, /* to INIT: adopted */
@@ -64,6 +65,11 @@ static void due(void *arg)
 	}
 	if (wk->step == WORKER_ENDING) {
 		spawn_end(wk->w->s->o.spawn, wk->id);
+	} else if (wk->prepares) {
+		err_set(&e, ERR_TIMEOUT, "it was not made within %d s", (int)(PREPARE_LIMIT_US / 1000000));
+		worker_end(wk, INVOKE_FAILED, OUTCOME_FAILED, STR_NULL, &e);
+	} else if (wk->restoring) {
+		prepare_failed(wk, "it took too long", false);
 	} else if (wk->step == WORKER_LIVE && !wk->run.on && instance_state(wk->instance) == INSTANCE_RESPONDED) {
 		err_set(&e, ERR_TIMEOUT, "an extension, or an exit, took longer than the event's time");
 		worker_end(wk, INVOKE_TIMEOUT, OUTCOME_TIMEOUT, STR_NULL, &e);
@@ -272,6 +278,7 @@ static void assigned(struct spawn_req *r, const struct err *e)
 				  .extensions = buf_str(&wk->extensions),
 				  .events = &worker_instance_events,
 				  .arg = wk};
+	auto_close int image = -1;
 	struct err fail;
 
 	wk->instance = instance_new(&o);
@@ -283,7 +290,12 @@ static void assigned(struct spawn_req *r, const struct err *e)
 	wk->assigned_us = loop_now_us(loop_of(wk));
 	wk->cpu_seen_us = instance_cpu_us(wk->instance); /* making the sandbox was the platform's */
 	wk->w->s->blanks_cpu_us += wk->cpu_seen_us;
-	if (instance_start(wk->instance, &fail) < 0)
+	if (wk->prepares)
+		spawn_live(wk->w->s->o.spawn, wk->id); /* not before others: its initialisation is nobody's hurry */
+	else
+		image = prepare_open(wk);
+	wk->restoring = image >= 0;
+	if ((image >= 0 ? instance_restore(wk->instance, image, &fail) : instance_start(wk->instance, &fail)) < 0)
 		platform_failed(wk, &fail);
 }
 
@@ -322,7 +334,7 @@ static void taken(struct pool_take *t, const struct err *e)
 	struct spawn_limits lim = {.memory_bytes = (int64_t)r->memory_mb << 20,
 				   .tmp_bytes = (int64_t)r->tmp_mb << 20,
 				   .pids_max = PIDS_MAX,
-				   .cpu_weight = policy_cpu_weight(r->memory_mb),
+				   .cpu_weight = wk->prepares ? 1 : policy_cpu_weight(r->memory_mb),
 				   .cpu_quota_us = r->cpu_quota_us};
 	int dirs[1 + LIM_LAYERS];
 	unsigned n_dirs = 0;
@@ -340,8 +352,9 @@ static void taken(struct pool_take *t, const struct err *e)
 	} else {
 		for (unsigned i = 1; i < n_dirs; i++)
 			add_extensions(wk, dirs[i]);
-		snprintf(label, sizeof(label), "%s %llu%s", r->name, (unsigned long long)r->serial,
-			 wk->kept ? " kept" : "");
+		/* No name begins with ~: a successor of ours ends what prepares. */
+		snprintf(label, sizeof(label), "%s%s %llu%s", wk->prepares ? "~" : "", r->name,
+			 (unsigned long long)r->serial, wk->kept ? " kept" : "");
 		wk->assign.done = assigned;
 		spawn_assign_start(wk->w->s->o.spawn, &wk->assign, wk->id, &lim, dirs, n_dirs, label);
 	}
@@ -404,6 +417,29 @@ struct worker *worker_start(struct workload *w, struct revision *r, struct invoc
 	log_warn("sched", "the code of %s is unpacked again: it was gone", r->name);
 	wk->code.done = code_is_there;
 	code_start(&wk->code, w->s->o.loop, w->s->o.store, w->s->o.spawn, r);
+	return wk;
+}
+
+static void prepare_made(struct spawn_req *r, const struct err *e)
+{
+	struct worker *wk = container_of(r, struct worker, assign);
+
+	wk->take.id = r->id;
+	wk->take.pid = r->pid;
+	wk->take.fds = r->fds;
+	taken(&wk->take, e);
+}
+
+/* Not from the pool: tandem-init may take an image only in a sandbox made for it. */
+struct worker *worker_prepare(struct workload *w, struct revision *r)
+{
+	struct worker *wk = worker_new(w, r);
+
+	wk->prepares = true;
+	move(wk, WORKER_TAKE);
+	worker_due(wk, wk->begun_us + PREPARE_LIMIT_US);
+	wk->assign.done = prepare_made;
+	spawn_blank_start(w->s->o.spawn, &wk->assign, true);
 	return wk;
 }
 
@@ -478,6 +514,12 @@ static void on_ready(void *arg)
 		return;
 	move(wk, WORKER_LIVE);
 	wk->ready_us = now;
+	if (wk->prepares) {
+		prepare_ready(wk);
+		return;
+	}
+	wk->restored = wk->restoring;
+	wk->restoring = false;
 	spawn_live(w->s->o.spawn, wk->id);
 	event_init_cpu(wk, instance_cpu_us(wk->instance));
 	if (wk->counted || check)
@@ -563,7 +605,7 @@ static void exit_text(bool extension, int st, char *out, size_t n)
 static void on_exited(void *arg, bool extension, int wait_status)
 {
 	struct worker *wk = arg;
-	bool live = wk->step == WORKER_LIVE;
+	bool live = wk->step == WORKER_LIVE && !wk->prepares;
 	char text[128], json[300];
 	struct err e;
 
@@ -572,6 +614,10 @@ static void on_exited(void *arg, bool extension, int wait_status)
 		return;
 	}
 	exit_text(extension, wait_status, text, sizeof(text));
+	if (wk->restoring) {
+		prepare_failed(wk, text, false);
+		return;
+	}
 	err_set(&e, ERR_UNAVAILABLE, "%s%s", extension ? "an extension ended: " : "", text);
 	put_error(wk, json, sizeof(json), extension ? "Extension.Crash" : "Runtime.ExitError", text);
 	worker_end(wk, live ? INVOKE_CRASHED : INVOKE_INIT_FAILED, live ? OUTCOME_CRASH : OUTCOME_INIT_FAILED,
@@ -583,13 +629,28 @@ static void on_broken(void *arg, const struct err *e)
 	struct worker *wk = arg;
 	char json[256];
 
+	if (wk->restoring) {
+		prepare_failed(wk, e->text, false);
+		return;
+	}
 	put_error(wk, json, sizeof(json), "Runtime.ExitError", "Runtime broke its protocol");
 	log_warn("sched", "instance %llu of %s is ended: %s", (unsigned long long)wk->id, wk->w->f->name, e->text);
 	worker_end(wk, wk->step == WORKER_LIVE ? INVOKE_CRASHED : INVOKE_INIT_FAILED, OUTCOME_CRASH, str_of(json), e);
 }
 
-const struct instance_events worker_instance_events = {on_ready, on_late,   on_init_failed, on_answer,
-						       on_idle,	 on_output, on_exited,	    on_broken};
+static void on_taken(void *arg, const struct init_snap *s)
+{
+	prepare_taken(arg, s);
+}
+
+static void on_not_restored(void *arg, const char *why)
+{
+	prepare_failed(arg, why, true);
+}
+
+const struct instance_events worker_instance_events = {on_ready, on_late,	 on_init_failed, on_answer,
+						       on_idle,	 on_output,	 on_exited,	 on_broken,
+						       on_taken, on_not_restored};
 
 /* --- the end --- */
 
@@ -624,7 +685,9 @@ void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_o
 	move(wk, WORKER_ENDING);
 	if (!wk->id) { /* there is no sandbox whose end the spawner could tell */
 		code_cancel(&wk->code);
-		if (was == WORKER_TAKE)
+		if (was == WORKER_TAKE && wk->prepares)
+			spawn_cancel(&wk->assign);
+		else if (was == WORKER_TAKE)
 			pool_take_cancel(&wk->take);
 		loop_defer(loop_of(wk), &wk->gone, gone_without_sandbox, wk);
 	}
@@ -670,6 +733,10 @@ static void failed_start(struct worker *wk, int64_t cpu_us, int64_t mem_peak_byt
 	struct invocation *inv = wk->check || wk->stopping || !wk->cold ? NULL : workload_head(wk->w);
 
 	event_init_cpu(wk, cpu_us);
+	if (wk->prepares) {
+		event_check_row(wk, wk->ledger_outcome, mem_peak_bytes);
+		return;
+	}
 	if (wk->check) {
 		event_check_row(wk, wk->ledger_outcome, mem_peak_bytes);
 		tell_check(wk);
@@ -686,6 +753,8 @@ void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t
 	struct sched *s = w->s;
 	bool never_ready = !wk->ready_us, stopping = wk->stopping;
 
+	if (wk->restoring && wk->step != WORKER_ENDING)
+		prepare_failed(wk, "the sandbox ended by itself", false);
 	if (wk->step != WORKER_ENDING) { /* pid 1 died by itself, or the group ran out of memory */
 		struct err e;
 
@@ -702,6 +771,10 @@ void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t
 		instance_drain_output(wk->instance);
 	if (wk->run.on)
 		event_answer(wk, wk->outcome, wk->ledger_outcome, buf_str(&wk->verdict), cpu_us, mem_peak_bytes);
+	if (wk->prepares && !never_ready) {
+		never_ready = true;
+		stopping = true;
+	}
 	if (!never_ready) {
 		event_idle_cpu(wk, cpu_us);
 		event_idle_row(wk, mem_peak_bytes);
@@ -710,6 +783,8 @@ void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t
 		log_stream_add(w->log, "platform", "-", (struct str){wk->why.text, strlen(wk->why.text)});
 	if (never_ready)
 		failed_start(wk, cpu_us, mem_peak_bytes);
+	if (wk->prepares)
+		prepare_gone(wk);
 	if (wk->id)
 		map_del(&s->by_id, (struct str){(const char *)&wk->id, sizeof(wk->id)});
 	list_del(&wk->node);

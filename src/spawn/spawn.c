@@ -233,10 +233,14 @@ static struct spawn_req *req_take(struct spawn *s, uint64_t id, unsigned awaits)
 	return NULL;
 }
 
-void spawn_blank_start(struct spawn *s, struct spawn_req *r)
+void spawn_blank_start(struct spawn *s, struct spawn_req *r, bool prepare)
 {
+	struct spawner_msg m;
+
 	req_add(s, r, spawn_next_id(s), SPAWNER_MADE);
-	post_verb(s, SPAWNER_BLANK, r->id);
+	spawner_msg_init(&m, SPAWNER_BLANK, r->id);
+	m.u.blank.prepare = prepare;
+	post(s, &m, NULL, 0);
 }
 
 void spawn_assign_start(struct spawn *s, struct spawn_req *r, uint64_t id, const struct spawn_limits *lim,

@@ -47,7 +47,8 @@ struct spawn_req {
 	int64_t bytes, files; /* spawn_unpack */
 	uint16_t awaits;
 };
-void spawn_blank_start(struct spawn *s, struct spawn_req *r); /* r->id: the new sandbox */
+/* r->id: the new sandbox. prepare: one in which tandem-init may take an image. */
+void spawn_blank_start(struct spawn *s, struct spawn_req *r, bool prepare);
 struct spawn_limits {
 	int64_t memory_bytes, tmp_bytes;
 	uint32_t pids_max, cpu_weight, cpu_quota_us;

@@ -216,8 +216,12 @@ static void gc_list_work(struct loop_work *w)
 	}
 }
 
-static void keep(struct map *live, const struct revision *r)
+static void keep(struct map *live, struct map *serials, const struct revision *r)
 {
+	struct str serial = {(const char *)&r->serial, sizeof(r->serial)};
+
+	if (!map_get(serials, serial))
+		map_put(serials, serial, (void *)r);
 	if (r->code_sha256[0] && !map_get(live, str_of(r->code_sha256)))
 		map_put(live, str_of(r->code_sha256), (void *)r);
 	for (int i = 0; i < LIM_LAYERS && r->layers[i][0]; i++)
@@ -238,20 +242,20 @@ static void retired_sweep(struct table *t)
 	t->n_retired = kept;
 }
 
-static void live_set(struct store *s, struct map *live)
+static void live_set(struct store *s, struct map *live, struct map *serials)
 {
 	struct table *t = &s->table;
 
 	retired_sweep(t);
 	for (size_t i = 0; i < t->n; i++) {
-		keep(live, t->sorted[i]->f->latest);
+		keep(live, serials, t->sorted[i]->f->latest);
 		if (t->sorted[i]->saved)
-			keep(live, t->sorted[i]->saved);
+			keep(live, serials, t->sorted[i]->saved);
 		for (unsigned k = 0; k < t->sorted[i]->f->n_versions; k++)
-			keep(live, t->sorted[i]->f->versions[k]);
+			keep(live, serials, t->sorted[i]->f->versions[k]);
 	}
 	for (size_t i = 0; i < t->n_retired; i++)
-		keep(live, t->retired[i]);
+		keep(live, serials, t->retired[i]);
 }
 
 static void gc_trash_work(struct loop_work *w)
@@ -291,14 +295,16 @@ static void gc_done(struct loop_work *w)
 static void gc_decide(struct loop_work *w)
 {
 	struct gc *g = container_of(w, struct gc, work);
-	struct map live = {0};
+	struct map live = {0}, serials = {0};
 	char to[80];
 
 	if (!g->s) {
 		gc_done(w);
 		return;
 	}
-	live_set(g->s, &live);
+	live_set(g->s, &live, &serials);
+	snapshots_sweep(g->s, &serials);
+	map_done(&serials);
 	for (int i = 0; i < 2; i++) {
 		const char *name = g->names[i].p, *end = name ? name + g->names[i].n : NULL;
 

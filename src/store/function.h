@@ -67,8 +67,9 @@ struct provisioned { /* concurrency */
 	int64_t modified_wall_us;
 };
 struct scale {
-	int min, max;	 /* instances of $LATEST: held ready; at most, 0: no limit */
-	int64_t keep_us; /* how long one without events is kept; -1: as the policy thinks */
+	int min, max;	   /* instances of $LATEST: held ready; at most, 0: no limit */
+	int64_t keep_us;   /* how long one without events is kept; -1: as the policy thinks */
+	bool snapshot_off; /* it always starts plainly */
 };
 
 enum function_state { FUNCTION_PENDING, FUNCTION_ACTIVE, FUNCTION_FAILED, FUNCTION_STATE_N };

@@ -231,7 +231,7 @@ int store_open(struct loop *l, int state_dirfd, struct store **ret, struct err *
 	}
 	if (blob_open_dirs(s, e) < 0 || db_open(&s->db, s->dirfd, "tandem.db", true, e) < 0 ||
 	    check_not_lost(s, e) < 0 || db_migrate(&s->db, migrations, ARRAY_SIZE(migrations), e) < 0 ||
-	    db_prepare(&s->db, e) < 0 || settings_load(s, e) < 0 || table_load(s, e) < 0)
+	    db_prepare(&s->db, e) < 0 || settings_load(s, e) < 0 || table_load(s, e) < 0 || snapshots_open(s, e) < 0)
 		goto failed;
 	s->db_thread = loop_thread_new(l, "store");
 	s->file_thread = loop_thread_new(l, "files");
@@ -270,6 +270,7 @@ void store_free(struct store *s)
 	}
 	map_done(&s->settings);
 	blob_done(s);
+	snapshots_done(s);
 	if (s->dirfd >= 0)
 		close(s->dirfd);
 	free(s);

@@ -74,6 +74,7 @@ struct store {
 	struct gc *gc;		     /* under way, or NULL */
 	struct loop_timer *gc_timer; /* armed: wanted soon */
 	bool gc_again;
+	struct snapshots *snapshots;
 	_Atomic unsigned backups; /* under way: nothing is swept */
 };
 
@@ -82,6 +83,10 @@ void store_change_start(struct store *s, struct store_op *op, struct change *c);
 struct change *change_new(enum change_kind kind);
 int change_apply(struct db *d, const struct change *c, struct err *e); /* on the thread, inside a transaction */
 void change_free(struct change *c);
+/* snapshot.c */
+int snapshots_open(struct store *s, struct err *e);
+void snapshots_done(struct store *s);
+void snapshots_sweep(struct store *s, struct map *live); /* keys: serials whose images stay */
 /* table.c */
 int table_load(struct store *s, struct err *e);
 void table_done(struct store *s);

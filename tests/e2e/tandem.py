@@ -146,7 +146,7 @@ class Tandem:
         return json.loads(self.cli("cost", "--by", "rows", "--workload", "api/" + name, "-o", "json"))["rows"]
 
     def instances(self, name):
-        return [i for i in json.loads(self.cli("ps", "-o", "json"))["instances"] if i["function"] == name]
+        return [i for i in json.loads(self.cli("ps", "-o", "json"))["instances"] if i["function"] == name and i["state"] != "preparing"]
 
     def client(self, service="lambda", access_key=None, secret_key=None, region=None, **config):
         """A boto3 client that never retries: a retry would hide a failure."""

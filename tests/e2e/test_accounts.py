@@ -86,7 +86,7 @@ class Accounts(unittest.TestCase):
 
     def instances(self, name, *states):
         found = json.loads(self.t.cli("ps", "-o", "json"))["instances"]
-        return [i for i in found if i["function"] == name and (not states or i["state"] in states)]
+        return [i for i in found if i["function"] == name and i["state"] != "preparing" and (not states or i["state"] in states)]
 
     def stop(self, name):
         self.t.cli("stop", name)

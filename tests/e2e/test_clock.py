@@ -25,7 +25,7 @@ def handler(event, context):
 PROJECT = """\
 name: clock
 functions:
-  f: {code: app, runtime: python3.11, handler: app.handler, timeout: 30s, keep: 10m}
+  f: {code: app, runtime: python3.11, handler: app.handler, timeout: 30s, keep: 10m, snapshot: "off"}
 """
 
 

@@ -201,7 +201,7 @@ def instances(t):
     """{id: (function, pid)} of what is there and not on its way out."""
     found = json.loads(t.cli("ps", "-o", "json"))
     found = found["instances"] if isinstance(found, dict) else found
-    return {str(i["id"]): (i["function"], i["pid"]) for i in found if i["state"] != "ending"}
+    return {str(i["id"]): (i["function"], i["pid"]) for i in found if i["state"] not in ("ending", "preparing")}
 
 
 def kill_daemon(t):

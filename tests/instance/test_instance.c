@@ -66,8 +66,14 @@ static void ev_broken(void *a, const struct err *e)
 {
 	note(a, "broken", str_of(e->text));
 }
-static const struct instance_events evs = {ev_ready, ev_late,	ev_init_failed, ev_answer,
-					   ev_idle,  ev_output, ev_exited,	ev_broken};
+static void ev_taken(void *a, const struct init_snap *got)
+{
+}
+static void ev_not_restored(void *a, const char *why)
+{
+}
+static const struct instance_events evs = {ev_ready,  ev_late,	 ev_init_failed, ev_answer, ev_idle,
+					   ev_output, ev_exited, ev_broken,	 ev_taken,  ev_not_restored};
 
 static void rig_up(struct rig *g, bool adopted)
 {

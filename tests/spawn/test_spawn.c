@@ -135,7 +135,7 @@ TEST(blank_is_made)
 	struct spawner_msg m;
 
 	begin(&w);
-	spawn_blank_start(w.spawn, &r);
+	spawn_blank_start(w.spawn, &r, false);
 	m = hear(&w);
 	CHECK(m.verb == SPAWNER_BLANK && m.id == r.id);
 	spawner_msg_init(&m, SPAWNER_MADE, r.id);
@@ -157,8 +157,8 @@ TEST(refusal_reaches_its_request)
 	struct spawner_msg m;
 
 	begin(&w);
-	spawn_blank_start(w.spawn, &a);
-	spawn_blank_start(w.spawn, &b);
+	spawn_blank_start(w.spawn, &a, false);
+	spawn_blank_start(w.spawn, &b, false);
 	spawner_msg_init(&m, SPAWNER_MADE, a.id);
 	m.err = ERR_LIMIT;
 	snprintf(m.text, sizeof(m.text), "too many");
@@ -178,7 +178,7 @@ TEST(canceled_blank_is_ended)
 	struct spawner_msg m;
 
 	begin(&w);
-	spawn_blank_start(w.spawn, &r);
+	spawn_blank_start(w.spawn, &r, false);
 	hear(&w);
 	spawn_cancel(&r);
 	spawner_msg_init(&m, SPAWNER_MADE, r.id);
@@ -217,7 +217,7 @@ TEST(sandboxes_without_their_descriptors_are_ended)
 	struct spawner_msg m;
 
 	begin(&w);
-	spawn_blank_start(w.spawn, &r);
+	spawn_blank_start(w.spawn, &r, false);
 	hear(&w);
 	spawner_msg_init(&m, SPAWNER_MADE, r.id);
 	m.u.made.has = 7;

@@ -1,0 +1,220 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Functions that begin from an image of their process: made by itself, used by itself, and never in the way."""
+import concurrent.futures
+import json
+import os
+import signal
+import time
+import unittest
+import urllib.request
+
+import tandem
+
+HANDLER = """
+import os, random, time
+BORN = time.monotonic()
+random.seed()
+def handler(event, context):
+    return {"random": random.random(), "born": BORN, "now": time.monotonic(), "pid": os.getpid(),
+            "stream": os.environ["AWS_LAMBDA_LOG_STREAM_NAME"], "context": context.log_stream_name}
+"""
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.t = tandem.Tandem()
+        self.t.start()
+        self.addCleanup(self.t.close)
+
+    def up(self, source, name="f", **keys):
+        folder = os.path.join(self.t.base, "app")
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, "app.py"), "w", encoding="utf-8") as f:
+            f.write(source)
+        lines = ["name: p", "functions:", f"  {name}:", "    code: .", "    runtime: python3.11", "    handler: app.handler", f"    route: /{name}"]
+        lines += [f"    {k}: {v}" for k, v in keys.items()]
+        with open(os.path.join(folder, "tandem.yaml"), "w", encoding="utf-8") as f:
+            f.write("\n".join(lines) + "\n")
+        self.t.cli("up", "-f", os.path.join(folder, "tandem.yaml"))
+
+    def snapshot(self, name="f"):
+        return json.loads(self.t.cli("describe", name, "-o", "json"))["snapshot"]
+
+    def until(self, what, true, limit_s=30):
+        end = time.monotonic() + limit_s * tandem.SLOW
+        while True:
+            got = what()
+            if true(got):
+                return got
+            self.assertLess(time.monotonic(), end, got)
+            time.sleep(0.02)
+
+    def made(self, name="f"):
+        return self.until(lambda: self.snapshot(name), lambda s: "bytes" in s)
+
+    def refused(self, name="f"):
+        return self.until(lambda: self.snapshot(name), lambda s: "yet" not in s["none"])["none"]
+
+    def call(self, name="f"):
+        with urllib.request.urlopen(f"{self.t.gateway}/{name}", timeout=30) as answer:
+            return json.loads(answer.read())
+
+    def stop(self, name="f"):
+        self.t.cli("stop", name)
+        self.until(lambda: json.loads(self.t.cli("ps", "-o", "json")), lambda ps: not ps.get("instances", ps))
+
+    def rows(self):
+        return json.loads(self.t.cli("cost", "--by", "rows", "-o", "json"))["rows"]
+
+    def started(self, restored):
+        """The last cold start's row, which comes after the answer."""
+        def last():
+            cold = [r for r in self.rows() if r["kind"] == "invoke" and r["cold"]]
+            return cold[-1] if cold else None
+        return self.until(last, lambda r: r and r["restored"] == restored)
+
+
+class Made(Case):
+    def test_a_cold_start_is_a_restore(self):
+        self.up(HANDLER)
+        s = self.made()
+        self.assertGreater(s["bytes"], 1 << 20)
+        self.assertGreater(s["pages"], 100)
+        self.assertGreater(s["mappings"], 10)
+        got = []
+        for _ in range(3):
+            self.stop()
+            got.append(self.call())
+            self.assertGreater(self.started(restored=True)["init_us"], 0)
+        self.assertEqual(len({g["random"] for g in got}), 3)
+        self.assertEqual(len({g["stream"] for g in got}), 3)
+        for g in got:
+            self.assertEqual(g["stream"], g["context"])
+            self.assertEqual(g["born"], got[0]["born"])  # one initialisation for all
+            self.assertGreater(g["now"], g["born"])
+        log = self.t.cli("logs", "f")
+        self.assertEqual(log.count("RESTORE_START Runtime Version: python3.11"), 3)
+        self.assertEqual(log.count("Restore Duration: "), 3)
+
+    def test_many_at_once(self):
+        self.up(HANDLER.replace("return {", "time.sleep(0.3); return {"))
+        self.made()
+        self.stop()
+        with concurrent.futures.ThreadPoolExecutor(12) as pool:
+            got = list(pool.map(lambda _: self.call(), range(12)))
+        self.assertEqual(len({g["random"] for g in got}), 12)
+        started = [r for r in self.rows() if r["kind"] == "invoke" and r["cold"]]
+        self.assertGreater(sum(r["restored"] for r in started), 1)
+
+    def test_it_outlives_the_daemon(self):
+        self.up(HANDLER)
+        before = self.made()
+        self.stop()
+        self.t.restart()
+        self.assertEqual(self.snapshot()["made"], before["made"])
+        self.call()
+        self.started(restored=True)
+
+    def test_new_code_has_a_new_one(self):
+        self.up(HANDLER)
+        first = self.made()
+        self.up(HANDLER.replace('"pid"', '"second": True, "pid"'))
+        self.assertTrue(self.call()["second"])
+        second = self.until(self.snapshot, lambda s: s.get("made", first["made"]) != first["made"])
+        self.stop()
+        self.assertTrue(self.call()["second"])
+        self.started(restored=True)
+        self.assertGreater(second["bytes"], 0)
+
+    def test_published_versions_say_so(self):
+        self.up(HANDLER)
+        self.made()
+        client = self.t.client("lambda")
+        client.update_function_configuration(FunctionName="f", SnapStart={"ApplyOn": "PublishedVersions"})
+        number = client.publish_version(FunctionName="f")["Version"]
+        self.until(lambda: client.get_function_configuration(FunctionName="f", Qualifier=number)["SnapStart"],
+                   lambda s: s == {"ApplyOn": "PublishedVersions", "OptimizationStatus": "On"})
+        self.assertEqual(client.get_function_configuration(FunctionName="f")["SnapStart"]["OptimizationStatus"], "Off")
+        answer = client.invoke(FunctionName="f", Qualifier=number)
+        self.assertEqual(json.loads(answer["Payload"].read())["pid"], 2)
+        self.started(restored=True)
+
+
+class NotMade(Case):
+    def test_a_reason_is_shown_and_it_starts_plainly(self):
+        self.up("import threading, time\nthreading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n" + HANDLER)
+        self.assertIn("thread", self.refused())
+        self.stop()
+        self.assertEqual(self.call()["pid"], 2)
+        self.started(restored=False)
+
+    def test_a_crash_while_it_prepares(self):
+        self.up("import sys\nsys.path.append('/var/runtime/python/lib')\nfrom snapshot_restore_py import register_before_snapshot\n"
+                "import os, signal\nregister_before_snapshot(lambda: os.kill(os.getpid(), signal.SIGSEGV))\n" + HANDLER)
+        self.assertIn("egmentation fault", self.refused())
+        self.stop()
+        self.assertEqual(self.call()["pid"], 2)
+
+    def test_off(self):
+        self.up(HANDLER, snapshot="off")
+        self.assertEqual(self.snapshot(), {"none": "snapshot: off"})
+        self.stop()
+        self.call()
+        self.started(restored=False)
+
+    def test_an_image_that_is_garbage(self):
+        self.up(HANDLER)
+        self.made()
+        self.stop()
+        folder = os.path.join(self.t.state, "daemon", "snapshots")
+        [image] = [n for n in os.listdir(folder) if n.isdigit()]
+        size = os.stat(os.path.join(folder, image)).st_blocks * 512
+        os.unlink(os.path.join(folder, image))
+        with open(os.path.join(folder, image), "wb") as f:
+            f.write(os.urandom(min(size, 1 << 20)))
+        os.chown(os.path.join(folder, image), os.stat(folder).st_uid, os.stat(folder).st_gid)
+        self.assertEqual(self.call()["pid"], 2)
+        self.started(restored=False)
+        self.assertIn("could not begin from it", self.refused())
+
+    def test_a_hook_that_fails_after_a_restore(self):
+        self.up("from snapshot_restore_py import register_after_restore\ndef no():\n    raise ValueError('no way')\nregister_after_restore(no)\n" + HANDLER)
+        self.made()
+        self.stop()
+        answer = self.t.client("lambda").invoke(FunctionName="f")
+        self.assertEqual(answer["FunctionError"], "Unhandled")
+        self.assertEqual(json.loads(answer["Payload"].read())["errorMessage"], "no way")
+
+
+class Killed(Case):
+    def test_the_daemon_while_it_prepares(self):
+        self.up("import time\ntime.sleep(0.5)\n" + HANDLER)
+        os.kill(self.daemon(), signal.SIGKILL)
+        self.until(lambda: self.reply(), lambda got: got and got["pid"] == 2)
+        self.stop()
+        self.call()
+        self.made()
+        leftovers = [n for n in os.listdir(os.path.join(self.t.state, "daemon", "snapshots")) if n.endswith(".new")]
+        self.assertEqual(leftovers, [])
+
+    def daemon(self):
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+                    name, rest = f.read().rsplit(")", 1)
+                if name.endswith("(tandemd") and int(rest.split()[1]) == self.t.pid:
+                    return int(pid)
+            except OSError:
+                pass
+        self.fail("tandemd is not there")
+
+    def reply(self):
+        try:
+            return self.call()
+        except OSError:
+            return None
+
+
+if __name__ == "__main__":
+    unittest.main()
