@@ -42,11 +42,19 @@ static void on_prepare(uv_prepare_t *p)
 	l->slept_us -= clock_now_us();
 }
 
+/* The turn begins. libuv calls check only after what the descriptors had to say. */
+static void wake(struct loop *l)
+{
+	l->now_us = clock_now_us();
+	l->slept_us += l->now_us;
+}
+
 static void on_check(uv_check_t *c)
 {
 	struct loop *l = container_of(c, struct loop, check);
 
-	l->slept_us += clock_now_us();
+	if (!l->found)
+		wake(l);
 }
 
 static void on_idle(uv_idle_t *i)
@@ -155,9 +163,12 @@ static void poll_start(struct loop_fd *w);
 static void on_poll(uv_poll_t *p, int status, int events)
 {
 	struct loop_fd *w = container_of(p, struct loop_fd, uv);
+	struct loop *l = container_of(p->loop, struct loop, uv);
 	int got = (events & UV_READABLE ? LOOP_READ : 0) | (events & UV_WRITABLE ? LOOP_WRITE : 0);
 
-	container_of(p->loop, struct loop, uv)->found = true;
+	if (!l->found)
+		wake(l);
+	l->found = true;
 	/* libuv stops watching at an error; the owner finds out which when it reads or writes. */
 	if (status < 0)
 		got = w->events;

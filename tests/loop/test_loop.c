@@ -60,6 +60,50 @@ TEST(descriptor)
 	buf_done(&c.seen);
 }
 
+/* Sleeps until a timer is due, then works, is woken at once, and looks. */
+static void look_at_sleep(void *arg, int events)
+{
+	struct ctx *c = arg;
+	int64_t slept = loop_slept_us(c->l);
+	char byte;
+
+	CHECK(read(c->sv[0], &byte, 1) == 1);
+	if (c->n++) {
+		CHECK(slept - c->at_us < 50000); /* it worked, and slept no moment */
+		loop_stop(c->l);
+		return;
+	}
+	CHECK(slept >= 29000 && slept < 10000000);
+	c->at_us = slept;
+	for (int64_t end = clock_now_us() + 50000; clock_now_us() < end;)
+		continue;
+	CHECK(loop_slept_us(c->l) == slept && write(c->sv[1], "x", 1) == 1);
+}
+
+static void send_byte(void *arg)
+{
+	struct ctx *c = arg;
+
+	CHECK(write(c->sv[1], "x", 1) == 1);
+}
+
+TEST(sleep_is_measured)
+{
+	struct ctx c = {.l = loop_new()};
+
+	CHECK(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, c.sv));
+	c.w = loop_fd_new(c.l, c.sv[0], LOOP_READ, look_at_sleep, &c);
+	c.t = loop_timer_new(c.l, send_byte, &c);
+	loop_timer_in(c.t, 30000);
+	loop_run(c.l);
+	CHECK(c.n == 2);
+	loop_fd_free(c.w);
+	loop_timer_free(c.t);
+	close(c.sv[0]);
+	close(c.sv[1]);
+	loop_free(c.l);
+}
+
 static void never(void *arg)
 {
 	CHECK(!"must not run");
