@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An image of the runtime's process is taken, or a runtime begins from one (docs/snapshots.md). */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "instance/instance_int.h"
+#include "wire/fds.h"
+
+static void tell_taken(struct instance *i, const struct init_snap *s)
+{
+	if (i->state != INSTANCE_TAKING)
+		return;
+	if (i->image >= 0)
+		close(i->image);
+	i->image = -1;
+	instance_drain_output(i);
+	i->ev->taken(i->arg, s);
+}
+
+void image_not_taken(struct instance *i, const char *fmt, ...)
+{
+	struct init_snap s = {0};
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(s.text, sizeof(s.text), fmt, ap);
+	va_end(ap);
+	tell_taken(i, &s);
+}
+
+/* The runtime has done what it wants to do before, and waits at the safe point. */
+void image_ask(struct instance *i)
+{
+	struct {
+		struct init_msg m;
+		struct init_take t;
+	} msg = {.m = {.version = INIT_VERSION, .verb = INIT_TAKE, .tag = TAG_RUNTIME},
+		 .t = {.max_bytes = i->image_max_bytes, .deadline_ms = i->take_ms}};
+	int fd = take_fd(i->image);
+
+	if (fds_send(i->fds.fd[SB_CTL], &msg, sizeof(msg), &fd, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		image_not_taken(i, "tandem-init could not be asked: %s", strerror(errno));
+	close(fd);
+}
+
+int instance_take(struct instance *i, int file, uint64_t max_bytes, uint32_t deadline_ms, struct err *e)
+{
+	struct frame f = {FRAME_SNAPSHOT, FRAME_FLAG_END, 0, 0};
+
+	i->image = fcntl(file, F_DUPFD_CLOEXEC, 3);
+	if (i->image < 0)
+		return err_sys(e, errno, "keep the image's file");
+	i->image_max_bytes = max_bytes;
+	i->take_ms = deadline_ms;
+	i->state = INSTANCE_TAKING;
+	channel_put(i, &f, STR_NULL);
+	return channel_flush(i, e);
+}
+
+/* The frame goes first and waits in the channel: the process finds it as soon as it runs again. */
+int instance_restore(struct instance *i, int image, struct err *e)
+{
+	struct init_msg m = {.version = INIT_VERSION, .verb = INIT_RESTORE, .tag = TAG_RUNTIME, .keep_channel = true};
+	struct str env = {i->start_text.p + i->argv_bytes, i->start_text.n - i->argv_bytes};
+	struct frame f = {FRAME_RESTORED, FRAME_FLAG_END, 0, (uint32_t)env.n};
+
+	if (!i->start_text.n)
+		return err_set(e, ERR_LIMIT, "environment of %s is too large", i->revision->name);
+	channel_put(i, &f, env);
+	i->restoring = true;
+	if (channel_flush(i, e) < 0)
+		return -1;
+	if (fds_send(i->fds.fd[SB_CTL], &m, sizeof(m), &image, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return err_sys(e, errno, "ask tandem-init to restore");
+	buf_done(&i->start_text);
+	return 0;
+}
+
+/* A terminal may show it one day. */
+static void make_printable(char *text, size_t n)
+{
+	text[n - 1] = 0;
+	for (; *text; text++)
+		if (*text < ' ' || *text > '~')
+			*text = '?';
+}
+
+void image_heard(struct instance *i, const struct init_msg *m, struct init_snap *s)
+{
+	make_printable(s->text, sizeof(s->text));
+	if (m->verb == INIT_TAKEN && m->value)
+		image_not_taken(i, "%s", s->text);
+	else if (m->verb == INIT_TAKEN)
+		tell_taken(i, s);
+	else if (m->value <= 0 && i->restoring)
+		i->ev->not_restored(i->arg, s->text);
+}
