@@ -159,7 +159,7 @@ call_lambda() {
 
 latency() {
 	title 'What a call takes'
-	$CALLS latency "$TANDEM_GATEWAY/predict" "$cold" "$WARM_CALLS"
+	$CALLS latency "$T" "$TANDEM_GATEWAY/predict" "$cold" "$WARM_CALLS"
 }
 
 ledger() {

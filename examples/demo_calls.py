@@ -3,12 +3,13 @@
 
     demo_calls.py question ROWS.csv          the JSON to send
     demo_calls.py table ROWS.csv ANSWER      predictions beside the truth
-    demo_calls.py latency URL COLD_S COUNT   calls it COUNT times on one connection
+    demo_calls.py latency TANDEM URL FIRST_S COUNT   calls it COUNT times on one connection, and some times when nothing runs
 """
 import csv
 import http.client
 import json
 import os
+import subprocess
 import sys
 import time
 from urllib.parse import urlsplit
@@ -49,22 +50,65 @@ def percentile(values, share):
     return values[min(int(len(values) * share), len(values) - 1)]
 
 
-def latency(url, cold_s, count):
+BODY = json.dumps({"rows": [[5.1, 3.5, 1.4, 0.2]]})
+SNAPSHOT_LIMIT_S = 60
+SLEEPS = 7
+
+
+def call(connection, path):
+    """What one call took, in milliseconds."""
+    begin = time.perf_counter()
+    connection.request("POST", path, BODY, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    text = answer.read()
+    took = (time.perf_counter() - begin) * 1000
+    if answer.status != 200:
+        raise SystemExit(f"demo: status {answer.status}: {text[:300]!r}")
+    return took
+
+
+def tandem(program, *arguments):
+    done = subprocess.run([program, *arguments], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"demo: {program} {' '.join(arguments)} ended with {done.returncode}")
+    return done.stdout
+
+
+def begun_plainly(program):
+    """Whether the last cold start was one without a snapshot: a second run of the demo finds the snapshot of the first."""
+    rows = json.loads(tandem(program, "cost", "--by", "rows", "--workload", "iris/iris", "-o", "json"))["rows"]
+    cold = [r for r in rows if r["kind"] == "invoke" and r["cold"]]
+    return not cold or not cold[-1]["restored"]
+
+
+def snapshot(program):
+    end = time.monotonic() + SNAPSHOT_LIMIT_S
+    while True:
+        found = json.loads(tandem(program, "describe", "iris", "-o", "json"))["snapshot"]
+        if "bytes" in found or time.monotonic() > end:
+            return found
+        time.sleep(0.1)
+
+
+def latency(program, url, first_s, count):
     where = urlsplit(url)
     connection = http.client.HTTPConnection(where.hostname, where.port, timeout=30)
-    body = json.dumps({"rows": [[5.1, 3.5, 1.4, 0.2]]})
-    took = []
-    for _ in range(count + 1):
-        begin = time.perf_counter()
-        connection.request("POST", where.path, body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        text = answer.read()
-        took.append((time.perf_counter() - begin) * 1000)
-        if answer.status != 200:
-            raise SystemExit(f"demo: status {answer.status}: {text[:300]!r}")
-    took = sorted(took[1:])  # without the one that opened the connection
+    plainly = begun_plainly(program)
+    took = sorted([call(connection, where.path) for _ in range(count + 1)][1:])  # the first one opens the connection
+    image = snapshot(program)
+    asleep = []
+    for _ in range(SLEEPS if "bytes" in image else 0):
+        tandem(program, "stop", "iris")
+        asleep.append(call(connection, where.path))
     p50, p90, p99 = (percentile(took, share) for share in (0.5, 0.9, 0.99))
-    print(f"  cold   {cold_s * 1000:8.1f} ms   sandbox, Python, import of scikit-learn, fitting the model; no instance ran before")
+    how = "started plainly: sandbox, Python, import of scikit-learn, fitting the model" if plainly else "the snapshot was there already"
+    print(f"  first  {first_s * 1000:8.1f} ms   {how}")
+    if asleep:
+        asleep.sort()
+        print(f"  asleep {percentile(asleep, 0.5):8.1f} ms   median of {SLEEPS} calls that found nothing running: begun from a snapshot of"
+              f" {image['bytes'] / 1e6:.0f} MB; slowest {asleep[-1]:.1f}")
+    else:
+        print(f"  asleep        -      no snapshot: {image['none']}")
     print(f"  warm   {p50:8.2f} ms   median of {count} calls; p90 {p90:.2f}, p99 {p99:.2f}, slowest {took[-1]:.2f}")
 
 
@@ -75,7 +119,7 @@ def main(argv):
     elif verb == "table":
         table(args[0], args[1])
     elif verb == "latency":
-        latency(args[0], float(args[1]), int(args[2]))
+        latency(args[0], args[1], float(args[2]), int(args[3]))
     else:
         raise SystemExit(__doc__)
 

@@ -91,7 +91,10 @@ static void print_rows(struct cli *c, const struct json *j)
 		const struct json *r = json_at(rows, i);
 
 		table_row(&t, (char *[]){text(r, "time"), text(r, "workload"), text(r, "kind"), text(r, "trigger"),
-					 text(r, "outcome"), xstrdup(json_get_bool(r, "cold", false) ? "cold" : "warm"),
+					 text(r, "outcome"),
+					 xstrdup(json_get_bool(r, "restored", false) ? "restored"
+						 : json_get_bool(r, "cold", false)   ? "cold"
+										     : "warm"),
 					 ms((double)json_get_int(r, "queue_us", 0)),
 					 ms((double)(json_get_int(r, "start_us", 0) + json_get_int(r, "init_us", 0))),
 					 ms((double)json_get_int(r, "handler_us", 0)), count(r, "billed_ms"),
