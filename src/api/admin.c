@@ -207,6 +207,8 @@ static const struct admin_route routes[] = {
 	{"GET", "/v1/logs", admin_logs},
 	{"GET", "/v1/cost", admin_cost},
 	{"POST", "/v1/cost/price", admin_price},
+	{"GET", "/v1/snapshots", admin_snapshots},
+	{"POST", "/v1/snapshots", admin_snapshots_max},
 	{"POST", "/v1/plan", admin_plan},
 	{"PUT", "/v1/blobs/*", admin_blob},
 	{"POST", "/v1/apply", admin_apply},

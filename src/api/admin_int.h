@@ -49,4 +49,8 @@ void admin_debug(struct admin *a, struct http_req *r, struct str name);
 void admin_clock(struct admin *a, struct http_req *r, struct str name);
 #endif
 void admin_price(struct admin *a, struct http_req *r, struct str name);
+void admin_snapshots(struct admin *a, struct http_req *r, struct str name);
+void admin_snapshots_max(struct admin *a, struct http_req *r, struct str name);
+/* Members of an object: what is known of the image of one revision, or why there is none. */
+void admin_put_snapshot(struct admin *a, const struct function *f, const struct revision *r, struct jw *w);
 void admin_metrics(struct admin *a, struct http_req *r, struct str name);

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include "api/admin_int.h"
 #include "base/clock.h"
-#include "store/snapshot.h"
 
 static void put_status(struct admin *a, const struct function *f, struct jw *w, bool waits)
 {
@@ -114,34 +113,6 @@ static void put_line(struct jw *w, struct buf *text)
 	buf_clear(text);
 }
 
-static const char *const no_snapshot[] = {
-	[RUNTIME_PYTHON] = "it has not been made yet",
-	[RUNTIME_NODE] = "Node has several threads at work: it starts plainly",
-	[RUNTIME_PROVIDED] = "programs of your own start plainly",
-};
-
-static void put_snapshot(struct admin *a, const struct function *f, struct jw *w)
-{
-	const struct revision *r = f->latest;
-	const struct snapshot *s = snapshot_of(a->o.store, r->serial);
-	char when[32];
-
-	jw_obj(w, "snapshot");
-	if (f->scale.snapshot_off) {
-		jw_strc(w, "none", "snapshot: off");
-	} else if (!s || !s->bytes) {
-		jw_strc(w, "none", s ? s->reason : no_snapshot[r->kind]);
-	} else {
-		jw_int(w, "bytes", (int64_t)s->bytes);
-		jw_int(w, "pages", s->pages);
-		jw_int(w, "mappings", s->mappings);
-		jw_int(w, "files", s->files);
-		jw_real(w, "taken_in_ms", s->took_us / 1e3);
-		jw_strc(w, "made", clock_fmt_iso(s->made_wall_us, when));
-	}
-	jw_end(w, '}');
-}
-
 /* What is declared of its instances, and its versions by name: a line each. */
 static void put_versions(struct admin *a, const struct function *f, struct jw *w)
 {
@@ -207,7 +178,9 @@ void admin_describe(struct admin *a, struct http_req *r, struct str name)
 		jw_strc(&w, "route", f->route);
 		jw_str(&w, "url", buf_str(&text));
 	}
-	put_snapshot(a, f, &w);
+	jw_obj(&w, "snapshot");
+	admin_put_snapshot(a, f, f->latest, &w);
+	jw_end(&w, '}');
 	put_versions(a, f, &w);
 	put_revision(f->latest, &w, admin_query_is(r, "values", "1"));
 	put_pairs(&w, "tags", &f->tags, true);

@@ -56,6 +56,11 @@ const struct verb cli_verbs[] = {
 	 "  tandem cost --by rows            the last calls, one line each\n"
 	 "  tandem cost --machine-price 0.05 calls from now on at 0.05 USD per hour of this machine",
 	 cost_options, cost_run},
+	{"snapshots", "[--max-disk SIZE]", "which functions begin from a snapshot, or why not",
+	 "Lists the images that functions begin from when nothing of them runs, and how much of the disk they take.\n\n"
+	 "  tandem snapshots\n"
+	 "  tandem snapshots --max-disk 5G   all together, from now on; the default is a tenth of the file system",
+	 snapshots_options, snapshots_run},
 	{"env", "", "lines that point AWS clients of a shell here",
 	 "Prints shell lines that point the AWS CLI and SDKs of this shell at Tandem, also old ones that know no "
 	 "AWS_ENDPOINT_URL.\n\n"

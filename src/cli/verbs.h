@@ -3,7 +3,7 @@
 #pragma once
 #include "cli/cli.h"
 extern const struct opt env_options[], invoke_options[], logs_options[], cost_options[], restore_options[],
-	up_options[], down_options[], describe_options[];
+	up_options[], down_options[], describe_options[], snapshots_options[];
 int env_run(struct cli *c, int argc, char **argv);
 int ls_run(struct cli *c, int argc, char **argv);
 int ps_run(struct cli *c, int argc, char **argv);
@@ -18,5 +18,6 @@ int doctor_run(struct cli *c, int argc, char **argv);
 int version_run(struct cli *c, int argc, char **argv);
 int backup_run(struct cli *c, int argc, char **argv);
 int restore_run(struct cli *c, int argc, char **argv);
+int snapshots_run(struct cli *c, int argc, char **argv);
 int debug_run(struct cli *c, int argc, char **argv);
 int completion_run(struct cli *c, int argc, char **argv);

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "daemon/daemon.h"
 #include "ledger/prices.h"
+#include "store/snapshot.h"
 
 #define PRICES_MAX 65536
 
@@ -24,6 +25,8 @@ static void settings(struct tandemd *d)
 {
 	const char *account = store_setting(d->store, "account"), *region = store_setting(d->store, "region");
 	const char *price = store_setting(d->store, "machine_usd_hour");
+	const char *snapshots = store_setting(d->store, SNAPSHOT_SETTING);
+	int64_t bytes;
 	double usd;
 
 	if (account)
@@ -32,6 +35,8 @@ static void settings(struct tandemd *d)
 		strlcpy_(d->region, region, sizeof(d->region));
 	if (price && price_parse(price, &usd) == 0)
 		ledger_machine_price(d->ledger, usd);
+	if (snapshots && str_to_i64(str_of(snapshots), 0, INT64_MAX, &bytes) == 0)
+		snapshot_disk_max(d->store, (uint64_t)bytes);
 }
 
 static int open_state(struct tandemd *d, struct err *e)

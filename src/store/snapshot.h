@@ -10,6 +10,8 @@
 #pragma once
 #include "store/function.h"
 
+#define SNAPSHOT_SETTING "snapshots_max_bytes" /* what snapshot_disk_max was told last, in decimal */
+
 struct snapshot {
 	uint64_t serial; /* of the revision */
 	uint64_t bytes;	 /* 0: there is none */

@@ -116,6 +116,24 @@ class Made(Case):
         self.call()
         self.started(restored=True)
 
+    def test_a_limit_of_the_disk(self):
+        self.up(HANDLER)
+        size = self.made()["bytes"]
+        listed = json.loads(self.t.cli("snapshots", "-o", "json"))
+        self.assertEqual((listed["bytes"], [s["function"] for s in listed["snapshots"]]), (size, ["f"]))
+        self.assertIn("made 2", self.t.cli("snapshots"))
+        listed = json.loads(self.t.cli("snapshots", "--max-disk", "1M", "-o", "json"))
+        self.assertEqual((listed["bytes"], listed["max_bytes"]), (0, 1 << 20))
+        self.assertNotIn("bytes", listed["snapshots"][0])
+        self.t.restart()
+        self.assertEqual(json.loads(self.t.cli("snapshots", "-o", "json"))["max_bytes"], 1 << 20)
+        self.stop()
+        self.assertEqual(self.call()["pid"], 2)
+        self.started(restored=False)
+        for wrong in ("much", "-1", "5X", "99999999T"):
+            with self.assertRaisesRegex(AssertionError, "--max-disk is a size|exit 2"):
+                self.t.cli("snapshots", "--max-disk", wrong)
+
     def test_new_code_has_a_new_one(self):
         self.up(HANDLER)
         first = self.made()
