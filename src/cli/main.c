@@ -56,6 +56,12 @@ const struct verb cli_verbs[] = {
 	 "  tandem cost --by rows            the last calls, one line each\n"
 	 "  tandem cost --machine-price 0.05 calls from now on at 0.05 USD per hour of this machine",
 	 cost_options, cost_run},
+	{"trace", "NAME", "where the time of its last calls went",
+	 "Takes the last calls of a function apart: waiting, sandbox, initialisation or restore, handler; for calls "
+	 "that "
+	 "began from a snapshot, that started an instance plainly, and that found one.\n\n"
+	 "  tandem trace iris",
+	 NULL, trace_run},
 	{"snapshots", "[--max-disk SIZE]", "which functions begin from a snapshot, or why not",
 	 "Lists the images that functions begin from when nothing of them runs, and how much of the disk they take.\n\n"
 	 "  tandem snapshots\n"

@@ -12,7 +12,8 @@ struct snapshots_opts {
 	const char *max_disk;
 };
 const struct opt snapshots_options[] = {
-	{0, "max-disk", OPT_TEXT, "SIZE", "how much of the disk all of them may take from now on, like 5G; 0: none is kept",
+	{0, "max-disk", OPT_TEXT, "SIZE",
+	 "how much of the disk all of them may take from now on, like 5G; 0: none is kept",
 	 offsetof(struct snapshots_opts, max_disk)},
 	{0},
 };

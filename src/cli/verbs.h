@@ -18,6 +18,7 @@ int doctor_run(struct cli *c, int argc, char **argv);
 int version_run(struct cli *c, int argc, char **argv);
 int backup_run(struct cli *c, int argc, char **argv);
 int restore_run(struct cli *c, int argc, char **argv);
+int trace_run(struct cli *c, int argc, char **argv);
 int snapshots_run(struct cli *c, int argc, char **argv);
 int debug_run(struct cli *c, int argc, char **argv);
 int completion_run(struct cli *c, int argc, char **argv);

@@ -17,7 +17,7 @@ import zipfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TANDEM = os.path.join(os.environ.get("TANDEM_BUILD", os.path.join(ROOT, "build")), "tandem")
-VERBS = "serve up down ls ps describe invoke stop logs cost snapshots env doctor version backup restore debug completion".split()
+VERBS = "serve up down ls ps describe invoke stop logs cost trace snapshots env doctor version backup restore debug completion".split()
 
 
 class FakeDaemon:
@@ -112,7 +112,7 @@ class Cli(Base):
         self.assertEqual(self.run_()[0], 2)
 
     def test_no_daemon_says_what_to_do(self):
-        for args in (["ls"], ["ps"], ["describe", "f"], ["invoke", "f"], ["logs"], ["cost"], ["env"], ["stop", "f"], ["snapshots"], ["debug"]):
+        for args in (["ls"], ["ps"], ["describe", "f"], ["invoke", "f"], ["logs"], ["cost"], ["env"], ["stop", "f"], ["snapshots"], ["trace", "f"], ["debug"]):
             with self.subTest(args):
                 code, out, err = self.run_(*args)
                 self.assertEqual((code, out), (1, ""))

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* trace: where the time of a function's last calls went, phase by phase, from the ledger's rows. */
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "cli/call.h"
+#include "cli/table.h"
+#include "cli/verbs.h"
+
+#define ROWS_MAX 100 /* what the daemon gives */
+
+static const char *const phases[] = {"queue_us", "start_us", "init_us", "handler_us", "cpu_us"};
+enum kind { TRACE_RESTORED, TRACE_STARTED, TRACE_WARM, TRACE_N };
+static const char *const kind_name[TRACE_N] = {"from a snapshot", "started plainly", "warm"};
+
+struct sample {
+	int64_t us[TRACE_N][ARRAY_SIZE(phases)][ROWS_MAX];
+	int n[TRACE_N];
+};
+
+static enum kind kind_of(const struct json *r)
+{
+	return json_get_bool(r, "restored", false) ? TRACE_RESTORED
+	       : json_get_bool(r, "cold", false)   ? TRACE_STARTED
+						   : TRACE_WARM;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void collect(struct sample *s, const struct json *rows)
+{
+	for (size_t i = 0; i < json_len(rows); i++) {
+		const struct json *r = json_at(rows, i);
+		enum kind k = kind_of(r);
+
+		if (!str_eqc(json_get_str(r, "kind"), "invoke") || s->n[k] == ROWS_MAX)
+			continue;
+		for (size_t p = 0; p < ARRAY_SIZE(phases); p++)
+			s->us[k][p][s->n[k]] = json_get_int(r, phases[p], 0);
+		s->n[k]++;
+	}
+}
+
+/* Median and largest of each phase. */
+static void print(struct cli *c, struct sample *s)
+{
+	static const char *const heads[] = {"CALLS",	  ">NUMBER",	       "",	 ">WAIT MS",
+					    ">SANDBOX MS", ">INIT OR RESTORE MS", ">HANDLER MS", ">CPU MS"};
+	struct table t;
+
+	table_init(&t, heads, ARRAY_SIZE(heads));
+	for (int k = 0; k < TRACE_N; k++) {
+		for (int worst = 0; worst < 2 && s->n[k]; worst++) {
+			char *cell[ARRAY_SIZE(heads)] = {worst ? NULL : xstrdup(kind_name[k]),
+							 worst ? NULL : cli_cell("%d", s->n[k]),
+							 xstrdup(worst ? "slowest" : "median")};
+
+			for (size_t p = 0; p < ARRAY_SIZE(phases); p++) {
+				qsort(s->us[k][p], (size_t)s->n[k], sizeof(int64_t), by_value);
+				cell[3 + p] =
+					cli_cell("%.3f", (double)s->us[k][p][worst ? s->n[k] - 1 : s->n[k] / 2] / 1e3);
+			}
+			table_row(&t, cell);
+		}
+	}
+	table_print(&t, c);
+	table_done(&t);
+}
+
+int trace_run(struct cli *c, int argc, char **argv)
+{
+	auto_buf about = {0}, body = {0}, target = {0}, workload = {0};
+	auto_json f = NULL;
+	auto_json j = NULL;
+	struct sample *s;
+
+	if (!cli_options(c, NULL, &argc, argv, 1, 1))
+		return c->exit;
+	call_target(&target, "/v1/functions/", argv[0], "");
+	if (call_json(c, "GET", target.p, STR_NULL, &about, &f) < 0)
+		return c->exit;
+	buf_addf(&workload, STR_FMT "/%s", STR_ARG(json_get_str(f, "project")), argv[0]);
+	buf_clear(&target);
+	buf_adds(&target, "/v1/cost");
+	call_query(&target, "by", "rows");
+	call_query(&target, "workload", workload.p);
+	if (call_json(c, "GET", target.p, STR_NULL, &body, &j) < 0)
+		return c->exit;
+	if (call_print_json(c, &body))
+		return CLI_OK;
+	s = xcalloc(1, sizeof(*s));
+	collect(s, json_get(j, "rows"));
+	if (s->n[TRACE_RESTORED] + s->n[TRACE_STARTED] + s->n[TRACE_WARM])
+		print(c, s);
+	else
+		cli_note(c, "%s was not called yet; call it with: tandem invoke %s", argv[0], argv[0]);
+	free(s);
+	return CLI_OK;
+}
