@@ -49,8 +49,8 @@ static void collect(struct sample *s, const struct json *rows)
 /* Median and largest of each phase. */
 static void print(struct cli *c, struct sample *s)
 {
-	static const char *const heads[] = {"CALLS",	  ">NUMBER",	       "",	 ">WAIT MS",
-					    ">SANDBOX MS", ">INIT OR RESTORE MS", ">HANDLER MS", ">CPU MS"};
+	static const char *const heads[] = {
+		"CALLS", ">NUMBER", "", ">WAIT MS", ">SANDBOX MS", ">INIT OR RESTORE MS", ">HANDLER MS", ">CPU MS"};
 	struct table t;
 
 	table_init(&t, heads, ARRAY_SIZE(heads));
