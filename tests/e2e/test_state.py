@@ -27,12 +27,16 @@ def tool(state, *arguments):
 
 
 def tree(folder):
-    """{path: bytes} of all that is below."""
+    """{path: bytes} of all that is below; of a snapshot, which ends in a hole of 64 GiB, its size and time."""
     found = {}
     for path, _, files in os.walk(folder):
         for name in files:
-            with open(os.path.join(path, name), "rb") as f:
-                found[os.path.relpath(os.path.join(path, name), folder)] = f.read()
+            file = os.path.join(path, name)
+            if os.path.basename(path) == "snapshots":
+                found[os.path.relpath(file, folder)] = (os.stat(file).st_size, os.stat(file).st_mtime_ns)
+                continue
+            with open(file, "rb") as f:
+                found[os.path.relpath(file, folder)] = f.read()
     return found
 
 
