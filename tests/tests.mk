@@ -48,7 +48,7 @@ fuzz: ## explore with libFuzzer, FUZZ_SECONDS (60) each; T=NAME for one; new inp
 		build/fuzz/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=10 -print_final_stats=0 -verbosity=0 \
 			-artifact_prefix=build/fuzz/found/$$t- build/fuzz/corpus/$$t $$(ls -d tests/fuzz/corpus/$$t 2>/dev/null) \
 			|| exit 1; done
-vm: all ## sandbox, hostile and end-to-end tests on Debian's own kernel with pure cgroup v2, in qemu
+vm: all $(B)/examples/native/bootstrap ## sandbox, snapshot, hostile and end-to-end tests on Debian's own kernel with pure cgroup v2, in qemu
 	@tools/vm --build $(B)
 
 C_FILES = $(shell git ls-files '*.c' '*.h')
