@@ -71,6 +71,13 @@ static void print_summary(struct cli *c, const struct json *j)
 		 (long long)json_get_int(t, "billed_ms", 0));
 }
 
+static int exit_of(struct str outcome)
+{
+	if (str_eqc(outcome, "ok"))
+		return CLI_OK;
+	return str_eqc(outcome, "timeout") ? CLI_TIMEOUT : CLI_FAILED;
+}
+
 int invoke_run(struct cli *c, int argc, char **argv)
 {
 	struct invoke_opts o = {.payload = "{}"};
@@ -97,7 +104,7 @@ int invoke_run(struct cli *c, int argc, char **argv)
 		return c->exit;
 	outcome = json_get_str(j, "outcome");
 	if (call_print_json(c, &body))
-		return str_eqc(outcome, "ok") || o.async ? CLI_OK : CLI_FAILED;
+		return o.async ? CLI_OK : exit_of(outcome);
 	if (o.async) {
 		printf("accepted " STR_FMT "\n", STR_ARG(json_get_str(j, "request_id")));
 		return CLI_OK;
@@ -110,11 +117,11 @@ int invoke_run(struct cli *c, int argc, char **argv)
 		fwrite(answer.p, 1, answer.n, stdout);
 		putchar('\n');
 	}
-	if (!str_eqc(outcome, "ok")) {
+	if (exit_of(outcome) != CLI_OK) {
 		fflush(stdout);
 		cli_failf("%s: " STR_FMT "; more: tandem logs %s", argv[0], STR_ARG(json_get_str(j, "reason")),
 			  argv[0]);
-		return str_eqc(outcome, "timeout") ? CLI_TIMEOUT : CLI_FAILED;
+		return exit_of(outcome);
 	}
 	if (o.log)
 		print_summary(c, j);

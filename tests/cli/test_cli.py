@@ -154,6 +154,7 @@ class Cli(Base):
         code, out, err = self.run_("invoke", "bad")
         self.assertEqual((code, out, err), (1, "{}\n", "tandem: bad: E: no; more: tandem logs bad\n"))
         self.assertEqual(self.run_("invoke", "slow")[0], 124)
+        self.assertEqual(self.run_("invoke", "slow", "-o", "json")[0], 124)
         n = len(fake.asked)
         self.assertEqual(self.run_("invoke", "f", "-p", "{")[0], 2)
         self.assertEqual(len(fake.asked), n, "bad JSON is not sent")
