@@ -352,7 +352,7 @@ class Killed(unittest.TestCase):
         found, lock = set(), threading.Lock()
 
         def ask():
-            part = json.loads(self.calls("py", {"history": 0.4}))
+            part = json.loads(self.calls("py", {"history": 0.4 * SLOW}))
             with lock:
                 found.update(part)
 
