@@ -20,6 +20,7 @@ sys.dont_write_bytecode = True
 
 import aws
 import host
+import scale
 
 ROUNDS = 3
 PATHS = {"python": "/bench/python", "node": "/bench/node", "native": "/bench/native"}
@@ -106,6 +107,8 @@ def say(text):
 
 
 class Bench:
+    say = staticmethod(say)
+
     def __init__(self, options, work):
         self.options = options
         self.work = work
@@ -116,6 +119,12 @@ class Bench:
         shutil.copytree(f"{host.HERE}/functions", self.folder)
         self.build_native()
         self.write_event()
+
+    @staticmethod
+    def write(path, content):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as f:
+            f.write(content)
 
     def build_native(self):
         os.makedirs(f"{self.folder}/native")
@@ -321,8 +330,15 @@ class Bench:
         add(f"resident memory left by {many:,} creates and deletes", "MB", [memory_after - memory], [memory], at_most=1)
         add(f"state left by {many:,} creates and deletes, without the ledger", "MB", [state_after - state], [state], at_most=1)
 
-    def run(self):
+    def run(self, only=None):
+        for name, body in SCENARIOS.items():
+            if only in (None, name):
+                body(self)
+
+    def calls(self):
         with_servers(self.work, self.options.bin, "calls", self.run_calls)
+
+    def many(self):
         with_servers(self.work, self.options.bin, "many", self.run_many)
 
     def run_calls(self, tandem):
@@ -350,6 +366,9 @@ def with_servers(work, folder, name, body):
         body(tandem)
     finally:
         tandem.stop()
+
+
+SCENARIOS = {"calls": Bench.calls, "many": Bench.many, "scale": scale.run}
 
 
 def print_facts(facts):
@@ -388,7 +407,8 @@ def options():
     p.add_argument("--colds", type=int, default=20, help="cold starts in one round (%(default)s)")
     p.add_argument("--functions", type=int, default=1000, help="functions defined while idle (%(default)s)")
     p.add_argument("--churn", type=int, default=10000, help="functions created and deleted (%(default)s)")
-    p.add_argument("--only", choices=["calls", "many"], help="one half of the scenarios")
+    p.add_argument("--burst", type=int, default=500, help="calls at once of a function that does not run (%(default)s)")
+    p.add_argument("--only", choices=list(SCENARIOS), help="one part of the scenarios")
     p.add_argument("--readme", action="store_true", help="measure nothing; put the figures of OUT into README.md")
     return p.parse_args()
 
@@ -408,12 +428,7 @@ def main():
     os.chmod(work, 0o711)  # tandemd and nginx's workers are not root
     bench = Bench(o, work)
     try:
-        if o.only == "many":
-            with_servers(work, o.bin, "many", bench.run_many)
-        elif o.only == "calls":
-            with_servers(work, o.bin, "calls", bench.run_calls)
-        else:
-            bench.run()
+        bench.run(o.only)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     rows = bench.figures.rows
