@@ -23,11 +23,12 @@
 #include "store/snapshot.h"
 #include "wire/init.h"
 
-#define INIT_LIMIT_US  (10 * 1000000ll) /* Lambda's limit of the init phase */
-#define QUEUE_LIMIT_US (60 * 1000000ll)
-#define UNASKED_MAX    16	       /* a thousand deploys in a row leave no thousand instances */
-#define TRIM_AFTER_US  1000000ll       /* a second without an end */
-#define ADOPT_GRACE_US (5 * 1000000ll) /* beyond its time-out, for an adopted instance to reach a boundary */
+#define INIT_LIMIT_US	 (10 * 1000000ll) /* Lambda's limit of the init phase */
+#define QUEUE_LIMIT_US	 (60 * 1000000ll)
+#define PREPARE_LIMIT_US (120 * 1000000ll)
+#define UNASKED_MAX	 16		 /* a thousand deploys in a row leave no thousand instances */
+#define TRIM_AFTER_US	 1000000ll	 /* a second without an end */
+#define ADOPT_GRACE_US	 (5 * 1000000ll) /* beyond its time-out, for an adopted instance to reach a boundary */
 
 enum worker_step { WORKER_CODE, WORKER_TAKE, WORKER_ASSIGN, WORKER_INIT, WORKER_LIVE, WORKER_ENDING, WORKER_N };
 
@@ -180,18 +181,27 @@ void prepare_gone(struct worker *wk);
 int prepare_open(struct worker *wk); /* its revision's image, or -1 and one is wanted */
 void prepare_failed(struct worker *wk, const char *why, bool again);
 /* worker.c */
-struct worker *worker_prepare(struct workload *w, struct revision *r);
-struct worker *worker_start(struct workload *w, struct revision *r, struct invocation *check, bool kept);
-bool worker_stale(const struct worker *wk);
-void worker_evict(struct worker *wk);
-void worker_list_idle(struct worker *wk); /* where it is found by kind */
-void worker_adopt(struct workload *w, uint64_t id, pid_t pid, struct sandbox_fds *fds, bool kept);
+struct worker *worker_new(struct workload *w, struct revision *r);
+void worker_move(struct worker *wk, enum worker_step to);
+struct loop *worker_loop(struct worker *wk);
+void worker_due(struct worker *wk, int64_t at_us);
+void worker_failed(struct worker *wk, const struct err *e); /* the platform could not start it */
 void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_outcome, struct str body,
 		const struct err *why);
 void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t cpu_us, int64_t mem_peak_bytes);
-void worker_due(struct worker *wk, int64_t at_us);
-void worker_rest(struct worker *wk);
+/* worker_start.c */
+struct worker *worker_start(struct workload *w, struct revision *r, struct invocation *check, bool kept);
+struct worker *worker_prepare(struct workload *w, struct revision *r);
+void worker_adopt(struct workload *w, uint64_t id, pid_t pid, struct sandbox_fds *fds, bool kept);
+/* worker_idle.c */
+void worker_become_idle(struct worker *wk);
+void worker_become_unasked(struct worker *wk); /* idle, started by a deploy */
+void worker_list_idle(struct worker *wk);      /* where it is found by kind */
 void worker_forget_idle(struct worker *wk);
+void worker_after_is_over(struct worker *wk);
+bool worker_stale(const struct worker *wk);
+void worker_rest(struct worker *wk);
+void worker_evict(struct worker *wk);
 /* async.c */
 struct invocation *async_under_way(struct worker *wk, struct str request_id);
 void async_settled(struct workload *w); /* what might have been under way in an adopted instance is not */

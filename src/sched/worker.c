@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The life of a worker: from a blank to ready, idle, ended. The drawing is in sched_int.h. */
-#include <dirent.h>
-#include <fcntl.h>
+/* The life of a worker: its states, its one timer, what its instance says, its end. The drawing is in sched_int.h. */
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
@@ -12,9 +9,6 @@
 #include "base/mem.h"
 #include "sched/policy.h"
 #include "sched/sched_int.h"
-
-#define PREPARE_LIMIT_US (120 * 1000000ll)
-#define PIDS_MAX	 1024 /* Lambda's documented number of processes and threads */
 
 static const uint8_t worker_next[WORKER_N] = {
 	[WORKER_CODE] = 1 << WORKER_TAKE | 1 << WORKER_INIT | 1 << WORKER_ENDING, /* to INIT: adopted */
@@ -24,14 +18,14 @@ static const uint8_t worker_next[WORKER_N] = {
 	[WORKER_LIVE] = 1 << WORKER_ENDING,
 };
 
-static void move(struct worker *wk, enum worker_step to)
+void worker_move(struct worker *wk, enum worker_step to)
 {
 	if (!(worker_next[wk->step] & 1 << to))
 		abort(); /* our bug: never reached by input */
 	wk->step = to;
 }
 
-static struct loop *loop_of(struct worker *wk)
+struct loop *worker_loop(struct worker *wk)
 {
 	return wk->w->s->o.loop;
 }
@@ -52,7 +46,7 @@ static void on_broken(void *arg, const struct err *e);
 static void due(void *arg)
 {
 	struct worker *wk = arg;
-	int64_t now = loop_now_us(loop_of(wk));
+	int64_t now = loop_now_us(worker_loop(wk));
 	char text[700];
 	struct err e;
 
@@ -96,114 +90,25 @@ void worker_due(struct worker *wk, int64_t at_us)
 	if (!at_us || (wk->timer_at_us && wk->timer_at_us <= at_us))
 		return;
 	wk->timer_at_us = at_us;
-	loop_timer_in(wk->timer, at_us - loop_now_us(loop_of(wk)));
+	loop_timer_in(wk->timer, at_us - loop_now_us(worker_loop(wk)));
 }
 
-/* --- idleness --- */
-
-#define IDLE_CPU_US 1000 /* a shorter pause is not worth a system call: its CPU counts for the next event */
-
-static void unlist(struct worker *wk)
+struct worker *worker_new(struct workload *w, struct revision *r)
 {
-	list_del(&wk->idle_node);
-	list_del(&wk->lru_node);
-	if (!list_empty(&wk->unasked_node)) {
-		list_del(&wk->unasked_node);
-		wk->w->s->n_unasked--;
-	}
+	struct worker *wk = xcalloc(1, sizeof(*wk));
+
+	wk->w = w;
+	wk->revision = revision_ref(r);
+	list_init(&wk->idle_node);
+	list_init(&wk->lru_node);
+	list_init(&wk->unasked_node);
+	list_push(&w->workers, &wk->node);
+	w->n_workers++;
+	w->s->n_workers++;
+	wk->timer = loop_timer_new(w->s->o.loop, due, wk);
+	wk->begun_us = loop_now_us(w->s->o.loop);
+	return wk;
 }
-
-void worker_forget_idle(struct worker *wk)
-{
-	int64_t stretch_us = loop_now_us(loop_of(wk)) - wk->idle_since_us;
-
-	unlist(wk);
-	wk->w->n_idle--;
-	wk->idle_pending_us += stretch_us;
-	if (stretch_us >= IDLE_CPU_US)
-		event_idle_cpu(wk, instance_cpu_us(wk->instance));
-}
-
-static void after_is_over(struct worker *wk)
-{
-	wk->w->n_after -= wk->after;
-	wk->after = false;
-}
-
-/* Those that are held ready are not ended to make room. */
-void worker_list_idle(struct worker *wk)
-{
-	unlist(wk);
-	list_push(wk->kept ? &wk->w->idle_kept : &wk->w->idle, &wk->idle_node);
-	if (!wk->kept)
-		list_push(&wk->w->s->lru, &wk->lru_node);
-}
-
-static void become_idle(struct worker *wk)
-{
-	after_is_over(wk);
-	wk->idle_since_us = loop_now_us(loop_of(wk));
-	worker_list_idle(wk);
-	wk->w->n_idle++;
-}
-
-/* It stays for the first event, but for not too many functions at once: the oldest goes. */
-static void become_unasked(struct worker *wk)
-{
-	struct sched *s = wk->w->s;
-	struct worker *oldest;
-
-	if (wk->kept)
-		return;
-	list_push(&s->unasked, &wk->unasked_node);
-	if (++s->n_unasked <= UNASKED_MAX)
-		return;
-	oldest = list_first(&s->unasked, struct worker, unasked_node);
-	oldest->stopping = true;
-	worker_end(oldest, INVOKE_FAILED, OUTCOME_FAILED, STR_NULL, NULL);
-}
-
-bool worker_stale(const struct worker *wk)
-{
-	return wk->revision != workload_revision(wk->w) || wk->revision->deleted || wk->w->f->deleted;
-}
-
-void worker_evict(struct worker *wk)
-{
-	wk->evicted = wk->stopping = true;
-	wk->w->s->n_evicting++;
-	worker_end(wk, INVOKE_FAILED, OUTCOME_FAILED, STR_NULL, NULL);
-}
-
-void worker_rest(struct worker *wk)
-{
-	struct policy_idle pi = {.idle_us = loop_now_us(loop_of(wk)) - wk->idle_since_us,
-				 .keep_us = wk->w->f->scale.keep_us,
-				 .start_us = wk->w->start_us,
-				 .held_bytes = wk->held_bytes,
-				 .frozen = instance_frozen(wk->instance),
-				 .stale = worker_stale(wk),
-				 .held = wk->kept};
-	int64_t next;
-	enum policy_idle_move m = policy_rest(&pi, &next);
-
-	if (m == POLICY_STOP) {
-		wk->stopping = true;
-		worker_end(wk, INVOKE_FAILED, OUTCOME_FAILED, STR_NULL, NULL);
-		return;
-	}
-	if (m == POLICY_FREEZE) {
-		instance_freeze(wk->instance);
-		wk->idle_pending_us += loop_now_us(loop_of(wk)) - wk->idle_since_us;
-		event_idle_cpu(wk, instance_cpu_us(wk->instance));
-		event_idle_row(wk, instance_mem_peak_bytes(wk->instance));
-		wk->idle_since_us = loop_now_us(loop_of(wk)) - (pi.idle_us);
-		wk->idle_pending_us = -pi.idle_us; /* that part of the stretch has its row */
-	}
-	worker_due(wk, next < 0 ? 0 : wk->idle_since_us + next);
-}
-
-/* --- from a blank to ready --- */
 
 static void uncount(struct worker *wk)
 {
@@ -224,269 +129,10 @@ static void settle(struct worker *wk)
 		async_settled(wk->w);
 }
 
-static void platform_failed(struct worker *wk, const struct err *e)
+void worker_failed(struct worker *wk, const struct err *e)
 {
 	log_error("sched", "instance of %s could not be started: %s", wk->w->f->name, e->text);
 	worker_end(wk, INVOKE_FAILED, OUTCOME_FAILED, STR_NULL, e);
-}
-
-#define EXTENSIONS_MAX 10 /* AWS: "Lambda extensions" */
-
-static bool has_extension(const struct worker *wk, const char *name)
-{
-	const char *p = wk->extensions.p, *end = p + wk->extensions.n;
-
-	while (p < end && strcmp(p, name))
-		p += strlen(p) + 1;
-	return p < end;
-}
-
-/* The programs in extensions/ of a layer, which is an upload: names are checked, only regular files count. */
-static void add_extensions(struct worker *wk, int layer)
-{
-	int dirfd = openat(layer, "extensions", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	DIR *dir = dirfd < 0 ? NULL : fdopendir(dirfd);
-	struct dirent *d;
-
-	if (!dir) {
-		if (dirfd >= 0)
-			close(dirfd);
-		return;
-	}
-	while ((d = readdir(dir)) && wk->n_extensions < EXTENSIONS_MAX) {
-		struct stat st;
-
-		if (d->d_name[0] == '.' || fstatat(dirfd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-		    !S_ISREG(st.st_mode) || !(st.st_mode & 0111) || has_extension(wk, d->d_name))
-			continue;
-		buf_add(&wk->extensions, d->d_name, strlen(d->d_name) + 1);
-		wk->n_extensions++;
-	}
-	closedir(dir);
-}
-
-static void assigned(struct spawn_req *r, const struct err *e)
-{
-	struct worker *wk = container_of(r, struct worker, assign);
-	struct instance_opts o = {.host = &wk->w->s->host,
-				  .id = wk->id,
-				  .pid = wk->take.pid,
-				  .fds = wk->take.fds,
-				  .revision = wk->revision,
-				  .function = wk->w->f,
-				  .provisioned = wk->kept && wk->w->published,
-				  .extensions = buf_str(&wk->extensions),
-				  .events = &worker_instance_events,
-				  .arg = wk};
-	auto_close int image = -1;
-	struct err fail;
-
-	wk->instance = instance_new(&o);
-	if (e->kind) {
-		platform_failed(wk, e);
-		return;
-	}
-	move(wk, WORKER_INIT);
-	wk->assigned_us = loop_now_us(loop_of(wk));
-	wk->cpu_seen_us = instance_cpu_us(wk->instance); /* making the sandbox was the platform's */
-	wk->w->s->blanks_cpu_us += wk->cpu_seen_us;
-	if (wk->prepares)
-		spawn_live(wk->w->s->o.spawn, wk->id); /* not before others: its initialisation is nobody's hurry */
-	else
-		image = prepare_open(wk);
-	wk->restoring = image >= 0;
-	if ((image >= 0 ? instance_restore(wk->instance, image, &fail) : instance_start(wk->instance, &fail)) < 0)
-		platform_failed(wk, &fail);
-}
-
-static void close_sandbox(struct sandbox_fds *fds)
-{
-	for (int k = 0; k < SB_N; k++)
-		if (fds->fd[k] >= 0)
-			close(fds->fd[k]);
-}
-
-static void has_sandbox(struct worker *wk, uint64_t id)
-{
-	wk->id = id;
-	map_put(&wk->w->s->by_id, (struct str){(const char *)&wk->id, sizeof(wk->id)}, wk);
-}
-
-/* The code, then the layers. What was opened is the caller's to close, also when one is missing. */
-static int open_code(struct store *st, const struct revision *r, int *dirs, unsigned *n, struct err *e)
-{
-	dirs[0] = store_code_open(st, r->code_sha256, e);
-	*n = dirs[0] >= 0;
-	for (unsigned i = 0; *n == i + 1 && i < LIM_LAYERS && r->layers[i][0]; i++) {
-		dirs[i + 1] = store_code_open(st, r->layers[i], e);
-		if (dirs[i + 1] < 0)
-			return -1;
-		(*n)++;
-	}
-	return *n ? 0 : -1;
-}
-
-static void taken(struct pool_take *t, const struct err *e)
-{
-	struct worker *wk = container_of(t, struct worker, take);
-	struct revision *r = wk->revision;
-	char label[SPAWNER_LABEL];
-	struct spawn_limits lim = {.memory_bytes = (int64_t)r->memory_mb << 20,
-				   .tmp_bytes = (int64_t)r->tmp_mb << 20,
-				   .pids_max = PIDS_MAX,
-				   .cpu_weight = wk->prepares ? 1 : policy_cpu_weight(r->memory_mb),
-				   .cpu_quota_us = r->cpu_quota_us};
-	int dirs[1 + LIM_LAYERS];
-	unsigned n_dirs = 0;
-	struct err fail;
-
-	if (e->kind) {
-		platform_failed(wk, e);
-		return;
-	}
-	has_sandbox(wk, t->id);
-	move(wk, WORKER_ASSIGN);
-	if (open_code(wk->w->s->o.store, r, dirs, &n_dirs, &fail) < 0) {
-		close_sandbox(&t->fds);
-		platform_failed(wk, &fail);
-	} else {
-		for (unsigned i = 1; i < n_dirs; i++)
-			add_extensions(wk, dirs[i]);
-		/* No name begins with ~: a successor of ours ends what prepares. */
-		snprintf(label, sizeof(label), "%s%s %llu%s", wk->prepares ? "~" : "", r->name,
-			 (unsigned long long)r->serial, wk->kept ? " kept" : "");
-		wk->assign.done = assigned;
-		spawn_assign_start(wk->w->s->o.spawn, &wk->assign, wk->id, &lim, dirs, n_dirs, label);
-	}
-}
-
-static struct worker *worker_new(struct workload *w, struct revision *r)
-{
-	struct worker *wk = xcalloc(1, sizeof(*wk));
-
-	wk->w = w;
-	wk->revision = revision_ref(r);
-	list_init(&wk->idle_node);
-	list_init(&wk->lru_node);
-	list_init(&wk->unasked_node);
-	list_push(&w->workers, &wk->node);
-	w->n_workers++;
-	w->s->n_workers++;
-	wk->timer = loop_timer_new(w->s->o.loop, due, wk);
-	wk->begun_us = loop_now_us(w->s->o.loop);
-	return wk;
-}
-
-/* The start begins here: until now it waited for what a deploy does otherwise. */
-static void take(struct worker *wk)
-{
-	move(wk, WORKER_TAKE);
-	wk->begun_us = loop_now_us(loop_of(wk));
-	wk->take.done = taken;
-	worker_due(wk, wk->begun_us + INIT_LIMIT_US);
-	pool_take_start(wk->w->s->pool, &wk->take);
-}
-
-static void code_is_there(struct code *c, const struct err *e)
-{
-	struct worker *wk = container_of(c, struct worker, code);
-
-	if (e->kind)
-		platform_failed(wk, e);
-	else
-		take(wk);
-}
-
-struct worker *worker_start(struct workload *w, struct revision *r, struct invocation *check, bool kept)
-{
-	struct worker *wk = worker_new(w, r);
-
-	wk->check = check;
-	wk->cold = !check && !kept;
-	wk->kept = kept;
-	w->n_kept += kept;
-	w->s->n_keep_starting += kept;
-	if (check)
-		check->worker = wk;
-	wk->counted = !check;
-	w->n_starting += wk->counted;
-	if (code_ready(w->s->o.store, r)) {
-		take(wk);
-		return wk;
-	}
-	log_warn("sched", "the code of %s is unpacked again: it was gone", r->name);
-	wk->code.done = code_is_there;
-	code_start(&wk->code, w->s->o.loop, w->s->o.store, w->s->o.spawn, r);
-	return wk;
-}
-
-static void prepare_made(struct spawn_req *r, const struct err *e)
-{
-	struct worker *wk = container_of(r, struct worker, assign);
-
-	wk->take.id = r->id;
-	wk->take.pid = r->pid;
-	wk->take.fds = r->fds;
-	taken(&wk->take, e);
-}
-
-/* Not from the pool: tandem-init may take an image only in a sandbox made for it. */
-struct worker *worker_prepare(struct workload *w, struct revision *r)
-{
-	struct worker *wk = worker_new(w, r);
-
-	wk->prepares = true;
-	move(wk, WORKER_TAKE);
-	worker_due(wk, wk->begun_us + PREPARE_LIMIT_US);
-	wk->assign.done = prepare_made;
-	spawn_blank_start(w->s->o.spawn, &wk->assign, true);
-	return wk;
-}
-
-static bool has_extensions(struct worker *wk)
-{
-	struct revision *r = wk->revision;
-	struct err e;
-
-	for (unsigned i = 0; i < LIM_LAYERS && r->layers[i][0]; i++) {
-		auto_close int layer = store_code_open(wk->w->s->o.store, r->layers[i], &e);
-
-		if (layer >= 0)
-			add_extensions(wk, layer);
-	}
-	return wk->n_extensions > 0;
-}
-
-void worker_adopt(struct workload *w, uint64_t id, pid_t pid, struct sandbox_fds *fds, bool kept)
-{
-	struct worker *wk = worker_new(w, workload_revision(w));
-	struct instance_opts o = {.host = &w->s->host,
-				  .id = id,
-				  .pid = pid,
-				  .fds = *fds,
-				  .revision = wk->revision,
-				  .function = w->f,
-				  .adopted = true,
-				  .events = &worker_instance_events,
-				  .arg = wk};
-	struct err e;
-
-	wk->kept = kept;
-	w->n_kept += kept;
-	has_sandbox(wk, id);
-	wk->adopted = true;
-	w->n_adopted++;
-	move(wk, WORKER_INIT);
-	wk->assigned_us = wk->begun_us;
-	wk->instance = instance_new(&o);
-	wk->cpu_seen_us = instance_cpu_us(wk->instance); /* the daemon before had rows for it */
-	worker_due(wk, wk->begun_us + wk->revision->timeout_s * 1000000ll + ADOPT_GRACE_US);
-	if (has_extensions(wk)) { /* what they were told and asked for died with the daemon before */
-		wk->stopping = true;
-		worker_end(wk, INVOKE_FAILED, OUTCOME_FAILED, STR_NULL, NULL);
-	} else if (instance_probe(wk->instance, &e) < 0) {
-		platform_failed(wk, &e);
-	}
 }
 
 /* --- the instance's events --- */
@@ -494,7 +140,7 @@ void worker_adopt(struct workload *w, uint64_t id, pid_t pid, struct sandbox_fds
 /* It has nothing to do: the next event, or rest. */
 static void serve(struct worker *wk)
 {
-	become_idle(wk);
+	worker_become_idle(wk);
 	if (!worker_stale(wk))
 		workload_dispatch(wk->w);
 	if (wk->step == WORKER_LIVE && !wk->run.on)
@@ -508,11 +154,11 @@ static void on_ready(void *arg)
 	struct workload *w = wk->w;
 	struct invocation *check = take_ptr(wk->check);
 	bool deployed = check != NULL;
-	int64_t now = loop_now_us(loop_of(wk));
+	int64_t now = loop_now_us(worker_loop(wk));
 
 	if (wk->step != WORKER_INIT)
 		return;
-	move(wk, WORKER_LIVE);
+	worker_move(wk, WORKER_LIVE);
 	wk->ready_us = now;
 	if (wk->prepares) {
 		prepare_ready(wk);
@@ -540,7 +186,7 @@ static void on_ready(void *arg)
 	if (wk->step == WORKER_LIVE)
 		serve(wk);
 	if (deployed && wk->step == WORKER_LIVE && !wk->run.on)
-		become_unasked(wk);
+		worker_become_unasked(wk);
 }
 
 static void on_late(void *arg, struct str request_id, bool is_error)
@@ -672,7 +318,7 @@ void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_o
 	if (was == WORKER_LIVE && !list_empty(&wk->idle_node))
 		worker_forget_idle(wk);
 	uncount(wk);
-	after_is_over(wk);
+	worker_after_is_over(wk);
 	settle(wk);
 	wk->outcome = outcome;
 	if (wk->kept)
@@ -682,21 +328,21 @@ void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_o
 	if (why)
 		wk->why = *why;
 	worker_due(wk, 0);
-	move(wk, WORKER_ENDING);
+	worker_move(wk, WORKER_ENDING);
 	if (!wk->id) { /* there is no sandbox whose end the spawner could tell */
 		code_cancel(&wk->code);
 		if (was == WORKER_TAKE && wk->prepares)
 			spawn_cancel(&wk->assign);
 		else if (was == WORKER_TAKE)
 			pool_take_cancel(&wk->take);
-		loop_defer(loop_of(wk), &wk->gone, gone_without_sandbox, wk);
+		loop_defer(worker_loop(wk), &wk->gone, gone_without_sandbox, wk);
 	}
 	if (wk->instance) {
 		instance_drain_output(wk->instance);
 		leaving = instance_ending(wk->instance, wk->stopping && !wk->run.on);
 	}
 	if (leaving)
-		worker_due(wk, loop_now_us(loop_of(wk)) + INSTANCE_SHUTDOWN_US);
+		worker_due(wk, loop_now_us(worker_loop(wk)) + INSTANCE_SHUTDOWN_US);
 	else if (wk->id)
 		spawn_end(wk->w->s->o.spawn, wk->id);
 }

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How a worker begins: from a blank, for an image of it, or taken over from the daemon before. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "sched/policy.h"
+#include "sched/sched_int.h"
+
+#define PIDS_MAX 1024 /* Lambda's documented number of processes and threads */
+
+#define EXTENSIONS_MAX 10 /* AWS: "Lambda extensions" */
+
+static bool has_extension(const struct worker *wk, const char *name)
+{
+	const char *p = wk->extensions.p, *end = p + wk->extensions.n;
+
+	while (p < end && strcmp(p, name))
+		p += strlen(p) + 1;
+	return p < end;
+}
+
+/* The programs in extensions/ of a layer, which is an upload: names are checked, only regular files count. */
+static void add_extensions(struct worker *wk, int layer)
+{
+	int dirfd = openat(layer, "extensions", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	DIR *dir = dirfd < 0 ? NULL : fdopendir(dirfd);
+	struct dirent *d;
+
+	if (!dir) {
+		if (dirfd >= 0)
+			close(dirfd);
+		return;
+	}
+	while ((d = readdir(dir)) && wk->n_extensions < EXTENSIONS_MAX) {
+		struct stat st;
+
+		if (d->d_name[0] == '.' || fstatat(dirfd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    !S_ISREG(st.st_mode) || !(st.st_mode & 0111) || has_extension(wk, d->d_name))
+			continue;
+		buf_add(&wk->extensions, d->d_name, strlen(d->d_name) + 1);
+		wk->n_extensions++;
+	}
+	closedir(dir);
+}
+
+static void assigned(struct spawn_req *r, const struct err *e)
+{
+	struct worker *wk = container_of(r, struct worker, assign);
+	struct instance_opts o = {.host = &wk->w->s->host,
+				  .id = wk->id,
+				  .pid = wk->take.pid,
+				  .fds = wk->take.fds,
+				  .revision = wk->revision,
+				  .function = wk->w->f,
+				  .provisioned = wk->kept && wk->w->published,
+				  .extensions = buf_str(&wk->extensions),
+				  .events = &worker_instance_events,
+				  .arg = wk};
+	auto_close int image = -1;
+	struct err fail;
+
+	wk->instance = instance_new(&o);
+	if (e->kind) {
+		worker_failed(wk, e);
+		return;
+	}
+	worker_move(wk, WORKER_INIT);
+	wk->assigned_us = loop_now_us(worker_loop(wk));
+	wk->cpu_seen_us = instance_cpu_us(wk->instance); /* making the sandbox was the platform's */
+	wk->w->s->blanks_cpu_us += wk->cpu_seen_us;
+	if (wk->prepares)
+		spawn_live(wk->w->s->o.spawn, wk->id); /* not before others: its initialisation is nobody's hurry */
+	else
+		image = prepare_open(wk);
+	wk->restoring = image >= 0;
+	if ((image >= 0 ? instance_restore(wk->instance, image, &fail) : instance_start(wk->instance, &fail)) < 0)
+		worker_failed(wk, &fail);
+}
+
+static void close_sandbox(struct sandbox_fds *fds)
+{
+	for (int k = 0; k < SB_N; k++)
+		if (fds->fd[k] >= 0)
+			close(fds->fd[k]);
+}
+
+static void has_sandbox(struct worker *wk, uint64_t id)
+{
+	wk->id = id;
+	map_put(&wk->w->s->by_id, (struct str){(const char *)&wk->id, sizeof(wk->id)}, wk);
+}
+
+/* The code, then the layers. What was opened is the caller's to close, also when one is missing. */
+static int open_code(struct store *st, const struct revision *r, int *dirs, unsigned *n, struct err *e)
+{
+	dirs[0] = store_code_open(st, r->code_sha256, e);
+	*n = dirs[0] >= 0;
+	for (unsigned i = 0; *n == i + 1 && i < LIM_LAYERS && r->layers[i][0]; i++) {
+		dirs[i + 1] = store_code_open(st, r->layers[i], e);
+		if (dirs[i + 1] < 0)
+			return -1;
+		(*n)++;
+	}
+	return *n ? 0 : -1;
+}
+
+static void taken(struct pool_take *t, const struct err *e)
+{
+	struct worker *wk = container_of(t, struct worker, take);
+	struct revision *r = wk->revision;
+	char label[SPAWNER_LABEL];
+	struct spawn_limits lim = {.memory_bytes = (int64_t)r->memory_mb << 20,
+				   .tmp_bytes = (int64_t)r->tmp_mb << 20,
+				   .pids_max = PIDS_MAX,
+				   .cpu_weight = wk->prepares ? 1 : policy_cpu_weight(r->memory_mb),
+				   .cpu_quota_us = r->cpu_quota_us};
+	int dirs[1 + LIM_LAYERS];
+	unsigned n_dirs = 0;
+	struct err fail;
+
+	if (e->kind) {
+		worker_failed(wk, e);
+		return;
+	}
+	has_sandbox(wk, t->id);
+	worker_move(wk, WORKER_ASSIGN);
+	if (open_code(wk->w->s->o.store, r, dirs, &n_dirs, &fail) < 0) {
+		close_sandbox(&t->fds);
+		worker_failed(wk, &fail);
+	} else {
+		for (unsigned i = 1; i < n_dirs; i++)
+			add_extensions(wk, dirs[i]);
+		/* No name begins with ~: a successor of ours ends what prepares. */
+		snprintf(label, sizeof(label), "%s%s %llu%s", wk->prepares ? "~" : "", r->name,
+			 (unsigned long long)r->serial, wk->kept ? " kept" : "");
+		wk->assign.done = assigned;
+		spawn_assign_start(wk->w->s->o.spawn, &wk->assign, wk->id, &lim, dirs, n_dirs, label);
+	}
+}
+
+/* The start begins here: until now it waited for what a deploy does otherwise. */
+static void take(struct worker *wk)
+{
+	worker_move(wk, WORKER_TAKE);
+	wk->begun_us = loop_now_us(worker_loop(wk));
+	wk->take.done = taken;
+	worker_due(wk, wk->begun_us + INIT_LIMIT_US);
+	pool_take_start(wk->w->s->pool, &wk->take);
+}
+
+static void code_is_there(struct code *c, const struct err *e)
+{
+	struct worker *wk = container_of(c, struct worker, code);
+
+	if (e->kind)
+		worker_failed(wk, e);
+	else
+		take(wk);
+}
+
+struct worker *worker_start(struct workload *w, struct revision *r, struct invocation *check, bool kept)
+{
+	struct worker *wk = worker_new(w, r);
+
+	wk->check = check;
+	wk->cold = !check && !kept;
+	wk->kept = kept;
+	w->n_kept += kept;
+	w->s->n_keep_starting += kept;
+	if (check)
+		check->worker = wk;
+	wk->counted = !check;
+	w->n_starting += wk->counted;
+	if (code_ready(w->s->o.store, r)) {
+		take(wk);
+		return wk;
+	}
+	log_warn("sched", "the code of %s is unpacked again: it was gone", r->name);
+	wk->code.done = code_is_there;
+	code_start(&wk->code, w->s->o.loop, w->s->o.store, w->s->o.spawn, r);
+	return wk;
+}
+
+static void prepare_made(struct spawn_req *r, const struct err *e)
+{
+	struct worker *wk = container_of(r, struct worker, assign);
+
+	wk->take.id = r->id;
+	wk->take.pid = r->pid;
+	wk->take.fds = r->fds;
+	taken(&wk->take, e);
+}
+
+/* Not from the pool: tandem-init may take an image only in a sandbox made for it. */
+struct worker *worker_prepare(struct workload *w, struct revision *r)
+{
+	struct worker *wk = worker_new(w, r);
+
+	wk->prepares = true;
+	worker_move(wk, WORKER_TAKE);
+	worker_due(wk, wk->begun_us + PREPARE_LIMIT_US);
+	wk->assign.done = prepare_made;
+	spawn_blank_start(w->s->o.spawn, &wk->assign, true);
+	return wk;
+}
+
+static bool has_extensions(struct worker *wk)
+{
+	struct revision *r = wk->revision;
+	struct err e;
+
+	for (unsigned i = 0; i < LIM_LAYERS && r->layers[i][0]; i++) {
+		auto_close int layer = store_code_open(wk->w->s->o.store, r->layers[i], &e);
+
+		if (layer >= 0)
+			add_extensions(wk, layer);
+	}
+	return wk->n_extensions > 0;
+}
+
+void worker_adopt(struct workload *w, uint64_t id, pid_t pid, struct sandbox_fds *fds, bool kept)
+{
+	struct worker *wk = worker_new(w, workload_revision(w));
+	struct instance_opts o = {.host = &w->s->host,
+				  .id = id,
+				  .pid = pid,
+				  .fds = *fds,
+				  .revision = wk->revision,
+				  .function = w->f,
+				  .adopted = true,
+				  .events = &worker_instance_events,
+				  .arg = wk};
+	struct err e;
+
+	wk->kept = kept;
+	w->n_kept += kept;
+	has_sandbox(wk, id);
+	wk->adopted = true;
+	w->n_adopted++;
+	worker_move(wk, WORKER_INIT);
+	wk->assigned_us = wk->begun_us;
+	wk->instance = instance_new(&o);
+	wk->cpu_seen_us = instance_cpu_us(wk->instance); /* the daemon before had rows for it */
+	worker_due(wk, wk->begun_us + wk->revision->timeout_s * 1000000ll + ADOPT_GRACE_US);
+	if (has_extensions(wk)) { /* what they were told and asked for died with the daemon before */
+		wk->stopping = true;
+		worker_end(wk, INVOKE_FAILED, OUTCOME_FAILED, STR_NULL, NULL);
+	} else if (instance_probe(wk->instance, &e) < 0) {
+		worker_failed(wk, &e);
+	}
+}
