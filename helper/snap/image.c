@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/mman.h>
 
 const size_t snap_table_size[TABLE_N] = {
@@ -149,6 +151,22 @@ static int check_files(const struct snap_view *v, struct err *e)
 		next = f->fd + 1;
 	}
 	return channels == 1 ? 0 : bad(e, "the channel");
+}
+
+void file_is(struct snap_file *ret, const struct stat *st)
+{
+	*ret = (struct snap_file){
+		.ino = st->st_ino,
+		.size = (uint64_t)st->st_size,
+		.mtime_s = st->st_mtim.tv_sec,
+		.mtime_ns = (uint32_t)st->st_mtim.tv_nsec,
+	};
+	/* A device has no content to change, its times tell of use, and its node is made anew with the root. */
+	if (S_ISCHR(st->st_mode))
+		*ret = (struct snap_file){.dev = st->st_rdev};
+	/* Without a disk below (tmpfs, overlayfs, btrfs) the number is whatever was free when it was mounted. */
+	else if (major(st->st_dev))
+		ret->dev = st->st_dev;
 }
 
 /* Is every byte of it in mappings with these rights? */

@@ -83,6 +83,9 @@ struct snap_file {
 	int64_t mtime_s;
 	uint32_t mtime_ns, path; /* path: offset into TABLE_TEXT */
 };
+struct stat;
+/* What has to be the same for a file to be the same, without its path. */
+void file_is(struct snap_file *ret, const struct stat *st);
 
 enum snap_fd_kind { FD_CHANNEL, FD_LOG, FD_FILE, FD_KIND_N };
 struct snap_fd {

@@ -87,7 +87,8 @@ static void unescape(char *s)
 
 int proc_file(struct snap_draft *d, const char *path, uint64_t ino, uint32_t *ret_index, struct err *e)
 {
-	uint32_t *n = &d->head.table[TABLE_FILES].n, at;
+	uint32_t *n = &d->head.table[TABLE_FILES].n;
+	struct snap_file now;
 	struct stat st;
 
 	if (*path != '/')
@@ -95,20 +96,17 @@ int proc_file(struct snap_draft *d, const char *path, uint64_t ino, uint32_t *re
 	if (lstat(path, &st) < 0 || !(S_ISREG(st.st_mode) || S_ISCHR(st.st_mode) || S_ISDIR(st.st_mode)) ||
 	    st.st_ino != ino)
 		return err_set(e, ERR_CONFLICT, "a file that is no longer there is open or mapped: %s", path);
+	file_is(&now, &st);
 	for (uint32_t i = *n; i-- > 0;)
-		if (d->file[i].ino == st.st_ino && !strcmp(d->text + d->file[i].path, path)) {
+		if (d->file[i].ino == now.ino && !strcmp(d->text + d->file[i].path, path)) {
 			*ret_index = i;
 			return 0;
 		}
 	if (*n >= SNAP_FILES_MAX)
 		return err_set(e, ERR_LIMIT, "more than %u files are open or mapped", SNAP_FILES_MAX);
-	if (proc_text(d, path, &at, e) < 0)
+	if (proc_text(d, path, &now.path, e) < 0)
 		return -1;
-	d->file[*n] = (struct snap_file){
-		st.st_dev, st.st_ino, (uint64_t)st.st_size, st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec, at};
-	/* A device has no content to change; its times tell of use. */
-	if (S_ISCHR(st.st_mode))
-		d->file[*n].size = d->file[*n].mtime_ns = 0, d->file[*n].mtime_s = 0;
+	d->file[*n] = now;
 	*ret_index = (*n)++;
 	return 0;
 }

@@ -74,6 +74,7 @@ static int open_file(const struct restore *r, uint32_t i, int flags, int *ret, s
 {
 	const struct snap_file *f = &r->view.file[i];
 	const char *path = r->view.text + f->path;
+	struct snap_file now;
 	struct stat st;
 	int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY), high;
 
@@ -83,10 +84,9 @@ static int open_file(const struct restore *r, uint32_t i, int flags, int *ret, s
 		close(fd);
 		return err_sys(e, errno, "look at %s", path);
 	}
-	if (S_ISCHR(st.st_mode))
-		st.st_size = st.st_mtim.tv_sec = st.st_mtim.tv_nsec = 0;
-	if (st.st_dev != f->dev || st.st_ino != f->ino || (uint64_t)st.st_size != f->size ||
-	    st.st_mtim.tv_sec != f->mtime_s || (uint32_t)st.st_mtim.tv_nsec != f->mtime_ns) {
+	file_is(&now, &st);
+	if (now.dev != f->dev || now.ino != f->ino || now.size != f->size || now.mtime_s != f->mtime_s ||
+	    now.mtime_ns != f->mtime_ns) {
 		close(fd);
 		return err_set(e, ERR_CONFLICT, "%s has changed", path);
 	}
