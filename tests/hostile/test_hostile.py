@@ -81,7 +81,8 @@ ACTS = [
     act("open_write", "/var/task/acts-suid", control=("{secret}",)), act("chmod", "/var/task", control=("{scratch}",)), act("chmod", "/usr/bin/env"),
     *[act("read_file", path, lacks=NO_RIGHT + "|No data") for path in ("/proc/kcore", "/proc/timer_list", "/proc/interrupts", "/etc/shadow")],
     act("read_file", "{secret}"),
-    *[act("list", path, lacks=NOT_THERE) for path in ("/root", "/home", "/var/lib", "/sys/kernel", "/sys/fs/cgroup", "/usr/local")],
+    *[act("list", path, lacks=NOT_THERE) for path in ("/root", "/home", "/var/lib", "/sys/kernel", "/sys/fs/cgroup", "/usr/local")
+      if os.listdir(path)],  # /home is empty on a machine that is new
     *[act("see_path", path) for path in ("{state}", "{state}/daemon", "{state}/admin.sock", "/root", "/var/lib", "/sys/kernel")],
     act("host_ids"), act("override_mode", "{scratch}"), act("chown", "{scratch}"), act("mknod", "{scratch}"),
     act("setuid", "0"), act("setuid", "1000"), act("run_suid", "/var/task/acts-suid", control=("{suid}",), wrap=("as", "65534")),

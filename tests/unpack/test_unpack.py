@@ -81,13 +81,17 @@ class Unpack(unittest.TestCase):
         theirs.close()
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in fds]
 
+        program = UNPACK
+        if uid:  # who may not get to where this was built
+            program = shutil.copy(UNPACK, os.path.join(self.dir, "unpack"))
+
         def place():
             for i, fd in enumerate(high):
                 os.dup2(fd, 3 + i)
             if uid:
                 os.setgroups([])
                 os.setresuid(uid, uid, uid)
-        p = subprocess.Popen([UNPACK, name, str(max_bytes), str(max_files)], preexec_fn=place,
+        p = subprocess.Popen([program, name, str(max_bytes), str(max_files)], preexec_fn=place,
                              pass_fds=(3, 4, 5), stdin=subprocess.DEVNULL, env={"LD_PRELOAD": preload} if preload else None)
         for fd in fds + high:
             os.close(fd)
