@@ -26,13 +26,13 @@ def free_port():
         return s.getsockname()[1]
 
 
-def wait_until(ready, seconds, what):
+def wait_until(ready, seconds, what, pause=0.02):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         found = ready()
         if found:
             return found
-        time.sleep(0.02)
+        time.sleep(pause)
     raise BenchError(f"{what} after {seconds} s")
 
 

@@ -19,6 +19,7 @@ import time
 sys.dont_write_bytecode = True
 
 import aws
+import cold
 import host
 import scale
 
@@ -154,11 +155,11 @@ class Bench:
         with open(self.event, "w") as f:
             json.dump(event, f)
 
-    def learn_commands(self, tandem):
+    def learn_commands(self, tandem, functions):
         """How Tandem starts each runtime, as the running instance shows it, with this host's paths."""
-        for kind, path in PATHS.items():
+        for kind, (function, path) in functions.items():
             host.get(host.connect(tandem.gateway), path)
-            pid = self.instances(tandem, f"bench-{kind}")[0]["pid"]
+            pid = self.instances(tandem, function)[0]["pid"]
             argv = host.command_below(pid)
             places = (("/var/runtime", f"{self.options.bin}/shim"), ("/var/task", f"{self.folder}/{kind}"))
             for inside, outside in places:
@@ -206,45 +207,10 @@ class Bench:
             limit = 25 if name != "native" else None
             add(f"{word}, p50 added at concurrency 1 to its runtime alone", "us", added, direct[name], at_most=limit)
 
-    # Cold: a call that finds no instance, beside the same runtime started by hand.
-
-    def cold(self, tandem):
-        for name, word in (("native", "native"), ("python", "Python"), ("node", "Node")):
-            calls, alone, added = [], [], []
-            for turn in range(ROUNDS):
-                say(f"cold {word}, round {turn + 1} of {ROUNDS}")
-                pairs = list(self.cold_pairs(tandem, name))
-                call, own = (statistics.median(side) for side in zip(*pairs))
-                calls.append(call)
-                alone.append(own)
-                added.append(call - own)
-            self.figures.add(f"{word}, plain cold start, whole call, p50", "us", calls, alone)
-            self.figures.add(f"{word}, cold start added to the runtime's own", "us", added, alone, at_most=3000)
-
-    def cold_pairs(self, tandem, name):
-        """A cold call and a start by hand in turn, so that both see the same machine."""
-        function = f"bench-{name}"
-        connection = host.connect(tandem.gateway)
-        host.get(connection, PATHS[name])
-        for _ in range(self.options.colds):
-            tandem.run("stop", function)
-            host.wait_until(lambda: not self.instances(tandem, function), 10, f"{function} still runs")
-            time.sleep(0.1)  # the pool of blanks fills off the request path
-            call = host.get(connection, PATHS[name]) * 1e6
-            yield call, self.direct(name, 1)["first_us"]
-        connection.close()
-
     def instances(self, tandem, function=None):
         rows = tandem.json("ps")
         rows = rows.get("instances", []) if isinstance(rows, dict) else rows
         return [row for row in rows if function in (None, row["function"])]
-
-    def sandbox(self, tandem):
-        rows = tandem.json("cost", "--by", "rows")
-        rows = rows.get("rows", []) if isinstance(rows, dict) else rows
-        starts = [row["start_us"] for row in rows if row.get("cold")]
-        if starts:
-            self.figures.add("sandbox ready, from the pool, p50", "us", [statistics.median(starts)])
 
     # kill -9 of tandemd while others call; then a request on a new connection.
 
@@ -335,6 +301,9 @@ class Bench:
             if only in (None, name):
                 body(self)
 
+    def cold(self):
+        with_servers(self.work, self.options.bin, "cold", self.run_cold)
+
     def calls(self):
         with_servers(self.work, self.options.bin, "calls", self.run_calls)
 
@@ -343,7 +312,7 @@ class Bench:
 
     def run_calls(self, tandem):
         tandem.run("up", cwd=self.folder)
-        self.learn_commands(tandem)
+        self.learn_commands(tandem, {kind: (f"bench-{kind}", path) for kind, path in PATHS.items()})
         nginx = host.Nginx(self.work)
         print(f"The reference, nginx.conf:\n\n{nginx.config}\n", flush=True)
         try:
@@ -351,8 +320,14 @@ class Bench:
         finally:
             nginx.stop()
         self.recovery(tandem)
-        self.cold(tandem)
-        self.sandbox(tandem)
+
+    def run_cold(self, tandem):
+        folder = os.path.join(self.work, "cold")
+        shutil.copytree(self.folder, folder)
+        cold.write_project(folder)
+        tandem.run("up", cwd=folder)
+        self.learn_commands(tandem, {kind: (name, f"/{name}") for kind, name in cold.PLAIN.items()})
+        cold.Cold(self, tandem).run(say)
 
     def run_many(self, tandem):
         api = self.client(tandem)
@@ -368,7 +343,7 @@ def with_servers(work, folder, name, body):
         tandem.stop()
 
 
-SCENARIOS = {"calls": Bench.calls, "many": Bench.many, "scale": scale.run}
+SCENARIOS = {"cold": Bench.cold, "calls": Bench.calls, "many": Bench.many, "scale": scale.run}
 
 
 def print_facts(facts):
@@ -404,7 +379,7 @@ def options():
     p.add_argument("--native", help="the native function (BIN/examples/native/bootstrap)")
     p.add_argument("--out", default="build/bench.json", help="where the figures go (%(default)s)")
     p.add_argument("--seconds", type=int, default=5, help="length of one measurement under load (%(default)s)")
-    p.add_argument("--colds", type=int, default=20, help="cold starts in one round (%(default)s)")
+    p.add_argument("--colds", type=int, default=70, help="cold starts of each kind in one round (%(default)s)")
     p.add_argument("--functions", type=int, default=1000, help="functions defined while idle (%(default)s)")
     p.add_argument("--churn", type=int, default=10000, help="functions created and deleted (%(default)s)")
     p.add_argument("--burst", type=int, default=500, help="calls at once of a function that does not run (%(default)s)")

@@ -15,6 +15,7 @@ struct inside {
 	} by_state[8];
 	size_t n_states;
 	int64_t rss_bytes;
+	int blanks, blanks_missing;
 };
 
 static void count_instance(void *arg, const struct sched_instance_info *i)
@@ -55,6 +56,7 @@ static void look(struct admin *a, struct inside *in)
 		in->waiting += waiting;
 	}
 	sched_each_instance(a->o.sched, count_instance, in);
+	sched_blanks(a->o.sched, &in->blanks, &in->blanks_missing);
 }
 
 void admin_metrics(struct admin *a, struct http_req *r, struct str name)
@@ -74,6 +76,9 @@ void admin_metrics(struct admin *a, struct http_req *r, struct str name)
 	for (size_t i = 0; i < in.n_states; i++)
 		buf_addf(&out, "tandem_instances{state=\"%s\"} %lld\n", in.by_state[i].name,
 			 (long long)in.by_state[i].n);
+	buf_addf(&out,
+		 "# HELP tandem_blanks Sandboxes made ahead of need.\n# TYPE tandem_blanks gauge\ntandem_blanks %d\n",
+		 in.blanks);
 	buf_addf(&out,
 		 "# HELP tandem_queue_depth Events that wait for an instance.\n# TYPE tandem_queue_depth "
 		 "gauge\ntandem_queue_depth %lld\n",
@@ -112,6 +117,8 @@ void admin_debug(struct admin *a, struct http_req *r, struct str name)
 	for (size_t i = 0; i < in.n_states; i++)
 		jw_int(&w, in.by_state[i].name, in.by_state[i].n);
 	jw_end(&w, '}');
+	jw_int(&w, "blanks", in.blanks);
+	jw_int(&w, "blanks_missing", in.blanks_missing);
 	jw_bool(&w, "applying", a->applying);
 	jw_end(&w, '}');
 	admin_json(r, 200, &out);

@@ -105,6 +105,11 @@ static void make_one(struct pool *p)
 	spawn_blank_start(p->spawn, &b->req, false);
 }
 
+static int wanted(struct pool *p)
+{
+	return policy_blanks(recent_takes(p), p->n_takers, p->max + p->n_takers);
+}
+
 static void refill(void *arg)
 {
 	struct pool *p = arg;
@@ -112,7 +117,7 @@ static void refill(void *arg)
 
 	if (p->stopped)
 		return;
-	want = policy_blanks(recent_takes(p), p->n_takers, p->max + p->n_takers);
+	want = wanted(p);
 	while (p->n_making < IN_FLIGHT_MAX && p->n_ready + p->n_making < want)
 		make_one(p);
 }
@@ -230,9 +235,12 @@ bool pool_ended(struct pool *p, uint64_t id)
 	return false;
 }
 
-int pool_ready(const struct pool *p)
+void pool_blanks(struct pool *p, int *ret_ready, int *ret_missing)
 {
-	return p->n_ready;
+	int missing = wanted(p) - p->n_ready;
+
+	*ret_ready = p->n_ready;
+	*ret_missing = missing > 0 ? missing : 0;
 }
 
 void pool_start(struct pool *p)

@@ -25,6 +25,6 @@ void pool_take_start(struct pool *p, struct pool_take *t);
 void pool_take_cancel(struct pool_take *t);
 void pool_add(struct pool *p, uint64_t id, uint32_t uid, pid_t pid, struct sandbox_fds *fds); /* an adopted blank */
 bool pool_ended(struct pool *p, uint64_t id); /* true: it was a blank of this pool, and is forgotten */
-int pool_ready(const struct pool *p);
-void pool_start(struct pool *p); /* fills for the first time */
-void pool_stop(struct pool *p);	 /* no more refills */
+void pool_blanks(struct pool *p, int *ret_ready, int *ret_missing); /* missing: to be made before it is full */
+void pool_start(struct pool *p);				    /* fills for the first time */
+void pool_stop(struct pool *p);					    /* no more refills */

@@ -281,6 +281,11 @@ void sched_each_instance(struct sched *s, void (*each)(void *arg, const struct s
 	}
 }
 
+void sched_blanks(struct sched *s, int *ret_ready, int *ret_missing)
+{
+	pool_blanks(s->pool, ret_ready, ret_missing);
+}
+
 void sched_function_status(struct sched *s, const struct function *f, int *ret_instances, int *ret_busy,
 			   int *ret_waiting, const char **ret_wait_reason)
 {

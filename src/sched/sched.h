@@ -94,6 +94,8 @@ struct sched_instance_info {
 	int memory_mb;
 };
 void sched_each_instance(struct sched *s, void (*each)(void *arg, const struct sched_instance_info *i), void *arg);
+/* Sandboxes made ahead of need, and how many are still to be made. */
+void sched_blanks(struct sched *s, int *ret_ready, int *ret_missing);
 void sched_function_status(struct sched *s, const struct function *f, int *ret_instances, int *ret_busy,
 			   int *ret_waiting, const char **ret_wait_reason);
 /* Instances that a version, or $LATEST, is to hold ready. */
