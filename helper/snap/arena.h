@@ -23,6 +23,11 @@ enum arena_what {
 	WHAT_N
 };
 #define ARENA_COPY (-1) /* nr: not a system call; a[1], a[2] bytes, to a[0] */
+/*
+ * nr: clone, by the process's "syscall; ret". The new thread begins with that "ret", on a stack of its own that leads it
+ * on: it runs nothing of the arena, which may then go when it likes. (A plain clone is for a thread that ends at once.)
+ */
+#define ARENA_CLONE (-2)
 
 struct arena_op {
 	int32_t nr;

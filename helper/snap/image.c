@@ -13,14 +13,16 @@ const size_t snap_table_size[TABLE_N] = {
 	[TABLE_RUNS] = sizeof(struct snap_run),
 	[TABLE_FILES] = sizeof(struct snap_file),
 	[TABLE_FDS] = sizeof(struct snap_fd),
+	[TABLE_WATCHES] = sizeof(struct snap_watch),
 	[TABLE_THREADS] = sizeof(struct snap_thread),
 	[TABLE_TEXT] = 1,
 	[TABLE_XSTATE] = 1,
 };
 static const uint32_t table_max[TABLE_N] = {
-	[TABLE_MAPS] = SNAP_MAPS_MAX,	  [TABLE_RUNS] = SNAP_RUNS_MAX, [TABLE_FILES] = SNAP_FILES_MAX,
-	[TABLE_FDS] = SNAP_FDS_MAX,	  [TABLE_THREADS] = 1,		[TABLE_TEXT] = SNAP_TEXT_MAX,
-	[TABLE_XSTATE] = SNAP_XSTATE_MAX,
+	[TABLE_MAPS] = SNAP_MAPS_MAX,	  [TABLE_RUNS] = SNAP_RUNS_MAX,
+	[TABLE_FILES] = SNAP_FILES_MAX,	  [TABLE_FDS] = SNAP_FDS_MAX,
+	[TABLE_WATCHES] = SNAP_WATCH_MAX, [TABLE_THREADS] = SNAP_THREADS_MAX,
+	[TABLE_TEXT] = SNAP_TEXT_MAX,	  [TABLE_XSTATE] = SNAP_THREADS_MAX * SNAP_XSTATE_MAX,
 };
 
 static int bad(struct err *e, const char *what)
@@ -129,7 +131,6 @@ static int check_maps(const struct snap_view *v, struct err *e)
 static int check_files(const struct snap_view *v, struct err *e)
 {
 	uint32_t n = view_n(v, TABLE_TEXT);
-	uint64_t channels = 0, next = 0;
 
 	if (!n || v->text[n - 1])
 		return bad(e, "texts");
@@ -138,17 +139,44 @@ static int check_files(const struct snap_view *v, struct err *e)
 	for (uint32_t i = 0; i < view_n(v, TABLE_FILES); i++)
 		if (check_text(v, v->file[i].path, e) < 0)
 			return -1;
-	for (uint32_t i = 0; i < view_n(v, TABLE_FDS); i++) {
-		const struct snap_fd *f = &v->fd[i];
+	return 0;
+}
 
-		if (f->fd < next || f->fd >= SNAP_FD_END || f->kind >= FD_KIND_N)
-			return bad(e, "descriptor");
-		if (f->kind == FD_FILE && (!f->file || f->file > view_n(v, TABLE_FILES) || f->offset > INT64_MAX))
-			return bad(e, "file of a descriptor");
-		if (f->flags & (O_CREAT | O_TRUNC | O_EXCL))
-			return bad(e, "flags of a descriptor");
-		channels += f->kind == FD_CHANNEL;
-		next = f->fd + 1;
+static int check_fd(const struct snap_view *v, uint32_t i, struct err *e)
+{
+	const struct snap_fd *f = &v->fd[i], *first = f->of && f->of <= i + 1 ? &v->fd[f->of - 1] : NULL;
+	uint32_t n = view_n(v, TABLE_TEXT);
+
+	if (f->fd >= SNAP_FD_END || (i && f->fd <= f[-1].fd) || f->kind >= FD_KIND_N)
+		return bad(e, "descriptor");
+	if (f->kind == FD_FILE && (!f->of || f->of > view_n(v, TABLE_FILES) || f->offset > INT64_MAX))
+		return bad(e, "file of a descriptor");
+	if ((f->kind == FD_EVENT || f->kind == FD_PIPE) && (!first || first->kind != f->kind || first->of != f->of))
+		return bad(e, "descriptor of a pipe or an event");
+	if (f->kind == FD_PIPE && (f->held > SNAP_PIPE_MAX || f->offset > n || f->held > n - f->offset))
+		return bad(e, "what a pipe holds");
+	if (f->flags & (O_CREAT | O_TRUNC | O_EXCL))
+		return bad(e, "flags of a descriptor");
+	return 0;
+}
+
+static int check_fds(const struct snap_view *v, struct err *e)
+{
+	bool is[SNAP_FD_END] = {false}, epoll[SNAP_FD_END] = {false};
+	unsigned channels = 0;
+
+	for (uint32_t i = 0; i < view_n(v, TABLE_FDS); i++) {
+		if (check_fd(v, i, e) < 0)
+			return -1;
+		is[v->fd[i].fd] = true;
+		epoll[v->fd[i].fd] = v->fd[i].kind == FD_EPOLL;
+		channels += v->fd[i].kind == FD_CHANNEL;
+	}
+	for (uint32_t i = 0; i < view_n(v, TABLE_WATCHES); i++) {
+		const struct snap_watch *w = &v->watch[i];
+
+		if (w->epoll >= SNAP_FD_END || w->fd >= SNAP_FD_END || !epoll[w->epoll] || !is[w->fd])
+			return bad(e, "what an epoll set waits for");
 	}
 	return channels == 1 ? 0 : bad(e, "the channel");
 }
@@ -178,18 +206,35 @@ static bool inside(const struct snap_view *v, uint64_t at, uint64_t n, uint8_t p
 	return false;
 }
 
-static int check_thread(const struct snap_view *v, struct err *e)
+static int check_threads(const struct snap_view *v, struct err *e)
 {
-	const struct snap_thread *t = v->thread;
-	const struct snap_proc *p = &v->head->proc;
-	uint32_t n = view_n(v, TABLE_XSTATE);
+	uint32_t n = view_n(v, TABLE_XSTATE), threads = view_n(v, TABLE_THREADS), gaps = 0;
 
-	if (view_n(v, TABLE_THREADS) != 1 || t->tid != p->pid || !memchr(t->comm, 0, sizeof(t->comm)))
-		return bad(e, "thread");
-	if (t->xstate > n || t->xstate_bytes > n - t->xstate || t->xstate_bytes < 576)
-		return bad(e, "extended state");
+	if (!threads || v->thread[0].tid != v->head->proc.pid)
+		return bad(e, "no thread");
+	for (uint32_t i = 0; i < threads; i++) {
+		const struct snap_thread *t = &v->thread[i];
+
+		if (!memchr(t->comm, 0, sizeof(t->comm)) || (i && t->tid <= t[-1].tid))
+			return bad(e, "thread");
+		if (i && t->tid - t[-1].tid - 1 > SNAP_GAPS_MAX - gaps)
+			return bad(e, "numbers of threads");
+		gaps += i ? t->tid - t[-1].tid - 1 : 0;
+		if (t->xstate > n || t->xstate_bytes > n - t->xstate || t->xstate_bytes < 576 ||
+		    t->xstate_bytes > SNAP_XSTATE_MAX)
+			return bad(e, "extended state");
+	}
+	return 0;
+}
+
+static int check_process(const struct snap_view *v, struct err *e)
+{
+	const struct snap_proc *p = &v->head->proc;
+
 	if (!inside(v, p->do_syscall, 3, PROT_READ | PROT_EXEC) || !inside(v, p->do_return, 9, PROT_READ | PROT_EXEC))
 		return bad(e, "code to return by");
+	if (v->head->ident.frame_bytes < 576 || v->head->ident.frame_bytes > SNAP_XSTATE_MAX)
+		return bad(e, "size of a signal frame");
 	if (p->n_auxv > SNAP_AUXV_MAX || p->n_auxv % 2 || p->umask > 0777)
 		return bad(e, "process");
 	for (unsigned i = 0; i < SNAP_SIGNALS; i++)
@@ -217,11 +262,13 @@ int view_parse(const struct snap_head *h, const void *tables, size_t n, uint64_t
 		.run = (const void *)(base + h->table[TABLE_RUNS].at),
 		.file = (const void *)(base + h->table[TABLE_FILES].at),
 		.fd = (const void *)(base + h->table[TABLE_FDS].at),
+		.watch = (const void *)(base + h->table[TABLE_WATCHES].at),
 		.thread = (const void *)(base + h->table[TABLE_THREADS].at),
 		.text = base + h->table[TABLE_TEXT].at,
 		.xstate = (const uint8_t *)base + h->table[TABLE_XSTATE].at,
 	};
-	if (check_maps(&v, e) < 0 || check_files(&v, e) < 0 || check_thread(&v, e) < 0)
+	if (check_maps(&v, e) < 0 || check_files(&v, e) < 0 || check_fds(&v, e) < 0 || check_threads(&v, e) < 0 ||
+	    check_process(&v, e) < 0)
 		return -1;
 	*ret = v;
 	return 0;

@@ -16,25 +16,39 @@
 #include "base/err.h"
 
 #define SNAP_MAGIC   0x70616e736d646e74ull /* "tndmsnap" */
-#define SNAP_VERSION 1
+#define SNAP_VERSION 2
 
-#define SNAP_PAGE	4096u
-#define SNAP_TAIL	(64ull << 30)
-#define SNAP_ADDR_MIN	0x10000ull
-#define SNAP_ADDR_END	0x7ffffffff000ull
-#define SNAP_MAPS_MAX	65536u
-#define SNAP_FILES_MAX	700u /* all open at once while restoring, within RLIMIT_NOFILE */
-#define SNAP_RUNS_MAX	(1u << 20)
-#define SNAP_FDS_MAX	250u
-#define SNAP_FD_END	256u /* numbers of the process end below; the restorer works above */
-#define SNAP_TEXT_MAX	(4u << 20)
-#define SNAP_XSTATE_MAX 16384u
-#define SNAP_TABLES_MAX (96ull << 20)
-#define SNAP_AUXV_MAX	64u /* words; the kernel refuses more than it keeps */
-#define SNAP_SIGNALS	64u
-#define SNAP_RLIMITS	16u
+#define SNAP_PAGE	 4096u
+#define SNAP_TAIL	 (64ull << 30)
+#define SNAP_ADDR_MIN	 0x10000ull
+#define SNAP_ADDR_END	 0x7ffffffff000ull
+#define SNAP_MAPS_MAX	 65536u
+#define SNAP_FILES_MAX	 700u /* all open at once while restoring, within RLIMIT_NOFILE */
+#define SNAP_RUNS_MAX	 (1u << 20)
+#define SNAP_FDS_MAX	 250u
+#define SNAP_FD_END	 256u /* numbers of the process end below; the restorer works above */
+#define SNAP_TEXT_MAX	 (4u << 20)
+#define SNAP_PIPE_MAX	 4096u /* bytes that a pipe may hold */
+#define SNAP_WATCH_MAX	 1024u
+#define SNAP_THREADS_MAX 64u
+#define SNAP_GAPS_MAX	 256u	/* numbers between those of threads, of what has ended */
+#define SNAP_XSTATE_MAX	 16384u /* per thread */
+#define SNAP_TABLES_MAX	 (96ull << 20)
+#define SNAP_AUXV_MAX	 64u /* words; the kernel refuses more than it keeps */
+#define SNAP_SIGNALS	 64u
+#define SNAP_RLIMITS	 16u
 
-enum snap_table { TABLE_MAPS, TABLE_RUNS, TABLE_FILES, TABLE_FDS, TABLE_THREADS, TABLE_TEXT, TABLE_XSTATE, TABLE_N };
+enum snap_table {
+	TABLE_MAPS,
+	TABLE_RUNS,
+	TABLE_FILES,
+	TABLE_FDS,
+	TABLE_WATCHES,
+	TABLE_THREADS,
+	TABLE_TEXT,
+	TABLE_XSTATE,
+	TABLE_N
+};
 
 /* What has to be the same where it is taken and where it is restored; compared byte by byte. */
 struct snap_ident {
@@ -87,11 +101,17 @@ struct stat;
 /* What has to be the same for a file to be the same, without its path. */
 void file_is(struct snap_file *ret, const struct stat *st);
 
-enum snap_fd_kind { FD_CHANNEL, FD_LOG, FD_FILE, FD_KIND_N };
+enum snap_fd_kind { FD_CHANNEL, FD_LOG, FD_FILE, FD_EVENT, FD_PIPE, FD_EPOLL, FD_KIND_N };
 struct snap_fd {
 	uint32_t fd, kind, flags; /* flags: O_ of open, with O_CLOEXEC */
-	uint32_t file;		  /* index + 1, FD_FILE only */
-	uint64_t offset;
+	uint32_t of;	 /* FD_FILE: its file; FD_EVENT, FD_PIPE: the first descriptor of the same; index + 1 */
+	uint64_t offset; /* FD_EVENT: its counter; FD_PIPE: where in TABLE_TEXT is what it holds */
+	uint32_t semaphore, held; /* FD_EVENT; FD_PIPE: bytes in it */
+};
+/* What an epoll set waits for. */
+struct snap_watch {
+	uint32_t epoll, fd, events, zero;
+	uint64_t data;
 };
 
 /* As the kernel's struct sigaction has it on x86-64. */
@@ -99,7 +119,7 @@ struct snap_sigaction {
 	uint64_t handler, flags, restorer, mask;
 };
 
-/* An array of them, so that processes of several threads need no other format; one is what can be restored today. */
+/* The first is the process's own; the others by number, upwards. */
 struct snap_thread {
 	uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, rip, eflags, rsp;
 	uint64_t fs_base, gs_base;
@@ -144,6 +164,7 @@ struct snap_view {
 	const struct snap_run *run;
 	const struct snap_file *file;
 	const struct snap_fd *fd;
+	const struct snap_watch *watch;
 	const struct snap_thread *thread;
 	const char *text;
 	const uint8_t *xstate;

@@ -22,36 +22,34 @@
 #endif
 #define MEMBARRIER_GET_REGISTRATIONS 512 /* Linux 6.3 */
 
-static int ask(struct snap_draft *d, long nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, int64_t *ret,
+static int ask(struct remote *r, long nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, int64_t *ret,
 	       const char *what, struct err *e)
 {
-	if (remote_call(&d->remote, nr, a0, a1, a2, a3, ret, e) < 0)
+	if (remote_call(r, nr, a0, a1, a2, a3, ret, e) < 0)
 		return err_wrap(e, "%s", what);
 	return *ret < 0 && *ret > -4096 ? err_sys(e, (int)-*ret, "%s", what) : 0;
 }
 
 /* A call that leaves its answer in the scratch memory. */
-static int fetch(struct snap_draft *d, long nr, uint64_t a0, uint64_t a1, unsigned which, void *to, size_t n,
+static int fetch(struct remote *r, long nr, uint64_t a0, uint64_t a1, unsigned which, void *to, size_t n,
 		 const char *what, struct err *e)
 {
 	uint64_t a[3] = {a0, a1, 0};
-	int64_t r;
+	int64_t got;
 
-	a[which] = d->remote.scratch;
-	if (ask(d, nr, a[0], a[1], a[2], 8, &r, what, e) < 0)
+	a[which] = r->scratch;
+	if (ask(r, nr, a[0], a[1], a[2], 8, &got, what, e) < 0)
 		return -1;
-	return remote_read(&d->remote, d->remote.scratch, to, n, e);
+	return remote_read(r, r->scratch, to, n, e);
 }
 
 static int take_signals(struct snap_draft *d, struct err *e)
 {
 	for (unsigned i = 0; i < SNAP_SIGNALS; i++)
 		if (i + 1 != SIGKILL && i + 1 != SIGSTOP &&
-		    fetch(d, SYS_rt_sigaction, i + 1, 0, 2, &d->head.proc.action[i], sizeof(struct snap_sigaction),
-			  "ask for a signal's action", e) < 0)
+		    fetch(&d->remotes.thread[0], SYS_rt_sigaction, i + 1, 0, 2, &d->head.proc.action[i],
+			  sizeof(struct snap_sigaction), "ask for a signal's action", e) < 0)
 			return -1;
-	if (ptrace(PTRACE_GETSIGMASK, d->take->pid, sizeof(d->thread.sigmask), &d->thread.sigmask) < 0)
-		return err_sys(e, errno, "ask for the mask of signals");
 	return 0;
 }
 
@@ -60,7 +58,8 @@ static int check_itimers(struct snap_draft *d, struct err *e)
 	for (int which = ITIMER_REAL; which <= ITIMER_PROF; which++) {
 		struct itimerval t;
 
-		if (fetch(d, SYS_getitimer, (uint64_t)which, 0, 1, &t, sizeof(t), "ask for timers", e) < 0)
+		if (fetch(&d->remotes.thread[0], SYS_getitimer, (uint64_t)which, 0, 1, &t, sizeof(t), "ask for timers",
+			  e) < 0)
 			return -1;
 		if (t.it_value.tv_sec || t.it_value.tv_usec)
 			return err_set(e, ERR_CONFLICT, "it has set an alarm (setitimer)");
@@ -70,6 +69,7 @@ static int check_itimers(struct snap_draft *d, struct err *e)
 
 static int take_prctl(struct snap_draft *d, struct err *e)
 {
+	struct remote *first = &d->remotes.thread[0];
 	static const struct {
 		int what;
 		const char *why;
@@ -82,56 +82,72 @@ static int take_prctl(struct snap_draft *d, struct err *e)
 	for (unsigned i = 0; i < ARRAY_SIZE(no); i++) {
 		int value;
 
-		if (fetch(d, SYS_prctl, (uint64_t)no[i].what, 0, 1, &value, sizeof(value), "prctl", e) < 0)
+		if (fetch(first, SYS_prctl, (uint64_t)no[i].what, 0, 1, &value, sizeof(value), "prctl", e) < 0)
 			return -1;
 		if (value)
 			return err_set(e, ERR_CONFLICT, "%s", no[i].why);
 	}
-	if (ask(d, SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, &r, "prctl", e) < 0)
+	if (ask(first, SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, &r, "prctl", e) < 0)
 		return -1;
 	if (r)
 		return err_set(e, ERR_CONFLICT, "it has switched huge pages off (prctl)");
-	if (ask(d, SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, &r, "prctl", e) < 0)
+	if (ask(first, SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, &r, "prctl", e) < 0)
 		return -1;
 	if (r != 1)
 		return err_set(e, ERR_CONFLICT, "it has made itself not dumpable");
-	if (ask(d, SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, &r, "prctl", e) < 0)
-		return -1;
-	d->thread.timer_slack_ns = (uint64_t)r;
-	if (fetch(d, SYS_prctl, PR_GET_TID_ADDRESS, 0, 1, &d->thread.tid_address, 8, "prctl", e) < 0 ||
-	    fetch(d, SYS_prctl, PR_GET_NAME, 0, 1, d->thread.comm, sizeof(d->thread.comm), "prctl", e) < 0)
-		return -1;
-	d->thread.comm[sizeof(d->thread.comm) - 1] = 0;
-	if (remote_call(&d->remote, SYS_membarrier, MEMBARRIER_GET_REGISTRATIONS, 0, 0, 0, &r, e) < 0)
+	if (remote_call(first, SYS_membarrier, MEMBARRIER_GET_REGISTRATIONS, 0, 0, 0, &r, e) < 0)
 		return -1;
 	d->head.proc.membarrier = r > 0 ? (uint32_t)r : 0; /* older kernels do not tell */
 	return 0;
 }
 
-static int take_registers(struct snap_draft *d, struct err *e)
+static int take_registers(struct snap_draft *d, const struct remote *r, struct snap_thread *t, struct err *e)
 {
-	struct iovec v = {d->xstate, sizeof(d->xstate)};
-	const struct user_regs_struct *g = &d->remote.regs;
-	struct snap_thread *t = &d->thread;
-	struct __ptrace_rseq_configuration rs = {0};
-	void *head;
-	size_t n;
+	uint32_t *used = &d->head.table[TABLE_XSTATE].n;
+	struct iovec v = {d->xstate + *used, SNAP_XSTATE_MAX};
+	const struct user_regs_struct *g = &r->regs;
 
 	t->r15 = g->r15, t->r14 = g->r14, t->r13 = g->r13, t->r12 = g->r12, t->rbp = g->rbp, t->rbx = g->rbx;
 	t->r11 = g->r11, t->r10 = g->r10, t->r9 = g->r9, t->r8 = g->r8, t->rcx = g->rcx, t->rdx = g->rdx;
 	t->rsi = g->rsi, t->rdi = g->rdi, t->eflags = g->eflags, t->rsp = g->rsp;
 	t->fs_base = g->fs_base, t->gs_base = g->gs_base;
 	t->rax = g->rax, t->rip = g->rip;
-	t->tid = (uint32_t)d->take->pid;
-	if (ptrace(PTRACE_GETREGSET, d->take->pid, NT_X86_XSTATE, &v) < 0)
+	if (ptrace(PTRACE_GETREGSET, r->tid, NT_X86_XSTATE, &v) < 0)
 		return err_sys(e, errno, "read the extended registers");
-	t->xstate_bytes = d->head.table[TABLE_XSTATE].n = (uint32_t)v.iov_len;
-	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, d->take->pid, sizeof(rs), &rs) < 0)
+	t->xstate = *used, t->xstate_bytes = (uint32_t)v.iov_len;
+	*used += (t->xstate_bytes + 63) & ~63u;
+	return 0;
+}
+
+static int take_thread(struct snap_draft *d, struct remote *r, struct snap_thread *t, struct err *e)
+{
+	struct __ptrace_rseq_configuration rs = {0};
+	int64_t slack;
+	stack_t alt;
+	void *head;
+	size_t n;
+
+	t->tid = (uint32_t)r->tid;
+	if (take_registers(d, r, t, e) < 0)
+		return -1;
+	if (ptrace(PTRACE_GETSIGMASK, r->tid, sizeof(t->sigmask), &t->sigmask) < 0)
+		return err_sys(e, errno, "ask for the mask of signals");
+	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, r->tid, sizeof(rs), &rs) < 0)
 		return err_sys(e, errno, "ask for the restartable sequence");
 	t->rseq = rs.rseq_abi_pointer, t->rseq_bytes = rs.rseq_abi_size, t->rseq_signature = rs.signature;
-	if (syscall(SYS_get_robust_list, d->take->pid, &head, &n) < 0)
+	if (syscall(SYS_get_robust_list, r->tid, &head, &n) < 0)
 		return err_sys(e, errno, "ask for the robust list");
 	t->robust_list = (uint64_t)(uintptr_t)head;
+	if (fetch(r, SYS_sigaltstack, 0, 0, 1, &alt, sizeof(alt), "ask for the signal stack", e) < 0 ||
+	    ask(r, SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, &slack, "prctl", e) < 0 ||
+	    fetch(r, SYS_prctl, PR_GET_TID_ADDRESS, 0, 1, &t->tid_address, 8, "prctl", e) < 0 ||
+	    fetch(r, SYS_prctl, PR_GET_NAME, 0, 1, t->comm, sizeof(t->comm), "prctl", e) < 0)
+		return -1;
+	t->altstack_sp = (uint64_t)(uintptr_t)alt.ss_sp;
+	t->altstack_size = alt.ss_size;
+	t->altstack_flags = (uint32_t)alt.ss_flags;
+	t->timer_slack_ns = (uint64_t)slack;
+	t->comm[sizeof(t->comm) - 1] = 0;
 	return 0;
 }
 
@@ -155,7 +171,7 @@ static int find_code(struct snap_draft *d, struct err *e)
 			size_t n = m->end - at < step + keep ? m->end - at : step + keep;
 			uint8_t *hit;
 
-			if (remote_read(&d->remote, at, buf, n, e) < 0)
+			if (remote_read(&d->remotes.thread[0], at, buf, n, e) < 0)
 				return -1;
 			if (!p->do_syscall && (hit = memmem(buf, n, call_ret, sizeof(call_ret))))
 				p->do_syscall = at + (uint64_t)(hit - buf);
@@ -184,19 +200,16 @@ static int take_limits(struct snap_draft *d, struct err *e)
 int proc_inside(struct snap_draft *d, struct err *e)
 {
 	char path[64], cwd[4096];
-	stack_t alt;
 	int64_t r;
 	ssize_t n;
 
-	if (take_registers(d, e) < 0 || take_signals(d, e) < 0 || check_itimers(d, e) < 0 || take_prctl(d, e) < 0 ||
-	    take_limits(d, e) < 0)
+	for (unsigned i = 0; i < d->remotes.n; i++)
+		if (take_thread(d, &d->remotes.thread[i], &d->thread[i], e) < 0)
+			return -1;
+	d->head.table[TABLE_THREADS].n = d->remotes.n;
+	if (take_signals(d, e) < 0 || check_itimers(d, e) < 0 || take_prctl(d, e) < 0 || take_limits(d, e) < 0)
 		return -1;
-	if (fetch(d, SYS_sigaltstack, 0, 0, 1, &alt, sizeof(alt), "ask for the signal stack", e) < 0)
-		return -1;
-	d->thread.altstack_sp = (uint64_t)(uintptr_t)alt.ss_sp;
-	d->thread.altstack_size = alt.ss_size;
-	d->thread.altstack_flags = (uint32_t)alt.ss_flags;
-	if (ask(d, SYS_brk, 0, 0, 0, 0, &r, "brk", e) < 0)
+	if (ask(&d->remotes.thread[0], SYS_brk, 0, 0, 0, 0, &r, "brk", e) < 0)
 		return -1;
 	d->head.proc.brk = (uint64_t)r;
 	snprintf(path, sizeof(path), "/proc/%d/cwd", (int)d->take->pid);

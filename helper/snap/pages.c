@@ -70,7 +70,7 @@ static int bridge(struct writer *w, uint64_t from, uint64_t to, struct err *e)
 		return 0;
 	}
 	for (; from < to; from += SNAP_PAGE)
-		if (remote_read(&w->d->remote, from, page, sizeof(page), e) < 0 || put_page(w, page, e) < 0)
+		if (remote_read(&w->d->remotes.thread[0], from, page, sizeof(page), e) < 0 || put_page(w, page, e) < 0)
 			return -1;
 	return 0;
 }
@@ -104,7 +104,7 @@ static int save(struct writer *w, uint64_t addr, uint64_t pages, struct err *e)
 	while (pages) {
 		uint64_t n = pages < OUT_PAGES ? pages : OUT_PAGES;
 
-		if (remote_read(&w->d->remote, addr, w->in, n * SNAP_PAGE, e) < 0)
+		if (remote_read(&w->d->remotes.thread[0], addr, w->in, n * SNAP_PAGE, e) < 0)
 			return -1;
 		for (uint64_t i = 0; i < n; i++, addr += SNAP_PAGE)
 			if ((w->map->file || !all_zero(w->in + i * SNAP_PAGE)) &&

@@ -2,9 +2,12 @@
 #include "plan.h"
 
 #include <asm/prctl.h>
+#include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <linux/prctl.h>
+#include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -15,14 +18,35 @@
 #endif
 #define MAP_DROPPABLE_	 0x08 /* Linux 6.11 */
 #define ARENA_STACK	 (16u << 10)
-#define ARENA_DATA	 (64u << 10) /* frame, auxiliary vector, limits, actions */
+#define ARENA_DATA	 (64u << 10) /* auxiliary vector, limits, actions */
 #define STACK_MAX	 (256ull << 20)
 #define STACK_GUARD	 (256ull * SNAP_PAGE)
 #define RED_ZONE	 128
+#define OPS_PER_THREAD	 10u
+#define EFLAGS		 0x202u
 #define LAZY_PAGES	 16u /* fewer are read at once: a mapping of the image costs more */
 #define UC_FP_XSTATE	 1u  /* of the kernel's ucontext */
 #define UC_SIGCONTEXT_SS 2u
 #define UC_STRICT_SS	 4u
+
+/* What the kernel puts on a stack for a handler, and takes from there at rt_sigreturn. */
+struct frame {
+	uint64_t back; /* of the handler: the code that calls rt_sigreturn */
+	uint64_t flags, link, stack_sp, stack_flags, stack_size;
+	struct sigcontext sc;
+	uint64_t sigmask;
+	char info[128];
+};
+
+/*
+ * On the stack of a thread that begins (ARENA_CLONE): frames that each make a system call by the process's own code and
+ * come to the next. Only a thread itself can say what its robust list and its restartable sequence are; and all wait
+ * until all are there, because what one of them begins would take the number of another.
+ */
+struct chain {
+	struct frame wait, robust, rseq;
+	uint32_t go;
+};
 
 static void op(struct plan *p, enum arena_what what, long nr, int64_t want, uint64_t a0, uint64_t a1, uint64_t a2,
 	       uint64_t a3, uint64_t a4, uint64_t a5)
@@ -51,7 +75,13 @@ static uint64_t addr(const void *p)
 
 static size_t ops_max(const struct snap_view *v)
 {
-	return 256 + (size_t)view_n(v, TABLE_MAPS) * (2 + ADVICE_N) + (size_t)view_n(v, TABLE_RUNS) * 2;
+	return 256 + (size_t)view_n(v, TABLE_MAPS) * (2 + ADVICE_N) + (size_t)view_n(v, TABLE_RUNS) * 2 +
+	       view_n(v, TABLE_THREADS) * OPS_PER_THREAD + SNAP_GAPS_MAX;
+}
+
+static size_t data_max(const struct snap_view *v)
+{
+	return ARENA_DATA + view_n(v, TABLE_THREADS) * (v->head->ident.frame_bytes + sizeof(struct chain) + 1024);
 }
 
 uint64_t plan_arena(const struct snap_view *v, size_t *ret_bytes)
@@ -59,7 +89,7 @@ uint64_t plan_arena(const struct snap_view *v, size_t *ret_bytes)
 	/* Far from where the kernel puts programs, heaps, libraries and stacks. */
 	static const uint64_t places[] = {0x100000000000, 0x200000000000, 0x300000000000, 0x180000000000,
 					  0x080000000000};
-	size_t bytes = ops_max(v) * sizeof(struct arena_op) + ARENA_DATA + ARENA_STACK + 2 * SNAP_PAGE;
+	size_t bytes = ops_max(v) * sizeof(struct arena_op) + data_max(v) + ARENA_STACK + 2 * SNAP_PAGE;
 	uint64_t vdso = v->head->proc.vdso;
 
 	*ret_bytes = bytes = (bytes + SNAP_PAGE - 1) & ~(size_t)(SNAP_PAGE - 1);
@@ -217,19 +247,9 @@ static int put_signals(struct plan *p)
 	return 0;
 }
 
-/* What the kernel puts on a stack for a handler, and takes from there at rt_sigreturn. */
-struct frame {
-	uint64_t back; /* of the handler: the code that calls rt_sigreturn */
-	uint64_t flags, link, stack_sp, stack_flags, stack_size;
-	struct sigcontext sc;
-	uint64_t sigmask;
-	char info[128];
-};
-
-static void fill_xstate(uint8_t *to, const struct snap_view *v)
+static void fill_xstate(uint8_t *to, const struct snap_view *v, const struct snap_thread *t)
 {
 	const struct snap_ident *id = &v->head->ident;
-	const struct snap_thread *t = v->thread;
 	uint32_t n = t->xstate_bytes < id->frame_bytes ? t->xstate_bytes : id->frame_bytes;
 	struct _fpx_sw_bytes sw = {.magic1 = FP_XSTATE_MAGIC1,
 				   .extended_size = id->frame_bytes + FP_XSTATE_MAGIC2_SIZE,
@@ -246,28 +266,11 @@ static void fill_xstate(uint8_t *to, const struct snap_view *v)
 	memcpy(to + id->frame_bytes, &end, sizeof(end));
 }
 
-static int put_frame(struct plan *p, struct err *e)
+/* All registers of the thread; x_at: where its extended state lies. */
+static struct frame frame_of(const struct snap_view *v, const struct snap_thread *t, uint64_t x_at)
 {
-	const struct snap_thread *t = p->view->thread;
-	uint32_t x_bytes = p->view->head->ident.frame_bytes + FP_XSTATE_MAGIC2_SIZE;
-	/* The kernel wants the state aligned to 64; the frame lies below it. */
-	uint64_t x_at = (t->rsp - RED_ZONE - x_bytes) & ~63ull;
-	uint64_t f_at = (x_at - sizeof(struct frame) - 64) & ~63ull;
-	struct frame *f = data(p, sizeof(*f));
-	uint8_t *x = data(p, x_bytes);
-	bool room = false;
-
-	for (uint32_t i = 0; i < view_n(p->view, TABLE_MAPS); i++) {
-		const struct snap_map *m = &p->view->map[i];
-		uint64_t start = m->flags & MAP_F_STACK ? stack_start(p->view, i) : m->start;
-
-		if (f_at >= start && f_at < t->rsp && t->rsp <= m->end && m->prot & PROT_WRITE)
-			room = true;
-	}
-	if (!room || !f || !x)
-		return err_set(e, ERR_CONFLICT, "no room on the stack of the process");
-	*f = (struct frame){
-		.back = p->view->head->proc.do_return,
+	return (struct frame){
+		.back = v->head->proc.do_return,
 		.flags = UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_SS,
 		.stack_sp = t->altstack_sp,
 		.stack_flags = t->altstack_flags,
@@ -295,25 +298,131 @@ static int put_frame(struct plan *p, struct err *e)
 		       .fpstate = (struct _fpstate *)(uintptr_t)x_at},
 		.sigmask = t->sigmask,
 	};
-	fill_xstate(x, p->view);
+}
+
+/* A system call with no more than four arguments, then what lies at next. No signal comes in between. */
+static struct frame frame_call(const struct snap_view *v, uint64_t next, long nr, uint64_t a0, uint64_t a1, uint64_t a2,
+			       uint64_t a3)
+{
+	return (struct frame){
+		.back = v->head->proc.do_return,
+		.flags = UC_SIGCONTEXT_SS | UC_STRICT_SS,
+		.stack_flags = SS_DISABLE,
+		.sc = {.rax = (uint64_t)nr,
+		       .rdi = a0,
+		       .rsi = a1,
+		       .rdx = a2,
+		       .r10 = a3,
+		       .rsp = next,
+		       .rip = v->head->proc.do_syscall,
+		       .eflags = EFLAGS,
+		       .cs = 0x33,
+		       .__pad0 = 0x2b /* ss */},
+		.sigmask = ~0ull,
+	};
+}
+
+/* Is the stack writable from here up to where the thread has it? */
+static bool on_stack(const struct snap_view *v, const struct snap_thread *t, uint64_t from)
+{
+	for (uint32_t i = 0; i < view_n(v, TABLE_MAPS); i++) {
+		const struct snap_map *m = &v->map[i];
+		uint64_t start = m->flags & MAP_F_STACK ? stack_start(v, i) : m->start;
+
+		if (from >= start && from < t->rsp && t->rsp <= m->end && m->prot & PROT_WRITE)
+			return true;
+	}
+	return false;
+}
+
+/* The thread's registers, onto its stack. *ret: where the frame lies. */
+static int put_frame(struct plan *p, const struct snap_thread *t, uint64_t *ret, struct err *e)
+{
+	uint32_t x_bytes = p->view->head->ident.frame_bytes + FP_XSTATE_MAGIC2_SIZE;
+	/* The kernel wants the state aligned to 64; the frame lies below it. */
+	uint64_t x_at = (t->rsp - RED_ZONE - x_bytes) & ~63ull;
+	uint64_t f_at = (x_at - sizeof(struct frame) - 64) & ~63ull;
+	struct frame *f = data(p, sizeof(*f));
+	uint8_t *x = data(p, x_bytes);
+
+	if (!f || !x || !on_stack(p->view, t, f_at))
+		return err_set(e, ERR_CONFLICT, "no room on the stack of a thread");
+	*f = frame_of(p->view, t, x_at);
+	fill_xstate(x, p->view, t);
 	op(p, WHAT_THREAD, ARENA_COPY, 0, f_at, addr(f), sizeof(*f), 0, 0, 0);
 	op(p, WHAT_THREAD, ARENA_COPY, 0, x_at, addr(x), x_bytes, 0, 0, 0);
-	p->job->frame = f_at;
+	*ret = f_at;
 	return 0;
 }
 
-static void put_thread(struct plan *p)
+/* What a new thread inherits from the one that makes it, and what that one then has to have itself again. */
+static int put_inherited(struct plan *p, const struct snap_thread *t)
+{
+	char *name = data(p, sizeof(t->comm));
+
+	if (!name)
+		return -1;
+	memcpy(name, t->comm, sizeof(t->comm));
+	op(p, WHAT_THREAD, SYS_prctl, 0, PR_SET_NAME, addr(name), 0, 0, 0, 0);
+	op(p, WHAT_THREAD, SYS_prctl, 0, PR_SET_TIMERSLACK, t->timer_slack_ns, 0, 0, 0, 0);
+	op(p, WHAT_THREAD, SYS_arch_prctl, 0, ARCH_SET_GS, t->gs_base, 0, 0, 0, 0);
+	return 0;
+}
+
+/* number: of the first thread that is not there yet */
+static int put_clone(struct plan *p, const struct snap_thread *t, uint32_t number, uint64_t *ret_go, struct err *e)
+{
+	const uint64_t same = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+	struct chain *c = data(p, sizeof(*c));
+	uint64_t frame, at, go;
+
+	if (!c || put_inherited(p, t) < 0)
+		return err_set(e, ERR_BUG, "the arena is too small");
+	if (put_frame(p, t, &frame, e) < 0)
+		return -1;
+	at = (frame - sizeof(*c)) & ~63ull;
+	if (!on_stack(p->view, t, at))
+		return err_set(e, ERR_CONFLICT, "no room on the stack of a thread");
+	go = at + offsetof(struct chain, go);
+	c->wait = frame_call(p->view, at + offsetof(struct chain, robust), SYS_futex, go, FUTEX_WAIT_PRIVATE, 0, 0);
+	c->robust =
+		frame_call(p->view, at + offsetof(struct chain, rseq), SYS_set_robust_list, t->robust_list, 24, 0, 0);
+	c->rseq = frame_call(p->view, frame, SYS_rseq, t->rseq, t->rseq_bytes, 0, t->rseq_signature);
+	op(p, WHAT_THREAD, ARENA_COPY, 0, at, addr(c), sizeof(*c), 0, 0, 0);
+	for (; number < t->tid; number++)
+		op(p, WHAT_THREAD, SYS_clone, number, same | CLONE_VFORK, 0, 0, 0, 0, 0);
+	op(p, WHAT_THREAD, ARENA_CLONE, t->tid, same | CLONE_SETTLS | (t->tid_address ? CLONE_CHILD_CLEARTID : 0), at,
+	   0, t->tid_address, t->fs_base, 0);
+	*ret_go = go;
+	return 0;
+}
+
+static int put_threads(struct plan *p, struct err *e)
 {
 	const struct snap_thread *t = p->view->thread;
+	uint32_t n = view_n(p->view, TABLE_THREADS), *one = data(p, sizeof(*one));
+	uint64_t go[SNAP_THREADS_MAX];
 
+	if (!one)
+		return err_set(e, ERR_BUG, "the arena is too small");
+	*one = 1;
+	for (uint32_t i = 1; i < n; i++)
+		if (put_clone(p, &t[i], t[i - 1].tid + 1, &go[i], e) < 0)
+			return -1;
+	if (put_inherited(p, t) < 0)
+		return err_set(e, ERR_BUG, "the arena is too small");
 	op(p, WHAT_THREAD, SYS_arch_prctl, 0, ARCH_SET_FS, t->fs_base, 0, 0, 0, 0);
-	op(p, WHAT_THREAD, SYS_arch_prctl, 0, ARCH_SET_GS, t->gs_base, 0, 0, 0, 0);
 	op(p, WHAT_THREAD, SYS_set_tid_address, t->tid, t->tid_address, 0, 0, 0, 0, 0);
 	if (t->robust_list)
 		op(p, WHAT_THREAD, SYS_set_robust_list, 0, t->robust_list, 24, 0, 0, 0, 0);
 	if (t->rseq)
 		op(p, WHAT_THREAD, SYS_rseq, 0, t->rseq, t->rseq_bytes, 0, t->rseq_signature, 0, 0);
 	op(p, WHAT_THREAD, SYS_prctl, 0, PR_SET_DUMPABLE, 1, 0, 0, 0, 0);
+	for (uint32_t i = 1; i < n; i++) {
+		op(p, WHAT_THREAD, ARENA_COPY, 0, go[i], addr(one), sizeof(*one), 0, 0, 0);
+		op(p, WHAT_THREAD, SYS_futex, ARENA_ANY, go[i], FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
+	}
+	return put_frame(p, t, &p->job->frame, e);
 }
 
 int plan_make(struct plan *p, struct err *e)
@@ -325,7 +434,7 @@ int plan_make(struct plan *p, struct err *e)
 	p->room = ops_max(p->view);
 	p->op = (struct arena_op *)(p->arena + SNAP_PAGE + 256);
 	p->data = (char *)(p->op + p->room);
-	p->data_end = p->data + ARENA_DATA;
+	p->data_end = p->data + data_max(p->view);
 	p->n = 0;
 	op(p, WHAT_CLEAR, SYS_munmap, 0, 0, start, 0, 0, 0, 0);
 	op(p, WHAT_CLEAR, SYS_munmap, 0, end, SNAP_ADDR_END - end, 0, 0, 0, 0);
@@ -334,8 +443,7 @@ int plan_make(struct plan *p, struct err *e)
 		put_map(p, i);
 	if (put_process(p) < 0 || put_signals(p) < 0)
 		return err_set(e, ERR_BUG, "the arena is too small");
-	put_thread(p);
-	if (put_frame(p, e) < 0)
+	if (put_threads(p, e) < 0)
 		return -1;
 	op(p, WHAT_CLOSE, SYS_close_range, 0, SNAP_FD_END, ~0u, 0, 0, 0, 0);
 	if (p->n > p->room)

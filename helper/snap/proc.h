@@ -6,16 +6,18 @@
 /* An image while it is made. */
 struct snap_draft {
 	const struct snap_take *take;
-	struct remote remote;
+	struct remotes remotes;
 	struct snap_mem mem;
 	struct snap_head head;
 	struct snap_map *map; /* head.table[].n of each */
 	struct snap_run *run;
 	struct snap_file *file;
 	struct snap_fd *fd;
+	uint64_t object[SNAP_FDS_MAX]; /* per descriptor: the number of its pipe or event */
+	struct snap_watch *watch;
 	char *text;
-	struct snap_thread thread;
-	uint8_t xstate[SNAP_XSTATE_MAX];
+	struct snap_thread thread[SNAP_THREADS_MAX];
+	uint8_t *xstate;
 	uint8_t *whole; /* per map: save all of its pages */
 };
 

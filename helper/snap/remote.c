@@ -1,22 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "remote.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 
-#define RED_ZONE     128
-#define SYSCALL_LEN  2
-#define RETRY_US     1000
-#define RESTARTSYS   (-512) /* of the kernel: the call was only interrupted and would be made again */
-#define RESTARTBLOCK (-516) /* the same for calls with a limit of time, by way of restart_syscall */
+#define RED_ZONE    128
+#define SYSCALL_LEN 2
+#define RETRY_US    1000
+#define STOP_US	    1000000
+/* Of the kernel: the call was only interrupted and would be made again. */
+#define RESTARTSYS    (-512)
+#define RESTARTNOINTR (-513)
+#define RESTARTNOHAND (-514)
+#define RESTARTBLOCK  (-516) /* the same for calls with a limit of time, by way of restart_syscall */
 
 int64_t remote_now_us(void)
 {
@@ -41,14 +48,14 @@ static void wait_child_signal(int64_t until_us)
 	(void)sigtimedwait(&set, NULL, &t);
 }
 
-/* The next stop; a child that has ended is left for others to reap. Signals that come meanwhile are delivered. */
+/* The next stop; a process that has ended is left for others to reap. Signals that come meanwhile are delivered. */
 static int wait_stop(struct remote *r, int want, struct err *e)
 {
 	for (;;) {
 		siginfo_t si = {0};
 		int status;
 
-		if (waitid(P_PID, (id_t)r->pid, &si, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) < 0)
+		if (waitid(P_PID, (id_t)r->tid, &si, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) < 0)
 			return err_sys(e, errno, "wait for the process");
 		if (si.si_pid && si.si_code != CLD_TRAPPED && si.si_code != CLD_STOPPED)
 			return err_set(e, ERR_CANCELED, "the process ended");
@@ -58,62 +65,158 @@ static int wait_stop(struct remote *r, int want, struct err *e)
 			wait_child_signal(r->deadline_us);
 			continue;
 		}
-		if (waitpid(r->pid, &status, __WALL) < 0)
+		if (waitpid(r->tid, &status, __WALL) < 0)
 			return err_sys(e, errno, "wait for the process");
 		if (WSTOPSIG(status) == SIGTRAP && status >> 16 == want)
 			return 0;
 		/* A signal on its way, or a stop that is not ours. */
-		if (ptrace(PTRACE_CONT, r->pid, 0, status >> 16 ? 0 : WSTOPSIG(status)) < 0)
+		if (ptrace(PTRACE_CONT, r->tid, 0, status >> 16 ? 0 : WSTOPSIG(status)) < 0)
 			return err_sys(e, errno, "continue the process");
 	}
 }
 
-/*
- * The number of the call that it sleeps in, if that is one that waits for the channel alone and for ever; otherwise -1.
- * All of them take nothing from it when they are made again from the beginning.
- */
-static long safe_call(const struct remote *r, int channel)
+/* Has this epoll set the descriptor in it? */
+static bool watches(pid_t pid, int epoll, int fd)
 {
+	char path[64], line[256];
+	bool found = false;
+	FILE *f;
+	int at;
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)pid, epoll);
+	f = fopen(path, "re");
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = sscanf(line, "tfd: %d", &at) == 1 && at == fd;
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/*
+ * Does it sleep, and how does it go on? What the kernel would make again after a signal is made again: that is *ret.
+ * The others have to expect an interruption (-1): a limit of time that has begun cannot be carried over.
+ */
+static bool sleeps(const struct remote *r, long *ret)
+{
+	const struct user_regs_struct *g = &r->regs;
+	long nr = (long)g->orig_rax;
+	bool moment = nr == SYS_futex && (g->rsi & (uint64_t)FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET;
+
+	if (nr < 0)
+		return false;
+	switch ((int64_t)g->rax) {
+	case RESTARTSYS:
+	case RESTARTNOINTR:
+	case RESTARTNOHAND:
+		*ret = nr;
+		return true;
+	case RESTARTBLOCK:
+		*ret = moment ? nr : -1;
+		return true;
+	case -EINTR:
+		*ret = -1;
+		return true;
+	}
+	return false;
+}
+
+/* In a call that waits for the channel, and for ever or not alone. None of them takes anything from it. */
+static bool at_safe_point(const struct remotes *s, int channel, long *ret)
+{
+	const struct remote *r = &s->thread[0];
 	const struct user_regs_struct *g = &r->regs;
 	long nr = (long)g->orig_rax;
 	struct pollfd p;
 
-	if ((nr == SYS_read || nr == SYS_recvfrom || nr == SYS_recvmsg) && (int)g->rdi == channel &&
-	    (int64_t)g->rax == RESTARTSYS)
-		return nr;
+	if ((nr == SYS_read || nr == SYS_recvfrom || nr == SYS_recvmsg) && (int)g->rdi == channel)
+		return sleeps(r, ret);
+	if ((nr == SYS_epoll_wait || nr == SYS_epoll_pwait) && watches(s->pid, (int)g->rdi, channel))
+		return sleeps(r, ret);
+	*ret = SYS_poll;
 	/* One that we have interrupted before is in restart_syscall, with the arguments of poll. */
-	if ((nr == SYS_poll || nr == SYS_restart_syscall) && (int64_t)g->rax == RESTARTBLOCK && g->rsi == 1 &&
-	    (int)g->rdx < 0 && pread(r->mem, &p, sizeof(p), (off_t)g->rdi) == sizeof(p) && p.fd == channel)
-		return SYS_poll;
-	return -1;
+	return (nr == SYS_poll || nr == SYS_restart_syscall) && (int64_t)g->rax == RESTARTBLOCK && g->rsi == 1 &&
+	       (int)g->rdx < 0 && pread(r->mem, &p, sizeof(p), (off_t)g->rdi) == sizeof(p) && p.fd == channel;
 }
 
-static int stop_once(struct remote *r, struct err *e)
+static int stop_thread(struct remotes *s, pid_t tid, struct err *e)
 {
-	if (ptrace(PTRACE_INTERRUPT, r->pid, 0, 0) < 0)
+	struct remote *r = &s->thread[s->n];
+
+	if (s->n == SNAP_THREADS_MAX)
+		return err_set(e, ERR_LIMIT, "it runs more than %u threads", SNAP_THREADS_MAX);
+	*r = (struct remote){.tid = tid, .mem = s->mem, .deadline_us = s->deadline_us};
+	if (ptrace(PTRACE_SEIZE, tid, 0, 0) < 0)
+		return errno == ESRCH && s->n ? 0 : err_sys(e, errno, "trace the process");
+	s->n++;
+	if (ptrace(PTRACE_INTERRUPT, tid, 0, 0) < 0)
 		return err_sys(e, errno, "interrupt the process");
 	if (wait_stop(r, PTRACE_EVENT_STOP, e) < 0)
 		return -1;
-	if (ptrace(PTRACE_GETREGS, r->pid, 0, &r->regs) < 0)
+	if (ptrace(PTRACE_GETREGS, tid, 0, &r->regs) < 0)
 		return err_sys(e, errno, "read the registers");
 	return 0;
 }
 
-static int open_memory(struct remote *r, struct err *e)
+/* Other threads may begin new ones until they are stopped themselves. */
+static int stop_all(struct remotes *s, struct err *e)
 {
+	unsigned before;
 	char path[64];
+	int rc;
 
-	snprintf(path, sizeof(path), "/proc/%d/mem", (int)r->pid);
-	r->mem = open(path, O_RDWR | O_CLOEXEC);
-	if (r->mem < 0)
-		return err_sys(e, errno, "open the memory of the process");
-	return 0;
+	s->n = 0;
+	rc = stop_thread(s, s->pid, e);
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)s->pid);
+	do {
+		DIR *dir = opendir(path);
+
+		before = s->n;
+		for (struct dirent *t; rc == 0 && dir && (t = readdir(dir));) {
+			pid_t tid = (pid_t)atoi(t->d_name);
+			bool known = tid <= 0;
+
+			for (unsigned i = 0; i < s->n; i++)
+				known |= s->thread[i].tid == tid;
+			if (!known)
+				rc = stop_thread(s, tid, e);
+		}
+		if (dir)
+			closedir(dir);
+	} while (rc == 0 && s->n != before);
+	return rc;
 }
 
-static int settle(struct remote *r, long nr, struct err *e)
+static void let_go(struct remote *r, pid_t pid)
 {
-	r->regs.rip -= SYSCALL_LEN;
-	r->regs.rax = (uint64_t)nr;
+	struct err e;
+
+	if (r->settled) {
+		(void)!pwrite(r->mem, r->saved, sizeof(r->saved), (off_t)r->scratch);
+		(void)ptrace(PTRACE_SETREGS, r->tid, 0, &r->regs);
+	}
+	/* Detaching wants a stopped one. What does not stop any more has ended, and only a process has other reapers. */
+	if (ptrace(PTRACE_DETACH, r->tid, 0, 0) == 0 || errno != ESRCH)
+		return;
+	r->deadline_us = remote_now_us() + 1000000;
+	if (ptrace(PTRACE_INTERRUPT, r->tid, 0, 0) == 0 && wait_stop(r, PTRACE_EVENT_STOP, &e) == 0)
+		(void)ptrace(PTRACE_DETACH, r->tid, 0, 0);
+	else if (r->tid != pid)
+		(void)waitpid(r->tid, NULL, __WALL | WNOHANG);
+}
+
+static void let_all_go(struct remotes *s)
+{
+	while (s->n)
+		let_go(&s->thread[--s->n], s->pid);
+}
+
+/* again: the number of the call to make, or -1 */
+static int settle(struct remote *r, long again, struct err *e)
+{
+	r->call = r->regs.rip - SYSCALL_LEN;
+	if (again >= 0)
+		r->regs.rip = r->call;
+	r->regs.rax = again >= 0 ? (uint64_t)again : (uint64_t)-EINTR;
 	r->regs.orig_rax = ~0ull; /* nothing for the kernel to restart */
 	r->scratch = (r->regs.rsp - RED_ZONE - REMOTE_SCRATCH) & ~63ull;
 	if (remote_read(r, r->scratch, r->saved, sizeof(r->saved), e) < 0)
@@ -122,48 +225,69 @@ static int settle(struct remote *r, long nr, struct err *e)
 	return 0;
 }
 
-int remote_stop(struct remote *r, pid_t pid, int channel, int64_t deadline_us, struct err *e)
+/* 0: all sleep as they should, and are settled; otherwise e says why not */
+static int settle_all(struct remotes *s, int channel, struct err *e)
 {
-	*r = (struct remote){.pid = pid, .mem = -1, .deadline_us = deadline_us};
-	if (ptrace(PTRACE_SEIZE, pid, 0, 0) < 0)
-		return err_sys(e, errno, "trace the process");
-	r->seized = true;
-	if (open_memory(r, e) < 0)
-		return -1;
-	for (;;) {
-		long nr;
+	long again[SNAP_THREADS_MAX];
 
-		if (stop_once(r, e) < 0)
-			return -1;
-		nr = safe_call(r, channel);
-		if (nr >= 0)
-			return settle(r, nr, e);
-		if (remote_now_us() >= deadline_us)
-			return err_set(e, ERR_TIMEOUT, "the process does not wait for an event (system call %lld)",
-				       (long long)r->regs.orig_rax);
-		if (ptrace(PTRACE_CONT, pid, 0, 0) < 0)
-			return err_sys(e, errno, "continue the process");
-		wait_child_signal(remote_now_us() + RETRY_US);
+	if (!at_safe_point(s, channel, &again[0])) {
+		err_set(e, ERR_TIMEOUT, "the process does not wait for an event (system call %lld)",
+			(long long)s->thread[0].regs.orig_rax);
+		return -1;
 	}
+	for (unsigned i = 1; i < s->n; i++)
+		if (!sleeps(&s->thread[i], &again[i])) {
+			err_set(e, ERR_TIMEOUT, "thread %d of it is busy", (int)s->thread[i].tid);
+			return -1;
+		}
+	for (unsigned i = 0; i < s->n; i++)
+		if (settle(&s->thread[i], again[i], e) < 0)
+			return -1;
+	return 0;
 }
 
-void remote_release(struct remote *r)
+static int by_number(const void *a, const void *b)
 {
-	if (r->settled) {
-		(void)!pwrite(r->mem, r->saved, sizeof(r->saved), (off_t)r->scratch);
-		(void)ptrace(PTRACE_SETREGS, r->pid, 0, &r->regs);
-	}
-	close_p(&r->mem);
-	r->mem = -1;
-	/* Detaching wants a stopped process. What does not stop any more has ended. */
-	if (r->seized && ptrace(PTRACE_DETACH, r->pid, 0, 0) < 0 && errno == ESRCH) {
-		struct err e;
+	const struct remote *x = a, *y = b;
 
-		r->deadline_us = remote_now_us() + 1000000;
-		if (stop_once(r, &e) == 0)
-			(void)ptrace(PTRACE_DETACH, r->pid, 0, 0);
+	return (x->tid > y->tid) - (x->tid < y->tid);
+}
+
+int remote_stop(struct remotes *s, pid_t pid, int channel, int64_t deadline_us, struct err *e)
+{
+	struct err why = {0};
+	char path[64];
+
+	s->pid = pid, s->deadline_us = deadline_us + STOP_US; /* so that at the end the reason is why it went on */
+	snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
+	s->mem = open(path, O_RDWR | O_CLOEXEC);
+	if (s->mem < 0)
+		return err_sys(e, errno, "open the memory of the process");
+	for (;;) {
+		int rc = stop_all(s, &why);
+		bool ended = rc < 0 && (why.kind != ERR_CANCELED || s->n == 1); /* others than the first may end */
+
+		if (rc == 0)
+			rc = settle_all(s, channel, &why);
+		if (rc == 0)
+			break;
+		let_all_go(s);
+		if (ended || remote_now_us() >= deadline_us) {
+			if (e)
+				*e = why;
+			return -1;
+		}
+		wait_child_signal(remote_now_us() + RETRY_US);
 	}
-	r->seized = false;
+	qsort(s->thread + 1, s->n - 1, sizeof(s->thread[0]), by_number);
+	return 0;
+}
+
+void remote_release(struct remotes *s)
+{
+	let_all_go(s);
+	close_p(&s->mem);
+	s->mem = -1;
 }
 
 int remote_read(const struct remote *r, uint64_t at, void *to, size_t n, struct err *e)
@@ -187,15 +311,16 @@ int remote_call(struct remote *r, long nr, uint64_t a0, uint64_t a1, uint64_t a2
 {
 	struct user_regs_struct g = r->regs;
 
-	g.rax = (uint64_t)nr; /* it stands before a syscall instruction */
+	g.rax = (uint64_t)nr;
+	g.rip = r->call;
 	g.rdi = a0, g.rsi = a1, g.rdx = a2, g.r10 = a3, g.r8 = 0, g.r9 = 0;
-	if (ptrace(PTRACE_SETREGS, r->pid, 0, &g) < 0 || ptrace(PTRACE_SINGLESTEP, r->pid, 0, 0) < 0)
+	if (ptrace(PTRACE_SETREGS, r->tid, 0, &g) < 0 || ptrace(PTRACE_SINGLESTEP, r->tid, 0, 0) < 0)
 		return err_sys(e, errno, "step the process");
 	if (wait_stop(r, 0, e) < 0)
 		return -1;
-	if (ptrace(PTRACE_GETREGS, r->pid, 0, &g) < 0)
+	if (ptrace(PTRACE_GETREGS, r->tid, 0, &g) < 0)
 		return err_sys(e, errno, "read the registers");
-	if (g.rip != r->regs.rip + SYSCALL_LEN)
+	if (g.rip != r->call + SYSCALL_LEN)
 		return err_set(e, ERR_CONFLICT, "the process took a signal while it was written");
 	*ret = (int64_t)g.rax;
 	return 0;

@@ -1,25 +1,39 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A stopped child: its registers, memory, and system calls made in its place. */
+/* A stopped child: its threads' registers, its memory, and system calls made in a thread's place. */
 #pragma once
 #include <sys/user.h>
 #include "snap.h"
 
+#define REMOTE_SCRATCH 1024
+
+/* A thread that sleeps in a system call. */
 struct remote {
+	pid_t tid;
+	int mem; /* of its process */
+	int64_t deadline_us;
+	bool settled;
+	struct user_regs_struct regs; /* to go on with: it makes the call again, or the call was interrupted */
+	uint64_t call;		      /* where it entered the kernel */
+	uint64_t scratch;	      /* REMOTE_SCRATCH bytes of its stack that it does not use */
+	char saved[REMOTE_SCRATCH];   /* what was there */
+};
+
+struct remotes {
 	pid_t pid;
 	int mem; /* /proc/PID/mem, for reading and writing */
 	int64_t deadline_us;
-	bool seized, settled;
-	struct user_regs_struct regs; /* so that it makes the call again that it was stopped in */
-	uint64_t scratch;	      /* REMOTE_SCRATCH bytes of its stack that it does not use */
-	char saved[1024];	      /* what was there */
+	unsigned n;
+	struct remote thread[SNAP_THREADS_MAX]; /* the process's first one first, the others by number */
 };
-#define REMOTE_SCRATCH 1024
 
 int64_t remote_now_us(void);
-/* Stops it while it waits for its channel (a descriptor of it), and for nothing else; tries until the deadline. */
-int remote_stop(struct remote *r, pid_t pid, int channel, int64_t deadline_us, struct err *e);
+/*
+ * Stops all threads while the first waits for the channel (a descriptor of it), and the others in calls that can be
+ * interrupted without anybody seeing more than that; tries until the deadline.
+ */
+int remote_stop(struct remotes *s, pid_t pid, int channel, int64_t deadline_us, struct err *e);
 /* Everything back as it was, and it runs. */
-void remote_release(struct remote *r);
+void remote_release(struct remotes *s);
 
 int remote_read(const struct remote *r, uint64_t at, void *to, size_t n, struct err *e);
 /* The call's own error is a result like any other (-errno). */

@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/rseq.h>
@@ -22,6 +24,8 @@ struct restore {
 	struct snap_mem mem;
 	struct snap_view view;
 	int file_fd[SNAP_FILES_MAX];
+	int pipe[SNAP_FDS_MAX][2]; /* of the first descriptor of each */
+	bool filled[SNAP_FDS_MAX];
 };
 
 static int move_up(int fd)
@@ -111,25 +115,94 @@ static int open_mapped(struct restore *r, struct err *e)
 	return 0;
 }
 
-static int place_fd(struct restore *r, const struct snap_fd *f, struct err *e)
+/* Both ends, which the descriptors of it are made copies of; what it held is written first. */
+static int make_pipe(struct restore *r, uint32_t i, struct err *e)
 {
-	int settable = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME, fd, to = (int)f->fd;
+	int pair[2];
 
+	if (pipe2(pair, O_CLOEXEC | O_NONBLOCK) < 0)
+		return err_sys(e, errno, "make a pipe");
+	for (unsigned end = 0; end < 2; end++) {
+		r->pipe[i][end] = move_up(pair[end]);
+		close(pair[end]);
+	}
+	return r->pipe[i][0] < 0 || r->pipe[i][1] < 0 ? err_sys(e, errno, "make a pipe") : 0;
+}
+
+static int open_pipe(struct restore *r, uint32_t i, int *ret, struct err *e)
+{
+	const struct snap_fd *f = &r->view.fd[i];
+	uint32_t first = f->of - 1;
+	int end = (f->flags & O_ACCMODE) != O_RDONLY;
+
+	if (first == i && make_pipe(r, i, e) < 0)
+		return -1;
+	if (f->held && !end && !r->filled[first]) {
+		r->filled[first] = true;
+		if (write(r->pipe[first][1], r->view.text + f->offset, f->held) != (ssize_t)f->held)
+			return err_sys(e, errno, "fill a pipe");
+	}
+	*ret = r->pipe[first][end];
+	return 0;
+}
+
+/* The descriptor that is placed; the same kind of descriptor may be a copy of one that is there. */
+static int open_fd(struct restore *r, uint32_t i, int *ret, bool *ret_close, struct err *e)
+{
+	const struct snap_fd *f = &r->view.fd[i];
+
+	*ret_close = f->kind == FD_FILE || f->kind == FD_EPOLL || (f->kind == FD_EVENT && f->of == i + 1);
 	switch (f->kind) {
 	case FD_CHANNEL:
 	case FD_LOG:
-		fd = f->kind == FD_LOG ? r->in.log : r->in.channel;
-		break;
+		*ret = f->kind == FD_LOG ? r->in.log : r->in.channel;
+		return 0;
+	case FD_PIPE:
+		return open_pipe(r, i, ret, e);
+	case FD_EVENT:
+		*ret = f->of == i + 1 ? eventfd((unsigned)f->offset, f->semaphore ? EFD_SEMAPHORE : 0)
+				      : (int)r->view.fd[f->of - 1].fd;
+		return *ret < 0 ? err_sys(e, errno, "make an eventfd") : 0;
+	case FD_EPOLL:
+		*ret = epoll_create1(0);
+		return *ret < 0 ? err_sys(e, errno, "make an epoll set") : 0;
 	default:
-		if (open_file(r, f->file - 1, (int)(f->flags & (O_ACCMODE | O_DIRECTORY)), &fd, e) < 0)
+		if (open_file(r, f->of - 1, (int)(f->flags & (O_ACCMODE | O_DIRECTORY)), ret, e) < 0)
 			return -1;
-		if (f->offset && lseek(fd, (off_t)f->offset, SEEK_SET) < 0)
+		if (f->offset && lseek(*ret, (off_t)f->offset, SEEK_SET) < 0)
 			return err_sys(e, errno, "go to an offset");
+		return 0;
 	}
-	if (dup3(fd, to, (int)(f->flags & O_CLOEXEC)) < 0 || fcntl(to, F_SETFL, (int)f->flags & settable) < 0)
+}
+
+static int place_fd(struct restore *r, uint32_t i, struct err *e)
+{
+	const struct snap_fd *f = &r->view.fd[i];
+	int settable = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME, fd, to = (int)f->fd;
+	bool ours;
+
+	if (open_fd(r, i, &fd, &ours, e) < 0)
+		return -1;
+	if (fd != to && dup3(fd, to, (int)(f->flags & O_CLOEXEC)) < 0)
 		return err_sys(e, errno, "place descriptor %d", to);
-	if (f->kind == FD_FILE)
+	if (fd == to && fcntl(to, F_SETFD, f->flags & O_CLOEXEC ? FD_CLOEXEC : 0) < 0)
+		return err_sys(e, errno, "place descriptor %d", to);
+	if (fcntl(to, F_SETFL, (int)f->flags & settable) < 0)
+		return err_sys(e, errno, "set the flags of descriptor %d", to);
+	if (ours && fd != to)
 		close(fd);
+	return 0;
+}
+
+static int watch_fds(const struct restore *r, struct err *e)
+{
+	for (uint32_t i = 0; i < view_n(&r->view, TABLE_WATCHES); i++) {
+		const struct snap_watch *w = &r->view.watch[i];
+		struct epoll_event event = {.events = w->events, .data.u64 = w->data};
+
+		if (epoll_ctl((int)w->epoll, EPOLL_CTL_ADD, (int)w->fd, &event) < 0)
+			return err_sys(e, errno, "wait for descriptor %u", w->fd);
+	}
 	return 0;
 }
 
@@ -142,23 +215,20 @@ static int place_fds(struct restore *r, struct err *e)
 	if (r->in.image < 0 || r->in.channel < 0 || r->in.log < 0 || close_range(0, SNAP_FD_END - 1, 0) < 0)
 		return err_sys(e, errno, "place descriptors");
 	for (uint32_t i = 0; i < view_n(&r->view, TABLE_FDS); i++)
-		if (place_fd(r, &r->view.fd[i], e) < 0)
+		if (place_fd(r, i, e) < 0)
 			return -1;
-	return 0;
+	return watch_fds(r, e);
 }
 
 static int set_process(const struct restore *r, struct err *e)
 {
 	const struct snap_proc *p = &r->view.head->proc;
-	const struct snap_thread *t = r->view.thread;
 
 	umask(p->umask);
 	if (setsid() < 0)
 		return err_sys(e, errno, "make a session");
 	if (chdir(r->view.text + p->cwd) < 0)
 		return err_sys(e, errno, "go to %s", r->view.text + p->cwd);
-	if (prctl(PR_SET_NAME, t->comm) < 0 || prctl(PR_SET_TIMERSLACK, t->timer_slack_ns) < 0)
-		return err_sys(e, errno, "prctl");
 	return 0;
 }
 

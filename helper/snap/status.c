@@ -22,6 +22,8 @@ int proc_alloc(struct snap_draft *d, struct err *e)
 	d->run = mem_take(&d->mem, SNAP_RUNS_MAX * sizeof(*d->run));
 	d->file = mem_take(&d->mem, SNAP_FILES_MAX * sizeof(*d->file));
 	d->fd = mem_take(&d->mem, SNAP_FDS_MAX * sizeof(*d->fd));
+	d->watch = mem_take(&d->mem, SNAP_WATCH_MAX * sizeof(*d->watch));
+	d->xstate = mem_take(&d->mem, (size_t)SNAP_THREADS_MAX * SNAP_XSTATE_MAX);
 	d->text = mem_take(&d->mem, SNAP_TEXT_MAX);
 	d->whole = mem_take(&d->mem, SNAP_MAPS_MAX);
 	return d->whole ? 0 : err_set(e, ERR_BUG, "too little memory reserved");
@@ -84,45 +86,10 @@ static int field(const char *status, const char *name, int base, uint64_t *ret, 
 	return 0;
 }
 
-/* The names of its threads but the first, for the reason. */
-static void thread_names(const struct snap_draft *d, char *to, size_t room)
-{
-	char path[64], name[32];
-	DIR *dir;
-	size_t at = 0;
-
-	*to = 0;
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)d->take->pid);
-	dir = opendir(path);
-	for (struct dirent *t; dir && (t = readdir(dir));) {
-		int tid = atoi(t->d_name), fd;
-		ssize_t n;
-
-		if (tid <= 0 || tid == d->take->pid || at + 24 > room)
-			continue;
-		snprintf(path, sizeof(path), "/proc/%d/task/%d/comm", (int)d->take->pid, tid);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		n = fd < 0 ? -1 : read(fd, name, sizeof(name) - 1);
-		if (fd >= 0)
-			close(fd);
-		if (n > 1)
-			at += (size_t)snprintf(to + at, room - at, "%s%.*s", at ? ", " : "", (int)n - 1, name);
-	}
-	if (dir)
-		closedir(dir);
-}
-
-static int check_counts(struct snap_draft *d, const char *status, struct err *e)
+static int check_thread(struct snap_draft *d, const char *status, struct err *e)
 {
 	uint64_t n, pending, shared, umask_bits;
-	char names[128];
 
-	if (field(status, "\nThreads:", 10, &n, e) < 0)
-		return -1;
-	if (n != 1) {
-		thread_names(d, names, sizeof(names));
-		return err_set(e, ERR_CONFLICT, "it runs %llu threads (also %s)", (unsigned long long)n, names);
-	}
 	if (field(status, "\nSigPnd:", 16, &pending, e) < 0 || field(status, "\nShdPnd:", 16, &shared, e) < 0)
 		return -1;
 	if (pending | shared)
@@ -140,36 +107,59 @@ static int check_counts(struct snap_draft *d, const char *status, struct err *e)
 	return 0;
 }
 
-/* It has to lead a session of its own, as tandem-init starts it, at ordinary priority. */
-static int check_scheduling(struct snap_draft *d, const char *stat_text, struct err *e)
+/* At ordinary priority, as tandem-init starts it, on any processor. */
+static int check_scheduling(pid_t tid, struct err *e)
+{
+	cpu_set_t ours, its;
+	int nice = getpriority(PRIO_PROCESS, (id_t)tid), policy = sched_getscheduler(tid);
+
+	if (nice != getpriority(PRIO_PROCESS, 0) || policy != sched_getscheduler(0))
+		return err_set(e, ERR_CONFLICT, "it has changed its scheduling (nice %d, policy %d)", nice, policy);
+	CPU_ZERO(&ours);
+	CPU_ZERO(&its);
+	if (sched_getaffinity(0, sizeof(ours), &ours) < 0 || sched_getaffinity(tid, sizeof(its), &its) < 0 ||
+	    memcmp(&ours, &its, sizeof(ours)))
+		return err_set(e, ERR_CONFLICT, "it has bound itself to processors");
+	return 0;
+}
+
+/* The numbers between those of threads have to be used up, too, when they are restored. */
+static int check_threads(struct snap_draft *d, struct err *e)
+{
+	const struct remotes *s = &d->remotes;
+	char name[48], *text;
+
+	if (s->thread[0].tid != s->pid || s->thread[s->n - 1].tid - s->pid >= (int)(SNAP_GAPS_MAX + s->n))
+		return err_set(e, ERR_CONFLICT, "more than %u threads or processes have ended between those that run",
+			       SNAP_GAPS_MAX);
+	for (unsigned i = 0; i < s->n; i++) {
+		snprintf(name, sizeof(name), "task/%d/status", (int)s->thread[i].tid);
+		if (proc_read(d, name, &text, NULL, e) < 0 || check_thread(d, text, e) < 0 ||
+		    check_scheduling(s->thread[i].tid, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* It has to lead a session of its own, as tandem-init starts it. */
+static int check_session(struct snap_draft *d, const char *stat_text, struct err *e)
 {
 	const char *p = strrchr(stat_text, ')');
 	struct snap_proc *s = &d->head.proc;
 	int pgrp, sid, tty;
-	long long nice;
-	unsigned policy;
 	int got =
 		p ? sscanf(p + 1,
-			   " %*c %*d %d %d %d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %lld %*d %*d %*u %*u %*d %*u "
-			   "%lu %lu %lu %*u %*u %*u %*u %*u %*u %*u %*u %*u %*d %*d %*u %u %*u %*u %*d %lu %lu %lu "
+			   " %*c %*d %d %d %d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %*u %*u %*d %*u "
+			   "%lu %lu %lu %*u %*u %*u %*u %*u %*u %*u %*u %*u %*d %*d %*u %*u %*u %*u %*d %lu %lu %lu "
 			   "%lu %lu %lu %lu",
-			   &pgrp, &sid, &tty, &nice, &s->start_code, &s->end_code, &s->start_stack, &policy,
-			   &s->start_data, &s->end_data, &s->start_brk, &s->arg_start, &s->arg_end, &s->env_start,
-			   &s->env_end)
+			   &pgrp, &sid, &tty, &s->start_code, &s->end_code, &s->start_stack, &s->start_data,
+			   &s->end_data, &s->start_brk, &s->arg_start, &s->arg_end, &s->env_start, &s->env_end)
 		  : 0;
-	cpu_set_t ours, its;
 
-	if (got != 15)
+	if (got != 13)
 		return err_set(e, ERR_UNAVAILABLE, "the kernel's stat file has an unknown form");
 	if (pgrp != d->take->pid || sid != d->take->pid || tty)
 		return err_set(e, ERR_CONFLICT, "it has left its session or process group");
-	if (nice != getpriority(PRIO_PROCESS, 0) || policy != (unsigned)sched_getscheduler(0))
-		return err_set(e, ERR_CONFLICT, "it has changed its scheduling (nice %lld, policy %u)", nice, policy);
-	CPU_ZERO(&ours);
-	CPU_ZERO(&its);
-	if (sched_getaffinity(0, sizeof(ours), &ours) < 0 || sched_getaffinity(d->take->pid, sizeof(its), &its) < 0 ||
-	    memcmp(&ours, &its, sizeof(ours)))
-		return err_set(e, ERR_CONFLICT, "it has bound itself to processors");
 	return 0;
 }
 
@@ -229,9 +219,9 @@ int proc_status(struct snap_draft *d, struct err *e)
 	size_t n;
 
 	d->head.proc.pid = (uint32_t)d->take->pid;
-	if (proc_read(d, "status", &text, NULL, e) < 0 || check_counts(d, text, e) < 0)
+	if (check_threads(d, e) < 0)
 		return -1;
-	if (proc_read(d, "stat", &text, NULL, e) < 0 || check_scheduling(d, text, e) < 0)
+	if (proc_read(d, "stat", &text, NULL, e) < 0 || check_session(d, text, e) < 0)
 		return -1;
 	if (proc_read(d, "timers", &text, &n, e) < 0)
 		return -1;

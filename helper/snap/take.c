@@ -24,8 +24,9 @@ static int write_at(int fd, const void *from, size_t n, uint64_t at, struct err 
 static int write_tables(struct snap_draft *d, struct err *e)
 {
 	const void *from[TABLE_N] = {
-		[TABLE_MAPS] = d->map,	[TABLE_RUNS] = d->run,	      [TABLE_FILES] = d->file,	  [TABLE_FDS] = d->fd,
-		[TABLE_TEXT] = d->text, [TABLE_THREADS] = &d->thread, [TABLE_XSTATE] = d->xstate,
+		[TABLE_MAPS] = d->map,	     [TABLE_RUNS] = d->run,	 [TABLE_FILES] = d->file,
+		[TABLE_FDS] = d->fd,	     [TABLE_WATCHES] = d->watch, [TABLE_TEXT] = d->text,
+		[TABLE_THREADS] = d->thread, [TABLE_XSTATE] = d->xstate,
 	};
 	struct snap_head *h = &d->head;
 	uint64_t at = 0, n = 0;
@@ -52,12 +53,11 @@ static int draw(struct snap_draft *d, struct err *e)
 	const struct snap_take *t = d->take;
 	int channel = proc_channel(t->pid, t->channel, e);
 
-	if (channel < 0 || remote_stop(&d->remote, t->pid, channel, t->deadline_us, e) < 0)
+	if (channel < 0 || remote_stop(&d->remotes, t->pid, channel, t->deadline_us, e) < 0)
 		return -1;
 	if (proc_status(d, e) < 0 || proc_maps(d, e) < 0 || proc_fds(d, e) < 0 || proc_inside(d, e) < 0 ||
 	    proc_pages(d, e) < 0)
 		return -1;
-	d->head.table[TABLE_THREADS].n = 1;
 	return write_tables(d, e);
 }
 
@@ -73,7 +73,7 @@ int snap_take(const struct snap_take *t, struct snap_stats *ret, struct err *e)
 		return -1;
 	d = mem_take(&room, sizeof(*d));
 	d->take = t;
-	d->remote.mem = -1;
+	d->remotes.mem = -1;
 	d->head.magic = SNAP_MAGIC;
 	d->head.version = SNAP_VERSION;
 	d->head.head_bytes = sizeof(d->head);
@@ -81,7 +81,7 @@ int snap_take(const struct snap_take *t, struct snap_stats *ret, struct err *e)
 	rc = proc_alloc(d, &why);
 	if (rc == 0)
 		rc = draw(d, &why);
-	remote_release(&d->remote);
+	remote_release(&d->remotes);
 	if (rc == 0) {
 		*ret = (struct snap_stats){.bytes = d->head.file_bytes,
 					   .mappings = d->head.table[TABLE_MAPS].n,

@@ -169,8 +169,8 @@ class Made(Case):
 
 class NotMade(Case):
     def test_a_reason_is_shown_and_it_starts_plainly(self):
-        self.up("import threading, time\nthreading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n" + HANDLER)
-        self.assertIn("thread", self.refused())
+        self.up("import socket\ns = socket.socket()\n" + HANDLER)
+        self.assertIn("open socket", self.refused())
         self.stop()
         self.assertEqual(self.call()["pid"], 2)
         self.started(restored=False)

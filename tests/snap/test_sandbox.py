@@ -222,8 +222,8 @@ class Function(unittest.TestCase):
         self.assertIn(reason, str(r.exception))
         self.assertEqual(i.ask(), 1)
 
-    def test_thread(self):
-        self.refused("import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()", "2 threads")
+    def test_busy_thread(self):
+        self.refused("import threading\ndef spin():\n    while True: pass\nthreading.Thread(target=spin, daemon=True).start()", "is busy")
 
     def test_socket(self):
         self.refused("import socket\ns = socket.socket()", "open socket")
@@ -283,6 +283,11 @@ class Function(unittest.TestCase):
                     "c.execute('select x from t').fetchone()[0]", 7),
         "ssl": ("import ssl\nctx = ssl.create_default_context()", "len(ctx.get_ca_certs()) >= 0", True),
         "subprocess": ("import subprocess", "subprocess.run(['/bin/echo', 'hi'], stdout=-1).stdout.decode()", "hi\n"),
+        "a pool of threads": ("import concurrent.futures as f\npool = f.ThreadPoolExecutor(4)\nlist(pool.map(lambda x: x, range(50)))",
+                              "sum(pool.map(lambda x: x * x, range(10)))", 285),
+        "a sleeping thread": ("import threading, time\nwoke = []\n"
+                              "threading.Thread(target=lambda: [time.sleep(0.5), woke.append(1)], daemon=True).start()",
+                              "[time.sleep(0.7), len(woke)][1]", 1),
         "threads": ("import concurrent.futures as f", "sum(f.ThreadPoolExecutor(4).map(lambda x: x * x, range(10)))", 285),
         "multiprocessing": ("import os", "(lambda p: os.waitpid(p, 0)[1] if p else os._exit(3))(os.fork()) >> 8", 3),
         "signals": ("import signal\nhit = []\nsignal.signal(signal.SIGUSR1, lambda *a: hit.append(1))",

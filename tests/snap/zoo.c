@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 void must(int ok, const char *what)
@@ -15,11 +16,17 @@ void must(int ok, const char *what)
 	exit(1);
 }
 
-/* One line; the safe point is in its first read. */
+int channel_epoll;
+static const struct animal *const kinds[][2] = {{kept, kept_threads}, {refused, refused_threads}};
+
+/* One line; the safe point is in its first read, or in what comes before. */
 static int line(char *to, size_t room)
 {
+	struct epoll_event e;
 	size_t n = 0;
 
+	while (channel_epoll && epoll_wait(channel_epoll, &e, 1, -1) < 0 && errno == EINTR)
+		;
 	while (n + 1 < room && read(CHANNEL, to + n, 1) == 1)
 		if (to[n++] == '\n') {
 			to[n - 1] = 0;
@@ -43,17 +50,16 @@ static const struct animal *find(const struct animal *a, const char *name)
 
 int main(int argc, char **argv)
 {
-	const struct animal *a;
+	const struct animal *a = NULL;
 	char text[64];
 
 	if (argc != 2) {
-		list(kept, "kept");
-		list(refused, "refused");
+		for (unsigned i = 0; i < 4; i++)
+			list(kinds[i / 2][i % 2], i / 2 ? "refused" : "kept");
 		return 0;
 	}
-	a = find(kept, argv[1]);
-	if (!a)
-		a = find(refused, argv[1]);
+	for (unsigned i = 0; i < 4 && !a; i++)
+		a = find(kinds[i / 2][i % 2], argv[1]);
 	MUST(a != NULL);
 	a->make();
 	dprintf(CHANNEL, "ready\n");

@@ -26,11 +26,6 @@
 
 #define PAGE 4096
 #define MB   (1 << 20)
-#define WANT(x)                                                                                                        \
-	do {                                                                                                           \
-		if (!(x))                                                                                              \
-			return "not true: " #x;                                                                        \
-	} while (0)
 
 static unsigned char *block, *other;
 static uint64_t kept_number;

@@ -4,14 +4,11 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/ipc.h>
@@ -35,12 +32,6 @@ static void *sleep_for_ever(void *arg)
 	for (;;)
 		pause();
 	return arg;
-}
-static void thread(void)
-{
-	pthread_t id;
-
-	MUST(pthread_create(&id, NULL, sleep_for_ever, NULL) == 0);
 }
 static void child(void)
 {
@@ -138,20 +129,6 @@ static void sock(void)
 {
 	MUST(socket(AF_UNIX, SOCK_STREAM, 0) >= 0);
 }
-static void pipes(void)
-{
-	int p[2];
-
-	MUST(pipe(p) == 0);
-}
-static void epoll(void)
-{
-	MUST(epoll_create1(0) >= 0);
-}
-static void event(void)
-{
-	MUST(eventfd(0, 0) >= 0);
-}
 static void timer(void)
 {
 	MUST(timerfd_create(CLOCK_MONOTONIC, 0) >= 0);
@@ -245,7 +222,6 @@ static void sysv(void)
 }
 
 const struct animal refused[] = {
-	{"a thread", thread, NULL, "2 threads"},
 	{"a child", child, NULL, "another process runs beside it"},
 	{"a zombie", zombie, NULL, "another process runs beside it"},
 	{"an orphan", orphan, NULL, "another process runs beside it"},
@@ -260,9 +236,6 @@ const struct animal refused[] = {
 	{"timer_create", posix_timer, NULL, "has timers"},
 	{"an alarm", alarm_set, NULL, "set an alarm"},
 	{"a socket", sock, NULL, "an open socket"},
-	{"a pipe", pipes, NULL, "pipe:["},
-	{"epoll", epoll, NULL, "eventpoll"},
-	{"eventfd", event, NULL, "eventfd"},
 	{"timerfd", timer, NULL, "timerfd"},
 	{"signalfd", signal_fd, NULL, "signalfd"},
 	{"inotify", inotify, NULL, "inotify"},
