@@ -14,13 +14,14 @@ OPT_release := -O2 -g -DTANDEM_DEBUG=0
 OPT_san := -O1 -g -DTANDEM_DEBUG=1 -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 CFLAGS += -std=gnu11 $(OPT_$(MODE)) $(WARN) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DTANDEM_VERSION='"$(VERSION)"' \
 	-I. -Isrc -Ihelper -I$(B)/gen -I/usr/share/include/llhttp -fno-strict-aliasing -fstack-protector-strong
-LIBS := -luv -lsqlite3 -ljansson -lyaml -lssl -lcrypto -lpthread
+LIBS := -luv -lsqlite3 -ljansson -lyaml -lssl -lcrypto -lpthread -lm
 
 LOW := base wire
 DAEMON_DIRS := base json loop wire http store ledger spawn instance sched trigger app api daemon
 CORE_SRC := $(foreach d,$(filter-out daemon,$(DAEMON_DIRS)),$(wildcard src/$(d)/*.c))
 DAEMON_SRC := $(wildcard src/daemon/*.c)
-CLI_SRC := $(wildcard src/cli/*.c) $(foreach d,base json wire,$(wildcard src/$(d)/*.c)) src/http/client.c src/http/ca.c
+CLI_SRC := $(wildcard src/cli/*.c) $(foreach d,base json wire advise,$(wildcard src/$(d)/*.c)) src/http/client.c src/http/ca.c \
+	src/sched/policy.c
 LOW_SRC := $(foreach d,$(LOW),$(wildcard src/$(d)/*.c))
 LLHTTP_SRC := $(wildcard /usr/share/llhttp/*.c)
 LIBS += $(if $(LLHTTP_SRC),,-lllhttp) # Debian 13 has it as a library
@@ -50,7 +51,7 @@ $(B)/shim.made: $(SHIM_FILES)
 $(B)/tandem $(B)/tandemd: | $(B)/shim.made $(B)/spec
 
 $(B)/tandem: $(call obj,$(CLI_SRC))
-	$(CC) $(CFLAGS) -o $@ $^ -ljansson -lcrypto
+	$(CC) $(CFLAGS) -o $@ $^ -ljansson -lcrypto -lm
 $(B)/tandemd: $(call obj,$(CORE_SRC) $(DAEMON_SRC)) $(LLHTTP_OBJ)
 	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 $(B)/tandem-spawner: $(call obj,$(wildcard helper/spawner/*.c) $(LOW_SRC))
@@ -94,7 +95,7 @@ $(call obj,src/store/store.c): $(B)/gen/migrations.h
 TEST_SRC := $(wildcard tests/*/test_*.c)
 TEST_BINS := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC))
 # An archive, so that a test links what it uses, and no more.
-$(B)/core.a: $(call obj,$(CORE_SRC)) $(LLHTTP_OBJ)
+$(B)/core.a: $(call obj,$(CORE_SRC) $(wildcard src/advise/*.c)) $(LLHTTP_OBJ)
 	@rm -f $@
 	ar rcsD $@ $^
 $(B)/tests/%: $(B)/obj/tests/%.o $(B)/core.a

@@ -27,3 +27,7 @@
 #define LIM_LAYERS		5
 #define LIM_QUEUE_PER_WORKLOAD	4096 /* requests that wait for an instance */
 #define LIM_LOG_LINE_BYTES	262144
+#define LIM_TRACE_LINE_BYTES	65536	     /* of a recorded trace: a day of 1,440 minutes is some 10,000 */
+#define LIM_TRACE_ROWS		200000	     /* functions; a day of the whole Azure trace has some 50,000 */
+#define LIM_TRACE_CALLS		1000000	     /* of one function in a minute */
+#define LIM_TRACE_NUMBER	1000000000ll /* ms of a duration, MB of memory: more is no measurement */

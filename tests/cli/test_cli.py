@@ -17,7 +17,7 @@ import zipfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TANDEM = os.path.join(os.environ.get("TANDEM_BUILD", os.path.join(ROOT, "build")), "tandem")
-VERBS = "serve up down ls ps describe invoke stop logs cost trace snapshots env doctor version backup restore debug completion".split()
+VERBS = "serve up down ls ps describe invoke stop logs cost trace snapshots simulate env doctor version backup restore debug completion".split()
 
 
 class FakeDaemon:
@@ -160,6 +160,38 @@ class Cli(Base):
         self.assertEqual(len(fake.asked), n, "bad JSON is not sent")
         self.run_("invoke", "a/b", "-p", "1")
         self.assertEqual(fake.asked[-1][1], "/v1/functions/a%2Fb/invoke")
+
+    def test_simulate(self):
+        day = os.path.join(self.state, "day")
+        os.mkdir(day)
+        files = {"inv.csv": "HashFunction,HashApp,1,2\nf,a,1,1\nother,a,1,1\n",
+                 "run.csv": "HashFunction,Average," + ",".join(f"percentile_Average_{p}" for p in (0, 1, 25, 50, 75, 99, 100)) + "\nf,1" + ",100" * 7 + "\n",
+                 "mem.csv": "HashApp,AverageAllocatedMb\na,1024\n"}
+        for name, text in files.items():
+            with open(os.path.join(day, name), "w", encoding="ascii") as f:
+                f.write(text)
+        code, out, err = self.run_("simulate", day, "--restore", "5+0.01", "-o", "json")
+        answer = json.loads(out)
+        ways = {w["name"]: w for w in answer["ways"]}
+        self.assertEqual(answer["calls"], 2)
+        self.assertAlmostEqual(answer["busy_gb_s"], 0.2)
+        self.assertEqual((ways["not at all"]["idle_gb_s"], ways["not at all"]["cold"]), (0, 2))
+        self.assertEqual(ways["not at all"]["added_p99_us"], 15240)
+        self.assertEqual((ways["10 minutes"]["cold"], ways["10 minutes"]["idle_share"]), (1, 1))
+        code, out, err = self.run_("simulate", day)
+        self.assertRegex(out, r"(?m)^10 minutes +\d+ +100\.00 %")
+        self.assertIn("1 functions, 2 calls", err)
+        self.assertIn("1 functions left out", err)
+        for wrong in ("x", "1+", "-1", "nan", "1+2+3", "inf"):
+            self.assertEqual(self.run_("simulate", day, "--plain", wrong)[0], 2, wrong)
+        code, out, err = self.run_("simulate", day + "x")
+        self.assertEqual(code, 1)
+        self.assertIn("No such file", err)
+        with open(os.path.join(day, "inv.csv"), "a", encoding="ascii") as f:
+            f.write("f,a,1")
+        code, out, err = self.run_("simulate", day)
+        self.assertEqual((code, out), (1, ""))
+        self.assertIn("cut off: line 4", err)
 
     def test_env_is_safe_for_sh(self):
         nasty = "it's $(touch /tmp/no) `x` \\ \" end"
