@@ -54,8 +54,9 @@ $(B)/tandem: $(call obj,$(CLI_SRC))
 	$(CC) $(CFLAGS) -o $@ $^ -ljansson -lcrypto -lm
 $(B)/tandemd: $(call obj,$(CORE_SRC) $(DAEMON_SRC)) $(LLHTTP_OBJ)
 	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
+# Static: every sandbox begins as a copy of this process, and each library would be five more mappings to copy.
 $(B)/tandem-spawner: $(call obj,$(wildcard helper/spawner/*.c) $(LOW_SRC))
-	$(CC) $(CFLAGS) -o $@ $^
+	$(CC) $(CFLAGS) $(if $(filter san,$(MODE)),,-static) -o $@ $^
 $(B)/tandem-init: $(patsubst %.c,$(B)/init/%.o,$(INIT_SRC))
 	$(CC) $(INIT_CFLAGS) -static -o $@ $^
 $(B)/tandem-unpack: $(call obj,$(wildcard helper/unpack/*.c) $(LOW_SRC))

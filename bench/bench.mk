@@ -3,7 +3,7 @@
 BENCH_B := build/release
 BENCH_ARGS ?=
 
-$(B)/bench/direct: bench/direct.c $(call obj,$(LOW_SRC))
+$(B)/bench/direct $(B)/bench/churn: $(B)/bench/%: bench/%.c $(call obj,$(LOW_SRC))
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $^
 
@@ -15,7 +15,7 @@ $(B)/examples/native/bootstrap: examples/native/bootstrap.c
 .PHONY: bench bench-build
 bench-build:
 	@tools/deps build run bench
-	$(MAKE) MODE=release B=$(BENCH_B) all $(BENCH_B)/bench/direct $(BENCH_B)/examples/native/bootstrap
+	$(MAKE) MODE=release B=$(BENCH_B) all $(BENCH_B)/bench/direct $(BENCH_B)/bench/churn $(BENCH_B)/examples/native/bootstrap
 
 bench: bench-build ## measure against nginx, print a table, write build/bench.json (needs root)
 	/usr/bin/python3 bench/run.py --bin $(BENCH_B) --out build/bench.json $(BENCH_ARGS)

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many at once and many in all: bursts from nothing, thousands of functions, a thousand idle instances, sandboxes per second."""
+import os
+import re
 import selectors
+import shutil
 import socket
+import subprocess
 import time
 
 import aws
@@ -86,6 +90,22 @@ def burst(bench, tandem):
         stop(tandem, name)
 
 
+def churn(bench):
+    """Sandboxes made and ended as fast as the spawner can; bench/churn.c is there in tandemd's place."""
+    folder = f"{bench.work}/churn-bin"
+    shutil.copytree(bench.options.bin, folder, ignore=shutil.ignore_patterns("obj", "init", "bench", "tests"))
+    shutil.copy2(f"{bench.options.bin}/bench/churn", f"{folder}/tandemd")
+    for word, more, target in (("a new", {"TANDEM_CHURN_FRESH": "1"}, 350), ("a recycled", {}, 800)):
+        rates = []
+        for turn in range(3):
+            bench.say(f"sandboxes with {word} net namespace, round {turn + 1} of 3")
+            argv = [f"{folder}/tandem", "serve", "--state", f"{bench.work}/state-churn", "--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0"]
+            env = dict(os.environ, TANDEM_CHURN=str(bench.options.seconds), **more)
+            said = subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stderr
+            rates.append(float(re.search(r"churn: ([\d.]+)", said).group(1)))
+        bench.figures.add(f"sandboxes made and ended, {word} net namespace each", "sandboxes/s", rates, at_least=target)
+
+
 PROJECT = """\
 name: scale
 functions:
@@ -103,6 +123,7 @@ def up(bench, tandem):
 
 
 def run(bench):
+    churn(bench)
     tandem = host.Tandem(bench.options.bin, f"{bench.work}/state-scale")
     try:
         up(bench, tandem)

@@ -15,7 +15,7 @@
 #include <sys/syscall.h>
 #include "seccomp_filter.h"
 
-#define CAP_NUMBERS 64 /* the kernel refuses those it has not */
+#define CAP_NUMBERS 64 /* more than there are */
 
 static int set_caps(uint32_t v)
 {
@@ -39,6 +39,16 @@ static int use_permitted(void)
 	return (int)syscall(SYS_capset, &h, d);
 }
 
+/* The kernel refuses the number behind its last one. */
+static int empty_bounding_set(struct err *e)
+{
+	unsigned i = 0;
+
+	while (prctl(PR_CAPBSET_DROP, i, 0, 0, 0) == 0)
+		i++;
+	return i && errno == EINVAL ? 0 : err_sys(e, errno, "drop capability %u from the bounding set", i);
+}
+
 /* Bounding set and securebits first: changing them needs the capabilities that go last. */
 int priv_drop_caps(struct err *e)
 {
@@ -48,9 +58,8 @@ int priv_drop_caps(struct err *e)
 
 	if (use_permitted() < 0)
 		return err_sys(e, errno, "capset");
-	for (unsigned i = 0; i < CAP_NUMBERS; i++)
-		if (prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0 && errno != EINVAL)
-			return err_sys(e, errno, "drop capability %u from the bounding set", i);
+	if (empty_bounding_set(e) < 0)
+		return -1;
 	if (prctl(PR_SET_SECUREBITS, bits, 0, 0, 0) < 0)
 		return err_sys(e, errno, "set securebits");
 	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
@@ -138,9 +147,8 @@ int priv_become(uint32_t uid, uint32_t gid, struct err *e)
 	if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0)
 		return err_sys(e, errno, "become group %u", gid);
 	/* The ids' change takes the capabilities with it, so the bounding set has to go before. */
-	for (unsigned i = 0; i < CAP_NUMBERS; i++)
-		if (prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0 && errno != EINVAL)
-			return err_sys(e, errno, "drop capability %u from the bounding set", i);
+	if (empty_bounding_set(e) < 0)
+		return -1;
 	if (setresuid(uid, uid, uid) < 0)
 		return err_sys(e, errno, "become user %u", uid);
 	if (set_caps(0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

@@ -62,18 +62,19 @@ void enc_b64(struct buf *out, const void *p, size_t n)
 
 static int b64_digit(char c)
 {
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
+	static const int8_t from_plus[] = {62, -1, -1, -1, 63, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, -1,
+					   -1, -1, -1, -1, -1, -1, 0,  1,  2,  3,  4,  5,  6,  7,  8,  9,
+					   10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25,
+					   -1, -1, -1, -1, -1, -1, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35,
+					   36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51};
+	size_t i = (size_t)((unsigned char)c - '+');
+
+	return i < ARRAY_SIZE(from_plus) ? from_plus[i] : -1;
 }
 
 int dec_b64(struct buf *out, struct str s)
 {
-	size_t was = out->n, pad = 0;
+	size_t was = out->n, pad = 0, i = 0;
 	uint32_t v = 0;
 
 	while (pad < 2 && s.n && s.p[s.n - 1] == '=')
@@ -81,18 +82,23 @@ int dec_b64(struct buf *out, struct str s)
 	if (s.n % 4 == 1 || (pad && (s.n + pad) % 4))
 		return -1;
 	buf_reserve(out, s.n / 4 * 3 + 3);
-	for (size_t i = 0; i < s.n; i++) {
+	for (; s.n - i >= 4; i += 4) {
+		int d[4] = {b64_digit(s.p[i]), b64_digit(s.p[i + 1]), b64_digit(s.p[i + 2]), b64_digit(s.p[i + 3])};
+
+		if ((d[0] | d[1] | d[2] | d[3]) < 0)
+			goto bad;
+		v = (uint32_t)(d[0] << 18 | d[1] << 12 | d[2] << 6 | d[3]);
+		out->p[out->n++] = (char)(v >> 16);
+		out->p[out->n++] = (char)(v >> 8);
+		out->p[out->n++] = (char)v;
+	}
+	out->p[out->n] = 0;
+	for (v = 0; i < s.n; i++) {
 		int d = b64_digit(s.p[i]);
 
 		if (d < 0)
 			goto bad;
 		v = v << 6 | (uint32_t)d;
-		if (i % 4 == 3) {
-			char o[3] = {(char)(v >> 16), (char)(v >> 8), (char)v};
-
-			buf_add(out, o, 3);
-			v = 0;
-		}
 	}
 	/* Left-over bits must be zero, else two texts would mean the same bytes. */
 	if (s.n % 4 == 2) {

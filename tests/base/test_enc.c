@@ -46,6 +46,26 @@ TEST(b64)
 	}
 }
 
+TEST(b64_alphabet)
+{
+	static const char all[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	auto_buf raw = {0}, text = {0};
+
+	CHECK(!dec_b64(&raw, str_of(all)) && raw.n == 48);
+	enc_b64(&text, raw.p, raw.n);
+	CHECK_STR(text.p, all);
+	for (int c = 0; c < 256; c++)
+		for (size_t at = 0; at < 6; at++) { /* within four, and in what is left */
+			char six[] = "AAAAAA";
+
+			six[at] = (char)c;
+			buf_clear(&raw);
+			CHECK(dec_b64(&raw, (struct str){six, 6}) ==
+			      (c && strchr(all, c) && (at < 5 || c == 'A' || c == 'Q' || c == 'g' || c == 'w') ? 0
+													       : -1));
+		}
+}
+
 TEST(percent)
 {
 	auto_buf b = {0};

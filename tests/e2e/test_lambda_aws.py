@@ -377,6 +377,32 @@ class WithoutAuthentication(unittest.TestCase):
             c.create_function(FunctionName="open", **tandem.python_function(ECHO))
             self.assertEqual(json.load(c.invoke(FunctionName="open", Payload=b"1")["Payload"])["event"], 1)
 
+    def test_an_archive_anywhere_in_the_body(self):
+        """It is taken out of the text before the rest is read; whatever that finds, what counts is what JSON says."""
+        archive = base64.b64encode(tandem.zip_of({"app.py": ECHO})).decode()
+        digest = base64.b64encode(hashlib.sha256(base64.b64decode(archive)).digest()).decode()
+        decoy = base64.b64encode(tandem.zip_of({"app.py": FAIL})).decode()
+        escaped = "".join(f"\\u{ord(c):04x}" for c in archive)
+        with tandem.Tandem("--auth", "none") as t:
+            for n, (status, code) in enumerate([
+                    (201, f'"Code":{{"ZipFile":"{archive}"}}'),
+                    (201, f'"Code" : {{ "ZipFile" :\r\n\t"{archive}" }}'),
+                    (201, f'"Code":{{"ZipFile":"{escaped}"}}'),
+                    (201, f'"Description":"\\"ZipFile\\":\\"{decoy}\\"","Code":{{"ZipFile":"{archive}"}}'),
+                    (201, f'"Other":{{"ZipFile":"{decoy}"}},"Code":{{"ZipFile":"{archive}"}}'),
+                    (400, f'"Code":{{"ZipFile":"{archive}!"}}'),
+                    (400, f'"Code":{{"ZipFile":"{archive}","ZipFile":"{archive}"}}'),
+                    (400, f'"Code":{{"ZipFile":"{archive}'),
+                    (400, '"Code":{"ZipFile"'),
+                    (400, '"Code":{"ZipFile":7}')]):
+                body = f'{{"FunctionName":"odd-{n}","Runtime":"python3.11","Role":"{tandem.ROLE}","Handler":"app.handler",{code}'
+                request = urllib.request.Request(t.api + "/2015-03-31/functions", (body + "}").encode(), {"Content-Type": "application/json"})
+                try:
+                    with urllib.request.urlopen(request, timeout=20) as answer:
+                        self.assertEqual((answer.status, json.load(answer)["CodeSha256"]), (status, digest), code[:40])
+                except urllib.error.HTTPError as e:
+                    self.assertEqual(e.code, status, (code[:40], e.read()))
+
 
 if __name__ == "__main__":
     unittest.main()
