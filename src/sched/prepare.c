@@ -180,6 +180,8 @@ void prepare_taken(struct worker *wk, const struct init_snap *got)
 	}
 	wk->prepared = wk->stopping = true;
 	write_down(wk, &info);
+	if (wk->revision == workload_revision(wk->w))
+		workload_note_image(wk->w);
 	worker_end(wk, INVOKE_FAILED, OUTCOME_OK, STR_NULL, NULL);
 }
 

@@ -53,6 +53,7 @@ struct workload {
 	int n_after;				  /* have answered and are not idle yet */
 	int n_adopted;				  /* of the daemon before, and not at a boundary yet */
 	int64_t handler_us, off_cpu_us, start_us; /* estimates (policy.h) */
+	bool restores;				  /* the next start is one from an image, and start_us is of such */
 	int64_t backlog_since_us;		  /* 0: nothing waits */
 	struct loop_timer *patience;		  /* armed while something waits */
 	struct list keep_node;
@@ -149,6 +150,8 @@ struct revision *workload_revision(const struct workload *w);		 /* what is start
 bool workload_wants(struct workload *w);				 /* one more instance, if there is room */
 struct worker *workload_take_idle(struct workload *w);			 /* for an event now; NULL: none, or none yet */
 void workload_dispatch(struct workload *w);
+void workload_note_start(struct workload *w, bool restored, int64_t took_us);
+void workload_note_image(struct workload *w);	/* there is one now: idle instances need not be kept for so long */
 void workload_note_reasons(struct workload *w); /* what its events wait for */
 void workload_note_backlog(struct workload *w); /* its queue was changed by hand */
 void workload_fail(struct invocation *inv, enum invoke_outcome outcome, struct str body, const struct err *e);

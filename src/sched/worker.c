@@ -169,7 +169,7 @@ static void on_ready(void *arg)
 	spawn_live(w->s->o.spawn, wk->id);
 	event_init_cpu(wk, instance_cpu_us(wk->instance));
 	if (wk->counted || check)
-		w->start_us = policy_average(w->start_us, now - wk->begun_us);
+		workload_note_start(w, wk->restored, now - wk->begun_us);
 	uncount(wk);
 	if (wk->kept) {
 		w->keep_failures = 0;

@@ -192,6 +192,22 @@ static void fill_load(struct workload *w, struct policy_load *l)
 				  .backlog_us = w->backlog_since_us ? now - w->backlog_since_us : 0};
 }
 
+/* What plain starts took says nothing of restores, nor the other way round. */
+void workload_note_start(struct workload *w, bool restored, int64_t took_us)
+{
+	w->start_us = policy_average(restored == w->restores ? w->start_us : 0, took_us);
+	w->restores = restored;
+}
+
+void workload_note_image(struct workload *w)
+{
+	if (w->restores)
+		return;
+	workload_note_start(w, true, POLICY_RESTORE_US);
+	list_each(&w->idle, it)
+		worker_due(container_of(it, struct worker, idle_node), loop_now_us(w->s->o.loop)); /* asks again */
+}
+
 struct worker *workload_take_idle(struct workload *w)
 {
 	/* Those that are held ready anyway; of each kind the one used last: its caches are warm. */

@@ -90,6 +90,24 @@ class Clock(unittest.TestCase):
         self.assertEqual([r["idle_ms"] for r in self.rows("idle")[before:]], [50, 599950])
         self.assertEqual([r["handler_us"] for r in self.rows("invoke")], [0])
 
+    def test_an_image_ends_what_a_plain_start_was_worth(self):
+        """After the deploy one instance has nothing to do. It was started plainly; once there is an image, another one would take 2.5 ms,
+        and while nobody knows what it holds, that is worth 2.5 * 300 MB*s / 17 MB = 44 s."""
+        path = os.path.join(self.t.base, "more.yaml")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write("name: more\nfunctions:\n  g: {code: app, runtime: python3.11, handler: app.handler}\n")
+        self.t.cli("up", "-f", path)
+        end = time.monotonic() + WAIT_S
+        while "bytes" not in json.loads(self.t.cli("describe", "g", "-o", "json"))["snapshot"]:
+            self.assertLess(time.monotonic(), end, "no image")
+            time.sleep(0.02)
+        self.until(["frozen", "frozen"])
+        self.clock(stop=1)
+        self.clock(step_us=20000000)
+        self.assertEqual(self.states(), ["frozen", "frozen"])
+        self.clock(step_us=25000000)
+        self.until(["frozen"])
+
     def test_timeout_after_30_s(self):
         self.clock(stop=1)
         answer = []

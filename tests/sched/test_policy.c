@@ -203,6 +203,7 @@ TEST(keep)
 		{"restored, much memory", 3000, 500 << 20, 1796407},
 		{"never less than a second", 500, 2000ll << 20, 1000000},
 		{"nothing measured", 0, 0, 352941176},
+		{"nothing measured, but there is an image", POLICY_RESTORE_US, 0, 44117647},
 	};
 
 	for (size_t k = 0; k < ARRAY_SIZE(t); k++) {
