@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/enc.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/rand.h"
 #include "json/read.h"
@@ -154,10 +155,18 @@ static void judge(struct deploy *d)
 		 sizeof(f->reason_code));
 }
 
+static void start_check(struct deploy *d);
+
 static void checked(struct invocation *inv)
 {
 	struct deploy *d = container_of(inv, struct deploy, check);
 
+	/* Libraries that come from a slow disk: the second time they are in memory. */
+	if (!d->again && inv->outcome == INVOKE_INIT_FAILED && inv->e.kind == ERR_TIMEOUT) {
+		d->again = true;
+		start_check(d);
+		return;
+	}
 	judge(d);
 	switch_to(d);
 	d->state = DEPLOY_ACTIVATE;
@@ -169,6 +178,27 @@ static void start_check(struct deploy *d)
 	d->check = (struct invocation){
 		.function = d->function, .trigger = TRIGGER_CHECK, .revision = d->revision, .done = checked};
 	sched_invoke_start(d->s, &d->check);
+}
+
+static void op_over(struct store_op *op, const struct err *e)
+{
+	if (e->kind)
+		log_warn("sched: a function that works again is not noted: %s", e->text);
+	free(op);
+}
+
+void deploy_works(struct sched *s, struct function *f, const struct revision *r)
+{
+	struct store_op *op;
+
+	if (f->state != FUNCTION_FAILED || f->latest != r || f->updating || f->deleted)
+		return;
+	free(take_ptr(f->reason));
+	f->reason_code[0] = 0;
+	f->state = FUNCTION_ACTIVE;
+	op = xcalloc(1, sizeof(*op));
+	op->done = op_over;
+	function_put(s->o.store, op, f);
 }
 
 /* Moves to the next state and starts what it waits for; states that have nothing to wait for are passed through. */

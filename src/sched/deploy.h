@@ -8,9 +8,12 @@
  *   BLOB    the archive is durable, named by its digest (skipped when it is there)
  *   UNPACK  the spawner's word that code/<digest> is there (skipped when it is; layers too)
  *   SAVE    the store's commit (state PENDING; the function is visible from here)
- *   CHECK   the first instance's HELLO: it stays as an idle instance (of the last UNASKED_MAX deploys). Import error:
- * function is FAILED with the reason, and the deploy is DONE all the same (the answer describes it) ACTIVATE the
- * store's commit of ACTIVE or FAILED A failure before SAVE leaves everything as it was.
+ *   CHECK   the first instance's HELLO: it stays as an idle instance (of the last UNASKED_MAX deploys). What takes too
+ *           long is tried once more. Import error: function is FAILED with the reason, and the deploy is DONE all the
+ *           same (the answer describes it)
+ *   ACTIVATE  the store's commit of ACTIVE or FAILED
+ *
+ * A failure before SAVE leaves everything as it was.
  */
 #pragma once
 #include "sched/code.h"
@@ -32,6 +35,7 @@ struct deploy {
 	void *user;
 	/* the operation's own */
 	unsigned state;
+	bool again; /* this is the second check */
 	struct sched *s;
 	struct store_op op;
 	struct code code;
@@ -45,5 +49,7 @@ struct deploy {
 void deploy_start(struct sched *s, struct deploy *d); /* ERR_CONFLICT through done when function->updating */
 void deploy_cancel(struct deploy *d); /* done is not called any more; what began goes on by itself, and d (the start of
 					 a heap block) is freed by it */
+/* An instance of r began well: a function that FAILED at its deploy is ACTIVE from here on. */
+void deploy_works(struct sched *s, struct function *f, const struct revision *r);
 /* Which runtime kind serves this name on this host: 0, or -1 ERR_INVALID with the list of those it can. */
 int deploy_runtime(const char *runtime, enum runtime_kind *ret, struct err *e);

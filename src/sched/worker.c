@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "sched/deploy.h"
 #include "sched/policy.h"
 #include "sched/sched_int.h"
 
@@ -181,6 +182,8 @@ static void on_ready(void *arg)
 		check->worker = NULL;
 		check->outcome = INVOKE_OK;
 		invocation_tell(check);
+	} else {
+		deploy_works(w->s, w->f, wk->revision);
 	}
 	settle(wk);
 	if (wk->step == WORKER_LIVE)

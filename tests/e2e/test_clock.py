@@ -3,6 +3,7 @@
 What takes minutes by the daemon's clock, in no time: a test stops its only clock and steps it (debug builds). Freezing, keeping,
 time-outs, the retries of events and idle rows all follow it.
 """
+import concurrent.futures
 import http.client
 import json
 import os
@@ -89,6 +90,36 @@ class Clock(unittest.TestCase):
         self.until([])
         self.assertEqual([r["idle_ms"] for r in self.rows("idle")[before:]], [50, 599950])
         self.assertEqual([r["handler_us"] for r in self.rows("invoke")], [0])
+
+    def test_what_begins_too_slowly_is_tried_twice(self):
+        """The libraries of the first try may have come from a slow disk."""
+        def ids():
+            return [i["id"] for i in json.loads(self.t.cli("ps", "-o", "json"))["instances"] if i["function"] == "slow"]
+
+        def other(than):
+            end = time.monotonic() + WAIT_S
+            while not ids() or ids() == than:
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.01)
+            return ids()
+        os.mkdir(os.path.join(self.t.base, "slow"))
+        with open(os.path.join(self.t.base, "slow/app.py"), "w", encoding="utf-8") as f:
+            f.write("import os, time\nwhile not os.path.exists('/var/task/there'):\n    time.sleep(0.01)\n" + CODE)
+        path = os.path.join(self.t.base, "slow.yaml")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write('name: slow\nfunctions:\n  slow: {code: slow, runtime: python3.11, handler: app.handler, snapshot: "off"}\n')
+        before = set(os.listdir(f"{self.t.state}/daemon/code"))
+        self.clock(stop=1)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            up = pool.submit(self.t.cli, "up", "-f", path)
+            first = other([])
+            self.clock(step_us=10000000)
+            other(first)
+            code, = set(os.listdir(f"{self.t.state}/daemon/code")) - before
+            with open(f"{self.t.state}/daemon/code/{code}/there", "w", encoding="utf-8"):
+                pass
+            up.result()
+        self.assertIn("state: Active", self.t.cli("describe", "slow"))
 
     def test_an_image_ends_what_a_plain_start_was_worth(self):
         """After the deploy one instance has nothing to do. It was started plainly; once there is an image, another one would take 2.5 ms,

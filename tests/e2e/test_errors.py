@@ -263,6 +263,17 @@ class Errors(unittest.TestCase):
                 self.assertIn(text, error["errorMessage"])
                 self.assertIn(text, self.t.cli("logs", name))
 
+    def test_what_works_again_is_active(self):
+        state = self.create("mended", "python3.11", "app.handler", {"app.py": "open('/var/task/there')\ndef handler(event, context): return 1\n"})
+        self.assertEqual(state["State"], "Failed")
+        code = f"{self.t.state}/daemon/code"
+        for digest in os.listdir(code):
+            with open(f"{code}/{digest}/there", "w", encoding="utf-8"):
+                pass
+        self.assertNotIn("FunctionError", self.c.invoke(FunctionName="mended", Payload=b'{"do": "fine"}'))
+        now = self.c.get_function_configuration(FunctionName="mended")
+        self.assertEqual((now["State"], now.get("StateReason")), ("Active", None))
+
     def test_refused_before_it_runs(self):
         self.create("fine", "python3.11", "app.handler", {"app.py": PYTHON})
         for payload, kind, code, status in (
