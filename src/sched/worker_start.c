@@ -66,6 +66,8 @@ static void assigned(struct spawn_req *r, const struct err *e)
 	struct err fail;
 
 	wk->instance = instance_new(&o);
+	if (wk->step == WORKER_ENDING)
+		return; /* stopped meanwhile; the spawner's word that it is gone comes next */
 	if (e->kind) {
 		worker_failed(wk, e);
 		return;

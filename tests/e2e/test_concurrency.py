@@ -425,6 +425,23 @@ class Parallel(Base):
             f.result()
         self.assertLess(time.monotonic() - begun, 8 * 0.5 / 2)
 
+    def test_stopped_while_they_start(self):
+        """Whatever a start waits for when it is given up, for the sandbox, its limits or its runtime, the daemon goes on."""
+        def pid():
+            return json.loads(self.t.cli("debug", "-o", "json"))["pid"]
+
+        self.create("giddy")
+        before = pid()
+        for wait_s in [0.001 * n for n in range(20)]:
+            calls = [self.pool.submit(self.c.invoke, FunctionName="giddy", InvocationType="Event", Payload=b"{}") for _ in range(20)]
+            calls[0].result()
+            time.sleep(wait_s)  # not for an event: to hit another moment each time
+            self.t.cli("stop", "giddy")
+            for call in calls:
+                self.assertEqual(call.result()["StatusCode"], 202)
+        self.assertEqual(pid(), before)
+        self.assertEqual(self.call("giddy")[0], "on-demand")
+
 
 if __name__ == "__main__":
     unittest.main()
