@@ -73,5 +73,7 @@ int main(int argc, char **argv)
 	}
 	fprintf(stderr, "churn: %.1f\n", (double)ended * 1e6 / (double)(clock_now_us() - begin));
 	tell(SPAWNER_BYE, 0);
+	while (read(SOCK, &id, sizeof(id)) > 0) /* what is unread would be an error to the spawner */
+		;
 	return 0;
 }

@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many at once and many in all: bursts from nothing, thousands of functions, a thousand idle instances, sandboxes per second."""
+"""
+Many at once and many in all: bursts from nothing, thousands of functions, a thousand idle instances, sandboxes per second.
+
+All of it with small Python functions that begin from their snapshots, and with what `tandem serve` does by default. Cold
+calls are made one after the other, each when the pool of blanks is full, as in bench/cold.py; "back to back" without that.
+"""
 import os
 import re
 import selectors
 import shutil
 import socket
+import statistics
 import subprocess
 import time
 
-import aws
+import cold
 import host
 
+ROUNDS = 3
 SMALL = b"def handler(event, context):\n    return {'message': 'hello'}\n"
 HOLDS = b"import time\n\n\ndef handler(event, context):\n    time.sleep(0.5)\n    return {'message': 'hello'}\n"
 
@@ -45,49 +52,146 @@ class Burst:
             s.close()
 
 
-def instances(tandem, function=None):
-    return [row for row in tandem.json("ps")["instances"] if function in (None, row["function"])]
+def available_bytes():
+    """MemAvailable, with the caches that the kernel would give back given back: else what they do is measured, not what is held."""
+    with open("/proc/sys/vm/drop_caches", "w") as f:
+        f.write("2")
+    with open("/proc/meminfo") as f:
+        return int(re.search(r"MemAvailable:\s+(\d+)", f.read()).group(1)) * 1024
 
 
-def stop(tandem, function):
-    tandem.run("stop", function)
-    host.wait_until(lambda: not instances(tandem, function), 60, f"{function} still runs")
+def function(name, code):
+    return f"  {name}: {{code: {code}, runtime: python3.11, handler: app.handler, memory: 128, route: /{name}}}\n"
 
 
-def image_made(tandem, function):
-    """Once the image is there, or the reason why there is none; and nothing is prepared any more."""
+class Scale:
+    def __init__(self, bench, tandem):
+        self.bench, self.tandem, self.options = bench, tandem, bench.options
+        self.add = bench.figures.add
+        self.admin = cold.Admin(tandem.state)
 
-    def made():
-        rows = [row for row in tandem.json("snapshots")["snapshots"] if row["function"] == function]
-        return rows and rows[0].get("none") != "it has not been made yet" and not any(i["state"] == "preparing" for i in instances(tandem))
+    def up(self, project, functions):
+        folder = f"{self.bench.work}/{project}"
+        self.bench.write(f"{folder}/hello/app.py", SMALL)
+        self.bench.write(f"{folder}/holds/app.py", HOLDS)
+        text = f"name: {project}\nfunctions:\n" + "".join(function(name, code) for name, code in functions.items())
+        self.bench.write(f"{folder}/tandem.yaml", text.encode())
+        self.tandem.run("up", cwd=folder)
+        self.snapshots_made(functions)
 
-    host.wait_until(made, 60, f"no image of {function}")
+    def snapshots_made(self, functions):
+        def made():
+            rows = {row["function"]: row for row in self.admin.ask("/v1/snapshots")["snapshots"]}
+            return all("bytes" in rows[name] for name in functions)
 
+        host.wait_until(made, 120 + len(functions), "snapshots are not made", pause=0.2)
 
-def client(tandem):
-    given = tandem.credentials
-    return aws.Lambda("127.0.0.1", tandem.api, given["access_key"], given["secret_key"], given["region"])
+    def instances(self):
+        return self.admin.ask("/v1/debug")["instances"]
 
+    def pool_full(self):
+        host.wait_until(lambda: self.admin.ask("/v1/debug")["blanks_missing"] == 0, 30, "the pool is not full", pause=0.001)
 
-def burst(bench, tandem):
-    """0 to 500 calls at once: of a function that is over at once, and of one of which each call needs an instance of its own."""
-    count = bench.options.burst
-    for name, word in (("scale-hello", "a short handler"), ("scale-holds", "each 0.5 s long")):
-        image_made(tandem, name)
-        took, failures = [], []
-        for turn in range(3):
-            bench.say(f"{count} calls at once, {word}, round {turn + 1} of 3")
-            stop(tandem, name)
-            time.sleep(1)  # the pool of blanks fills off the request path
-            calls = Burst(tandem.gateway, "/" + name, count)
-            answers, failed = calls.run(60)
-            calls.close()
-            took.append(answers[-1])
-            failures.append(failed)
-            bench.say(f"{took[-1]:.2f} s, {failed} failed, {len(instances(tandem, name))} instances")
-        bench.figures.add(f"0 to {count} calls at once, {word}, all answered", "s", took, at_most=2)
-        bench.figures.add(f"0 to {count} calls at once, {word}, failed", "calls", failures, at_most=0)
-        stop(tandem, name)
+    def stop(self):
+        for name in {row["function"] for row in self.admin.ask("/v1/instances")["instances"]}:
+            self.admin.ask(f"/v1/functions/{name}/stop", "POST")
+        host.wait_until(lambda: self.instances() == 0, 60, "instances still run", pause=0.01)
+        self.pool_full()
+
+    def each_once(self, functions, wait=True):
+        """Microseconds of one call of each."""
+        took = []
+        for name in functions:
+            if wait:
+                self.pool_full()
+            caller = cold.Caller(self.tandem.gateway, f"/{name}")
+            took.append(caller.call())
+            caller.socket.close()
+        return took
+
+    def burst(self):
+        """Of a function that is over at once, and of one of which each call needs an instance of its own."""
+        count = self.options.burst
+        for name, word in (("scale-hello", "a short handler"), ("scale-holds", "each 0.5 s long")):
+            took, failures = [], []
+            for turn in range(ROUNDS):
+                self.bench.say(f"{count} calls at once, {word}, round {turn + 1} of {ROUNDS}")
+                self.stop()
+                calls = Burst(self.tandem.gateway, f"/{name}", count)
+                answers, failed = calls.run(60)
+                calls.close()
+                took.append(answers[-1])
+                failures.append(failed)
+            self.add(f"0 to {count} calls at once, {word}, all answered", "s", took, at_most=2)
+            self.add(f"0 to {count} calls at once, {word}, failed", "calls", failures, at_most=0)
+        self.stop()
+
+    def few(self):
+        """What the same calls take where there are ten functions."""
+        names = [f"few-{i}" for i in range(10)]
+        self.up("few", {name: "hello" for name in names})
+        self.stop()
+        took = []
+        for _ in range(self.options.used // len(names)):
+            took += self.each_once(names)
+            self.stop()
+        return took
+
+    def thousand(self, names):
+        """Each called once; then each has an idle instance."""
+        self.bench.say(f"{len(names)} functions, each called once")
+        self.stop()
+        before = available_bytes()
+        took = self.each_once(names)
+        held = before - available_bytes()
+        there = self.instances()
+        self.add(f"{len(names):,} functions, each called once, cold, p50", "us", [statistics.median(took)], at_most=1000)
+        self.add(f"{len(names):,} functions, each called once, cold, p99", "us", [cold.p99(took)], at_most=3000)
+        self.add(f"{there:,} idle Python instances, each of another function, MemAvailable", "MB", [held / 1e6], at_most=1000)
+        self.stop()
+        took = self.each_once(names, wait=False)
+        self.add(f"{len(names):,} functions, each called once, cold, back to back, p50", "us", [statistics.median(took)])
+        self.add(f"{len(names):,} functions, each called once, cold, back to back, p99", "us", [cold.p99(took)])
+        self.stop()
+
+    def idle(self):
+        """As many of one function."""
+        self.bench.say(f"{self.options.idle} idle instances of one function")
+        before = available_bytes()
+        calls = Burst(self.tandem.gateway, "/scale-holds", self.options.idle)
+        calls.run(120)
+        calls.close()
+        time.sleep(1)  # they are frozen after 50 ms
+        there = self.instances()
+        self.add(f"{there:,} idle Python instances of one function, MemAvailable", "MB", [(before - available_bytes()) / 1e6], at_most=1000)
+        self.stop()
+
+    def defined(self, names, few):
+        """Ten thousand, of which only the last ones are used."""
+        more = self.options.defined - len(self.admin.ask("/v1/functions")["functions"])
+        self.bench.create(self.bench.client(self.tandem), more, "defined")
+        self.stop()
+        resident = []
+        took = []
+        for turn in range(ROUNDS):
+            resident.append(host.resident_bytes(self.tandem.processes()) / 1e6)
+            self.bench.say(f"{self.options.defined} functions, round {turn + 1} of {ROUNDS}")
+            took += self.each_once(names)
+            self.stop()
+        self.add(f"{self.options.defined:,} functions, tandemd + spawner resident", "MB", resident, at_most=60)
+        self.add(f"{self.options.defined:,} functions, cold of the {len(names)} used last, p50", "us", [statistics.median(took)], [statistics.median(few)])
+        self.add(f"{self.options.defined:,} functions, cold of the {len(names)} used last, p99", "us", [cold.p99(took)], [cold.p99(few)], at_most=1.1, of="ratio")
+
+    def run(self):
+        self.up("scale", {"scale-hello": "hello", "scale-holds": "holds"})
+        self.burst()
+        few = self.few()
+        names = [f"each-{i}" for i in range(self.options.each)]
+        self.bench.say(f"{len(names)} functions with a snapshot each")
+        self.up("each", {name: "hello" for name in names})
+        self.thousand(names)
+        self.idle()
+        self.defined(names[-self.options.used:], few)
 
 
 def churn(bench):
@@ -97,8 +201,8 @@ def churn(bench):
     shutil.copy2(f"{bench.options.bin}/bench/churn", f"{folder}/tandemd")
     for word, more, target in (("a new", {"TANDEM_CHURN_FRESH": "1"}, 350), ("a recycled", {}, 800)):
         rates = []
-        for turn in range(3):
-            bench.say(f"sandboxes with {word} net namespace, round {turn + 1} of 3")
+        for turn in range(ROUNDS):
+            bench.say(f"sandboxes with {word} net namespace, round {turn + 1} of {ROUNDS}")
             argv = [f"{folder}/tandem", "serve", "--state", f"{bench.work}/state-churn", "--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0"]
             env = dict(os.environ, TANDEM_CHURN=str(bench.options.seconds), **more)
             said = subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stderr
@@ -106,27 +210,10 @@ def churn(bench):
         bench.figures.add(f"sandboxes made and ended, {word} net namespace each", "sandboxes/s", rates, at_least=target)
 
 
-PROJECT = """\
-name: scale
-functions:
-  scale-hello: {code: hello, runtime: python3.11, handler: app.handler, memory: 128, route: /scale-hello}
-  scale-holds: {code: holds, runtime: python3.11, handler: app.handler, memory: 128, route: /scale-holds}
-"""
-
-
-def up(bench, tandem):
-    folder = f"{bench.work}/scale"
-    bench.write(f"{folder}/hello/app.py", SMALL)
-    bench.write(f"{folder}/holds/app.py", HOLDS)
-    bench.write(f"{folder}/tandem.yaml", PROJECT.encode())
-    tandem.run("up", cwd=folder)
-
-
 def run(bench):
     churn(bench)
     tandem = host.Tandem(bench.options.bin, f"{bench.work}/state-scale")
     try:
-        up(bench, tandem)
-        burst(bench, tandem)
+        Scale(bench, tandem).run()
     finally:
         tandem.stop()
