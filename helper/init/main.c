@@ -245,6 +245,7 @@ static int restore(struct init *in, int image, pid_t *ret_pid, struct snap_stats
 		return err_set(e, ERR_INVALID, "malformed RESTORE");
 	if (pipe2(told, O_CLOEXEC) < 0)
 		return err_sys(e, errno, "make a pipe");
+	how.waits = in->in.msg.value == INIT_RESTORE_WAITS;
 	how.told = told[1];
 	pid = fork();
 	if (pid == 0) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 
 struct restore {
 	struct snap_restore in;
+	bool waited;
 	struct snap_mem mem;
 	struct snap_view view;
 	int file_fd[SNAP_FILES_MAX];
@@ -73,15 +75,38 @@ static int read_image(struct restore *r, struct err *e)
 	return 0;
 }
 
+/* Until the sandbox is the function's, where that is not so yet: its code is mounted, its limits hold. */
+static int wait_for_sandbox(struct restore *r, struct err *e)
+{
+	struct pollfd p = {.fd = r->in.channel, .events = POLLIN};
+
+	while (r->in.waits && !r->waited) {
+		if (poll(&p, 1, -1) < 0 && errno != EINTR)
+			return err_sys(e, errno, "wait for the sandbox");
+		if (p.revents & ~POLLIN)
+			return err_set(e, ERR_CANCELED, "the sandbox was given up");
+		r->waited = p.revents != 0;
+	}
+	return 0;
+}
+
+static bool of_function(const char *path)
+{
+	return !strncmp(path, "/var/task", 9) || !strncmp(path, "/opt", 4);
+}
+
 /* A file is the same one if nothing that its owner can see of it has changed. */
-static int open_file(const struct restore *r, uint32_t i, int flags, int *ret, struct err *e)
+static int open_file(struct restore *r, uint32_t i, int flags, int *ret, struct err *e)
 {
 	const struct snap_file *f = &r->view.file[i];
 	const char *path = r->view.text + f->path;
 	struct snap_file now;
 	struct stat st;
-	int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY), high;
+	int fd, high;
 
+	if (of_function(path) && wait_for_sandbox(r, e) < 0)
+		return -1;
+	fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
 		return err_sys(e, errno, "open %s", path);
 	if (fstat(fd, &st) < 0) {
@@ -276,9 +301,10 @@ static int prepare(struct restore *r, struct plan *p, struct err *e)
 	r->in.told = move_up(r->in.told);
 	if (r->in.told < 0)
 		return err_sys(e, errno, "place descriptors");
-	if (read_image(r, e) < 0 || place_fds(r, e) < 0 || open_mapped(r, e) < 0 || set_process(r, e) < 0)
+	if (read_image(r, e) < 0 || place_fds(r, e) < 0 || open_mapped(r, e) < 0 || make_arena(r, p, e) < 0 ||
+	    wait_for_sandbox(r, e) < 0)
 		return -1;
-	return make_arena(r, p, e);
+	return set_process(r, e);
 }
 
 void snap_restore(const struct snap_restore *in)

@@ -42,7 +42,8 @@ int snap_take(const struct snap_take *t, struct snap_stats *ret, struct err *e);
 
 struct snap_restore {
 	int image, channel, log;
-	int told; /* pipe: closed when all is done, else a struct snap_told */
+	bool waits; /* the sandbox may not be the function's yet: it is when something arrives in the channel */
+	int told;   /* pipe: closed when all is done, else a struct snap_told */
 	const struct snap_ident *ident;
 };
 struct snap_told {

@@ -75,7 +75,7 @@ static void on_adopt(void *arg, uint64_t id, const char *label, bool assigned, u
 {
 	struct tandemd *d = arg;
 
-	sched_adopt(d->sched, id, label, assigned, uid, pid, fds);
+	sched_adopt(d->sched, id, label, assigned, pid, fds);
 }
 
 static void listen_on(struct tandemd *d, enum spawner_listener which, size_t body_max, http_handler *h, void *arg)

@@ -60,23 +60,30 @@ int instance_take(struct instance *i, int file, uint64_t max_bytes, uint32_t dea
 	return channel_flush(i, e);
 }
 
-/* The frame goes first and waits in the channel: the process finds it as soon as it runs again. */
-int instance_restore(struct instance *i, int image, struct err *e)
+int instance_order(const struct sandbox_fds *fds, int image, struct err *e)
 {
-	struct init_msg m = {.version = INIT_VERSION, .verb = INIT_RESTORE, .tag = TAG_RUNTIME, .keep_channel = true};
+	struct init_msg m = {.version = INIT_VERSION,
+			     .verb = INIT_RESTORE,
+			     .tag = TAG_RUNTIME,
+			     .value = INIT_RESTORE_WAITS,
+			     .keep_channel = true};
+
+	if (fds_send(fds->fd[SB_CTL], &m, sizeof(m), &image, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return err_sys(e, errno, "ask tandem-init to restore");
+	return 0;
+}
+
+/* The frame is what the process waits for before it runs, and the first that it reads. */
+int instance_restore(struct instance *i, struct err *e)
+{
 	struct str env = {i->start_text.p + i->argv_bytes, i->start_text.n - i->argv_bytes};
 	struct frame f = {FRAME_RESTORED, FRAME_FLAG_END, 0, (uint32_t)env.n};
 
 	if (!i->start_text.n)
 		return err_set(e, ERR_LIMIT, "environment of %s is too large", i->revision->name);
 	channel_put(i, &f, env);
-	i->restoring = true;
-	if (channel_flush(i, e) < 0)
-		return -1;
-	if (fds_send(i->fds.fd[SB_CTL], &m, sizeof(m), &image, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		return err_sys(e, errno, "ask tandem-init to restore");
 	buf_done(&i->start_text);
-	return 0;
+	return channel_flush(i, e);
 }
 
 /* A terminal may show it one day. */

@@ -204,6 +204,7 @@ struct instance *instance_new(const struct instance_opts *o)
 	i->fds = o->fds;
 	i->revision = revision_ref(o->revision);
 	i->adopted = o->adopted;
+	i->restoring = o->restoring;
 	i->image = -1;
 	i->version = revision_version(i->revision, i->version_text);
 	name_log_stream(i);

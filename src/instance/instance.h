@@ -75,15 +75,20 @@ struct instance_opts {
 				  call */
 	bool provisioned;      /* started to be held ready: its environment says so */
 	bool adopted;	       /* it runs already: instance_probe instead of instance_start */
+	bool restoring;	       /* instance_order was called */
 	const struct instance_events *events;
 	void *arg;
 };
 struct instance *instance_new(const struct instance_opts *o);
 void instance_free(struct instance *i);		       /* closes; the sandbox is the spawner's to end */
 int instance_start(struct instance *i, struct err *e); /* asks tandem-init to exec the runtime */
-/* Instead of instance_start: from the image of a process of the same revision, borrowed. Then ready() or
- * not_restored(). */
-int instance_restore(struct instance *i, int image, struct err *e);
+/*
+ * Instead of instance_start, in two steps. The first, before instance_new, may come while the sandbox is still being
+ * assigned: tandem-init makes all ready from the image of a process of the same revision, borrowed. The second lets
+ * that process run. Then ready() or, also before it, not_restored().
+ */
+int instance_order(const struct sandbox_fds *fds, int image, struct err *e);
+int instance_restore(struct instance *i, struct err *e);
 /* IDLE -> TAKING, once, in a sandbox that was made for it, before the first event. file: empty, borrowed. */
 int instance_take(struct instance *i, int file, uint64_t max_bytes, uint32_t deadline_ms, struct err *e);
 int instance_probe(struct instance *i,

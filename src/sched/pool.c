@@ -15,7 +15,6 @@ struct blank {
 	struct spawn_req req; /* while it is being made */
 	struct pool *pool;
 	uint64_t id;
-	uint32_t uid;
 	pid_t pid;
 	struct sandbox_fds fds;
 };
@@ -48,7 +47,6 @@ static int recent_takes(struct pool *p)
 static void give(struct pool_take *t, struct blank *b)
 {
 	t->id = b->id;
-	t->uid = b->uid;
 	t->pid = b->pid;
 	t->fds = b->fds;
 	t->waiting = false;
@@ -77,7 +75,6 @@ static void made(struct spawn_req *r, const struct err *e)
 		return;
 	}
 	b->id = r->id;
-	b->uid = r->uid;
 	b->pid = r->pid;
 	b->fds = r->fds;
 	if (t) {
@@ -190,6 +187,18 @@ void pool_take_start(struct pool *p, struct pool_take *t)
 	refill(p);
 }
 
+static void put_back(const struct pool_take *t)
+{
+	struct blank *b = xcalloc(1, sizeof(*b));
+
+	b->pool = t->pool;
+	b->id = t->id;
+	b->pid = t->pid;
+	b->fds = t->fds;
+	list_push(&t->pool->ready, &b->node);
+	t->pool->n_ready++;
+}
+
 void pool_take_cancel(struct pool_take *t)
 {
 	if (t->waiting) {
@@ -198,21 +207,8 @@ void pool_take_cancel(struct pool_take *t)
 		t->pool->n_takers--;
 	} else if (t->defer.queued) {
 		loop_defer_cancel(t->pool->loop, &t->defer);
-		pool_add(t->pool, t->id, t->uid, t->pid, &t->fds);
+		put_back(t);
 	}
-}
-
-void pool_add(struct pool *p, uint64_t id, uint32_t uid, pid_t pid, struct sandbox_fds *fds)
-{
-	struct blank *b = xcalloc(1, sizeof(*b));
-
-	b->pool = p;
-	b->id = id;
-	b->uid = uid;
-	b->pid = pid;
-	b->fds = *fds;
-	list_push(&p->ready, &b->node);
-	p->n_ready++;
 }
 
 bool pool_ended(struct pool *p, uint64_t id)

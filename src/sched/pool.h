@@ -12,7 +12,6 @@ struct pool_take { /* embedded; done exactly once, never before pool_take_start 
 	void (*done)(struct pool_take *t, const struct err *e);
 	uint64_t id;
 	struct sandbox_fds fds; /* ownership moves with done */
-	uint32_t uid;
 	pid_t pid;
 	struct pool *pool;
 	bool waiting;
@@ -23,7 +22,6 @@ struct pool *pool_new(struct loop *l, struct spawn *s, int max);
 void pool_free(struct pool *p);
 void pool_take_start(struct pool *p, struct pool_take *t);
 void pool_take_cancel(struct pool_take *t);
-void pool_add(struct pool *p, uint64_t id, uint32_t uid, pid_t pid, struct sandbox_fds *fds); /* an adopted blank */
 bool pool_ended(struct pool *p, uint64_t id); /* true: it was a blank of this pool, and is forgotten */
 void pool_blanks(struct pool *p, int *ret_ready, int *ret_missing); /* missing: to be made before it is full */
 void pool_start(struct pool *p);				    /* fills for the first time */

@@ -14,22 +14,28 @@
 
 #define MEMORY_FLOOR_KB (192 * 1024) /* below this nothing is started, and the longest idle goes */
 
-static int64_t memory_available_kb(void)
-{
-	auto_buf text = {0};
-	const char *p;
+#define MEMORY_FOR_US (10 * 1000) /* one look is good for so long: the kernel takes as long as for a fork */
 
-	if (io_read_file(-1, "/proc/meminfo", 16384, &text, NULL) < 0)
-		return INT64_MAX;
-	p = strstr(text.p, "MemAvailable:");
-	return p ? strtoll(p + strlen("MemAvailable:"), NULL, 10) : INT64_MAX;
+static int64_t memory_available_kb(struct sched *s)
+{
+	int64_t now = loop_now_us(s->o.loop);
+	auto_buf text = {0};
+	const char *p = NULL;
+
+	if (s->memory_seen_us && now - s->memory_seen_us < MEMORY_FOR_US)
+		return s->memory_kb;
+	if (io_read_file(-1, "/proc/meminfo", 16384, &text, NULL) == 0)
+		p = strstr(text.p, "MemAvailable:");
+	s->memory_kb = p ? strtoll(p + strlen("MemAvailable:"), NULL, 10) : INT64_MAX;
+	s->memory_seen_us = now;
+	return s->memory_kb;
 }
 
 int room_left(struct sched *s)
 {
 	struct worker *oldest = list_first(&s->lru, struct worker, lru_node);
 
-	if (s->n_workers < s->max_workers && memory_available_kb() >= MEMORY_FLOOR_KB)
+	if (s->n_workers < s->max_workers && memory_available_kb(s) >= MEMORY_FLOOR_KB)
 		return s->max_workers - s->n_workers;
 	if (oldest && s->n_evicting <= s->n_line)
 		worker_evict(oldest);

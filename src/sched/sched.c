@@ -308,19 +308,15 @@ void sched_function_status(struct sched *s, const struct function *f, int *ret_i
 
 /* --- restart and end of the daemon --- */
 
-void sched_adopt(struct sched *s, uint64_t id, const char *label, bool assigned, uint32_t uid, pid_t pid,
-		 struct sandbox_fds *fds)
+void sched_adopt(struct sched *s, uint64_t id, const char *label, bool assigned, pid_t pid, struct sandbox_fds *fds)
 {
 	struct str name, serial = STR_NULL, kept = STR_NULL;
 	struct revision *r = NULL;
 	struct function *f = NULL;
 	int64_t n = -1;
 
-	if (!assigned) {
-		pool_add(s->pool, id, uid, pid, fds);
-		return;
-	}
-	if (str_cut(str_of(label), ' ', &name, &serial))
+	/* One that is not assigned may have been ordered to begin from an image: it is not blank any more. */
+	if (assigned && str_cut(str_of(label), ' ', &name, &serial))
 		f = function_get(s->o.store, name);
 	str_cut(serial, ' ', &serial, &kept);
 	if (f && str_to_i64(serial, 0, INT64_MAX, &n) == 0)

@@ -105,8 +105,7 @@ struct sched_kept {
 };
 void sched_kept(const struct sched *s, const struct function *f, const struct revision *r, struct sched_kept *ret);
 /* Adoption after a restart of the daemon (spawn events are given on by daemon/). */
-void sched_adopt(struct sched *s, uint64_t id, const char *label, bool assigned, uint32_t uid, pid_t pid,
-		 struct sandbox_fds *fds);
+void sched_adopt(struct sched *s, uint64_t id, const char *label, bool assigned, pid_t pid, struct sandbox_fds *fds);
 void sched_ended(struct sched *s, uint64_t id, int wait_status, uint32_t oom_kills, int64_t cpu_us,
 		 int64_t mem_peak_bytes);
 void sched_adopted(struct sched *s); /* all were told: blanks are made, waiting starts begin */

@@ -137,6 +137,7 @@ struct sched {
 	struct list async;
 	struct buf text;		      /* lines of a log, while they are put together */
 	int64_t platform_us, platform_cpu_us; /* when the last row of the platform was written; its CPU until then */
+	int64_t memory_kb, memory_seen_us;    /* available on the machine, and when that was so */
 	int64_t blanks_cpu_us;		      /* what making sandboxes took since then */
 	uint32_t daemon_id, deploy_id,
 		snapshot_id; /* "tandem/daemon", "tandem/deploy", "tandem/snapshot" in the ledger */

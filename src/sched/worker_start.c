@@ -52,20 +52,8 @@ static void add_extensions(struct worker *wk, int layer)
 static void assigned(struct spawn_req *r, const struct err *e)
 {
 	struct worker *wk = container_of(r, struct worker, assign);
-	struct instance_opts o = {.host = &wk->w->s->host,
-				  .id = wk->id,
-				  .pid = wk->take.pid,
-				  .fds = wk->take.fds,
-				  .revision = wk->revision,
-				  .function = wk->w->f,
-				  .provisioned = wk->kept && wk->w->published,
-				  .extensions = buf_str(&wk->extensions),
-				  .events = &worker_instance_events,
-				  .arg = wk};
-	auto_close int image = -1;
 	struct err fail;
 
-	wk->instance = instance_new(&o);
 	if (wk->step == WORKER_ENDING)
 		return; /* stopped meanwhile; the spawner's word that it is gone comes next */
 	if (e->kind) {
@@ -74,15 +62,39 @@ static void assigned(struct spawn_req *r, const struct err *e)
 	}
 	worker_move(wk, WORKER_INIT);
 	wk->assigned_us = loop_now_us(worker_loop(wk));
-	wk->cpu_seen_us = instance_cpu_us(wk->instance); /* making the sandbox was the platform's */
-	wk->w->s->blanks_cpu_us += wk->cpu_seen_us;
 	if (wk->prepares)
 		spawn_live(wk->w->s->o.spawn, wk->id); /* not before others: its initialisation is nobody's hurry */
-	else
-		image = prepare_open(wk);
-	wk->restoring = image >= 0;
-	if ((image >= 0 ? instance_restore(wk->instance, image, &fail) : instance_start(wk->instance, &fail)) < 0)
+	if ((wk->restoring ? instance_restore : instance_start)(wk->instance, &fail) < 0)
 		worker_failed(wk, &fail);
+}
+
+/* While the spawner mounts the code and sets the limits, all is made ready for the moment when it has. */
+static void make_instance(struct worker *wk)
+{
+	struct instance_opts o = {.host = &wk->w->s->host,
+				  .id = wk->id,
+				  .pid = wk->take.pid,
+				  .fds = wk->take.fds,
+				  .revision = wk->revision,
+				  .function = wk->w->f,
+				  .provisioned = wk->kept && wk->w->published,
+				  .extensions = buf_str(&wk->extensions),
+				  .restoring = wk->restoring,
+				  .events = &worker_instance_events,
+				  .arg = wk};
+
+	wk->instance = instance_new(&o);
+	wk->cpu_seen_us = instance_cpu_us(wk->instance); /* making the sandbox was the platform's */
+	wk->w->s->blanks_cpu_us += wk->cpu_seen_us;
+}
+
+/* The longest way comes first: from an image, what tandem-init does takes longer than the spawner's part. */
+static void order(struct worker *wk)
+{
+	auto_close int image = wk->prepares ? -1 : prepare_open(wk);
+	struct err e;
+
+	wk->restoring = image >= 0 && instance_order(&wk->take.fds, image, &e) == 0;
 }
 
 static void close_sandbox(struct sandbox_fds *fds)
@@ -136,6 +148,7 @@ static void taken(struct pool_take *t, const struct err *e)
 		close_sandbox(&t->fds);
 		worker_failed(wk, &fail);
 	} else {
+		order(wk);
 		for (unsigned i = 1; i < n_dirs; i++)
 			add_extensions(wk, dirs[i]);
 		/* No name begins with ~: a successor of ours ends what prepares. */
@@ -143,7 +156,10 @@ static void taken(struct pool_take *t, const struct err *e)
 			 (unsigned long long)r->serial, wk->kept ? " kept" : "");
 		wk->assign.done = assigned;
 		spawn_assign_start(wk->w->s->o.spawn, &wk->assign, wk->id, &lim, dirs, n_dirs, label);
+		make_instance(wk);
 	}
+	for (unsigned i = 0; i < n_dirs; i++)
+		close(dirs[i]);
 }
 
 /* The start begins here: until now it waited for what a deploy does otherwise. */

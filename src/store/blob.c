@@ -137,6 +137,7 @@ int store_code_dir(const struct store *s)
 
 int store_code_open(const struct store *s, const char sha256_hex[65], struct err *e)
 {
+	struct stat st;
 	int fd;
 
 	if (!hex_ok(sha256_hex))
@@ -146,7 +147,8 @@ int store_code_open(const struct store *s, const char sha256_hex[65], struct err
 		return err_set(e, ERR_NOT_FOUND, "code %.12s is not unpacked", sha256_hex);
 	if (fd < 0)
 		return err_sys(e, errno, "open code %.12s", sha256_hex);
-	touch(s->code_fd, sha256_hex);
+	if (fstat(fd, &st) < 0 || st.st_mtim.tv_sec + GC_AGE_S / 2 < clock_wall_us() / 1000000)
+		touch(s->code_fd, sha256_hex);
 	return fd;
 }
 

@@ -11,6 +11,8 @@
  *            prepare). Answered by TAKEN; the process goes on as if nothing had been.
  *   RESTORE  struct init_msg; one descriptor: an image, opened for reading alone. Instead of START, and as the first
  *            process of the sandbox. Answered by RESTORED; the process then waits for a RESTORED frame (wire/frame.h).
+ *            value INIT_RESTORE_WAITS: it comes while the sandbox is being assigned, so that both go on at once; nothing
+ *            of the function is opened, and nothing of it runs, until something arrives in the channel.
  *            When it fails, START may follow.
  *   EXITED   a started process is gone; value is its wait status. tandem-init itself goes on until the sandbox ends.
  *
@@ -35,6 +37,7 @@ enum init_verb {
 	INIT_TAKEN,
 	INIT_RESTORED,
 };
+#define INIT_RESTORE_WAITS 1
 struct init_msg {
 	uint16_t version, verb;
 	uint32_t tag;

@@ -98,6 +98,16 @@ class Made(Case):
         self.assertEqual(log.count("RESTORE_START Runtime Version: python3.11"), 3)
         self.assertEqual(log.count("Restore Duration: "), 3)
 
+    def test_starts_leave_no_descriptors(self):
+        self.up(HANDLER)
+        self.made()
+        self.stop()
+        self.call()
+        folder = f"/proc/{json.loads(self.t.cli('debug', '-o', 'json'))['pid']}/fd"
+        links = [os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)]
+        self.assertTrue(any(link.endswith("/code") for link in links), links)
+        self.assertEqual([link for link in links if "/code/" in link], [])
+
     def test_many_at_once(self):
         self.up(HANDLER.replace("return {", "time.sleep(0.3); return {"))
         self.made()

@@ -66,13 +66,22 @@ def take(ctl, path, deadline_ms=20000, files_allowed=0, max_bytes=1 << 31, tag=1
     return Stats(body)
 
 
-def restore(ctl, path, tag=1):
+def order(ctl, path, tag=1, waits=1):
+    """RESTORE; with waits nothing runs before something is in the channel."""
     fd = os.open(path, os.O_RDONLY)
     try:
-        socket.send_fds(ctl, [struct.pack(HEAD, 1, RESTORE, tag, 0, 0, 0, 0, 0, 0)], [fd])
-        verb, _, value, body = hear(ctl)
+        socket.send_fds(ctl, [struct.pack(HEAD, 1, RESTORE, tag, waits, 0, 0, 0, 0, 0)], [fd])
     finally:
         os.close(fd)
+
+
+def restore(ctl, path, tag=1):
+    order(ctl, path, tag, waits=0)
+    return restored(ctl)
+
+
+def restored(ctl):
+    verb, _, value, body = hear(ctl)
     assert verb == RESTORED, (verb, value)
     if not value:
         raise Refused(Stats(body).text)

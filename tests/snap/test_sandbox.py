@@ -4,6 +4,7 @@
 import importlib.util
 import json
 import os
+import select
 import socket
 import struct
 import sys
@@ -85,16 +86,19 @@ class Function(unittest.TestCase):
 
     def sandbox(self, prepare=0, keep=True):
         sb = self.s.blank(prepare)
-        fd = os.open(self.code, os.O_PATH | os.O_DIRECTORY)
-        m = Msg(verb=ASSIGN, id=sb.id)
-        m.u.assign = Assign(1 << 30, 512 * 1024 * 1024, 64, 100, 0, 0, b"label")
-        self.s.ask(m, ASSIGNED, [fd])
-        os.close(fd)
+        self.assign(sb)
         i = Instance(sb)
         if keep:
             self.addCleanup(i.close)
             self.addCleanup(self.s.end, sb)
         return i
+
+    def assign(self, sb):
+        fd = os.open(self.code, os.O_PATH | os.O_DIRECTORY)
+        m = Msg(verb=ASSIGN, id=sb.id)
+        m.u.assign = Assign(1 << 30, 512 * 1024 * 1024, 64, 100, 0, 0, b"label")
+        self.s.ask(m, ASSIGNED, [fd])
+        os.close(fd)
 
     def prepared(self, source, hooks=True):
         """Started and waiting, where it may be taken."""
@@ -129,6 +133,41 @@ class Function(unittest.TestCase):
     def test_the_one_that_was_taken_goes_on(self):
         i = self.taken("def handler(event, context):\n    return event\n")
         self.assertEqual(i.ask({"a": 1}), {"a": 1})
+
+    def test_ordered_before_it_is_assigned(self):
+        self.taken("f = open(__file__)\ndef handler(event, context):\n    return f.readline()\n")
+        sb = self.s.blank(0)
+        i = Instance(sb)
+        self.addCleanup(i.close)
+        self.addCleanup(self.s.end, sb)
+        snap.order(sb.ctl, self.image)
+
+        def waits():
+            with open(f"/proc/{sb.pid}/task/{sb.pid}/children") as f:
+                child = f.read().split()
+            if not child:
+                return False
+            with open(f"/proc/{child[0]}/syscall") as f:
+                call = f.read().split()[0]
+            with open(f"/proc/{child[0]}/comm") as f:
+                self.assertIn("tandem", f.read())  # nothing of the function runs
+            return call == "7"  # poll
+
+        while not waits():
+            self.assertEqual(select.select([sb.ctl], [], [], 0)[0], [])
+        self.assign(sb)
+        self.assertTrue(waits())
+        i.hooks(RESTORED_FRAME)
+        snap.restored(sb.ctl)
+        self.assertIn("f = open", i.ask())
+
+    def test_an_order_that_is_given_up(self):
+        self.taken("def handler(event, context):\n    return 1\n")
+        i = self.sandbox()
+        snap.order(i.sb.ctl, self.image)
+        i.chan.shutdown(socket.SHUT_RDWR)
+        with self.assertRaisesRegex(snap.Refused, "given up"):
+            snap.restored(i.sb.ctl)
 
     def test_log_and_end(self):
         self.taken("import os, sys\ndef handler(event, context):\n    print('out'); print('err', file=sys.stderr)\n"
