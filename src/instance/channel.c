@@ -20,9 +20,14 @@ static void got_body(struct instance *i, const struct frame *f, struct str part)
 		buf_addstr(&i->answer, part);
 	if (!end)
 		return;
-	if (i->state != INSTANCE_BUSY || f->stream != i->stream) {
+	if (i->probing) {
 		buf_clear(&i->answer); /* of an event of the daemon before: its client is gone, but it happened */
 		i->late = f->type;
+		return;
+	}
+	if (i->out.n) { /* what it leaves unread would grow with every event */
+		err_set(&e, ERR_CORRUPT, "runtime answered an event that it had not read");
+		instance_broken(i, &e);
 		return;
 	}
 	if (i->answer.n) {
@@ -83,10 +88,9 @@ static void got_frame(struct instance *i, const struct frame *f, struct str part
 			i->ev->init_failed(i->arg, part);
 			return;
 		}
-		got_body(i, f, part);
-		return;
+		/* fallthrough */
 	case FRAME_DATA:
-		if (i->state == INSTANCE_BUSY || i->probing) {
+		if (i->probing || (i->state == INSTANCE_BUSY && f->stream == i->stream)) {
 			got_body(i, f, part);
 			return;
 		}

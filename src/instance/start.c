@@ -9,6 +9,8 @@
 #include "instance/env.h"
 #include "instance/instance_int.h"
 
+#define LAST_FRAMES_MAX 256 /* the largest answer has 97; a child that lives on might send for ever */
+
 static void process_gone(struct instance *i, bool extension, int wait_status)
 {
 	if (i->state == INSTANCE_ENDING) {
@@ -17,7 +19,7 @@ static void process_gone(struct instance *i, bool extension, int wait_status)
 		return;
 	}
 	/* What the runtime said before it died comes first: an init error, or even an answer. */
-	while (!extension && i->chan_watch && channel_take(i) > 0)
+	for (int n = 0; n < LAST_FRAMES_MAX && !extension && i->chan_watch && channel_take(i) > 0; n++)
 		continue;
 	if (i->state == INSTANCE_ENDING)
 		return;

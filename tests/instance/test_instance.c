@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* An instance against a runtime that this test plays, honest and hostile, over socket pairs. */
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 #include <uv.h>
 
@@ -199,6 +201,9 @@ TEST(hostile_runtime)
 		{"a second hello", FRAME_HELLO, 0, true},
 		{"a frame only the daemon sends", FRAME_EVENT, 1, true},
 		{"a ping nobody asked for", FRAME_PING, 3, true},
+		{"an error nobody asked for", FRAME_ERROR, 1, false},
+		{"an answer to another event", FRAME_DATA, 2, true},
+		{"an error of another event", FRAME_ERROR, 7, true},
 	};
 
 	for (size_t k = 0; k < ARRAY_SIZE(t); k++) {
@@ -216,6 +221,65 @@ TEST(hostile_runtime)
 		CHECK(!strncmp(g.said, "broken(", 7));
 		rig_down(&g);
 	}
+}
+
+/* Adopted and asked; the stream of its PING. */
+static uint32_t adopt(struct rig *g)
+{
+	struct frame f = {0};
+	struct err e;
+	uint8_t got[64];
+
+	rig_up(g, true);
+	CHECK(instance_probe(g->i, &e) == 0);
+	CHECK(recv(g->chan, got, sizeof(got), 0) == FRAME_HEADER);
+	CHECK(frame_get(got, &f, &e) == 0 && f.type == FRAME_PING);
+	return f.stream;
+}
+
+/* What it leaves unread would stay in our memory, and more with every event. */
+TEST(an_answer_before_the_event_was_read)
+{
+	struct rig g;
+	size_t big = LIM_PAYLOAD_BYTES;
+	char *text = xmalloc(big);
+
+	memset(text, 'x', big);
+	rig_up(&g, false);
+	give(&g, FRAME_HELLO, 0, 0, "{}", 2);
+	until(&g, 1);
+	event(&g, (struct str){text, big});
+	give(&g, FRAME_DATA, FRAME_FLAG_END, 1, "1", 1);
+	until(&g, 1);
+	CHECK(!strncmp(g.said, "broken(", 7));
+	rig_down(&g);
+	free(text);
+}
+
+/* The runtime is gone, and a child that has its socket sends as fast as it is read. */
+TEST(frames_without_end_after_the_exit)
+{
+	struct rig g;
+	struct init_msg m = {.version = INIT_VERSION, .verb = INIT_EXITED, .tag = 1};
+	pid_t child;
+
+	adopt(&g); /* then many kinds are passed over: they may be for the daemon before */
+	child = fork();
+	if (child == 0) {
+		char some[FRAME_HEADER * 64];
+
+		for (int k = 0; k < 64; k++)
+			frame_put((uint8_t *)some + k * FRAME_HEADER, &(struct frame){FRAME_PING, 0, 5, 0});
+		while (send(g.chan, some, sizeof(some), MSG_NOSIGNAL) > 0)
+			continue;
+		_exit(0);
+	}
+	CHECK(send(g.ctl, &m, sizeof(m), 0) == sizeof(m));
+	until(&g, 1);
+	CHECK_STR(g.said, "exited()");
+	kill(child, SIGKILL);
+	CHECK(waitpid(child, NULL, 0) == child);
+	rig_down(&g);
 }
 
 TEST(garbage_header)
@@ -240,20 +304,6 @@ TEST(init_error_then_exit)
 	until(&g, 2);
 	CHECK_STR(g.said, "init_failed({\"errorType\":\"X\"})exited()");
 	rig_down(&g);
-}
-
-/* Adopted and asked; the stream of its PING. */
-static uint32_t adopt(struct rig *g)
-{
-	struct frame f = {0};
-	struct err e;
-	uint8_t got[64];
-
-	rig_up(g, true);
-	CHECK(instance_probe(g->i, &e) == 0);
-	CHECK(recv(g->chan, got, sizeof(got), 0) == FRAME_HEADER);
-	CHECK(frame_get(got, &f, &e) == 0 && f.type == FRAME_PING);
-	return f.stream;
 }
 
 TEST(adopted_busy_instance_tells_of_the_old_answer)
