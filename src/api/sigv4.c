@@ -64,6 +64,9 @@ static int scope_parse(struct str credential, struct signature *s, struct api_er
 	struct str rest = credential,
 		   *part[] = {&s->scope.access_key, &s->scope.date, &s->scope.region, &s->scope.service};
 
+	/* The keys that are kept have C strings for names: two credentials must never have the same. */
+	if (memchr(credential.p, 0, credential.n))
+		return api_fail(e, API_INCOMPLETE_SIGNATURE, "Credential holds a NUL character");
 	for (size_t i = 0; i < ARRAY_SIZE(part); i++)
 		if (!str_cut(rest, '/', part[i], &rest) || !part[i]->n)
 			return api_fail(e, API_INCOMPLETE_SIGNATURE,

@@ -184,6 +184,27 @@ TEST(refusals)
 	sigv4_free(v);
 }
 
+/* Who knows no secret must not spoil the key that is kept for those who do. */
+TEST(a_nul_in_the_credential)
+{
+	char hostile[] = "GET /?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIDEXAMPLE%2F20150830%2Fus-east-1%2F"
+			 "service%00x%2Faws4_request&X-Amz-Date=20150830T123600Z&X-Amz-Expires=60&X-Amz-SignedHeaders="
+			 "host&X-Amz-Signature=00 HTTP/1.1\nHost:example.amazonaws.com\n";
+	char honest[] =
+		"GET / HTTP/1.1\nHost:example.amazonaws.com\nX-Amz-Date:20150830T123600Z\nAuthorization:"
+		"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, SignedHeaders="
+		"host;x-amz-date, Signature=5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31\n";
+	struct sigv4 *v = sigv4_new("us-east-1");
+	struct sample s;
+	struct api_err e;
+
+	sample_parse(&s, hostile, strlen(hostile));
+	CHECK(verify(v, &s, AT_S, NULL, &e) == -1 && e.code == API_INCOMPLETE_SIGNATURE);
+	sample_parse(&s, honest, strlen(honest));
+	CHECK(verify(v, &s, AT_S, NULL, &e) == 0);
+	sigv4_free(v);
+}
+
 TEST(speed)
 {
 	static const char text[] =
