@@ -10,9 +10,12 @@
 #define LIM_ENV_BYTES		4096
 #define LIM_HTTP_HEAD_BYTES	65536 /* request line and headers */
 #define LIM_HTTP_HEADERS	128
-#define LIM_HTTP_CONNS		8192
-#define LIM_HTTP_GUEST_CONNS	256	 /* of one sandbox's listener; all sandboxes together: half of LIM_HTTP_CONNS */
-#define LIM_HTTP_GUEST_BYTES	33554432 /* of their requests and unread answers: five payloads of the largest size */
+#define LIM_HTTP_CONNS		8192	  /* over TCP; of all sandboxes together as many again */
+#define LIM_HTTP_CONNS_SHARE	8	  /* fewer: this part of the descriptors that we may have */
+#define LIM_HTTP_BYTES		536870912 /* of requests and unread answers over TCP */
+#define LIM_HTTP_SMALL_BYTES	65536	  /* of one connection: never refused for what others hold */
+#define LIM_HTTP_GUEST_CONNS	256	  /* of one sandbox's listener */
+#define LIM_HTTP_GUEST_BYTES	33554432  /* of their requests and unread answers: five payloads of the largest size */
 #define LIM_HTTP_GUEST_SHAKES	50 /* TLS handshakes in 100 ms: a signature costs us more than it costs who asks */
 #define LIM_JSON_DEPTH		64
 #define LIM_YAML_BYTES		1048576

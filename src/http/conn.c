@@ -115,6 +115,13 @@ static void destroy(struct conn *c)
 	free(c);
 }
 
+static void uncount_bytes(struct conn *c, size_t n)
+{
+	c->hl->bytes -= n;
+	if (c->hl->tcp && !c->hl->o.guest)
+		c->hl->s->tcp_bytes -= n;
+}
+
 /* Gives back all that belongs to the server; the request may live on. */
 static void detach(struct conn *c)
 {
@@ -126,7 +133,7 @@ static void detach(struct conn *c)
 		tls_bye(c->tls);
 	tls_free(take_ptr(c->tls));
 	close(take_fd(c->fd));
-	hl->bytes -= c->counted;
+	uncount_bytes(c, c->counted);
 	list_del(&c->node);
 	list_del(&c->together);
 	c->hl = NULL;
@@ -214,14 +221,16 @@ static ssize_t socket_send(struct conn *c, struct msghdr *mh)
 	return total;
 }
 
-/* What a guest's connections keep in memory is bounded. False: this one asks for too much. */
+/* What clients other than the operator's own make us keep in memory is bounded. False: this one asks for too much. */
 static bool count_bytes(struct conn *c)
 {
 	size_t now = c->p.in.cap + c->out.cap;
 
-	c->hl->bytes += now - c->counted;
+	uncount_bytes(c, c->counted - now);
 	c->counted = now;
-	return !c->hl->o.guest || c->hl->bytes <= LIM_HTTP_GUEST_BYTES;
+	if (c->hl->o.guest)
+		return c->hl->bytes <= LIM_HTTP_GUEST_BYTES;
+	return !c->hl->tcp || now <= LIM_HTTP_SMALL_BYTES || c->hl->s->tcp_bytes <= c->hl->s->max_bytes;
 }
 
 /* ---- sending ---- */

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -87,15 +88,19 @@ static void retry_in(struct http_server *s, int64_t us)
 	loop_timer_in(s->retry, us);
 }
 
-static bool guest_may(struct http_listener *hl)
+/* The operator's own socket is never closed by what others hold. */
+static bool may_accept(struct http_listener *hl)
 {
 	int64_t now = loop_now_us(hl->s->l);
+
+	if (!hl->o.guest)
+		return !hl->tcp || hl->s->n_tcp < hl->s->max_conns;
 
 	if (now - hl->shakes_since_us >= RETRY_US) {
 		hl->shakes_since_us = now;
 		hl->shakes = 0;
 	}
-	return hl->n_conns < LIM_HTTP_GUEST_CONNS && hl->s->n_guests < LIM_HTTP_CONNS / 2 &&
+	return hl->n_conns < LIM_HTTP_GUEST_CONNS && hl->s->n_guests < hl->s->max_conns &&
 	       (!hl->o.tls || hl->shakes < LIM_HTTP_GUEST_SHAKES);
 }
 
@@ -105,8 +110,8 @@ void server_conn_closed(struct http_listener *hl)
 
 	s->n_conns--;
 	hl->n_conns--;
-	if (hl->o.guest)
-		s->n_guests--;
+	s->n_guests -= hl->o.guest;
+	s->n_tcp -= hl->tcp && !hl->o.guest;
 	if (hl->full && hl->w) {
 		hl->full = false;
 		loop_fd_want(hl->w, s->paused || hl->draining ? 0 : LOOP_READ);
@@ -168,11 +173,7 @@ static void on_accept(void *arg, int events)
 		char peer[56];
 		int fd;
 
-		if (s->n_conns >= LIM_HTTP_CONNS) {
-			accept_all(s, false); /* the next close goes on */
-			return;
-		}
-		if (hl->o.guest && !guest_may(hl)) {
+		if (!may_accept(hl)) {
 			hl->full = true;
 			loop_fd_want(hl->w, 0);
 			retry_in(s, RETRY_US);
@@ -196,6 +197,7 @@ static void on_accept(void *arg, int events)
 		s->n_conns++;
 		hl->n_conns++;
 		s->n_guests += hl->o.guest;
+		s->n_tcp += hl->tcp && !hl->o.guest;
 		hl->shakes++;
 		conn_new(hl, fd, peer, hl->tcp ? -1 : peer_uid(fd));
 	}
@@ -203,10 +205,20 @@ static void on_accept(void *arg, int events)
 
 /* ---- making and unmaking ---- */
 
+#define CONNS_MIN 256 /* as long as there are descriptors, and their want is noticed */
+
 struct http_server *http_server_new(struct loop *l)
 {
 	struct http_server *s = xcalloc(1, sizeof(*s));
+	struct rlimit lim = {0};
 
+	getrlimit(RLIMIT_NOFILE, &lim);
+	s->max_conns = lim.rlim_cur / LIM_HTTP_CONNS_SHARE;
+	s->max_conns = s->max_conns < CONNS_MIN	       ? CONNS_MIN
+		       : s->max_conns > LIM_HTTP_CONNS ? LIM_HTTP_CONNS
+						       : s->max_conns;
+
+	s->max_bytes = LIM_HTTP_BYTES;
 	s->l = l;
 	s->sweep_us = INT64_MAX;
 	list_init(&s->listeners);

@@ -13,7 +13,8 @@
  * framing (two lengths, length and chunked) is refused.
  * - Idle connections are closed after idle_us; a request that does not arrive whole in head/body time gets 408. No
  * timer runs when no connection is open. Limits: LIM_HTTP_*. A guest is one of many listeners whose clients are
- * hostile: what it can hold is bounded, and it cannot keep others from being accepted. Tests: tests/http, fuzz:
+ * hostile: what it can hold is bounded, and it cannot keep others from being accepted. Nor can those who come over TCP;
+ * what they hold is bounded, too (503), but for small requests, which are always taken. Tests: tests/http, fuzz:
  * tests/fuzz/http.c.
  */
 #pragma once

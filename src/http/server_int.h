@@ -14,8 +14,8 @@ struct http_listener {
 	int fd;
 	bool tcp;
 	bool draining; /* accepts no more; each connection ends with its answer */
+	bool full;     /* not accepting until a connection ends, or for RETRY_US */
 	/* guests */
-	bool full; /* not accepting until a connection ends, or for RETRY_US */
 	size_t n_conns, bytes;
 	int64_t shakes_since_us;
 	unsigned shakes;
@@ -25,9 +25,10 @@ struct http_server {
 	struct loop *l;
 	struct list listeners;
 	struct loop_timer *sweep, *retry;
-	int64_t sweep_us; /* when sweep fires; INT64_MAX: not armed */
-	size_t n_conns;
-	size_t n_guests; /* of n_conns */
+	int64_t sweep_us;		 /* when sweep fires; INT64_MAX: not armed */
+	size_t n_conns, n_guests, n_tcp; /* all; of guests; others over TCP */
+	size_t max_conns;		 /* of each of the latter */
+	size_t tcp_bytes, max_bytes;	 /* in the buffers of n_tcp; LIM_HTTP_BYTES */
 	bool paused, retrying;
 	struct list together; /* connections whose answers wait for each other */
 	struct loop_defer later;

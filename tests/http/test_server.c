@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Server and client share one loop; the client's end of the talk is what the tests look at. */
-#include "http/server.h"
+#include "http/server_int.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -711,10 +711,93 @@ TEST(times_out)
 	side_close(&x);
 }
 
+/* As dial, from now on, over TCP. */
+static struct http_listener *listen_tcp(struct side *x, http_handler *h, size_t body_max)
+{
+	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+	x->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK(!bind(x->listener, (struct sockaddr *)&sin, sizeof(sin)) && !listen(x->listener, 512));
+	return http_listen(x->s, x->listener,
+			   &(struct http_listener_opts){.body_max = body_max, .handler = h, .arg = x});
+}
+
+/* The operator gets through, whatever clients over TCP hold. */
+TEST(too_many_connections)
+{
+	struct side x;
+	int local, fds[300];
+
+	side_open(&x, echo, 64);
+	local = x.listener;
+	listen_tcp(&x, echo, 64);
+	x.s->max_conns = 256;
+	for (size_t k = 0; k < ARRAY_SIZE(fds); k++) {
+		dial(&x);
+		loop_fd_free(take_ptr(x.w));
+		fds[k] = take_fd(x.fd);
+		turn(&x);
+	}
+	while (x.s->n_conns < 256)
+		turn(&x);
+	turn(&x);
+	CHECK(x.s->n_conns == 256);
+	close(x.listener);
+	x.listener = local;
+	dial(&x);
+	say(&x, STR("GET / HTTP/1.1\r\n" H "\r\n"));
+	wait_for(&x, "\r\n\r\n");
+	CHECK(!strncmp(x.got.p, "HTTP/1.1 200", 12));
+	for (size_t k = 0; k < ARRAY_SIZE(fds); k++)
+		close(fds[k]);
+	side_close(&x);
+}
+
+/* Large bodies that never become whole; then a small request. */
+TEST(too_much_held)
+{
+	static char body[200000];
+	struct side x;
+	int local, fds[6];
+	char st[128];
+
+	side_open(&x, echo, 1 << 20);
+	local = x.listener;
+	listen_tcp(&x, echo, 1 << 20);
+	x.s->max_bytes = 1 << 20;
+	for (size_t k = 0; k < ARRAY_SIZE(fds); k++) {
+		size_t held = x.s->tcp_bytes, sent = 0;
+
+		dial(&x);
+		say(&x, STR("PUT / HTTP/1.1\r\n" H "Content-Length: 1000000\r\n\r\n"));
+		while (sent < sizeof(body) && !x.eof && !x.got.n) {
+			ssize_t n = send(x.fd, body + sent, sizeof(body) - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+			sent += n > 0 ? (size_t)n : 0;
+			turn(&x);
+		}
+		while (x.s->tcp_bytes < held + sizeof(body) && !x.eof && !x.got.n)
+			turn(&x);
+		if (x.got.n)
+			break;
+		loop_fd_free(take_ptr(x.w));
+		fds[k] = take_fd(x.fd);
+	}
+	CHECK_STR(statuses(&x, st), "503");
+	CHECK(x.s->tcp_bytes <= (1 << 20) + sizeof(body));
+	dial(&x);
+	say(&x, STR("PUT / HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\nhi"));
+	wait_for(&x, "hi");
+	CHECK_STR(statuses(&x, st), "200");
+	http_server_close(x.s);
+	CHECK(!x.s->tcp_bytes && !x.s->n_conns && !x.s->n_tcp);
+	close(local);
+	side_close(&x);
+}
+
 TEST(tcp_peer)
 {
 	struct side x;
-	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 
 	side_open(&x, hold, 64);
 	dial(&x);
@@ -723,9 +806,7 @@ TEST(tcp_peer)
 	CHECK(x.held && x.held->peer_uid == (int)getuid() && !x.held->peer[0]);
 	http_listener_free(x.hl);
 	close(x.listener);
-	x.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	CHECK(!bind(x.listener, (struct sockaddr *)&sin, sizeof(sin)) && !listen(x.listener, 8));
-	x.hl = http_listen(x.s, x.listener, &(struct http_listener_opts){.body_max = 64, .handler = hold, .arg = &x});
+	x.hl = listen_tcp(&x, hold, 64);
 	dial(&x);
 	say(&x, STR("GET / HTTP/1.1\r\n" H "\r\n"));
 	for (int i = 0; i < 1000 && !x.held; i++)
