@@ -49,6 +49,13 @@ static void refuse(struct deploying *g, const struct err *e)
 			"The operation cannot be performed at this time. An update is in progress for resource: %s",
 			api_arn(&c->a->where, g->f->name, NULL, arn));
 		break;
+	case ERR_NOT_FOUND:
+		if (g->f->deleted) {
+			api_reply_fail(c, API_NOT_FOUND, "Function not found: %s",
+				       api_arn(&c->a->where, g->f->name, NULL, arn));
+			break;
+		}
+		/* fallthrough */
 	default:
 		api_reply_fail(c, API_SERVICE, "%s", e->text);
 	}

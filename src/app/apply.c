@@ -163,6 +163,8 @@ static void removed(struct store_op *op, const struct err *e)
 	struct removal *r = container_of(op, struct removal, op);
 	struct apply *a = r->a;
 
+	if (!op->s)
+		return; /* the daemon ends, and all that we would need is gone */
 	a->failed |= e->kind != ERR_NONE;
 	tell(a, e->kind ? APPLY_FAILED : APPLY_DONE, r->entry, NULL, e->kind ? e->text : NULL, r->started_us);
 	free(r);

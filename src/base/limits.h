@@ -11,7 +11,7 @@
 #define LIM_HTTP_HEAD_BYTES	65536 /* request line and headers */
 #define LIM_HTTP_HEADERS	128
 #define LIM_HTTP_CONNS		8192	  /* over TCP; of all sandboxes together as many again */
-#define LIM_HTTP_CONNS_SHARE	8	  /* fewer: this part of the descriptors that we may have */
+#define LIM_HTTP_CONNS_SHARE	4	  /* fewer: this part of the descriptors that we may have */
 #define LIM_HTTP_BYTES		536870912 /* of requests and unread answers over TCP */
 #define LIM_HTTP_SMALL_BYTES	65536	  /* of one connection: never refused for what others hold */
 #define LIM_HTTP_GUEST_CONNS	256	  /* of one sandbox's listener */

@@ -33,6 +33,7 @@ struct async {
 	struct loop_timer *timer;
 	bool before; /* of the daemon before: may be under way in an adopted instance */
 	bool held;   /* until that is known */
+	bool saving; /* op is under way: the store has ev, too */
 	int throttles;
 	void (*accepted)(void *arg, const struct err *e);
 	void *arg;
@@ -47,10 +48,22 @@ static void async_free(struct async *a)
 	free(a);
 }
 
+/* The store has done what was asked of it. True: the scheduler is gone meanwhile, and so is a now. */
+static bool is_last(struct async *a)
+{
+	a->saving = false;
+	if (a->s)
+		return false;
+	async_free(a);
+	return true;
+}
+
 static void forgotten(struct store_op *op, const struct err *e)
 {
 	struct async *a = container_of(op, struct async, op);
 
+	if (is_last(a))
+		return;
 	if (e->kind)
 		log_error("async", "event %s stays in the store and may run again: %s", a->ev.request_id, e->text);
 	async_free(a);
@@ -59,6 +72,7 @@ static void forgotten(struct store_op *op, const struct err *e)
 static void forget(struct async *a)
 {
 	a->op.done = forgotten;
+	a->saving = true;
 	store_event_del(a->s->o.store, &a->op, a->ev.id);
 }
 
@@ -69,6 +83,8 @@ static void postponed(struct store_op *op, const struct err *e)
 	struct async *a = container_of(op, struct async, op);
 	int64_t wait = a->ev.not_before_wall_us - clock_wall_us();
 
+	if (is_last(a))
+		return;
 	if (e->kind)
 		log_error("async", "retry of %s is not durable: %s", a->ev.request_id, e->text);
 	loop_timer_in(a->timer, wait > 0 ? wait : 0);
@@ -78,6 +94,7 @@ static void postpone(struct async *a, int64_t wait_us)
 {
 	a->ev.not_before_wall_us = clock_wall_us() + wait_us;
 	a->op.done = postponed;
+	a->saving = true;
 	store_event_retry(a->s->o.store, &a->op, a->ev.id, a->ev.attempts, a->ev.not_before_wall_us);
 }
 
@@ -197,6 +214,8 @@ static void committed(struct store_op *op, const struct err *e)
 	struct async *a = container_of(op, struct async, op);
 
 	a->accepted(a->arg, e);
+	if (is_last(a))
+		return;
 	if (e->kind)
 		async_free(a);
 	else
@@ -231,6 +250,7 @@ void sched_async_start(struct sched *s, struct function *f, const char *qualifie
 	a->ev.payload = xmemdup(payload.n ? payload.p : "", payload.n);
 	a->ev.payload_n = payload.n;
 	a->op.done = committed;
+	a->saving = true;
 	store_event_put(s->o.store, &a->op, &a->ev);
 }
 
@@ -258,7 +278,16 @@ int sched_async_recover(struct sched *s, struct err *e)
 
 static void async_free_all(struct sched *s)
 {
-	list_each(&s->async, it) async_free(container_of(it, struct async, node));
+	list_each(&s->async, it)
+	{
+		struct async *a = container_of(it, struct async, node);
+
+		list_del(it);
+		loop_timer_free(take_ptr(a->timer));
+		a->s = NULL;
+		if (!a->saving)
+			async_free(a);
+	}
 }
 
 /* --- the end of the scheduler: sandboxes live on in the spawner --- */

@@ -75,20 +75,33 @@ static void fail(struct deploy *d, const struct err *e)
 	finish(d);
 }
 
+/* By somebody else, while it was updated: it must not come back. */
+static bool deleted(struct deploy *d)
+{
+	struct err e;
+
+	if (!d->function->deleted)
+		return false;
+	err_set(&e, ERR_NOT_FOUND, "function %s was deleted", d->function->name);
+	fail(d, &e);
+	return true;
+}
+
 static void stored(struct store_op *op, const struct err *e)
 {
 	struct deploy *d = container_of(op, struct deploy, op);
 
+	if (!op->s)
+		return; /* the daemon ends, and all that we would need is gone */
 	if (e->kind) {
 		fail(d, e);
-		return;
-	}
-	if (d->state == DEPLOY_ACTIVATE) {
+	} else if (d->state != DEPLOY_ACTIVATE) {
+		step(d);
+	} else if (!deleted(d)) {
 		if (d->function->state == FUNCTION_ACTIVE)
 			sched_prepare(d->s, d->function, d->revision);
 		finish(d);
-	} else
-		step(d);
+	}
 }
 
 static void unpacked(struct code *c, const struct err *e)
@@ -161,6 +174,8 @@ static void checked(struct invocation *inv)
 {
 	struct deploy *d = container_of(inv, struct deploy, check);
 
+	if (deleted(d))
+		return;
 	/* Libraries that come from a slow disk: the second time they are in memory. */
 	if (!d->again && inv->outcome == INVOKE_INIT_FAILED && inv->e.kind == ERR_TIMEOUT) {
 		d->again = true;
@@ -206,6 +221,8 @@ static void step(struct deploy *d)
 {
 	struct store *st = d->s->o.store;
 
+	if (deleted(d))
+		return;
 	switch (d->state) {
 	case DEPLOY_NEW:
 		d->state = DEPLOY_BLOB;

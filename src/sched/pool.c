@@ -23,6 +23,7 @@ struct pool {
 	struct loop *loop;
 	struct spawn *spawn;
 	struct list ready, making, takers;
+	struct list given; /* takers who have a sandbox and hear of it on the next turn */
 	int n_ready, n_making, n_takers, max;
 	bool stopped;
 	struct loop_timer *refill;
@@ -112,9 +113,8 @@ static void refill(void *arg)
 	struct pool *p = arg;
 	int want;
 
-	if (p->stopped)
-		return;
-	want = wanted(p);
+	/* While it drains: none ahead of need. */
+	want = p->stopped ? p->n_takers : wanted(p);
 	while (p->n_making < IN_FLIGHT_MAX && p->n_ready + p->n_making < want)
 		make_one(p);
 }
@@ -129,8 +129,16 @@ struct pool *pool_new(struct loop *l, struct spawn *s, int max)
 	list_init(&p->ready);
 	list_init(&p->making);
 	list_init(&p->takers);
+	list_init(&p->given);
 	p->refill = loop_timer_new(l, refill, p);
 	return p;
+}
+
+static void close_all(struct sandbox_fds *fds)
+{
+	for (int k = 0; k < SB_N; k++)
+		if (fds->fd[k] >= 0)
+			close(fds->fd[k]);
 }
 
 void pool_free(struct pool *p)
@@ -148,9 +156,7 @@ void pool_free(struct pool *p)
 	{
 		struct blank *b = container_of(it, struct blank, node);
 
-		for (int k = 0; k < SB_N; k++)
-			if (b->fds.fd[k] >= 0)
-				close(b->fds.fd[k]);
+		close_all(&b->fds);
 		free(b);
 	}
 	loop_timer_free(p->refill);
@@ -161,22 +167,19 @@ static void given(void *arg)
 {
 	struct pool_take *t = arg;
 
+	list_del(&t->node);
 	t->done(t, &t->e);
 }
 
-void pool_take_start(struct pool *p, struct pool_take *t)
+static void look_for_one(struct pool *p, struct pool_take *t)
 {
 	struct blank *b = list_last(&p->ready, struct blank, node);
 
-	recent_takes(p);
-	p->takes++;
-	t->pool = p;
-	list_init(&t->node);
-	t->defer = (struct loop_defer){0};
 	if (b) {
 		list_del(&b->node);
 		p->n_ready--;
 		give(t, b);
+		list_push(&p->given, &t->node);
 		loop_defer(p->loop, &t->defer, given, t);
 		loop_timer_in(p->refill, REFILL_AFTER_US);
 		return;
@@ -185,6 +188,16 @@ void pool_take_start(struct pool *p, struct pool_take *t)
 	list_push(&p->takers, &t->node);
 	p->n_takers++;
 	refill(p);
+}
+
+void pool_take_start(struct pool *p, struct pool_take *t)
+{
+	recent_takes(p);
+	p->takes++;
+	t->pool = p;
+	list_init(&t->node);
+	t->defer = (struct loop_defer){0};
+	look_for_one(p, t);
 }
 
 static void put_back(const struct pool_take *t)
@@ -207,6 +220,7 @@ void pool_take_cancel(struct pool_take *t)
 		t->pool->n_takers--;
 	} else if (t->defer.queued) {
 		loop_defer_cancel(t->pool->loop, &t->defer);
+		list_del(&t->node);
 		put_back(t);
 	}
 }
@@ -221,11 +235,22 @@ bool pool_ended(struct pool *p, uint64_t id)
 			continue;
 		list_del(&b->node);
 		p->n_ready--;
-		for (int k = 0; k < SB_N; k++)
-			if (b->fds.fd[k] >= 0)
-				close(b->fds.fd[k]);
+		close_all(&b->fds);
 		free(b);
 		loop_timer_in(p->refill, RETRY_AFTER_US);
+		return true;
+	}
+	list_each(&p->given, it)
+	{
+		struct pool_take *t = container_of(it, struct pool_take, node);
+
+		if (t->id != id)
+			continue;
+		loop_defer_cancel(p->loop, &t->defer);
+		list_del(&t->node);
+		close_all(&t->fds);
+		t->id = 0;
+		look_for_one(p, t);
 		return true;
 	}
 	return false;

@@ -93,7 +93,7 @@ void prepare_next(struct sched *s)
 {
 	struct wish *x;
 
-	while (!s->preparing && !s->keeping_image && !s->adopting && !s->draining &&
+	while (!s->preparing && list_empty(&s->images_kept) && !s->adopting && !s->draining &&
 	       (x = list_first(&s->wishes, struct wish, node))) {
 		struct function *f = x->f;
 
@@ -112,8 +112,11 @@ void prepare_free(struct sched *s)
 
 	while ((x = list_first(&s->wishes, struct wish, node)))
 		wish_free(x);
-	if (s->keeping_image)
-		s->keeping_image->sched = NULL;
+	list_each(&s->images_kept, it)
+	{
+		container_of(it, struct image_kept, node)->sched = NULL;
+		list_del(it);
+	}
 }
 
 /* --- the worker that prepares --- */
@@ -145,7 +148,7 @@ static void kept(struct store_op *op, const struct err *e)
 			 k->info.took_us / 1000);
 	else
 		log_info("sched", "no snapshot of %s: %s", k->name, k->info.reason);
-	s->keeping_image = NULL;
+	list_del(&k->node);
 	free(k);
 	prepare_next(s);
 }
@@ -153,8 +156,9 @@ static void kept(struct store_op *op, const struct err *e)
 static void write_down(struct worker *wk, const struct snapshot *info)
 {
 	struct sched *s = wk->w->s;
-	struct image_kept *k = s->keeping_image = xcalloc(1, sizeof(*k));
+	struct image_kept *k = xcalloc(1, sizeof(*k));
 
+	list_push(&s->images_kept, &k->node);
 	k->sched = s;
 	k->info = *info;
 	k->info.serial = wk->revision->serial;
@@ -231,7 +235,7 @@ void prepare_failed(struct worker *wk, const char *why, bool again)
 	wk->stopping =
 		true; /* nobody is to hear of it: the event that waits gets an instance that is started plainly */
 	snapshot_forget(s->o.store, wk->revision->serial);
-	if (!again && !s->keeping_image) {
+	if (!again) {
 		struct snapshot info = {0};
 
 		snprintf(info.reason, sizeof(info.reason), "a process could not begin from it: %s", why);

@@ -48,6 +48,7 @@ struct sched *sched_new(const struct sched_opts *o)
 	list_init(&s->unasked);
 	list_init(&s->line);
 	list_init(&s->wishes);
+	list_init(&s->images_kept);
 	keep_init(s);
 	s->daemon_id = ledger_intern(o->ledger, "tandem/daemon");
 	s->deploy_id = ledger_intern(o->ledger, "tandem/deploy");
@@ -101,6 +102,14 @@ static void throttle(struct workload *w, struct invocation *inv, enum err_kind k
 	workload_maybe_free(w);
 }
 
+static void fail_deleted(struct invocation *inv)
+{
+	struct err gone;
+
+	err_set(&gone, ERR_NOT_FOUND, "function %s was deleted", inv->function->name);
+	workload_fail(inv, INVOKE_FAILED, STR_NULL, &gone);
+}
+
 static void begin(void *arg)
 {
 	struct invocation *inv = arg;
@@ -109,6 +118,10 @@ static void begin(void *arg)
 	if (inv->trigger == TRIGGER_CHECK) {
 		list_push(&inv->s->checks, &inv->node);
 		room_share(inv->s);
+		return;
+	}
+	if (inv->function->deleted || (inv->revision && inv->revision->deleted)) { /* its instances are all stale */
+		fail_deleted(inv);
 		return;
 	}
 	w = workload_of(inv->s, inv->function, inv->revision);
@@ -206,11 +219,8 @@ int sched_stop_function(struct sched *s, struct function *f)
 static void fail_waiting(struct workload *w)
 {
 	while (w->n_waiting) {
-		struct err gone;
-
-		err_set(&gone, ERR_NOT_FOUND, "function %s was deleted", w->f->name);
 		event_refused_row(w, list_first(&w->waiting, struct invocation, node), OUTCOME_FAILED);
-		workload_fail(workload_head(w), INVOKE_FAILED, STR_NULL, &gone);
+		fail_deleted(workload_head(w));
 	}
 }
 

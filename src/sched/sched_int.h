@@ -105,6 +105,7 @@ struct worker {
 };
 
 struct image_kept { /* prepare.c: what is being written; outlives the scheduler */
+	struct list node;
 	struct store_op op;
 	struct sched *sched;
 	struct snapshot info;
@@ -127,8 +128,8 @@ struct sched {
 	int n_keep_starting;
 	struct list wishes; /* revisions that should have an image (prepare.c) */
 	struct worker *preparing;
-	struct image_kept *keeping_image; /* or NULL */
-	struct map by_id;		  /* of workers, once they have a sandbox */
+	struct list images_kept; /* of struct image_kept */
+	struct map by_id;	 /* of workers, once they have a sandbox */
 	int n_workers, max_workers, cpus;
 	bool adopting, draining, handover;
 	void (*drained)(void *arg);

@@ -332,6 +332,8 @@ void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_o
 		wk->why = *why;
 	worker_due(wk, 0);
 	worker_move(wk, WORKER_ENDING);
+	if (was == WORKER_ASSIGN) /* its sandbox may be gone before the answer comes */
+		spawn_cancel(&wk->assign);
 	if (!wk->id) { /* there is no sandbox whose end the spawner could tell */
 		code_cancel(&wk->code);
 		if (was == WORKER_TAKE && wk->prepares)

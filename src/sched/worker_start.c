@@ -54,8 +54,6 @@ static void assigned(struct spawn_req *r, const struct err *e)
 	struct worker *wk = container_of(r, struct worker, assign);
 	struct err fail;
 
-	if (wk->step == WORKER_ENDING)
-		return; /* stopped meanwhile; the spawner's word that it is gone comes next */
 	if (e->kind) {
 		worker_failed(wk, e);
 		return;

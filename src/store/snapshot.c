@@ -32,7 +32,15 @@ struct snapshots {
 	struct map by_serial; /* of struct kept */
 	char base[BASE_BYTES];
 	uint64_t bytes, max_bytes;
-	struct store_op *keeping; /* its s is NULL once the store is gone */
+	struct list keeping; /* under way; their op's s is NULL once the store is gone */
+};
+
+/* op->priv: the thread works on copies. */
+struct keep {
+	struct list node;
+	struct store_op *op;
+	struct snapshot s;
+	char base[BASE_BYTES];
 };
 
 static struct str key(const struct snapshot *s)
@@ -79,7 +87,7 @@ static void add(struct snapshots *t, const struct snapshot *info, const char *ba
 
 /* --- the text beside an image --- */
 
-static int info_write(const struct snapshots *t, const struct snapshot *s, struct err *e)
+static int info_write(const struct snapshots *t, const struct snapshot *s, const char *base, struct err *e)
 {
 	auto_buf b = {0};
 	char name[NAME_BYTES];
@@ -87,7 +95,7 @@ static int info_write(const struct snapshots *t, const struct snapshot *s, struc
 
 	jw_init(&w, &b);
 	jw_obj(&w, NULL);
-	jw_strc(&w, "base", t->base);
+	jw_strc(&w, "base", base);
 	jw_int(&w, "bytes", (int64_t)s->bytes);
 	jw_int(&w, "pages", s->pages);
 	jw_int(&w, "mappings", s->mappings);
@@ -138,6 +146,7 @@ int snapshots_open(struct store *s, struct err *e)
 	DIR *d;
 	int fd;
 
+	list_init(&t->keeping);
 	if (mkdirat(s->dirfd, "snapshots", 0700) < 0 && errno != EEXIST)
 		return err_sys(e, errno, "make snapshots");
 	t->dirfd = openat(s->dirfd, "snapshots", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -172,8 +181,7 @@ void snapshots_done(struct store *s)
 
 	if (!t)
 		return;
-	if (t->keeping)
-		t->keeping->s = NULL;
+	list_each(&t->keeping, it) container_of(it, struct keep, node)->op->s = NULL;
 	while ((en = map_next(&t->by_serial, &pos)))
 		free(en);
 	map_done(&t->by_serial);
@@ -272,7 +280,8 @@ int snapshot_create(const struct store *s, uint64_t serial, struct err *e)
 static void keep_work(struct loop_work *w)
 {
 	struct store_op *op = container_of(w, struct store_op, work);
-	const struct snapshot *info = op->priv;
+	const struct keep *k = op->priv;
+	const struct snapshot *info = &k->s;
 	const struct snapshots *t = op->s->snapshots;
 	char from[NAME_BYTES], to[NAME_BYTES];
 	auto_close int fd = openat(t->dirfd, name_of(info->serial, ".new", from), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
@@ -285,7 +294,7 @@ static void keep_work(struct loop_work *w)
 	if (!info->bytes && fd >= 0)
 		unlinkat(t->dirfd, from, 0);
 	if (!op->e.kind)
-		info_write(t, info, &op->e);
+		info_write(t, info, k->base, &op->e);
 }
 
 static void make_room(struct snapshots *t)
@@ -307,12 +316,13 @@ static void make_room(struct snapshots *t)
 static void keep_done(struct loop_work *w)
 {
 	struct store_op *op = container_of(w, struct store_op, work);
-	struct snapshot *info = op->priv;
+	struct keep *k = op->priv;
+	struct snapshot *info = &k->s;
 	struct snapshots *t = op->s ? op->s->snapshots : NULL;
 	struct kept *en = t ? find(t, info->serial) : NULL;
 
 	if (t)
-		t->keeping = NULL;
+		list_del(&k->node);
 	if (t && op->e.kind) {
 		if (en)
 			forget(t, en);
@@ -323,7 +333,9 @@ static void keep_done(struct loop_work *w)
 			map_del(&t->by_serial, key(&en->s));
 			free(en);
 		}
-		add(t, info, t->base);
+		add(t, info, k->base);
+		if (strcmp(t->base, k->base)) /* it is of before, as all that were swept then */
+			forget(t, find(t, info->serial));
 		make_room(t);
 	}
 	free(take_ptr(op->priv));
@@ -333,11 +345,16 @@ static void keep_done(struct loop_work *w)
 
 void snapshot_keep(struct store *s, struct store_op *op, const struct snapshot *info)
 {
+	struct keep *k = xcalloc(1, sizeof(*k));
+
 	op->work = (struct loop_work){.work = keep_work, .done = keep_done};
 	op->s = s;
 	op->e = (struct err){0};
-	op->priv = xmemdup(info, sizeof(*info));
-	s->snapshots->keeping = op;
+	op->priv = k;
+	k->op = op;
+	k->s = *info;
+	strlcpy_(k->base, s->snapshots->base, sizeof(k->base));
+	list_push(&s->snapshots->keeping, &k->node);
 	loop_thread_push(s->file_thread, &op->work);
 }
 

@@ -9,6 +9,7 @@ import base64
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -100,13 +101,13 @@ class Tandem:
             if os.path.exists(self.log_path):
                 with open(self.log_path, encoding="utf-8", errors="replace") as f:
                     log = f.read()
-            report = "Sanitizer:" in log or "runtime error:" in log
+            report = "Sanitizer:" in log or "runtime error:" in log or re.search(r"tandemd (is gone \(|was ended by )signal (?!9\b)", log)
             if failed or report or status:
                 sys.stderr.write("--- log of tandem serve\n" + log[-20000:] + "---\n")
             if self.base:
                 shutil.rmtree(self.base, ignore_errors=True)
         if not failed and (report or status):
-            raise AssertionError(f"tandem serve ended with {status}" + (" and a sanitizer's report" if report else ""))
+            raise AssertionError(f"tandem serve ended with {status}" + (" and a daemon that died, or a sanitizer's report" if report else ""))
 
     def cli(self, *arguments, **options):
         """Output of the tool; raises with what it said when it fails."""

@@ -1,0 +1,118 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator or a second client does in the middle of something else. A daemon that dies fails each of them."""
+import http.client
+import json
+import os
+import socket
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import tandem  # noqa: E402
+
+ECHO = "def handler(event, context):\n    return event\n"
+MANIFEST = "name: p\nfunctions:\n  f: {code: ., runtime: python3.11, handler: app.handler}\n"
+FAILS = "def handler(event, context):\n    raise ValueError('no')\n"
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("tandem", timeout=60 * tandem.SLOW)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class Disturbed(unittest.TestCase):
+    def setUp(self):
+        self.t = self.enterContext(tandem.Tandem())
+        self.client = self.t.client()
+
+    def create(self, name, code=ECHO):
+        self.client.create_function(FunctionName=name, **tandem.python_function(code))
+
+    def admin(self):
+        connection = UnixConnection(os.path.join(self.t.state, "admin.sock"))
+        self.addCleanup(connection.close)
+        return connection
+
+    def post(self, connection, path, body=None):
+        connection.request("POST", path, body=json.dumps(body) if body is not None else None)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+    def test_stopped_at_every_step_of_a_start(self):
+        self.create("f")
+        admin, over = self.admin(), threading.Event()
+        outcomes = []
+
+        def call():
+            client = self.t.client()
+            while not over.is_set():
+                outcomes.append("FunctionError" in client.invoke(FunctionName="f", Payload=b"1"))
+        callers = [threading.Thread(target=call) for _ in range(4)]
+        for caller in callers:
+            caller.start()
+        stopped, end = 0, time.monotonic() + 60 * tandem.SLOW
+        try:
+            while stopped < 300 and time.monotonic() < end:
+                status, text = self.post(admin, "/v1/functions/f/stop")
+                self.assertEqual(status, 200)
+                stopped += json.loads(text)["stopped"]
+        finally:
+            over.set()
+            for caller in callers:
+                caller.join()
+        self.assertGreaterEqual(stopped, 300)
+        self.assertNotIn("FunctionError", self.client.invoke(FunctionName="f", Payload=b"1"))
+
+    def test_down_while_it_is_updated(self):
+        """What was deleted does not come back when the update is ready."""
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        for name, text in (("app.py", ECHO), ("tandem.yaml", MANIFEST)):
+            with open(os.path.join(folder, name), "w", encoding="ascii") as f:
+                f.write(text)
+        self.t.cli("up", "-f", os.path.join(folder, "tandem.yaml"))
+        code = tandem.zip_of({"app.py": "import time\ntime.sleep(1)\n" + ECHO})
+        said = []
+
+        def update():
+            try:
+                said.append(self.t.client().update_function_code(FunctionName="f", ZipFile=code, Publish=True))
+            except self.client.exceptions.ClientError as e:
+                said.append(e.response["Error"]["Code"])
+        updating = threading.Thread(target=update)
+        updating.start()
+        tandem.wait_for(lambda: self.client.get_function_configuration(FunctionName="f")["LastUpdateStatus"] == "InProgress")
+        status, text = self.post(self.admin(), "/v1/down", {"project": "p"})
+        self.assertEqual((status, json.loads(text.splitlines()[-1])["ok"]), (200, True))
+        updating.join()
+        self.assertEqual(said, ["ResourceNotFoundException"])
+        self.assertEqual(self.client.list_functions()["Functions"], [])
+        self.create("f")
+        self.t.restart()
+        self.assertEqual(self.t.client().invoke(FunctionName="f", Payload=b"7")["Payload"].read(), b"7")
+
+    def test_deleted_while_an_event_waits_for_its_next_try(self):
+        self.create("f", FAILS)
+        self.client.invoke(FunctionName="f", InvocationType="Event", Payload=b"1")
+        tandem.wait_for(lambda: self.t.rows("f"))
+        self.client.delete_function(FunctionName="f")
+        tandem.wait_for(lambda: not self.t.instances("f"))
+        admin = self.admin()
+        self.post(admin, "/v1/debug/clock?stop=1")
+        self.post(admin, "/v1/debug/clock?step_us=61000000")
+        self.post(admin, "/v1/debug/clock?resume=1")
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            self.assertEqual(self.t.instances("f"), [])
+
+
+if __name__ == "__main__":
+    unittest.main()
