@@ -93,7 +93,10 @@ static void put_env(struct strings *s, const struct env_facts *f)
 	put(s, "AWS_LAMBDA_LOG_GROUP_NAME=/aws/lambda/%s", r->name);
 	put(s, "AWS_LAMBDA_LOG_STREAM_NAME=%s", f->log_stream);
 	put(s, "AWS_LAMBDA_RUNTIME_API=169.254.100.1:9001");
-	put(s, "AWS_LAMBDA_INITIALIZATION_TYPE=%s", f->provisioned ? "provisioned-concurrency" : "on-demand");
+	put(s, "AWS_LAMBDA_INITIALIZATION_TYPE=%s",
+	    f->provisioned		 ? "provisioned-concurrency"
+	    : r->version && r->snapstart ? "snap-start"
+					 : "on-demand");
 	put(s, "AWS_EXECUTION_ENV=AWS_Lambda_%s", r->runtime);
 	put(s, "AWS_REGION=%s", f->region);
 	put(s, "AWS_DEFAULT_REGION=%s", f->region);

@@ -37,7 +37,8 @@ static void run(enum runtime_kind kind, struct init_msg *m, struct buf *b)
 	r->runtime = xstrdup("any");
 	r->kind = kind;
 	r->memory_mb = 512;
-	r->version = kind == RUNTIME_NODE ? 7 : 0;
+	r->version = kind == RUNTIME_NODE ? 7 : kind == RUNTIME_PROVIDED ? 3 : 0;
+	r->snapstart = kind != RUNTIME_NODE;
 	pairs_add(&r->env, STR("TZ"), STR(":Europe/Rome"));
 	pairs_add(&r->env, STR("AWS_REGION"), STR("elsewhere")); /* reserved */
 	CHECK(env_runtime(&facts, m, b, &e) == 0);
@@ -83,10 +84,10 @@ TEST(environment)
 	CHECK(!has(&b, &m, "AWS_REGION=elsewhere"));
 }
 
-TEST(a_provisioned_version_knows_it)
+TEST(how_it_was_initialised)
 {
 	struct init_msg m = {0};
-	auto_buf latest = {0}, seventh = {0};
+	auto_buf latest = {0}, seventh = {0}, third = {0};
 
 	run(RUNTIME_PYTHON, &m, &latest);
 	CHECK(has(&latest, &m, "AWS_LAMBDA_FUNCTION_VERSION=$LATEST"));
@@ -94,4 +95,6 @@ TEST(a_provisioned_version_knows_it)
 	run(RUNTIME_NODE, &m, &seventh);
 	CHECK(has(&seventh, &m, "AWS_LAMBDA_FUNCTION_VERSION=7"));
 	CHECK(has(&seventh, &m, "AWS_LAMBDA_INITIALIZATION_TYPE=provisioned-concurrency"));
+	run(RUNTIME_PROVIDED, &m, &third);
+	CHECK(has(&third, &m, "AWS_LAMBDA_INITIALIZATION_TYPE=snap-start"));
 }
