@@ -46,6 +46,7 @@ $(B)/shim.made: $(SHIM_FILES)
 	@rm -rf $(B)/shim && mkdir -p $(B)/shim
 	cp -r shim/* $(B)/shim/
 	$(PY_COMPILE) $(B)/shim/python
+	$(CC) $(INIT_CFLAGS) -fPIC -shared -o $(B)/shim/node/reseed.node shim/node/reseed.c
 	chmod -R a+rX $(B)/shim
 	@touch $@
 $(B)/tandem $(B)/tandemd: | $(B)/shim.made $(B)/spec

@@ -21,7 +21,8 @@ install: ## the release build below PREFIX (/usr/local), with systemd unit, man 
 	install -m 755 $(INSTALL_B)/tandem $(DESTDIR)$(PREFIX)/bin/tandem
 	install -m 755 $(addprefix $(INSTALL_B)/,tandemd tandem-spawner tandem-init tandem-unpack) $(DESTDIR)$(LIBEXEC)/
 	install -m 644 $(SPEC_FILES) $(DESTDIR)$(LIBEXEC)/spec/
-	for f in $(SHIM_FILES); do install -m 644 $$f $(DESTDIR)$(LIBEXEC)/$$f || exit 1; done
+	for f in $(filter-out %.c,$(SHIM_FILES)); do install -m 644 $$f $(DESTDIR)$(LIBEXEC)/$$f || exit 1; done
+	install -m 644 $(INSTALL_B)/shim/node/reseed.node $(DESTDIR)$(LIBEXEC)/shim/node/
 	$(PY_COMPILE) $(DESTDIR)$(LIBEXEC)/shim/python
 	install -m 644 docs/man/tandem.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 docs/man/tandem.yaml.5 $(DESTDIR)$(PREFIX)/share/man/man5/

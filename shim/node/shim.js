@@ -16,7 +16,7 @@ const path = require('path');
 const { format, inspect, types } = require('util');
 
 const HEADER = 16, FRAME_MAX = 65536, PAYLOAD_MAX = 6291556;
-const HELLO = 1, EVENT = 2, DATA = 3, ERROR = 5, PING = 7;
+const HELLO = 1, EVENT = 2, DATA = 3, ERROR = 5, PING = 7, SNAPSHOT = 8, RESTORED = 9;
 const FLAG_END = 1, FLAG_LAST = 2;
 
 const env = process.env;
@@ -24,6 +24,7 @@ const fd = Number(env.TANDEM_FD || 4);
 delete env.TANDEM_FD;
 
 let sock = null;
+let snapshot = null; // where an image of this process will be made
 let current = null; // the event that runs
 let pinged = null; // stream of a PING that waits for its end
 let requestId; // of the current or last event; "undefined" in log lines before the first, as on Lambda
@@ -352,7 +353,7 @@ const functionName = env.AWS_LAMBDA_FUNCTION_NAME || '';
 const functionVersion = env.AWS_LAMBDA_FUNCTION_VERSION || '$LATEST';
 const memoryLimitInMB = env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE || '128';
 const logGroupName = env.AWS_LAMBDA_LOG_GROUP_NAME || '';
-const logStreamName = env.AWS_LAMBDA_LOG_STREAM_NAME || '';
+let logStreamName = env.AWS_LAMBDA_LOG_STREAM_NAME || '';
 
 function finish(event, write, value)
 {
@@ -451,6 +452,23 @@ process.on('beforeExit', () => {
 		finish(current, writeResult, current.value); // nobody will call back any more: Lambda answers null then
 });
 
+/* SNAPSHOT comes before an image is taken, RESTORED first of all in each instance made from it. */
+function aroundSnapshot(type, stream, body)
+{
+	try {
+		if (type === SNAPSHOT) {
+			snapshot.before();
+		} else {
+			snapshot.after(body);
+			logStreamName = env.AWS_LAMBDA_LOG_STREAM_NAME || '';
+		}
+	} catch (e) {
+		sendError(0, e);
+		process.exit(1);
+	}
+	sendSmall(type, stream, '');
+}
+
 // Reading.
 
 function makeReader(handler)
@@ -501,6 +519,8 @@ function makeReader(handler)
 			onData(b, body, end, flags, stream);
 		else if (type === PING)
 			pong(stream);
+		else if (type === SNAPSHOT || type === RESTORED)
+			aroundSnapshot(type, stream, b.toString('utf8', body, end));
 	};
 }
 
@@ -546,6 +566,9 @@ async function main()
 	patchConsole();
 	addLayers();
 	try {
+		if (env.TANDEM_IMAGE)
+			snapshot = require('./snapshot.js');
+		delete env.TANDEM_IMAGE;
 		const root = env.LAMBDA_TASK_ROOT || '/var/task';
 
 		process.argv[1] = '/var/runtime/node/shim.js';

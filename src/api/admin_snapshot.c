@@ -8,7 +8,7 @@
 
 static const char *const not_made[] = {
 	[RUNTIME_PYTHON] = "it has not been made yet",
-	[RUNTIME_NODE] = "Node has several threads at work: it starts plainly",
+	[RUNTIME_NODE] = "it has not been made yet",
 	[RUNTIME_PROVIDED] = "programs of your own start plainly",
 };
 

@@ -107,6 +107,8 @@ static void put_env(struct strings *s, const struct env_facts *f)
 	put(s, "LAMBDA_RUNTIME_DIR=/var/runtime");
 	if (r->kind != RUNTIME_PROVIDED)
 		put(s, "TANDEM_FD=%d", INIT_FD_CHAN);
+	if (f->image)
+		put(s, "TANDEM_IMAGE=1");
 	if (f->tls) { /* what does not look into /etc/ssl/certs: botocore, and Node with certificates of its own */
 		put_default(s, r, "AWS_CA_BUNDLE", "/etc/ssl/certs/ca-certificates.crt");
 		put_default(s, r, "NODE_EXTRA_CA_CERTS", "/etc/ssl/certs/tandem.pem");

@@ -74,6 +74,7 @@ struct instance_opts {
 	struct str extensions; /* names of the programs in /opt/extensions, each NUL-terminated; borrowed during the
 				  call */
 	bool provisioned;      /* started to be held ready: its environment says so */
+	bool image;	       /* instance_take will come */
 	bool adopted;	       /* it runs already: instance_probe instead of instance_start */
 	bool restoring;	       /* instance_order was called */
 	const struct instance_events *events;

@@ -88,7 +88,8 @@ int start_prepare(struct instance *i, const struct instance_opts *o, struct err 
 				  .region = i->host->region,
 				  .log_stream = i->log_stream,
 				  .tls = i->host->tls != NULL,
-				  .provisioned = o->provisioned};
+				  .provisioned = o->provisioned,
+				  .image = o->image};
 
 	i->start_msg = (struct init_msg){.version = INIT_VERSION,
 					 .verb = INIT_START,

@@ -41,9 +41,9 @@ static void add_stat(char *out, size_t n, const char *path)
 	struct stat st;
 
 	if (stat(path, &st) == 0)
-		snprintf(out + at, n - at, " %llx.%llx.%llx.%llx", (unsigned long long)st.st_ino,
-			 (unsigned long long)st.st_size, (unsigned long long)st.st_mtim.tv_sec,
-			 (unsigned long long)st.st_mtim.tv_nsec);
+		snprintf(out + at, n - at, " %llx.%llx.%llx", (unsigned long long)st.st_ino,
+			 (unsigned long long)st.st_size,
+			 (unsigned long long)(st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec));
 }
 
 /* What an image depends on and cannot check by itself: files that were read, not mapped. The spawner has put us into
@@ -54,6 +54,8 @@ static void look_at_base(struct sched *s)
 
 	add_stat(base, sizeof(base), "shim/python/shim.py");
 	add_stat(base, sizeof(base), "shim/python/snapshot.py");
+	add_stat(base, sizeof(base), "shim/node/shim.js");
+	add_stat(base, sizeof(base), "shim/node/snapshot.js");
 	add_stat(base, sizeof(base), "/var/lib/dpkg/status");
 	snapshot_base(s->o.store, base);
 }
@@ -61,7 +63,7 @@ static void look_at_base(struct sched *s)
 /* Runtimes whose process can be an image. */
 static bool can_be(const struct function *f, const struct revision *r)
 {
-	return r->kind == RUNTIME_PYTHON && !f->scale.snapshot_off;
+	return r->kind != RUNTIME_PROVIDED && !f->scale.snapshot_off;
 }
 
 static bool needed(struct sched *s, const struct function *f, const struct revision *r)

@@ -76,6 +76,7 @@ static void make_instance(struct worker *wk)
 				  .revision = wk->revision,
 				  .function = wk->w->f,
 				  .provisioned = wk->kept && wk->w->published,
+				  .image = wk->prepares,
 				  .extensions = buf_str(&wk->extensions),
 				  .restoring = wk->restoring,
 				  .events = &worker_instance_events,

@@ -22,18 +22,25 @@ def handler(event, context):
 """
 
 
+NODE = """
+const born = process.hrtime.bigint();
+exports.handler = async (event, context) => ({ random: Math.random(), born: Number(born), now: Number(process.hrtime.bigint()),
+    pid: process.pid, stream: process.env.AWS_LAMBDA_LOG_STREAM_NAME, context: context.logStreamName });
+"""
+
+
 class Case(unittest.TestCase):
     def setUp(self):
         self.t = tandem.Tandem()
         self.t.start()
         self.addCleanup(self.t.close)
 
-    def up(self, source, name="f", **keys):
+    def up(self, source, name="f", runtime="python3.11", **keys):
         folder = os.path.join(self.t.base, "app")
         os.makedirs(folder, exist_ok=True)
-        with open(os.path.join(folder, "app.py"), "w", encoding="utf-8") as f:
+        with open(os.path.join(folder, "app.py" if "python" in runtime else "app.js"), "w", encoding="utf-8") as f:
             f.write(source)
-        lines = ["name: p", "functions:", f"  {name}:", "    code: .", "    runtime: python3.11", "    handler: app.handler", f"    route: /{name}"]
+        lines = ["name: p", "functions:", f"  {name}:", "    code: .", f"    runtime: {runtime}", "    handler: app.handler", f"    route: /{name}"]
         lines += [f"    {k}: {v}" for k, v in keys.items()]
         with open(os.path.join(folder, "tandem.yaml"), "w", encoding="utf-8") as f:
             f.write("\n".join(lines) + "\n")
@@ -78,7 +85,14 @@ class Case(unittest.TestCase):
 
 class Made(Case):
     def test_a_cold_start_is_a_restore(self):
-        self.up(HANDLER)
+        self.cold_starts(HANDLER, "python3.11")
+
+    @unittest.skipUnless(os.path.exists("/usr/bin/node"), "there is no /usr/bin/node")
+    def test_a_cold_start_of_node_is_a_restore(self):
+        self.cold_starts(NODE, "nodejs20.x")
+
+    def cold_starts(self, source, runtime):
+        self.up(source, runtime=runtime)
         s = self.made()
         self.assertGreater(s["bytes"], 1 << 20)
         self.assertGreater(s["pages"], 100)
@@ -95,7 +109,7 @@ class Made(Case):
             self.assertEqual(g["born"], got[0]["born"])  # one initialisation for all
             self.assertGreater(g["now"], g["born"])
         log = self.t.cli("logs", "f")
-        self.assertEqual(log.count("RESTORE_START Runtime Version: python3.11"), 3)
+        self.assertEqual(log.count(f"RESTORE_START Runtime Version: {runtime}"), 3)
         self.assertEqual(log.count("Restore Duration: "), 3)
 
     def test_starts_leave_no_descriptors(self):

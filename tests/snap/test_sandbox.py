@@ -69,7 +69,9 @@ class Instance:
         self.sb.close()
 
 
-class Function(unittest.TestCase):
+class Case(unittest.TestCase):
+    file, argv = "app.py", ["/usr/bin/python3", "-S", "-X", "utf8", "-c", START]
+
     @classmethod
     def setUpClass(cls):
         cls.s = Spawner()
@@ -102,9 +104,9 @@ class Function(unittest.TestCase):
 
     def prepared(self, source, hooks=True):
         """Started and waiting, where it may be taken."""
-        self.code = self.s.code_dir({"app.py": source})
+        self.code = self.s.code_dir({self.file: source})
         i = self.sandbox(prepare=1)
-        snap.start(i.sb.ctl, ["/usr/bin/python3", "-S", "-X", "utf8", "-c", START], ENV)
+        snap.start(i.sb.ctl, self.argv, [*ENV, "TANDEM_IMAGE=1"])
         self.assertEqual(i.frame()[0], HELLO, i.sb.output())
         if hooks:
             i.hooks(SNAPSHOT)
@@ -122,6 +124,27 @@ class Function(unittest.TestCase):
             i.hooks(RESTORED_FRAME, env)
         return i
 
+    def two(self, **kw):
+        return [self.restored(**kw).ask() for _ in range(2)]
+
+    def refused(self, source, reason):
+        i = self.prepared(source)
+        with self.assertRaises(Refused) as r:
+            snap.take(i.sb.ctl, self.image, deadline_ms=5000)
+        self.assertIn(reason, str(r.exception))
+        self.assertEqual(i.ask(), 1)
+
+    def torture(self, source, want):
+        """Taken, restored, taken and restored again."""
+        self.taken(source)
+        i = self.restored(prepare=1)
+        i.hooks(SNAPSHOT)
+        self.image += "2"
+        snap.take(i.sb.ctl, self.image)
+        self.assertEqual(self.restored(prepare=1).ask(), want)
+
+
+class Function(Case):
     def test_answers_with_new_environment(self):
         self.taken("import os\nn = 0\ndef handler(event, context):\n    global n\n    n += 1\n"
                    "    return [n, event, os.environ['KEY'], context.log_stream_name, os.getpid(), os.getuid()]\n")
@@ -217,9 +240,6 @@ class Function(unittest.TestCase):
               "def handler(event, context):\n    a = [random.random(), ssl.RAND_bytes(16).hex()]\n"
               "    return a + ([np.random.rand(), float(rng.random()), float(fixed.random())] if np else [])\n")
 
-    def two(self, **kw):
-        return [self.restored(**kw).ask() for _ in range(2)]
-
     def test_random_numbers_differ(self):
         self.taken(self.RANDOM)
         a, b = self.two()
@@ -255,11 +275,7 @@ class Function(unittest.TestCase):
     # --- reasons ---
 
     def refused(self, source, reason):
-        i = self.prepared(source + "\ndef handler(event, context):\n    return 1\n")
-        with self.assertRaises(Refused) as r:
-            snap.take(i.sb.ctl, self.image, deadline_ms=5000)
-        self.assertIn(reason, str(r.exception))
-        self.assertEqual(i.ask(), 1)
+        super().refused(source + "\ndef handler(event, context):\n    return 1\n", reason)
 
     def test_busy_thread(self):
         self.refused("import threading\ndef spin():\n    while True: pass\nthreading.Thread(target=spin, daemon=True).start()", "is busy")
@@ -345,25 +361,13 @@ class Function(unittest.TestCase):
     }
     NEEDS = {"numpy": "numpy", "scipy": "scipy", "sklearn": "sklearn", "Pillow": "PIL", "lxml": "lxml"}
 
-    def torture(self, name):
-        setup, expression, want = self.TABLE[name]
-        self.taken("%s\ndef handler(event, context):\n    return %s\n" % (setup, expression))
-        for again in range(2):
-            i = self.restored(prepare=1)
-            if again == 0:
-                i.hooks(SNAPSHOT)
-                self.image += "2"
-                snap.take(i.sb.ctl, self.image)
-            else:
-                self.assertEqual(i.ask(), want)
-
-
 def add_torture():
     for name in Function.TABLE:
         def test(self, name=name):
             if name in self.NEEDS and not has(self.NEEDS[name]):
                 self.skipTest("no %s for /usr/bin/python3" % self.NEEDS[name])
-            self.torture(name)
+            setup, expression, want = self.TABLE[name]
+            self.torture("%s\ndef handler(event, context):\n    return %s\n" % (setup, expression), want)
         setattr(Function, "test_torture_" + "".join(c if c.isalnum() else "_" for c in name), test)
 
 

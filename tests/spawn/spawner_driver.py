@@ -137,7 +137,7 @@ class Spawner:
         for name in ("tandem-spawner", "tandem-init", "tandem-unpack"):
             if os.path.exists(os.path.join(BUILD, name)):
                 shutil.copy(os.path.join(BUILD, name), self.libexec)
-        shutil.copytree(os.path.join(ROOT, "shim"), self.libexec + "/shim")
+        shutil.copytree(os.path.join(BUILD, "shim"), self.libexec + "/shim")
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(self.dir + "/test.sock")
         os.chmod(self.dir + "/test.sock", 0o777)
