@@ -8,7 +8,7 @@ MODE ?= debug
 PREFIX ?= /usr/local
 CC ?= gcc
 
-WARN := -Wall -Wextra -Wshadow -Wvla -Wundef -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter -Werror
+WARN := -Wall -Wextra -Wshadow -Wvla -Wundef -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter -Werror
 OPT_debug := -O2 -g -DTANDEM_DEBUG=1
 OPT_release := -O2 -g -DTANDEM_DEBUG=0
 OPT_san := -O1 -g -DTANDEM_DEBUG=1 -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined

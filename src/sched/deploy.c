@@ -198,7 +198,7 @@ static void start_check(struct deploy *d)
 static void op_over(struct store_op *op, const struct err *e)
 {
 	if (e->kind)
-		log_warn("sched: a function that works again is not noted: %s", e->text);
+		log_warn("sched", "that a function works again is not noted: %s", e->text);
 	free(op);
 }
 
