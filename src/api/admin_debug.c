@@ -6,6 +6,7 @@
 #include "api/admin_int.h"
 #include "base/clock.h"
 #include "base/io.h"
+#include "base/moves.h"
 
 struct inside {
 	int64_t functions[FUNCTION_STATE_N], waiting, instances;
@@ -95,6 +96,24 @@ void admin_metrics(struct admin *a, struct http_req *r, struct str name)
 	http_reply(r, &reply);
 }
 
+static void put_moves(struct jw *w)
+{
+	struct move last[MOVES_KEPT];
+	unsigned n = moves_last(last);
+	char at[32];
+
+	jw_arr(w, "moves");
+	for (unsigned i = 0; i < n; i++) {
+		jw_obj(w, NULL);
+		jw_strc(w, "time", clock_fmt_iso(last[i].at_us, at));
+		jw_strc(w, "what", last[i].what);
+		jw_int(w, "id", (int64_t)last[i].id);
+		jw_strc(w, "to", last[i].to);
+		jw_end(w, '}');
+	}
+	jw_end(w, ']');
+}
+
 void admin_debug(struct admin *a, struct http_req *r, struct str name)
 {
 	auto_buf out = {0};
@@ -120,6 +139,7 @@ void admin_debug(struct admin *a, struct http_req *r, struct str name)
 	jw_int(&w, "blanks", in.blanks);
 	jw_int(&w, "blanks_missing", in.blanks_missing);
 	jw_bool(&w, "applying", a->applying);
+	put_moves(&w);
 	jw_end(&w, '}');
 	admin_json(r, 200, &out);
 }

@@ -98,7 +98,7 @@ const struct verb cli_verbs[] = {
 	 "  sudo tandem restore /var/backups/tandem-monday",
 	 restore_options, restore_run},
 	{"debug", "", "the daemon's inside, as JSON",
-	 "Prints operations, pool, loop and store of the running daemon.\n\n  tandem debug", NULL, debug_run},
+	 "Prints what the running daemon holds, and its last moves.\n\n  tandem debug", NULL, debug_run},
 	{"completion", "bash|zsh|fish", "completion for a shell",
 	 "Prints a completion script.\n\n  source <(tandem completion bash)", NULL, completion_run},
 	{0},

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/moves.h"
 
 #define DRAIN_LIMIT_US	  (25 * 1000000ll) /* the spawner gives 30 s */
 #define HANDOVER_LIMIT_US (5 * 1000000ll)
@@ -46,6 +47,7 @@ static void drain(struct tandemd *d, bool handover)
 	}
 	log_info("daemon", handover ? "handing over to the successor" : "draining");
 	d->state = DAEMON_DRAINING;
+	move_note("daemon", 0, "DRAINING");
 	d->handover = handover;
 	http_server_drain(d->http);
 	loop_timer_in(d->last_call, handover ? HANDOVER_LIMIT_US : DRAIN_LIMIT_US);
@@ -94,6 +96,7 @@ static void on_adopted(void *arg)
 	if (d->state != DAEMON_CONFIG)
 		return;
 	d->state = DAEMON_SERVING;
+	move_note("daemon", 0, "SERVING");
 	sched_adopted(d->sched);
 	if (sched_async_recover(d->sched, &e) < 0)
 		log_error("daemon", "events of before: %s", e.text);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "daemon/crash.h"
 #include "daemon/daemon.h"
 
 #define SPAWNER_FD 3
@@ -29,6 +30,7 @@ int main(int argc, char **argv)
 	 * has undone what the spawner had set. */
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	log_init("tandemd", LOG_INFO);
+	crash_init();
 	if (tandemd_init(&d, SPAWNER_FD, &e) < 0) {
 		log_error("daemon", "%s", e.text);
 		return 1;

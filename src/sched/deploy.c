@@ -8,12 +8,21 @@
 #include "base/enc.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/moves.h"
 #include "base/rand.h"
 #include "json/read.h"
 #include "sched/sched_int.h"
 #include "store/digest.h"
 
 enum deploy_state { DEPLOY_NEW, DEPLOY_BLOB, DEPLOY_UNPACK, DEPLOY_SAVE, DEPLOY_CHECK, DEPLOY_ACTIVATE, DEPLOY_DONE };
+
+static const char *const deploy_state_name[] = {"NEW", "BLOB", "UNPACK", "SAVE", "CHECK", "ACTIVATE", "DONE"};
+
+static void move(struct deploy *d, enum deploy_state to)
+{
+	d->state = to;
+	move_note("deploy", d->revision ? (uint64_t)d->revision->serial : 0, deploy_state_name[to]);
+}
 
 static const struct {
 	const char *prefix, *program;
@@ -61,7 +70,7 @@ static void finish(struct deploy *d)
 	free(take_ptr(d->route_));
 	free(take_ptr(d->allow_));
 	pairs_done(&d->tags_);
-	d->state = DEPLOY_DONE;
+	move(d, DEPLOY_DONE);
 	if (d->done)
 		d->done(d, &d->e);
 	else
@@ -184,7 +193,7 @@ static void checked(struct invocation *inv)
 	}
 	judge(d);
 	switch_to(d);
-	d->state = DEPLOY_ACTIVATE;
+	move(d, DEPLOY_ACTIVATE);
 	function_put(d->s->o.store, &d->op, d->function);
 }
 
@@ -225,20 +234,20 @@ static void step(struct deploy *d)
 		return;
 	switch (d->state) {
 	case DEPLOY_NEW:
-		d->state = DEPLOY_BLOB;
+		move(d, DEPLOY_BLOB);
 		if (d->archive.n && !store_blob_has(st, d->revision->code_sha256)) {
 			store_blob_put(st, &d->op, d->revision->code_sha256, d->archive.p, d->archive.n);
 			return;
 		}
 		/* fallthrough */
 	case DEPLOY_BLOB:
-		d->state = DEPLOY_UNPACK;
+		move(d, DEPLOY_UNPACK);
 		d->code.done = unpacked;
 		code_start(&d->code, d->s->o.loop, st, d->s->o.spawn, d->revision);
 		return;
 	case DEPLOY_UNPACK:
 		if (d->is_new) {
-			d->state = DEPLOY_SAVE;
+			move(d, DEPLOY_SAVE);
 			switch_to(d);
 			d->function->state = FUNCTION_PENDING;
 			function_put(st, &d->op, d->function);
@@ -246,7 +255,7 @@ static void step(struct deploy *d)
 		}
 		/* fallthrough */
 	case DEPLOY_SAVE:
-		d->state = DEPLOY_CHECK;
+		move(d, DEPLOY_CHECK);
 		start_check(d);
 		return;
 	}
@@ -268,7 +277,7 @@ void deploy_start(struct sched *s, struct deploy *d)
 	struct function *f = function_ref(d->function);
 
 	d->s = s;
-	d->state = DEPLOY_NEW;
+	move(d, DEPLOY_NEW);
 	d->e = (struct err){.kind = ERR_NONE};
 	d->op.done = stored;
 	if (d->scale)

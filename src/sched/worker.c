@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/moves.h"
 #include "sched/deploy.h"
 #include "sched/policy.h"
 #include "sched/sched_int.h"
@@ -19,8 +20,11 @@ static const uint8_t worker_next[WORKER_N] = {
 	[WORKER_LIVE] = 1 << WORKER_ENDING,
 };
 
+static const char *const worker_step_name[WORKER_N] = {"CODE", "TAKE", "ASSIGN", "INIT", "LIVE", "ENDING"};
+
 void worker_move(struct worker *wk, enum worker_step to)
 {
+	move_note("instance", wk->id, worker_step_name[to]);
 	if (!(worker_next[wk->step] & 1 << to))
 		abort(); /* our bug: never reached by input */
 	wk->step = to;

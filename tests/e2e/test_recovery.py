@@ -421,6 +421,21 @@ class Ends(unittest.TestCase):
         with self.assertRaises(ConnectionRefusedError):
             get(url, "/")
 
+    def test_a_crash_is_reported(self):
+        self.t.may_die = True
+        self.up()
+        self.assertEqual(get(self.t.gateway, "/py"), 200)
+        self.assertIn(("instance", "LIVE"), {(m["what"], m["to"]) for m in json.loads(self.t.cli("debug"))["moves"]})
+        old = daemon_of(self.t.pid)
+        os.kill(old, signal.SIGSEGV)
+        wait_for("the next tandemd", lambda: (daemon_of(self.t.pid) or old) != old)
+        self.assertEqual(get(self.t.gateway, "/py"), 200)
+        with open(self.t.log_path, encoding="utf-8", errors="replace") as f:
+            told = f.read()
+        for what in (r"crash: tandemd \S+, build [0-9a-f]{40}, ended by signal 11 \(SEGV\)", r"\n\S*tandemd\(\S*\+0x[0-9a-f]+\)",
+                     r"crash: +\d+\.\d{3} s before: instance \d+ to LIVE", r"tandemd is gone \(signal 11\)"):
+            self.assertRegex(told, what)
+
     def test_sigterm_under_load(self):
         self.up()
         load = Load(self.t.gateway, ["/py", "/py", "/native"])
