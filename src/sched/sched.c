@@ -92,13 +92,10 @@ static bool admitted(struct invocation *inv)
 	return policy_admits(&a);
 }
 
-static void throttle(struct workload *w, struct invocation *inv, enum err_kind kind, const char *fmt, int n)
+static void throttle(struct workload *w, struct invocation *inv, const struct err *e)
 {
-	struct err e;
-
-	err_set(&e, kind, fmt, n);
 	event_refused_row(w, inv, OUTCOME_THROTTLED);
-	workload_fail(inv, INVOKE_THROTTLED, STR_NULL, &e);
+	workload_fail(inv, INVOKE_THROTTLED, STR_NULL, e);
 	workload_maybe_free(w);
 }
 
@@ -114,6 +111,7 @@ static void begin(void *arg)
 {
 	struct invocation *inv = arg;
 	struct workload *w;
+	struct err e;
 
 	if (inv->trigger == TRIGGER_CHECK) {
 		list_push(&inv->s->checks, &inv->node);
@@ -126,11 +124,13 @@ static void begin(void *arg)
 	}
 	w = workload_of(inv->s, inv->function, inv->revision);
 	if (w->f->reserved >= 0 && !admitted(inv)) {
-		throttle(w, inv, ERR_LIMIT, "the %d calls at once that are reserved are under way", w->f->reserved);
+		err_set(&e, ERR_LIMIT, "the %d calls at once that are reserved are under way", w->f->reserved);
+		throttle(w, inv, &e);
 		return;
 	}
 	if (w->n_waiting >= LIM_QUEUE_PER_WORKLOAD) {
-		throttle(w, inv, ERR_UNAVAILABLE, "%d events wait already", w->n_waiting);
+		err_set(&e, ERR_UNAVAILABLE, "%d events wait already", w->n_waiting);
+		throttle(w, inv, &e);
 		return;
 	}
 	list_push(&w->waiting, &inv->node);
