@@ -14,7 +14,8 @@
 #define START_GUESS_US	 20000 /* a plain Python start, before anything was measured: 13 to 25 ms */
 #define SHORT_HANDLER_US 1000
 #define OFF_CPU_US	 150 /* a handler that usually is off the processor for longer waits for something */
-#define BLANKS_READY	 3
+#define BLANKS_PER_CPU	 12  /* of some 0.4 MB each: as many starts at once find theirs made */
+#define BLANKS_MAX	 48
 
 /* Short handlers that wait for nothing: more of them at work than processors only add switches. One more, so that one
  * is on its way while the others run. */
@@ -104,11 +105,11 @@ bool policy_yields(int mine, int theirs)
 	return mine > theirs + 1; /* with less between them they would only change places */
 }
 
-int policy_blanks(int starts_recent, int waiting, int pool_max)
+int policy_blanks(int starts_recent, int waiting, int cpus)
 {
-	int want = BLANKS_READY + starts_recent / 4 + waiting;
+	int ready = BLANKS_PER_CPU * cpus + starts_recent / 4;
 
-	return want < pool_max ? want : pool_max;
+	return (ready < BLANKS_MAX ? ready : BLANKS_MAX) + waiting;
 }
 
 uint32_t policy_cpu_weight(int memory_mb)

@@ -6,7 +6,8 @@
 #include "base/mem.h"
 #include "sched/policy.h"
 
-#define REFILL_AFTER_US 2000
+#define REFILL_AFTER_US 10000 /* what was taken is to begin first */
+#define REFILL_LOW_US	1000
 #define RETRY_AFTER_US	500000
 #define IN_FLIGHT_MAX	4 /* the spawner makes one at a time: more only lengthens its queue before ASSIGNs */
 
@@ -24,10 +25,11 @@ struct pool {
 	struct spawn *spawn;
 	struct list ready, making, takers;
 	struct list given; /* takers who have a sandbox and hear of it on the next turn */
-	int n_ready, n_making, n_takers, max;
+	int n_ready, n_making, n_takers, cpus;
 	bool stopped;
 	struct loop_timer *refill;
-	int64_t second_us; /* start of the second that takes counts */
+	int64_t refill_at_us; /* 0: after no take */
+	int64_t second_us;    /* start of the second that takes counts */
 	int takes, takes_before;
 };
 
@@ -105,7 +107,19 @@ static void make_one(struct pool *p)
 
 static int wanted(struct pool *p)
 {
-	return policy_blanks(recent_takes(p), p->n_takers, p->max + p->n_takers);
+	return policy_blanks(recent_takes(p), p->n_takers, p->cpus);
+}
+
+/* Sooner when few are left; further takes do not put it off. */
+static void refill_later(struct pool *p)
+{
+	int64_t after = p->n_ready < wanted(p) / 4 ? REFILL_LOW_US : REFILL_AFTER_US;
+	int64_t at = loop_now_us(p->loop) + after;
+
+	if (p->refill_at_us && p->refill_at_us <= at)
+		return;
+	p->refill_at_us = at;
+	loop_timer_in(p->refill, after);
 }
 
 static void refill(void *arg)
@@ -113,19 +127,20 @@ static void refill(void *arg)
 	struct pool *p = arg;
 	int want;
 
+	p->refill_at_us = 0;
 	/* While it drains: none ahead of need. */
 	want = p->stopped ? p->n_takers : wanted(p);
 	while (p->n_making < IN_FLIGHT_MAX && p->n_ready + p->n_making < want)
 		make_one(p);
 }
 
-struct pool *pool_new(struct loop *l, struct spawn *s, int max)
+struct pool *pool_new(struct loop *l, struct spawn *s, int cpus)
 {
 	struct pool *p = xcalloc(1, sizeof(*p));
 
 	p->loop = l;
 	p->spawn = s;
-	p->max = max;
+	p->cpus = cpus;
 	list_init(&p->ready);
 	list_init(&p->making);
 	list_init(&p->takers);
@@ -181,7 +196,7 @@ static void look_for_one(struct pool *p, struct pool_take *t)
 		give(t, b);
 		list_push(&p->given, &t->node);
 		loop_defer(p->loop, &t->defer, given, t);
-		loop_timer_in(p->refill, REFILL_AFTER_US);
+		refill_later(p);
 		return;
 	}
 	t->waiting = true;

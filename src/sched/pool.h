@@ -18,7 +18,7 @@ struct pool_take { /* embedded; done exactly once, never before pool_take_start 
 	struct loop_defer defer;
 	struct err e;
 };
-struct pool *pool_new(struct loop *l, struct spawn *s, int max);
+struct pool *pool_new(struct loop *l, struct spawn *s, int cpus);
 void pool_free(struct pool *p);
 void pool_take_start(struct pool *p, struct pool_take *t);
 void pool_take_cancel(struct pool_take *t);

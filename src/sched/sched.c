@@ -15,7 +15,6 @@
 
 #define DESCRIPTORS_PER_INSTANCE 14
 #define DESCRIPTORS_OTHERS	 2048
-#define BLANKS_MAX		 32
 
 static void function_changed(void *arg, struct function *f);
 
@@ -40,7 +39,6 @@ struct sched *sched_new(const struct sched_opts *o)
 					 .tls = o->tls,
 					 .creds = o->creds,
 					 .scratch = xmalloc(INSTANCE_SCRATCH)};
-	s->pool = pool_new(o->loop, o->spawn, BLANKS_MAX);
 	list_init(&s->workloads);
 	list_init(&s->lru);
 	list_init(&s->async);
@@ -58,6 +56,7 @@ struct sched *sched_new(const struct sched_opts *o)
 	if (s->max_workers < 16)
 		s->max_workers = 16;
 	s->cpus = cpus > 0 ? (int)cpus : 1;
+	s->pool = pool_new(o->loop, o->spawn, s->cpus);
 	s->trim = loop_timer_new(o->loop, trim, s);
 	s->adopting = true;
 	s->platform_us = clock_now_us();
