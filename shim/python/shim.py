@@ -539,7 +539,7 @@ def around_snapshot(sock, kind, stream, body):
 			snapshot = sys.modules["tandem_snapshot"] = util.module_from_spec(spec)
 			spec.loader.exec_module(snapshot)
 		if kind == SNAPSHOT:
-			snapshot.before()
+			snapshot.before(sys.modules[__name__])
 		else:
 			snapshot.after(body)
 			_fill_context_class()

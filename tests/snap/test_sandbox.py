@@ -153,6 +153,18 @@ class Function(Case):
             self.assertEqual(i.ask("x"), [1, "x", k.decode(), "stream-" + k.decode(), 2, 1051])
             self.assertEqual(i.ask("y")[0], 2)
 
+    def test_what_was_rehearsed_leaves_nothing(self):
+        source = ("import os\nn = 0\ndef handler(event, context):\n    global n\n    n += 1\n"
+                  "    return [n, dict(os.environ), os.popen('env').read(), context.log_stream_name, context.function_name]\n")
+        i = self.taken(source)
+        for one, stream in ((i, "first"), (self.restored(b"AWS_LAMBDA_LOG_STREAM_NAME=second\0"), "second")):
+            n, environment, childs, named, function = one.ask()
+            self.assertEqual((n, environment["AWS_LAMBDA_LOG_STREAM_NAME"], named, function), (1, stream, stream, ""))
+            self.assertIn(f"AWS_LAMBDA_LOG_STREAM_NAME={stream}\n", childs)
+            self.assertNotIn("_X_AMZN_TRACE_ID", environment)
+            self.assertNotIn("_X_AMZN_TRACE_ID", childs)
+            self.assertNotIn("TANDEM_FD", environment)
+
     def test_the_one_that_was_taken_goes_on(self):
         i = self.taken("def handler(event, context):\n    return event\n")
         self.assertEqual(i.ask({"a": 1}), {"a": 1})
