@@ -21,6 +21,7 @@ sys.dont_write_bytecode = True
 import aws
 import cold
 import host
+import replay
 import scale
 
 ROUNDS = 3
@@ -343,7 +344,7 @@ def with_servers(work, folder, name, body):
         tandem.stop()
 
 
-SCENARIOS = {"cold": Bench.cold, "calls": Bench.calls, "many": Bench.many, "scale": scale.run}
+SCENARIOS = {"cold": Bench.cold, "calls": Bench.calls, "many": Bench.many, "scale": scale.run, "trace": replay.run}
 
 
 def print_facts(facts):
@@ -387,6 +388,7 @@ def options():
     p.add_argument("--idle", type=int, default=1000, help="instances of one function that are kept idle (%(default)s)")
     p.add_argument("--defined", type=int, default=10000, help="functions defined in all (%(default)s)")
     p.add_argument("--used", type=int, default=200, help="of those, how many are called (%(default)s)")
+    p.add_argument("--minutes", type=int, default=60, help="minutes of the recorded day (TANDEM_TRACE) that are replayed (%(default)s)")
     p.add_argument("--only", choices=list(SCENARIOS), help="one part of the scenarios")
     p.add_argument("--readme", action="store_true", help="measure nothing; put the figures of OUT into README.md")
     return p.parse_args()

@@ -13,9 +13,9 @@ struct simulate_opts {
 	int64_t seed;
 };
 const struct opt simulate_options[] = {
-	{0, "restore", OPT_TEXT, "MS[+MS]", "a start from a snapshot: ms, and ms per MB that it holds (2.3+0.05)",
+	{0, "restore", OPT_TEXT, "MS[+MS]", "a start from a snapshot: ms, and ms per MB that it holds (1.6+0.056)",
 	 offsetof(struct simulate_opts, restore)},
-	{0, "plain", OPT_TEXT, "MS[+MS]", "a plain start (13+4)", offsetof(struct simulate_opts, plain)},
+	{0, "plain", OPT_TEXT, "MS[+MS]", "a plain start (0+4)", offsetof(struct simulate_opts, plain)},
 	{0, "seed", OPT_COUNT, "N", "another draw of times within the minutes, and of durations",
 	 offsetof(struct simulate_opts, seed)},
 	{0},
@@ -30,7 +30,7 @@ static int reference_of(int way)
 	return way < 4 ? FIXED : FIXED_PLAIN;
 }
 
-/* "2.3+0.05" */
+/* "1.6+0.056" */
 static int start_of(struct cli *c, const char *option, const char *text, struct simulate_start *ret)
 {
 	struct simulate_start s = {0};
@@ -43,7 +43,7 @@ static int start_of(struct cli *c, const char *option, const char *text, struct 
 		s.ms_per_mb = strtod(from, &end);
 	}
 	if (end == from || *end || !(s.base_ms >= 0 && s.base_ms <= 1e6) || !(s.ms_per_mb >= 0 && s.ms_per_mb <= 1e3))
-		return cli_usage(c, "--%s is MS or MS+MS_PER_MB, like 2.3+0.05, not \"%s\"", option, text), -1;
+		return cli_usage(c, "--%s is MS or MS+MS_PER_MB, like 1.6+0.056, not \"%s\"", option, text), -1;
 	*ret = s;
 	return 0;
 }
@@ -134,7 +134,7 @@ static int64_t replay(const char *folder, struct simulate *s, int64_t *ret_left_
 
 int simulate_run(struct cli *c, int argc, char **argv)
 {
-	struct simulate_opts o = {.restore = "2.3+0.05", .plain = "13+4"};
+	struct simulate_opts o = {.restore = "1.6+0.056", .plain = "0+4"};
 	struct simulate_start restore, plain;
 	int64_t functions, left_out;
 

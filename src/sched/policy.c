@@ -6,9 +6,9 @@
 #define KEEP_MAX_US	 (10 * 60 * 1000000ll) /* what Lambda is seen to do */
 #define KEEP_MIN_US	 1000000	       /* a sandbox takes 2.2 ms of a processor to make and end: 0.2 % of one */
 #define HELD_GUESS_BYTES (16 << 20)	       /* Python, before its first event is over: 4 to 21 MB */
-/* A millisecond that somebody waits is worth this many MB for a second. Of round figures the highest with which the
- * simulated day stays below 15 % of the idle memory of a ten-minute keep-alive. */
-#define SECOND_MB_PER_MS 300
+/* A millisecond that somebody waits is worth this many MB for a second: the simulated day then stays below 15 % of the
+ * idle memory of a ten-minute keep-alive, also with starts that were measured on a busy machine. */
+#define SECOND_MB_PER_MS 200
 #define HOLD_RETRY_US	 1000000
 #define HOLD_RETRY_MAX	 6     /* doublings: a minute */
 #define START_GUESS_US	 20000 /* a plain Python start, before anything was measured: 13 to 25 ms */

@@ -49,7 +49,7 @@ static void check(const char *what, const struct simulate_result *r, const struc
 }
 
 /* Three calls of a second, 10 and 48 s of nothing after two of them. A start of 100 ms is worth holding 1,024 MB for
- * 100 * 300 / 1025 = 29.268292 s; one of a second for ten times that. */
+ * 100 * 200 / 1025 = 19.512195 s; one of a second for ten times that. */
 TEST(ways)
 {
 	static const struct event day[] = {{0, 1}, {11, 1}, {60, 1}};
@@ -57,8 +57,8 @@ TEST(ways)
 		struct simulate_way way;
 		struct sum want;
 	} t[] = {
-		/* 1.1 to 11; 12 to 41.27 for nothing; 61.1 to 90.37 for nothing */
-		{{"policy", -1, {100, 0}, false}, {2, 9.9 + 2 * 29.268292, 2 * 29.268292, 100000, 100000}},
+		/* 1.1 to 11; 12 to 31.51 for nothing; 61.1 to 80.61 for nothing */
+		{{"policy", -1, {100, 0}, false}, {2, 9.9 + 2 * 19.512195, 2 * 19.512195, 100000, 100000}},
 		/* ... to 11; 12 to 60; 61 to the end */
 		{{"10 minutes", 600 * SECONDS, {100, 0}, false}, {1, 9.9 + 48 + 39, 39, 0, 100000}},
 		{{"30 s", 30 * SECONDS, {100, 0}, false}, {2, 9.9 + 30 + 30, 60, 100000, 100000}},

@@ -123,7 +123,7 @@ class Clock(unittest.TestCase):
 
     def test_an_image_ends_what_a_plain_start_was_worth(self):
         """After the deploy one instance has nothing to do. It was started plainly; once there is an image, another one would take 2.5 ms,
-        and while nobody knows what it holds, that is worth 2.5 * 300 MB*s / 17 MB = 44 s."""
+        and while nobody knows what it holds, that is worth 2.5 * 200 MB*s / 17 MB = 29 s."""
         path = os.path.join(self.t.base, "more.yaml")
         with open(path, "w", encoding="utf-8") as f:
             f.write("name: more\nfunctions:\n  g: {code: app, runtime: python3.11, handler: app.handler}\n")
@@ -136,7 +136,7 @@ class Clock(unittest.TestCase):
         self.clock(stop=1)
         self.clock(step_us=20000000)
         self.assertEqual(self.states(), ["frozen", "frozen"])
-        self.clock(step_us=25000000)
+        self.clock(step_us=10000000)
         self.until(["frozen"])
 
     def test_timeout_after_30_s(self):

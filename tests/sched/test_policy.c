@@ -201,12 +201,12 @@ TEST(keep)
 		int64_t start_us, held_bytes, want_us;
 	} t[] = {
 		{"a plain start, small: the longest", 40000, 8 << 20, 600000000},
-		{"restored, small: a minute at most", 1000, 5 << 20, 50000000},
-		{"restored, scikit-learn", 3400, 18 << 20, 53684210},
-		{"restored, much memory", 3000, 500 << 20, 1796407},
+		{"restored, small: half a minute", 1000, 5 << 20, 33333333},
+		{"restored, scikit-learn", 3400, 18 << 20, 35789473},
+		{"restored, much memory", 3000, 500 << 20, 1197604},
 		{"never less than a second", 500, 2000ll << 20, 1000000},
-		{"nothing measured", 0, 0, 352941176},
-		{"nothing measured, but there is an image", POLICY_RESTORE_US, 0, 44117647},
+		{"nothing measured", 0, 0, 235294117},
+		{"nothing measured, but there is an image", POLICY_RESTORE_US, 0, 29411764},
 	};
 
 	for (size_t k = 0; k < ARRAY_SIZE(t); k++) {
