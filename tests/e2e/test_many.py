@@ -92,6 +92,25 @@ class Many(unittest.TestCase):
         if "san" not in tandem.BUILD:
             self.assertLess(heap[1] - heap[0], 80 * 1000, "memory of functions that are gone")
 
+    def test_starts_leave_no_descriptor(self):
+        """In tandemd and in the spawner, plainly and from an image."""
+        self.create(3)
+        self.api.create_function(FunctionName="py", **tandem.python_function("def handler(event, context):\n    return event\n"))
+        self.until(lambda: "bytes" in json.loads(self.t.cli("snapshots", "-o", "json"))["snapshots"][-1], "no image is made")
+
+        def held():
+            for name in ("m-0", "m-1", "m-2", "py"):
+                for _ in range(5):
+                    self.assertEqual(self.api.invoke(FunctionName=name, Payload=b"7")["Payload"].read(), b"7")
+                    self.t.cli("stop", name)
+            self.until(lambda: self.inside("instances") == 0 and self.inside("blanks_missing") == 0, "instances stay")
+            return [sum(not link.startswith("net:") for link in self.links(pid)) for pid in (self.t.process.pid, self.inside("pid"))]
+
+        before = held()
+        after = held()
+        for was, now in zip(before, after):
+            self.assertLess(now - was, 10, "twenty starts left descriptors behind")
+
     def test_an_idle_daemon_sleeps(self):
         self.create(5)
         self.api.invoke(FunctionName="m-0", Payload=b"7")
@@ -103,6 +122,11 @@ class Many(unittest.TestCase):
             return self.count(pids) == before
 
         self.until(asleep, "something wakes the daemon while it has nothing to do")
+
+    def links(self, pid):
+        """What its descriptors are. Of net namespaces the spawner keeps up to 64."""
+        folder = f"/proc/{pid}/fd"
+        return [os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)]
 
     def count(self, pids):
         total = 0
