@@ -78,6 +78,12 @@ void api_function_config(struct jw *w, const char *key, const struct api *a, con
 void lambda_publish(struct api_call *c, struct function *f, const char *description, int status, enum config_view view,
 		    bool qualified);
 
+#define LAMBDA_DESCRIPTION_MAX 256 /* of a function, a version, an alias */
+/* lambda_misc.c: a member of Tags into struct pairs; not 0: LAMBDA_BAD_TAGS. */
+int lambda_add_tag(void *pairs, const char *key, const struct json *value);
+#define LAMBDA_BAD_TAGS                                                                                                \
+	"Tags must be an object of strings, at most 50 in all; a key has 1 to 128 bytes, a value at most 256."
+
 /* Operations, a file each for a group. */
 void lambda_create_function(struct api_call *c);
 void lambda_update_function_code(struct api_call *c);

@@ -133,10 +133,11 @@ static int read_wish(struct api_call *c, const struct function *f, const struct 
 		return no_version(c, revision_version(&other, number));
 	if (json_get_str(body, "Description").p)
 		wish->description = json_get_str(body, "Description");
-	if (wish->description.n > 256)
+	if (wish->description.n > LAMBDA_DESCRIPTION_MAX)
 		return api_fail(&c->e, API_VALIDATION,
 				"1 validation error detected: Value at 'description' failed to satisfy constraint: "
-				"Member must have length less than or equal to 256");
+				"Member must have length less than or equal to %d",
+				LAMBDA_DESCRIPTION_MAX);
 	return 0;
 }
 
@@ -152,11 +153,20 @@ static void grant(struct alias *a, const struct wish *wish)
 	id_uuid(a->id);
 }
 
+static bool all_digits(struct str s)
+{
+	size_t i = 0;
+
+	while (i < s.n && s.p[i] >= '0' && s.p[i] <= '9')
+		i++;
+	return i == s.n;
+}
+
 static int read_name(struct api_call *c, const struct function *f, struct str name)
 {
 	char arn[API_ARN_BYTES];
 
-	if (!str_name_ok(name, LIM_QUALIFIER_BYTES, "-_") || function_version_number(name) >= 0)
+	if (!str_name_ok(name, LIM_QUALIFIER_BYTES, "-_") || all_digits(name))
 		return api_fail(&c->e, API_VALIDATION,
 				"1 validation error detected: Value '" STR_FMT
 				"' at 'name' failed to satisfy constraint: Member must satisfy regular expression "

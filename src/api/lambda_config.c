@@ -5,9 +5,8 @@
 #include "base/mem.h"
 #include "sched/deploy.h"
 
-#define DESCRIPTION_MAX 256
-#define HANDLER_MAX	128
-#define ROLE_MAX	512
+#define HANDLER_MAX 128
+#define ROLE_MAX    512
 
 static int out_of_range(struct api_err *e, const char *member, int64_t v, int64_t min, int64_t max)
 {
@@ -205,7 +204,7 @@ int lambda_config_read(const struct json *body, struct revision *r, struct api_e
 	    read_int(storage, "Size", "ephemeralStorage.size", 512, 10240, &r->tmp_mb, e) < 0 ||
 	    read_text(body, "Handler", "handler", HANDLER_MAX, &r->handler, e) < 0 ||
 	    read_text(body, "Role", "role", ROLE_MAX, &r->role, e) < 0 ||
-	    read_text(body, "Description", "description", DESCRIPTION_MAX, &r->description, e) < 0 ||
+	    read_text(body, "Description", "description", LAMBDA_DESCRIPTION_MAX, &r->description, e) < 0 ||
 	    read_text(body, "Runtime", "runtime", 64, &r->runtime, e) < 0 || read_env(body, &r->env, e) < 0 ||
 	    read_snapstart(body, &r->snapstart, e) < 0 || check_rest(body, e) < 0)
 		return -1;

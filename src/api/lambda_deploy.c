@@ -170,22 +170,12 @@ static int read_zip(const struct json *code, struct str apart, struct buf *zip, 
 	return 0;
 }
 
-static int read_tag(void *arg, const char *key, const struct json *value)
-{
-	struct pairs *p = arg;
-
-	if (json_type(value) != JSON_STRING || p->n >= LIM_TAGS)
-		return -1;
-	pairs_add(p, str_of(key), json_str(value));
-	return 0;
-}
-
 static int read_tags(const struct json *body, struct pairs *ret, struct api_err *e)
 {
 	const struct json *tags = json_get(body, "Tags");
 
-	if (json_type(tags) == JSON_OBJECT && json_each(tags, read_tag, ret) != 0)
-		return api_fail(e, API_INVALID_PARAMETER, "Tags must be an object of strings, at most %d.", LIM_TAGS);
+	if (json_type(tags) == JSON_OBJECT && json_each(tags, lambda_add_tag, ret) != 0)
+		return api_fail(e, API_INVALID_PARAMETER, LAMBDA_BAD_TAGS);
 	return 0;
 }
 

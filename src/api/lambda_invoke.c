@@ -173,7 +173,9 @@ static void accepted(void *arg, const struct err *e)
 {
 	struct invoke *i = arg;
 
-	if (e && e->kind)
+	if (e->kind == ERR_UNAVAILABLE)
+		api_reply_fail(&i->c, API_THROTTLED, "Rate Exceeded.");
+	else if (e->kind)
 		api_reply_fail(&i->c, API_SERVICE, "The event could not be stored: %s", e->text);
 	else
 		api_reply_empty(&i->c, 202);

@@ -100,11 +100,12 @@ static void remove_tag(struct pairs *p, const char *name)
 	}
 }
 
-static int add_tag(void *arg, const char *key, const struct json *value)
+int lambda_add_tag(void *arg, const char *key, const struct json *value)
 {
 	struct pairs *p = arg;
+	size_t n = strlen(key);
 
-	if (json_type(value) != JSON_STRING)
+	if (json_type(value) != JSON_STRING || !n || n > LIM_TAG_NAME_BYTES || json_str(value).n > LIM_TAG_VALUE_BYTES)
 		return -1;
 	remove_tag(p, key);
 	pairs_add(p, str_of(key), json_str(value));
@@ -124,10 +125,9 @@ void lambda_tag_resource(struct api_call *c)
 	}
 	for (unsigned i = 0; i < f->tags.n; i++)
 		pairs_add(&all, str_of(f->tags.p[i].name), str_of(f->tags.p[i].value));
-	if (json_type(tags) != JSON_OBJECT || json_each(tags, add_tag, &all) != 0) {
+	if (json_type(tags) != JSON_OBJECT || json_each(tags, lambda_add_tag, &all) != 0) {
 		pairs_done(&all);
-		api_reply_fail(c, API_INVALID_PARAMETER, "Tags must be an object of strings, at most %d in all.",
-			       LIM_TAGS);
+		api_reply_fail(c, API_INVALID_PARAMETER, LAMBDA_BAD_TAGS);
 		return;
 	}
 	pairs_done(&f->tags);

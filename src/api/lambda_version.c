@@ -67,7 +67,12 @@ void lambda_publish_version(struct api_call *c)
 	struct function *f = body ? api_function(c) : NULL;
 	struct str description = json_get_str(body, "Description");
 
-	if (!f || check_latest(c, f, body) < 0)
+	if (description.n > LAMBDA_DESCRIPTION_MAX)
+		api_reply_fail(c, API_VALIDATION,
+			       "1 validation error detected: Value at 'description' failed to satisfy constraint: "
+			       "Member must have length less than or equal to %d",
+			       LAMBDA_DESCRIPTION_MAX);
+	else if (!f || check_latest(c, f, body) < 0)
 		api_reply_err(c);
 	else
 		lambda_publish(c, f, description.n ? description.p : NULL, 201, CONFIG_NOW, true);

@@ -26,9 +26,12 @@
 #define LIM_VERSIONS		1000 /* of one function; ours: Lambda bounds their bytes */
 #define LIM_ALIASES		100
 #define LIM_TAGS		50
+#define LIM_TAG_NAME_BYTES	128
+#define LIM_TAG_VALUE_BYTES	256
 #define LIM_FUNCTIONS		20000
 #define LIM_LAYERS		5
-#define LIM_QUEUE_PER_WORKLOAD	4096 /* requests that wait for an instance */
+#define LIM_QUEUE_PER_WORKLOAD	4096	  /* requests that wait for an instance */
+#define LIM_ASYNC_BYTES		536870912 /* of accepted events that are not over; a fourth of it for one function */
 #define LIM_LOG_LINE_BYTES	262144
 #define LIM_TRACE_LINE_BYTES	65536	     /* of a recorded trace: a day of 1,440 minutes is some 10,000 */
 #define LIM_TRACE_ROWS		200000	     /* functions; a day of the whole Azure trace has some 50,000 */

@@ -22,6 +22,7 @@
 
 #define MAX_TRIES  3
 #define MAX_AGE_US (6 * 3600 * 1000000ll)
+#define EVENT_COST 1024 /* what one takes beside its payload */
 
 struct async {
 	struct list node;
@@ -37,10 +38,21 @@ struct async {
 	int throttles;
 	void (*accepted)(void *arg, const struct err *e);
 	void *arg;
+	struct loop_defer refuse;
 };
+
+static void count(struct async *a, int sign)
+{
+	int64_t n = sign * (int64_t)(a->ev.payload_n + EVENT_COST);
+
+	a->function->async_bytes += n;
+	if (a->s)
+		a->s->async_bytes += n;
+}
 
 static void async_free(struct async *a)
 {
+	count(a, -1);
 	list_del(&a->node);
 	loop_timer_free(a->timer);
 	function_unref(a->function);
@@ -222,12 +234,25 @@ static void committed(struct store_op *op, const struct err *e)
 		run(a);
 }
 
-static struct async *async_new(struct sched *s, struct function *f)
+static void refuse(void *arg)
+{
+	struct async *a = arg;
+	struct err e;
+
+	err_set(&e, ERR_UNAVAILABLE, "too many asynchronous events of function %s wait", a->function->name);
+	a->accepted(a->arg, &e);
+	async_free(a);
+}
+
+static struct async *async_new(struct sched *s, struct function *f, struct str payload)
 {
 	struct async *a = xcalloc(1, sizeof(*a));
 
 	a->s = s;
 	a->function = function_ref(f);
+	a->ev.payload = xmemdup(payload.n ? payload.p : "", payload.n);
+	a->ev.payload_n = payload.n;
+	count(a, 1);
 	a->timer = loop_timer_new(s->o.loop, run, a);
 	list_push(&s->async, &a->node);
 	return a;
@@ -236,10 +261,15 @@ static struct async *async_new(struct sched *s, struct function *f)
 void sched_async_start(struct sched *s, struct function *f, const char *qualifier, struct str payload,
 		       const char request_id[37], void (*accepted)(void *arg, const struct err *e), void *arg)
 {
-	struct async *a = async_new(s, f);
+	bool full = s->async_bytes > LIM_ASYNC_BYTES || f->async_bytes > LIM_ASYNC_BYTES / 4;
+	struct async *a = async_new(s, f, full ? STR_NULL : payload);
 
 	a->accepted = accepted;
 	a->arg = arg;
+	if (full) {
+		loop_defer(s->o.loop, &a->refuse, refuse, a);
+		return;
+	}
 	if (request_id && request_id[0])
 		memcpy(a->ev.request_id, request_id, sizeof(a->ev.request_id));
 	else
@@ -247,8 +277,6 @@ void sched_async_start(struct sched *s, struct function *f, const char *qualifie
 	strlcpy_(a->ev.function, f->name, sizeof(a->ev.function));
 	strlcpy_(a->ev.qualifier, qualifier, sizeof(a->ev.qualifier));
 	a->ev.accepted_wall_us = a->ev.not_before_wall_us = clock_wall_us();
-	a->ev.payload = xmemdup(payload.n ? payload.p : "", payload.n);
-	a->ev.payload_n = payload.n;
 	a->op.done = committed;
 	a->saving = true;
 	store_event_put(s->o.store, &a->op, &a->ev);
@@ -259,14 +287,16 @@ static void recover_one(void *arg, const struct store_event *ev)
 	struct sched *s = arg;
 	struct function *f = function_get(s->o.store, str_of(ev->function));
 	struct async *a;
+	char *payload;
 	int64_t wait;
 
 	if (!f)
 		return; /* deleted with its function; the store sweeps it */
-	a = async_new(s, f);
+	a = async_new(s, f, (struct str){ev->payload, ev->payload_n});
 	a->before = true;
+	payload = a->ev.payload;
 	a->ev = *ev;
-	a->ev.payload = xmemdup(ev->payload_n ? ev->payload : "", ev->payload_n);
+	a->ev.payload = payload;
 	wait = ev->not_before_wall_us - clock_wall_us();
 	loop_timer_in(a->timer, wait > 0 ? wait : 0);
 }
@@ -284,6 +314,7 @@ static void async_free_all(struct sched *s)
 
 		list_del(it);
 		loop_timer_free(take_ptr(a->timer));
+		loop_defer_cancel(s->o.loop, &a->refuse);
 		a->s = NULL;
 		if (!a->saving)
 			async_free(a);

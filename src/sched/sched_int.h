@@ -136,6 +136,7 @@ struct sched {
 	void *drained_arg;
 	struct loop_defer drain_defer;
 	struct list async;
+	int64_t async_bytes;		      /* of its events */
 	struct buf text;		      /* lines of a log, while they are put together */
 	int64_t platform_us, platform_cpu_us; /* when the last row of the platform was written; its CPU until then */
 	int64_t memory_kb, memory_seen_us;    /* available on the machine, and when that was so */

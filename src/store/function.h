@@ -96,7 +96,8 @@ struct function {
 	char *allow;			     /* JSON array of {"action","resource"} or NULL: what the workload may do */
 	char access_key[21], secret_key[41]; /* its own key pair */
 	int64_t created_wall_us;
-	void *sched; /* the scheduler's own state of it, NULL until first used */
+	void *sched;	     /* the scheduler's own state of it, NULL until first used */
+	int64_t async_bytes; /* the scheduler's, too: of its events that are not over */
 	unsigned refs;
 };
 struct function *function_get(const struct store *s, struct str name); /* borrowed */

@@ -28,6 +28,8 @@ int function_version_number(struct str text)
 
 	if (str_eqc(text, "$LATEST"))
 		return 0;
+	if (str_starts(text, "0")) /* one name for each */
+		return -1;
 	return str_to_i64(text, 1, INT32_MAX, &n) == 0 ? (int)n : -1;
 }
 

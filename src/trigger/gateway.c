@@ -9,12 +9,15 @@
 #include "json/write.h"
 #include "trigger/event.h"
 
+#define SPARE_MAX 256 /* of those used again; the rest of a crowd leaves no memory behind */
+
 struct gateway {
 	struct sched *sched;
 	struct store *store;
 	const char *account;
 	struct gateway_time time;
 	struct list spare; /* calls to use again: no allocation per request in steady state */
+	unsigned n_spare;
 };
 
 struct call {
@@ -30,7 +33,7 @@ static struct call *call_take(struct gateway *g)
 	struct call *c = list_first(&g->spare, struct call, node);
 
 	if (c)
-		list_del(&c->node);
+		list_del(&c->node), g->n_spare--;
 	else
 		c = xcalloc(1, sizeof(*c));
 	c->g = g;
@@ -39,10 +42,15 @@ static struct call *call_take(struct gateway *g)
 
 static void call_give(struct call *c)
 {
-	if (c->event.cap > 65536)
+	if (c->event.cap > 65536 || c->g->n_spare == SPARE_MAX)
 		buf_done(&c->event);
+	if (c->g->n_spare == SPARE_MAX) {
+		free(c);
+		return;
+	}
 	buf_clear(&c->event);
 	list_push_front(&c->g->spare, &c->node);
+	c->g->n_spare++;
 }
 
 static void reply_text(struct http_req *r, int status, const char *message, const char *why)

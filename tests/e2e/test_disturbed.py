@@ -113,6 +113,20 @@ class Disturbed(unittest.TestCase):
         while time.monotonic() < end:
             self.assertEqual(self.t.instances("f"), [])
 
+    def test_asynchronous_events_are_not_taken_without_end(self):
+        self.create("f")
+        self.client.put_function_concurrency(FunctionName="f", ReservedConcurrentExecutions=0)
+        payload = b'"' + b"x" * ((1 << 20) - 10) + b'"'
+        taken = 0
+        with self.assertRaises(self.client.exceptions.TooManyRequestsException):
+            for _ in range(200):
+                self.client.invoke(FunctionName="f", InvocationType="Event", Payload=payload)
+                taken += 1
+        self.assertGreater(taken, 100)  # 128 MiB
+        self.client.delete_function(FunctionName="f")
+        self.create("f")
+        self.client.invoke(FunctionName="f", InvocationType="Event", Payload=payload)
+
 
 if __name__ == "__main__":
     unittest.main()

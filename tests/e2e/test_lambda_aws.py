@@ -170,6 +170,8 @@ class Functions(Base):
         self.c.untag_resource(Resource=arn, TagKeys=["a", "none"])
         self.assertEqual(self.c.list_tags(Resource=arn)["Tags"], {"b": "2 with space/+"})
         self.fails("InvalidParameterValueException", 400, self.c.tag_resource, "50", Resource=arn, Tags={f"k{i}": "v" for i in range(50)})
+        for tags in {"": "v"}, {"k" * 129: "v"}, {"k": "v" * 257}:
+            self.fails("InvalidParameterValueException", 400, self.c.tag_resource, "128", Resource=arn, Tags=tags)
         self.fails("ResourceNotFoundException", 404, self.c.list_tags, Resource=arn + "2")
 
     def test_what_terraform_reads(self):

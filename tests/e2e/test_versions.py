@@ -219,7 +219,11 @@ class Aliases(Base):
         make(FunctionName="a", Name="x", FunctionVersion="1")
         self.fails("ResourceConflictException", 409, make, "Alias already exists: " + ARN + "a:x", FunctionName="a", Name="x", FunctionVersion="1")
         self.fails("ResourceNotFoundException", 404, make, "Function not found: " + ARN + "a:9", FunctionName="a", Name="y", FunctionVersion="9")
-        self.fails("ValidationException", 400, make, "(?!^[0-9]+$)", FunctionName="a", Name="12", FunctionVersion="1")
+        for name in "12", "0", "007", "99999999999":
+            self.fails("ValidationException", 400, make, "(?!^[0-9]+$)", FunctionName="a", Name=name, FunctionVersion="1")
+        self.fails("ValidationException", 400, make, "functionVersion", FunctionName="a", Name="y", FunctionVersion="01")
+        self.fails("ResourceNotFoundException", 404, self.c.get_function, "Function not found", FunctionName="a", Qualifier="01")
+        self.fails("ValidationException", 400, self.c.publish_version, "256", FunctionName="a", Description="x" * 257)
 
         def routed(version, weights):
             return {"FunctionName": "a", "Name": "z", "FunctionVersion": version, "RoutingConfig": {"AdditionalVersionWeights": weights}}
