@@ -127,15 +127,16 @@ static void invoke_async(struct admin *a, struct http_req *r, struct function *f
 
 void admin_invoke(struct admin *a, struct http_req *r, struct str name)
 {
-	struct function *f = admin_function(a, r, name);
 	bool async = admin_query_is(r, "async", "1");
+	struct function *f = admin_function(a, r, name); /* NULL: r is answered, and gone */
 	size_t max = async ? LIM_ASYNC_PAYLOAD_BYTES : LIM_PAYLOAD_BYTES;
-	struct str payload = r->body.n ? r->body : STR("{}");
+	struct str payload;
 	struct err e = {0};
 	struct call *c;
 
 	if (!f)
 		return;
+	payload = r->body.n ? r->body : STR("{}");
 	if (payload.n > max) {
 		admin_errorf(r, ERR_LIMIT, "the payload has %zu bytes; at most %zu are taken", payload.n, max);
 		return;

@@ -113,6 +113,10 @@ class Disturbed(unittest.TestCase):
         while time.monotonic() < end:
             self.assertEqual(self.t.instances("f"), [])
 
+    def test_a_large_payload_for_nobody(self):
+        status, text = self.post(self.admin(), "/v1/functions/none/invoke", "x" * 4000000)
+        self.assertEqual((status, json.loads(text)["kind"]), (404, "not_found"))
+
     def test_asynchronous_events_are_not_taken_without_end(self):
         self.create("f")
         self.client.put_function_concurrency(FunctionName="f", ReservedConcurrentExecutions=0)
