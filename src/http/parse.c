@@ -320,22 +320,22 @@ size_t parse_room(const struct parse *p)
 static void fill_target(struct http_req *r)
 {
 	struct str t = r->target, rest;
-	const char *slash;
+	const char *at;
 
-	/* "http://host/path" means the same as "/path". */
+	/* "http://host/path" means the same as "/path"; "http://host?query" has no path. */
 	if (t.n && t.p[0] != '/' && t.p[0] != '*') {
-		slash = memmem(t.p, t.n, "://", 3);
-		if (slash) {
-			rest = (struct str){slash + 3, t.n - (size_t)(slash + 3 - t.p)};
-			slash = rest.n ? memchr(rest.p, '/', rest.n) : NULL;
-			t = slash ? (struct str){slash, rest.n - (size_t)(slash - rest.p)} : STR("/");
-		}
+		at = memmem(t.p, t.n, "://", 3);
+		for (at = at ? at + 3 : t.p; at < t.p + t.n && !strchr("/?#", *at); at++)
+			continue;
+		t = (struct str){at, t.n - (size_t)(at - t.p)};
 	}
 	if (!str_cut(t, '#', &t, &rest))
 		rest = STR_NULL;
 	r->query = STR("");
 	r->path = t;
 	str_cut(t, '?', &r->path, &r->query);
+	if (!r->path.n)
+		r->path = STR("/");
 }
 
 void parse_fill(struct parse *p, struct http_req *r)

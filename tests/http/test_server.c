@@ -210,6 +210,7 @@ static const struct {
 	GOOD("\r\n\r\nGET /a?b=c&d?e HTTP/1.1\r\n" H "X-A: v \t w \t\r\n\r\n", "GET [/a] [b=c&d?e] [v \t w] []"),
 	GOOD("GET /%41?%20 HTTP/1.1\r\n" H "x-A:\r\n\r\n", "GET [/%41] [%20] [] []"),
 	GOOD("GET http://h:80/p?q HTTP/1.1\r\n" H "\r\n", "GET [/p] [q]"),
+	GOOD("GET http://h?p=/q HTTP/1.1\r\n" H "\r\n", "GET [/] [p=/q]"),
 	GOOD("OPTIONS * HTTP/1.1\r\n" H "\r\n", "OPTIONS [*]"),
 	GOOD("POST / HTTP/1.1\r\n" H "Content-Length: 5\r\n\r\nhello", "[hello]"),
 	GOOD("POST / HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n", "POST [/] [] [] []"),
