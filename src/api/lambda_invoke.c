@@ -173,7 +173,7 @@ static void accepted(void *arg, const struct err *e)
 {
 	struct invoke *i = arg;
 
-	if (e->kind == ERR_UNAVAILABLE)
+	if (e->kind == ERR_LIMIT)
 		api_reply_fail(&i->c, API_THROTTLED, "Rate Exceeded.");
 	else if (e->kind)
 		api_reply_fail(&i->c, API_SERVICE, "The event could not be stored: %s", e->text);

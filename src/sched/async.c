@@ -239,7 +239,7 @@ static void refuse(void *arg)
 	struct async *a = arg;
 	struct err e;
 
-	err_set(&e, ERR_UNAVAILABLE, "too many asynchronous events of function %s wait", a->function->name);
+	err_set(&e, ERR_LIMIT, "too many asynchronous events of function %s wait", a->function->name);
 	a->accepted(a->arg, &e);
 	async_free(a);
 }

@@ -117,7 +117,7 @@ void sched_drain(struct sched *s, bool handover, void (*drained)(void *arg), voi
 void sched_prepare(struct sched *s, struct function *f, struct revision *r);
 
 /* Async: commit, then run at least once, retry as Lambda does (1 min, 2 min). ev borrowed until done (e NONE:
- * accepted; ERR_UNAVAILABLE: too many wait). */
+ * accepted; ERR_LIMIT: too many wait). */
 struct sched_async;
 void sched_async_start(struct sched *s, struct function *f, const char *qualifier, struct str payload,
 		       const char request_id[37], void (*accepted)(void *arg, const struct err *e), void *arg);

@@ -25,6 +25,7 @@
 struct kept {
 	struct snapshot s;
 	char base[BASE_BYTES];
+	uint64_t too_large; /* what it would take; it is not kept, and not made again and again */
 };
 
 struct snapshots {
@@ -75,7 +76,7 @@ static void forget(struct snapshots *t, struct kept *en)
 	free(en);
 }
 
-static void add(struct snapshots *t, const struct snapshot *info, const char *base)
+static struct kept *add(struct snapshots *t, const struct snapshot *info, const char *base)
 {
 	struct kept *en = xcalloc(1, sizeof(*en));
 
@@ -83,6 +84,7 @@ static void add(struct snapshots *t, const struct snapshot *info, const char *ba
 	strlcpy_(en->base, base, sizeof(en->base));
 	map_put(&t->by_serial, key(&en->s), en);
 	t->bytes += en->s.bytes;
+	return en;
 }
 
 /* --- the text beside an image --- */
@@ -313,6 +315,21 @@ static void make_room(struct snapshots *t)
 	}
 }
 
+static void add_kept(struct snapshots *t, struct keep *k)
+{
+	uint64_t bytes = k->s.bytes;
+
+	if (bytes <= t->max_bytes) {
+		add(t, &k->s, k->base);
+		return;
+	}
+	drop_files(t, k->s.serial);
+	snprintf(k->s.reason, sizeof(k->s.reason), "it takes %llu bytes, and all of them may take %llu",
+		 (unsigned long long)bytes, (unsigned long long)t->max_bytes);
+	k->s.bytes = 0;
+	add(t, &k->s, k->base)->too_large = bytes;
+}
+
 static void keep_done(struct loop_work *w)
 {
 	struct store_op *op = container_of(w, struct store_op, work);
@@ -333,7 +350,7 @@ static void keep_done(struct loop_work *w)
 			map_del(&t->by_serial, key(&en->s));
 			free(en);
 		}
-		add(t, info, k->base);
+		add_kept(t, k);
 		if (strcmp(t->base, k->base)) /* it is of before, as all that were swept then */
 			forget(t, find(t, info->serial));
 		make_room(t);
@@ -376,8 +393,17 @@ uint64_t snapshot_disk_limit(const struct store *s)
 	return s->snapshots->max_bytes;
 }
 
+static bool fits_now(const struct snapshots *t, const struct kept *en, void *arg)
+{
+	return en->too_large && en->too_large <= t->max_bytes;
+}
+
 void snapshot_disk_max(struct store *s, uint64_t bytes)
 {
+	struct kept *en;
+
 	s->snapshots->max_bytes = bytes;
+	while ((en = pick(s->snapshots, fits_now, NULL)))
+		forget(s->snapshots, en);
 	make_room(s->snapshots);
 }

@@ -71,6 +71,25 @@ TEST(least_recently_used_goes_first)
 	fix_done(&f);
 }
 
+/* Not made anew with each start that misses it, until there is room. */
+TEST(larger_than_all_may_be)
+{
+	struct fix f;
+
+	fix_init(&f);
+	snapshot_base(f.s, "one");
+	snapshot_disk_max(f.s, 250);
+	keep(&f, 1, 100, 1000000, "");
+	keep(&f, 2, 300, 2000000, "");
+	CHECK(opens(&f, 1) && !opens(&f, 2) && snapshot_disk_bytes(f.s) == 100);
+	CHECK_STR(snapshot_of(f.s, 2)->reason, "it takes 300 bytes, and all of them may take 250");
+	snapshot_disk_max(f.s, 260);
+	CHECK(snapshot_of(f.s, 2));
+	snapshot_disk_max(f.s, 400);
+	CHECK(opens(&f, 1) && !snapshot_of(f.s, 2)); /* the next start asks for it */
+	fix_done(&f);
+}
+
 TEST(swept_with_its_revision)
 {
 	struct map live = {0};
