@@ -114,7 +114,7 @@ static int check_maps(const struct snap_view *v, struct err *e)
 		if (m->start < vdso_end && m->end > vdso)
 			return bad(e, "a mapping lies on the vdso");
 		if (m->file > view_n(v, TABLE_FILES) || m->offset % SNAP_PAGE || m->offset > INT64_MAX / 2 ||
-		    m->prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC) || m->flags & ~31 || m->advice >> ADVICE_N)
+		    m->prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC) || m->flags & ~31 || m->key > v->head->proc.keys)
 			return bad(e, "mapping");
 		if (m->flags & MAP_F_SHARED && (!m->file || m->prot & PROT_WRITE))
 			return bad(e, "shared mapping");
@@ -235,7 +235,7 @@ static int check_process(const struct snap_view *v, struct err *e)
 		return bad(e, "code to return by");
 	if (v->head->ident.frame_bytes < 576 || v->head->ident.frame_bytes > SNAP_XSTATE_MAX)
 		return bad(e, "size of a signal frame");
-	if (p->n_auxv > SNAP_AUXV_MAX || p->n_auxv % 2 || p->umask > 0777)
+	if (p->n_auxv > SNAP_AUXV_MAX || p->n_auxv % 2 || p->umask > 0777 || p->keys > SNAP_KEYS_MAX)
 		return bad(e, "process");
 	for (unsigned i = 0; i < SNAP_SIGNALS; i++)
 		if ((i + 1 == SIGKILL || i + 1 == SIGSTOP) && p->action[i].handler)

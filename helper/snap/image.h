@@ -16,7 +16,7 @@
 #include "base/err.h"
 
 #define SNAP_MAGIC   0x70616e736d646e74ull /* "tndmsnap" */
-#define SNAP_VERSION 2
+#define SNAP_VERSION 3
 
 #define SNAP_PAGE	 4096u
 #define SNAP_TAIL	 (64ull << 30)
@@ -35,6 +35,7 @@
 #define SNAP_XSTATE_MAX	 16384u /* per thread */
 #define SNAP_TABLES_MAX	 (96ull << 20)
 #define SNAP_AUXV_MAX	 64u /* words; the kernel refuses more than it keeps */
+#define SNAP_KEYS_MAX	 15u
 #define SNAP_SIGNALS	 64u
 #define SNAP_RLIMITS	 16u
 
@@ -71,7 +72,8 @@ struct snap_map {
 	uint32_t file;		     /* index + 1; 0: anonymous */
 	uint8_t prot;		     /* PROT_ */
 	uint8_t flags;		     /* enum snap_map_flag */
-	uint16_t advice;	     /* bits of enum snap_advice */
+	uint8_t advice;		     /* bits of enum snap_advice */
+	uint8_t key;		     /* of protection; 0: none */
 	uint32_t run, n_runs;	     /* its part of TABLE_RUNS */
 };
 enum snap_advice {
@@ -140,6 +142,7 @@ struct snap_proc {
 	uint32_t n_auxv, umask, pid, cwd; /* cwd: offset into TABLE_TEXT */
 	uint32_t eager;			  /* an allocator that relies on MADV_DONTNEED is loaded: map nothing lazily */
 	uint32_t membarrier;		  /* commands that it has registered */
+	uint32_t keys, zero;		  /* of protection that are in use, from 1 on */
 	struct {
 		uint64_t soft, hard;
 	} rlimit[SNAP_RLIMITS];

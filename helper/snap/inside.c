@@ -184,6 +184,25 @@ static int find_code(struct snap_draft *d, struct err *e)
 	return 0;
 }
 
+/* The kernel does not list the keys that are in use, but gives out the lowest that is not. */
+static int take_keys(struct snap_draft *d, struct err *e)
+{
+	struct remote *first = &d->remotes.thread[0];
+	int64_t key, freed;
+
+	if (remote_call(first, SYS_pkey_alloc, 0, PKEY_DISABLE_ACCESS, 0, 0, &key, e) < 0)
+		return -1;
+	if (key <= 0) /* the processor has none */
+		return 0;
+	if (remote_call(first, SYS_pkey_free, (uint64_t)key, 0, 0, 0, &freed, e) < 0)
+		return -1;
+	d->head.proc.keys = (uint32_t)key - 1;
+	for (uint32_t i = 0; i < d->head.table[TABLE_MAPS].n; i++)
+		if (d->map[i].key > d->head.proc.keys)
+			return err_set(e, ERR_CONFLICT, "it has given back a protection key below one in use");
+	return 0;
+}
+
 static int take_limits(struct snap_draft *d, struct err *e)
 {
 	for (unsigned i = 0; i < SNAP_RLIMITS; i++) {
@@ -207,7 +226,8 @@ int proc_inside(struct snap_draft *d, struct err *e)
 		if (take_thread(d, &d->remotes.thread[i], &d->thread[i], e) < 0)
 			return -1;
 	d->head.table[TABLE_THREADS].n = d->remotes.n;
-	if (take_signals(d, e) < 0 || check_itimers(d, e) < 0 || take_prctl(d, e) < 0 || take_limits(d, e) < 0)
+	if (take_signals(d, e) < 0 || check_itimers(d, e) < 0 || take_prctl(d, e) < 0 || take_keys(d, e) < 0 ||
+	    take_limits(d, e) < 0)
 		return -1;
 	if (ask(&d->remotes.thread[0], SYS_brk, 0, 0, 0, 0, &r, "brk", e) < 0)
 		return -1;

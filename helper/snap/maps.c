@@ -13,6 +13,7 @@
 struct mapping {
 	uint64_t start, end, offset, ino, dev;
 	bool r, w, x, shared;
+	uint8_t key;
 	char *name;  /* "" for none */
 	char *flags; /* " rd wr ..." */
 };
@@ -60,14 +61,14 @@ static int check_flags(const struct mapping *m, struct err *e)
 	return 0;
 }
 
-static uint16_t advice_of(const struct mapping *m)
+static uint8_t advice_of(const struct mapping *m)
 {
 	static const char *const names[ADVICE_N] = {"sr", "rr", "dc", "wf", "dd", "hg", "nh", "mg"};
-	uint16_t bits = 0;
+	uint8_t bits = 0;
 
 	for (unsigned i = 0; i < ADVICE_N; i++)
 		if (flag(m, names[i]))
-			bits |= (uint16_t)(1u << i);
+			bits |= (uint8_t)(1u << i);
 	return bits;
 }
 
@@ -133,6 +134,7 @@ static int add(struct snap_draft *d, struct mapping *m, struct err *e)
 	to->start = m->start, to->end = m->end;
 	to->prot = (uint8_t)((m->r ? PROT_READ : 0) | (m->w ? PROT_WRITE : 0) | (m->x ? PROT_EXEC : 0));
 	to->advice = advice_of(m);
+	to->key = m->key;
 	to->flags = (uint8_t)((m->shared ? MAP_F_SHARED : 0) | (flag(m, "gd") ? MAP_F_STACK : 0) |
 			      (flag(m, "nr") ? MAP_F_NORESERVE : 0) | (flag(m, "dp") ? MAP_F_DROPPABLE : 0) |
 			      (!strcmp(m->name, "[heap]") ? MAP_F_BRK : 0));
@@ -167,8 +169,8 @@ static int parse(char *text, struct mapping *m, char **ret_next, struct err *e)
 			m->flags = line + 8;
 			*ret_next = next;
 			return 0;
-		} else if (!strncmp(line, "ProtectionKey:", 14) && atoi(line + 14)) {
-			return refuse(e, m, "a protection key");
+		} else if (!strncmp(line, "ProtectionKey:", 14)) {
+			m->key = (uint8_t)atoi(line + 14);
 		}
 	}
 	return err_set(e, ERR_UNAVAILABLE, "the kernel's smaps file has an unknown form");

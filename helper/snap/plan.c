@@ -75,7 +75,7 @@ static uint64_t addr(const void *p)
 
 static size_t ops_max(const struct snap_view *v)
 {
-	return 256 + (size_t)view_n(v, TABLE_MAPS) * (2 + ADVICE_N) + (size_t)view_n(v, TABLE_RUNS) * 2 +
+	return 256 + (size_t)view_n(v, TABLE_MAPS) * (3 + ADVICE_N) + (size_t)view_n(v, TABLE_RUNS) * 2 +
 	       view_n(v, TABLE_THREADS) * OPS_PER_THREAD + SNAP_GAPS_MAX;
 }
 
@@ -177,6 +177,8 @@ static void put_map(struct plan *p, uint32_t i)
 	} else if (prot != m->prot) {
 		op(p, WHAT_PROTECT, SYS_mprotect, 0, start, bytes, m->prot, 0, 0, 0);
 	}
+	if (m->key)
+		op(p, WHAT_PROTECT, SYS_pkey_mprotect, 0, start, bytes, m->prot, m->key, 0, 0);
 	for (unsigned a = 0; a < ADVICE_N; a++)
 		if (m->advice & 1u << a)
 			op(p, WHAT_ADVISE, SYS_madvise, 0, start, bytes, (uint64_t)advice[a], 0, 0, 0);
@@ -439,6 +441,8 @@ int plan_make(struct plan *p, struct err *e)
 	op(p, WHAT_CLEAR, SYS_munmap, 0, 0, start, 0, 0, 0, 0);
 	op(p, WHAT_CLEAR, SYS_munmap, 0, end, SNAP_ADDR_END - end, 0, 0, 0, 0);
 	op(p, WHAT_VDSO, SYS_arch_prctl, ARENA_ANY, ARCH_MAP_VDSO_64, s->vdso, 0, 0, 0, 0);
+	for (uint32_t key = 1; key <= s->keys; key++)
+		op(p, WHAT_PROTECT, SYS_pkey_alloc, key, 0, PKEY_DISABLE_ACCESS, 0, 0, 0, 0);
 	for (uint32_t i = 0; i < view_n(p->view, TABLE_MAPS); i++)
 		put_map(p, i);
 	if (put_process(p) < 0 || put_signals(p) < 0)

@@ -83,6 +83,10 @@ class Node(test_sandbox.Case):
             self.s.end(i.sb)
             i.close()
 
+    def test_forged_images(self):
+        self.taken("exports.handler = async () => 1;\n")
+        self.forged(120)
+
     # Before the image, what the handler gives, and the answer.
     TABLE = {
         "promises": ("const later = new Promise((done) => { globalThis.done = done; });", "(done(5), await later)", 5),

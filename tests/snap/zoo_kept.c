@@ -101,6 +101,29 @@ static const char *brk_check(void)
 	return NULL;
 }
 
+static int key;
+
+static void keys_make(void)
+{
+	key = pkey_alloc(0, 0); /* where the processor has any */
+	block = map(4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	fill(block, 4 * PAGE, 9);
+	kept_number = sum(block, 4 * PAGE);
+	MUST(key < 0 || pkey_mprotect(block, 4 * PAGE, PROT_READ, key) == 0);
+}
+static const char *keys_check(void)
+{
+	WANT(sum(block, 4 * PAGE) == kept_number);
+	if (key < 0)
+		return NULL;
+	WANT(pkey_get(key) == 0 && pkey_alloc(0, 0) == key + 1 && pkey_free(key + 1) == 0);
+	WANT(pkey_mprotect(block, PAGE, PROT_READ | PROT_WRITE, key) == 0);
+	block[0]++;
+	WANT(pkey_set(key, PKEY_DISABLE_WRITE) == 0 && read(open("/dev/zero", O_RDONLY), block, 1) < 0 &&
+	     errno == EFAULT);
+	return NULL;
+}
+
 static int deep(int n)
 {
 	volatile char room[1024];
@@ -543,6 +566,7 @@ static const char *later_check(void)
 const struct animal kept[] = {
 	{"heap", heap_make, heap_check, NULL},
 	{"brk", brk_make, brk_check, NULL},
+	{"protection keys", keys_make, keys_check, NULL},
 	{"stack", stack_make, stack_check, NULL},
 	{"zero pages", zeros_make, zeros_check, NULL},
 	{"mapped file", file_make, file_check, NULL},
