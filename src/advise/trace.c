@@ -183,6 +183,7 @@ static int csv_open(struct csv *c, int dirfd, const char *name, const char *cons
 	c->fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
 	if (c->fd < 0)
 		return err_sys(e, errno, "open %s", name);
+	buf_reserve(&c->b, READ_BYTES);
 	return read_heading(c, e);
 }
 

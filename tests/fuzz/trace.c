@@ -26,7 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
 	static const char *const names[] = {"inv.csv", "run.csv", "mem.csv"};
 	static struct trace_function f;
-	struct str rest = {(const char *)p, n};
+	struct str rest = {n ? (const char *)p : "", n};
 	char folder[] = "/tmp/tandem-fuzz-XXXXXX";
 	struct trace *t = NULL;
 	struct err e = {0};
