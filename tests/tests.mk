@@ -14,7 +14,7 @@ $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FUZZ_DRIVER) $(B)/core.a
 
 
 
-.PHONY: test units test-bins fuzz-bins e2e hostile san fuzz vm lint format tidy need-root
+.PHONY: test units test-bins fuzz-bins e2e hostile soak san fuzz vm lint format tidy need-root
 .SECONDARY: # keep objects that only a pattern asks for
 $(B)/obj/tests/%.o: CFLAGS += -Itests
 need-root:
@@ -37,6 +37,8 @@ e2e: need-root all $(B)/examples/native/bootstrap ## the real binaries with real
 	@tools/run-tests --build $(B) tests/e2e
 hostile: need-root all ## programs that try to break out of the sandbox (needs root)
 	@tools/run-tests --build $(B) tests/hostile
+soak: need-root all $(B)/examples/native/bootstrap ## sandboxes come and go for SOAK_SECONDS (600): nothing may grow (needs root)
+	SOAK_SECONDS=$(or $(SOAK_SECONDS),600) TANDEM_BUILD=$(abspath $(B)) /usr/bin/python3 -B tests/soak/test_churn.py
 san: ## units, corpora and the unpacker's zoo with ASan and UBSan, in build/san
 	@$(MAKE) --no-print-directory -s -j$$(nproc) MODE=san B=build/san all test-bins
 	@UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=detect_stack_use_after_return=1 \
