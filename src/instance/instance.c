@@ -39,8 +39,10 @@ void instance_become_ready(struct instance *i)
 {
 	if (i->state != INSTANCE_INIT)
 		return;
-	instance_drain_output(i);
-	i->state = INSTANCE_IDLE;
+	if (!i->early) /* else it may be the event's, which begins with ready() */
+		instance_drain_output(i);
+	i->state = i->early ? INSTANCE_BUSY : INSTANCE_IDLE;
+	i->early = false;
 	i->ev->ready(i->arg);
 }
 
@@ -161,6 +163,8 @@ void instance_drain_output(struct instance *i)
 			loop_fd_free(take_ptr(i->log_watch));
 		if (n <= 0)
 			return;
+		if (i->early)
+			channel_take(i); /* printed by the event: then it has said before that it is restored */
 		i->ev->output(i->arg, (struct str){piece, (size_t)n});
 		total += (size_t)n;
 		if ((size_t)n < sizeof(piece))
@@ -252,7 +256,12 @@ int instance_event(struct instance *i, const struct instance_event *ev, struct e
 {
 	if (i->frozen)
 		instance_thaw(i);
-	i->state = INSTANCE_BUSY;
+	if (i->state == INSTANCE_INIT && (!i->restoring || i->out.n))
+		return err_set(e, ERR_UNAVAILABLE, "it is not ready for an event");
+	if (i->state == INSTANCE_INIT)
+		i->early = true;
+	else
+		i->state = INSTANCE_BUSY;
 	if (i->revision->kind != RUNTIME_PROVIDED && channel_event(i, ev, e) < 0)
 		return -1;
 	if (rtapi_listens(i))

@@ -94,7 +94,8 @@ int instance_restore(struct instance *i, struct err *e);
 int instance_take(struct instance *i, int file, uint64_t max_bytes, uint32_t deadline_ms, struct err *e);
 int instance_probe(struct instance *i,
 		   struct err *e); /* adopted: ready() once the runtime is at a boundary and waits */
-/* IDLE -> BUSY; thaws. ev is borrowed during the call only. */
+/* IDLE -> BUSY; thaws. ev is borrowed during the call only. Also once after instance_restore: the process begins with it
+ * by itself, and ready() means that it has begun, INIT -> BUSY. */
 int instance_event(struct instance *i, const struct instance_event *ev, struct err *e);
 void instance_freeze(struct instance *i); /* IDLE only */
 void instance_thaw(struct instance *i);

@@ -21,7 +21,7 @@ struct instance {
 	struct sandbox_fds fds;
 	struct revision *revision;
 	enum instance_state state;
-	bool frozen, told_broken, probing, restoring;
+	bool frozen, told_broken, probing, restoring, early;
 	int image; /* TAKING: the file, until it is tandem-init's */
 	uint64_t image_max_bytes;
 	uint32_t take_ms;

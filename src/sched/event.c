@@ -128,6 +128,11 @@ static void refused(struct worker *wk, const struct err *e)
 	worker_end(wk, INVOKE_FAILED, OUTCOME_FAILED, STR_NULL, e);
 }
 
+static int64_t limit_us(const struct worker *wk)
+{
+	return (int64_t)wk->revision->timeout_s * 1000000;
+}
+
 /* "Root=1-<second>-<24 digits>;Sampled=0"; a request id of ours ends in twelve digits. */
 static void make_trace(char out[80], int64_t wall_us, const char *request_id)
 {
@@ -141,42 +146,102 @@ static void make_trace(char out[80], int64_t wall_us, const char *request_id)
 	memcpy(p + 33, ";Sampled=0", sizeof(";Sampled=0"));
 }
 
-void event_begin(struct worker *wk, struct invocation *inv)
+/* It is this worker's, though it may not run yet. */
+static void take(struct worker *wk, struct invocation *inv, int64_t now)
 {
-	int64_t now = clock_now_us();
-	int64_t limit_us = (int64_t)wk->revision->timeout_s * 1000000;
-	struct workload *w = wk->w;
-	char trace[80], qualified[200 + LIM_QUALIFIER_BYTES];
-	struct instance_event ev = {.request_id = wk->run.request_id,
-				    .function_arn = w->arn,
-				    .trace_id = inv->trace_id ? inv->trace_id : trace,
-				    .client_context = inv->client_context,
-				    .payload = inv->payload};
-	struct err e;
-
 	memcpy(wk->run.request_id, inv->request_id, sizeof(wk->run.request_id));
 	fill_row(wk, inv, now);
-	ev.deadline_wall_ms = (wk->run.row.start_wall_us + limit_us) / 1000;
+	inv->worker = wk;
+	wk->run.inv = inv;
+	wk->run.want_tail = inv->want_log_tail;
+	wk->w->n_busy++;
+}
+
+static int hand_over(struct worker *wk, const struct invocation *inv, struct err *e)
+{
+	int64_t wall_us = wk->run.row.start_wall_us;
+	char trace[80], qualified[200 + LIM_QUALIFIER_BYTES];
+	struct instance_event ev = {.request_id = wk->run.request_id,
+				    .function_arn = wk->w->arn,
+				    .trace_id = inv->trace_id ? inv->trace_id : trace,
+				    .client_context = inv->client_context,
+				    .payload = inv->payload,
+				    .deadline_wall_ms = (wall_us + limit_us(wk)) / 1000};
+
 	if (inv->qualifier) {
-		snprintf(qualified, sizeof(qualified), "%s:%s", w->arn, inv->qualifier);
+		snprintf(qualified, sizeof(qualified), "%s:%s", wk->w->arn, inv->qualifier);
 		ev.function_arn = qualified;
 	}
 	if (!inv->trace_id)
-		make_trace(trace, wk->run.row.start_wall_us, inv->request_id);
-	inv->worker = wk;
-	wk->run.inv = inv;
+		make_trace(trace, wall_us, inv->request_id);
+	return instance_event(wk->instance, &ev, e);
+}
+
+static void runs(struct worker *wk, int64_t now)
+{
 	wk->run.on = true;
-	wk->run.want_tail = inv->want_log_tail;
 	wk->run.begun_us = now;
-	wk->run.slept_us = loop_slept_us(w->s->o.loop);
-	w->n_busy++;
+	wk->run.slept_us = loop_slept_us(wk->w->s->o.loop);
 	if (wk->idle_pending_us >= PLATFORM_ROW_US)
 		event_idle_row(wk, instance_mem_peak_bytes(wk->instance));
-	worker_due(wk, now + limit_us);
-	if (instance_event(wk->instance, &ev, &e) < 0)
+	worker_due(wk, now + limit_us(wk));
+}
+
+void event_begin(struct worker *wk, struct invocation *inv)
+{
+	int64_t now = clock_now_us();
+	struct err e;
+
+	take(wk, inv, now);
+	runs(wk, now);
+	if (hand_over(wk, inv, &e) < 0)
 		refused(wk, &e);
 	say_start(wk); /* after the event is on its way: nothing of it is printed before */
 	wk->cold = false;
+}
+
+void event_early(struct worker *wk)
+{
+	struct workload *w = wk->w;
+	struct invocation *inv;
+
+	if (!wk->restoring || !wk->cold || w->n_busy || w->n_idle || !(inv = workload_head(w)))
+		return;
+	take(wk, inv, clock_now_us());
+	wk->run.early = true;
+	worker_uncount(wk);
+	if (hand_over(wk, inv, NULL) < 0)
+		event_give_back(wk);
+}
+
+void event_early_runs(struct worker *wk)
+{
+	int64_t now = clock_now_us();
+
+	wk->run.early = false;
+	wk->run.row.start_wall_us = clock_wall_us();
+	put_start(&wk->run.row, wk, now);
+	runs(wk, now);
+	say_start(wk);
+	wk->cold = false;
+}
+
+void event_give_back(struct worker *wk)
+{
+	struct workload *w = wk->w;
+	struct invocation *inv;
+
+	if (!wk->run.early)
+		return;
+	wk->run.early = false;
+	w->n_busy--;
+	inv = take_ptr(wk->run.inv);
+	if (!inv)
+		return;
+	inv->worker = NULL;
+	list_push_front(&w->waiting, &inv->node);
+	w->n_waiting++;
+	workload_note_backlog(w);
 }
 
 /* Duration, memory and the rest, as Lambda writes it; existing parsers read this line. */

@@ -373,7 +373,7 @@ static bool awaited(const struct sched *s, const struct worker *wk)
 {
 	const struct invocation *inv = wk->run.inv;
 
-	return wk->run.on && (!s->handover || (inv && inv->trigger != TRIGGER_ASYNC));
+	return (wk->run.on || wk->run.early) && (!s->handover || (inv && inv->trigger != TRIGGER_ASYNC));
 }
 
 static bool quiet(struct sched *s)

@@ -40,6 +40,7 @@ struct run {
 	int64_t begun_us;
 	int64_t slept_us; /* loop_slept_us when it began */
 	bool on, want_tail;
+	bool early; /* in the channel of an instance that is not restored yet: not on */
 	struct buf tail;
 };
 
@@ -205,6 +206,7 @@ void worker_become_unasked(struct worker *wk); /* idle, started by a deploy */
 void worker_list_idle(struct worker *wk);      /* where it is found by kind */
 void worker_forget_idle(struct worker *wk);
 void worker_after_is_over(struct worker *wk);
+void worker_uncount(struct worker *wk);
 bool worker_stale(const struct worker *wk);
 void worker_rest(struct worker *wk);
 void worker_evict(struct worker *wk);
@@ -214,6 +216,14 @@ void async_settled(struct workload *w); /* what might have been under way in an 
 void async_stop(struct sched *s);	/* nothing is started any more: the store has it all */
 /* event.c */
 void event_begin(struct worker *wk, struct invocation *inv);
+/*
+ * What a restore was begun for follows the RESTORED frame at once, so that the process goes on to it without a word of
+ * ours; it runs from when the process has said that it is restored. Not where others are at work: one of them may be
+ * free before. Nothing was seen of it when the worker ends sooner: it waits again, first of all.
+ */
+void event_early(struct worker *wk);
+void event_early_runs(struct worker *wk);
+void event_give_back(struct worker *wk);
 void event_answer(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_outcome, struct str body,
 		  int64_t cpu_us, int64_t mem_peak_bytes);
 void event_late(struct worker *wk, struct str request_id, bool is_error);

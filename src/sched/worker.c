@@ -115,7 +115,7 @@ struct worker *worker_new(struct workload *w, struct revision *r)
 	return wk;
 }
 
-static void uncount(struct worker *wk)
+void worker_uncount(struct worker *wk)
 {
 	if (wk->counted)
 		wk->w->n_starting--;
@@ -173,9 +173,9 @@ static void on_ready(void *arg)
 	wk->restoring = false;
 	spawn_live(w->s->o.spawn, wk->id);
 	event_init_cpu(wk, instance_cpu_us(wk->instance));
-	if (wk->counted || check)
+	if (wk->counted || wk->run.early || check)
 		workload_note_start(w, wk->restored, now - wk->begun_us);
-	uncount(wk);
+	worker_uncount(wk);
 	if (wk->kept) {
 		w->keep_failures = 0;
 		w->keep_reason = NULL;
@@ -190,7 +190,9 @@ static void on_ready(void *arg)
 		deploy_works(w->s, w->f, wk->revision);
 	}
 	settle(wk);
-	if (wk->step == WORKER_LIVE)
+	if (wk->run.early)
+		event_early_runs(wk);
+	else if (wk->step == WORKER_LIVE)
 		serve(wk);
 	if (deployed && wk->step == WORKER_LIVE && !wk->run.on)
 		worker_become_unasked(wk);
@@ -324,7 +326,8 @@ void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_o
 		return;
 	if (was == WORKER_LIVE && !list_empty(&wk->idle_node))
 		worker_forget_idle(wk);
-	uncount(wk);
+	event_give_back(wk);
+	worker_uncount(wk);
 	worker_after_is_over(wk);
 	settle(wk);
 	wk->outcome = outcome;

@@ -64,6 +64,8 @@ static void assigned(struct spawn_req *r, const struct err *e)
 		spawn_live(wk->w->s->o.spawn, wk->id); /* not before others: its initialisation is nobody's hurry */
 	if ((wk->restoring ? instance_restore : instance_start)(wk->instance, &fail) < 0)
 		worker_failed(wk, &fail);
+	else
+		event_early(wk);
 }
 
 /* While the spawner mounts the code and sets the limits, all is made ready for the moment when it has. */

@@ -112,6 +112,28 @@ class Made(Case):
         self.assertEqual(log.count(f"RESTORE_START Runtime Version: {runtime}"), 3)
         self.assertEqual(log.count("Restore Duration: "), 3)
 
+    def test_what_is_printed_stands_within_its_event(self):
+        """The event lies behind the restore in the channel: its first line may be there before the word that it runs."""
+        self.up("def handler(event, context):\n    print('printed', context.aws_request_id)\n    return [context.aws_request_id]\n")
+        self.made()
+        ids = []
+        for _ in range(8):
+            self.stop()
+            ids += self.call()
+        self.started(restored=True)
+        log = self.t.cli("logs", "f", "-n", "1000")
+        for id in ids:
+            at = [log.index(f"{word} {id}") for word in ("START RequestId:", "printed", "END RequestId:")]
+            self.assertEqual(at, sorted(at), log)
+
+    def test_a_restore_that_fails_loses_no_event(self):
+        self.up("import os, snapshot_restore_py as s\nn = 0\n@s.register_after_restore\ndef after():\n    os._exit(3)\n"
+                "def handler(event, context):\n    global n\n    n += 1\n    return n\n")
+        self.made()
+        self.stop()
+        self.assertEqual(self.call(), 1)
+        self.started(restored=False)
+
     def test_starts_leave_no_descriptors(self):
         self.up(HANDLER)
         self.made()
