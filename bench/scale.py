@@ -61,8 +61,8 @@ def available_bytes():
         return int(re.search(r"MemAvailable:\s+(\d+)", f.read()).group(1)) * 1024
 
 
-def function(name, code):
-    return f"  {name}: {{code: {code}, runtime: python3.11, handler: app.handler, memory: 128, route: /{name}}}\n"
+def function(name, code, more):
+    return f"  {name}: {{code: {code}, runtime: python3.11, handler: app.handler, memory: 128, route: /{name}{more}}}\n"
 
 
 class Scale:
@@ -71,11 +71,11 @@ class Scale:
         self.add = bench.figures.add
         self.admin = cold.Admin(tandem.state)
 
-    def up(self, project, functions):
+    def up(self, project, functions, more=""):
         folder = f"{self.bench.work}/{project}"
         self.bench.write(f"{folder}/hello/app.py", SMALL)
         self.bench.write(f"{folder}/holds/app.py", HOLDS)
-        text = f"name: {project}\nfunctions:\n" + "".join(function(name, code) for name, code in functions.items())
+        text = f"name: {project}\nfunctions:\n" + "".join(function(name, code, more) for name, code in functions.items())
         self.bench.write(f"{folder}/tandem.yaml", text.encode())
         self.tandem.run("up", cwd=folder)
         self.snapshots_made(functions)
@@ -90,8 +90,12 @@ class Scale:
     def instances(self):
         return self.admin.ask("/v1/debug")["instances"]
 
-    def pool_full(self):
-        host.wait_until(lambda: self.admin.ask("/v1/debug")["blanks_missing"] == 0, 30, "the pool is not full", pause=0.001)
+    def pool_full(self, blanks=0):
+        def full():
+            inside = self.admin.ask("/v1/debug")
+            return inside["blanks_missing"] == 0 and inside["blanks"] >= blanks
+
+        host.wait_until(full, 30, "the pool is not full", pause=0.001)
 
     def stop(self):
         for name in {row["function"] for row in self.admin.ask("/v1/instances")["instances"]}:
@@ -110,22 +114,31 @@ class Scale:
             caller.socket.close()
         return took
 
-    def burst(self):
+    def burst(self, project, pool, limit_s, blanks=0):
         """Of a function that is over at once, and of one of which each call needs an instance of its own."""
         count = self.options.burst
-        for name, word in (("scale-hello", "a short handler"), ("scale-holds", "each 0.5 s long")):
+        for name, word in ((f"{project}-hello", f"{pool}, a short handler"), (f"{project}-holds", f"{pool}, each 0.5 s long")):
             took, failures = [], []
             for turn in range(ROUNDS):
                 self.bench.say(f"{count} calls at once, {word}, round {turn + 1} of {ROUNDS}")
                 self.stop()
+                self.pool_full(blanks)
                 calls = Burst(self.tandem.gateway, f"/{name}", count)
                 answers, failed = calls.run(60)
                 calls.close()
                 took.append(answers[-1])
                 failures.append(failed)
-            self.add(f"0 to {count} calls at once, {word}, all answered", "s", took, at_most=2)
+            self.add(f"0 to {count} calls at once, {word}, all answered", "s", took, at_most=limit_s)
             self.add(f"0 to {count} calls at once, {word}, failed", "calls", failures, at_most=0)
         self.stop()
+
+    def bursts(self):
+        self.up("scale", {"scale-hello": "hello", "scale-holds": "holds"})
+        self.burst("scale", "default pool", 2)
+        count = self.options.burst
+        self.up("pool", {"pool-hello": "hello", "pool-holds": "holds"}, f", pool: {count // 2}")
+        self.burst("pool", f"pool: {count}", 1, count)
+        self.tandem.run("down", cwd=f"{self.bench.work}/pool")
 
     def few(self):
         """What the same calls take where there are ten functions."""
@@ -191,8 +204,7 @@ class Scale:
         self.add(f"{self.options.defined:,} functions, cold of the {len(names)} used last, p99", "us", [cold.p99(took)], [cold.p99(few)], at_most=1.1, of="ratio")
 
     def run(self):
-        self.up("scale", {"scale-hello": "hello", "scale-holds": "holds"})
-        self.burst()
+        self.bursts()
         few = self.few()
         names = [f"each-{i}" for i in range(self.options.each)]
         self.bench.say(f"{len(names)} functions with a snapshot each")

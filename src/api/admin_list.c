@@ -123,6 +123,8 @@ static void put_versions(struct admin *a, const struct function *f, struct jw *w
 		jw_int(w, "max", f->scale.max);
 	if (f->scale.keep_us >= 0)
 		jw_real(w, "keep_s", (double)f->scale.keep_us / 1e6);
+	if (f->scale.pool)
+		jw_int(w, "pool", f->scale.pool);
 	if (f->reserved >= 0)
 		jw_int(w, "reserved_concurrency", f->reserved);
 	jw_arr(w, "versions");

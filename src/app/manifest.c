@@ -73,6 +73,11 @@ static int read_snapshot(const struct tree_opts *o, const struct node *v, void *
 	return strcmp(text, "on") && strcmp(text, "off") ? fail(o, v, e, "snapshot is on or off") : 0;
 }
 
+static int read_pool(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	return value_count(o, v, "pool", 0, INSTANCES_MAX, &((struct manifest_function *)into)->scale.pool, e);
+}
+
 static int read_min(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
 {
 	return value_count(o, v, "min", 0, INSTANCES_MAX, &((struct manifest_function *)into)->scale.min, e);
@@ -269,6 +274,7 @@ static const struct key function_keys[] = {
 	{"max", read_max, false},
 	{"keep", read_keep, false},
 	{"snapshot", read_snapshot, false},
+	{"pool", read_pool, false},
 	{"environment", read_environment, false},
 	{"tags", read_tags, false},
 	{"route", read_route, false},

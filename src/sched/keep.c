@@ -137,11 +137,24 @@ void keep_init(struct sched *s)
 	s->keep_timer = loop_timer_new(s->o.loop, tick, s);
 }
 
+/* pool: of all functions. Their descriptors are not there for instances; half of all is. */
+static void hold_blanks(struct sched *s)
+{
+	int64_t sum = 0;
+
+	for (struct function *f = NULL; (f = function_next(s->o.store, f));)
+		sum += f->scale.pool;
+	s->held_blanks = sum < s->max_workers / 2 ? (int)sum : s->max_workers / 2;
+	pool_hold(s->pool, s->held_blanks);
+}
+
 void keep_function(struct sched *s, struct function *f)
 {
 	struct workload *w;
 	unsigned pos = 0;
 
+	if (f->scale.pool || s->held_blanks)
+		hold_blanks(s);
 	if (f->scale.min && !f->deleted)
 		workload_of(s, f, NULL);
 	for (unsigned i = 0; i < f->n_provisioned && !f->deleted; i++) {

@@ -105,11 +105,15 @@ bool policy_yields(int mine, int theirs)
 	return mine > theirs + 1; /* with less between them they would only change places */
 }
 
-int policy_blanks(int starts_recent, int waiting, int cpus)
+int policy_blanks(int starts_recent, int waiting, int held, int cpus)
 {
 	int ready = BLANKS_PER_CPU * cpus + starts_recent / 4;
 
-	return (ready < BLANKS_MAX ? ready : BLANKS_MAX) + waiting;
+	if (ready > BLANKS_MAX)
+		ready = BLANKS_MAX;
+	if (ready < held && !starts_recent) /* a burst is to have the processors to itself */
+		ready = held;
+	return ready + waiting;
 }
 
 uint32_t policy_cpu_weight(int memory_mb)

@@ -72,8 +72,9 @@ bool policy_admits(const struct policy_admission *a); /* one more */
  * waits for room? */
 bool policy_yields(int mine, int theirs);
 
-/* Sandboxes to hold ready: starts_recent are the blanks taken within the last second. */
-int policy_blanks(int starts_recent, int waiting, int cpus);
+/* Sandboxes to hold ready: starts_recent are the blanks taken within the last second, held those that are declared
+ * (pool:). */
+int policy_blanks(int starts_recent, int waiting, int held, int cpus);
 /* CPU weight (cgroup v2 scale, 100 is the default) by memory: 1,769 MB is one vCPU at Lambda. */
 uint32_t policy_cpu_weight(int memory_mb);
 /* What a time is when nothing else is in the way, from samples that contain waiting for a processor: follows shorter

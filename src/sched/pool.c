@@ -9,7 +9,8 @@
 #define REFILL_AFTER_US 10000 /* what was taken is to begin first */
 #define REFILL_LOW_US	1000
 #define RETRY_AFTER_US	500000
-#define IN_FLIGHT_MAX	4 /* the spawner makes one at a time: more only lengthens its queue before ASSIGNs */
+#define CALM_AFTER_US	1000000 /* without a take: what is held for bursts is made again */
+#define IN_FLIGHT_MAX	4	/* the spawner makes one at a time: more only lengthens its queue before ASSIGNs */
 
 struct blank {
 	struct list node;
@@ -24,8 +25,9 @@ struct pool {
 	struct loop *loop;
 	struct spawn *spawn;
 	struct list ready, making, takers;
-	struct list given; /* takers who have a sandbox and hear of it on the next turn */
-	int n_ready, n_making, n_takers, cpus;
+	struct list ending; /* not wanted any more; the spawner has still to say that they are gone */
+	struct list given;  /* takers who have a sandbox and hear of it on the next turn */
+	int n_ready, n_making, n_takers, held, cpus;
 	bool stopped;
 	struct loop_timer *refill;
 	int64_t refill_at_us; /* 0: after no take */
@@ -107,7 +109,7 @@ static void make_one(struct pool *p)
 
 static int wanted(struct pool *p)
 {
-	return policy_blanks(recent_takes(p), p->n_takers, p->cpus);
+	return policy_blanks(recent_takes(p), p->n_takers, p->held, p->cpus);
 }
 
 /* Sooner when few are left; further takes do not put it off. */
@@ -132,6 +134,8 @@ static void refill(void *arg)
 	want = p->stopped ? p->n_takers : wanted(p);
 	while (p->n_making < IN_FLIGHT_MAX && p->n_ready + p->n_making < want)
 		make_one(p);
+	if (p->n_ready + p->n_making < p->held && p->n_making < IN_FLIGHT_MAX && !p->stopped)
+		loop_timer_in(p->refill, CALM_AFTER_US);
 }
 
 struct pool *pool_new(struct loop *l, struct spawn *s, int cpus)
@@ -145,6 +149,7 @@ struct pool *pool_new(struct loop *l, struct spawn *s, int cpus)
 	list_init(&p->making);
 	list_init(&p->takers);
 	list_init(&p->given);
+	list_init(&p->ending);
 	p->refill = loop_timer_new(l, refill, p);
 	return p;
 }
@@ -154,6 +159,13 @@ static void close_all(struct sandbox_fds *fds)
 	for (int k = 0; k < SB_N; k++)
 		if (fds->fd[k] >= 0)
 			close(fds->fd[k]);
+}
+
+static void blank_free(struct blank *b)
+{
+	list_del(&b->node);
+	close_all(&b->fds);
+	free(b);
 }
 
 void pool_free(struct pool *p)
@@ -167,13 +179,8 @@ void pool_free(struct pool *p)
 		spawn_cancel(&b->req);
 		free(b);
 	}
-	list_each(&p->ready, it)
-	{
-		struct blank *b = container_of(it, struct blank, node);
-
-		close_all(&b->fds);
-		free(b);
-	}
+	list_each(&p->ready, it) blank_free(container_of(it, struct blank, node));
+	list_each(&p->ending, it) blank_free(container_of(it, struct blank, node));
 	loop_timer_free(p->refill);
 	free(p);
 }
@@ -248,11 +255,18 @@ bool pool_ended(struct pool *p, uint64_t id)
 
 		if (b->id != id)
 			continue;
-		list_del(&b->node);
 		p->n_ready--;
-		close_all(&b->fds);
-		free(b);
+		blank_free(b);
 		loop_timer_in(p->refill, RETRY_AFTER_US);
+		return true;
+	}
+	list_each(&p->ending, it)
+	{
+		struct blank *b = container_of(it, struct blank, node);
+
+		if (b->id != id)
+			continue;
+		blank_free(b);
 		return true;
 	}
 	list_each(&p->given, it)
@@ -277,6 +291,20 @@ void pool_blanks(struct pool *p, int *ret_ready, int *ret_missing)
 
 	*ret_ready = p->n_ready;
 	*ret_missing = missing > 0 ? missing : 0;
+}
+
+void pool_hold(struct pool *p, int n)
+{
+	p->held = n;
+	while (p->n_ready > wanted(p)) {
+		struct blank *b = list_first(&p->ready, struct blank, node);
+
+		list_del(&b->node);
+		list_push(&p->ending, &b->node);
+		p->n_ready--;
+		spawn_end(p->spawn, b->id);
+	}
+	refill_later(p);
 }
 
 void pool_start(struct pool *p)

@@ -34,9 +34,10 @@ static int64_t memory_available_kb(struct sched *s)
 int room_left(struct sched *s)
 {
 	struct worker *oldest = list_first(&s->lru, struct worker, lru_node);
+	int left = s->max_workers - s->held_blanks - s->n_workers;
 
-	if (s->n_workers < s->max_workers && memory_available_kb(s) >= MEMORY_FLOOR_KB)
-		return s->max_workers - s->n_workers;
+	if (left > 0 && memory_available_kb(s) >= MEMORY_FLOOR_KB)
+		return left;
 	if (oldest && s->n_evicting <= s->n_line)
 		worker_evict(oldest);
 	return 0;

@@ -132,6 +132,7 @@ struct sched {
 	struct list images_kept; /* of struct image_kept */
 	struct map by_id;	 /* of workers, once they have a sandbox */
 	int n_workers, max_workers, cpus;
+	int held_blanks; /* pool: of all functions */
 	bool adopting, draining, handover;
 	void (*drained)(void *arg);
 	void *drained_arg;

@@ -19,7 +19,7 @@ static const char *const query_sql[DB_QUERY_N] = {
 	[DB_REVISION_DEL] = "DELETE FROM revision WHERE serial=?",
 	[DB_VERSION_DEL_ALL] = "DELETE FROM revision WHERE function=? AND version>0",
 	[DB_VERSION_LAST] = "UPDATE function SET last_version=?2 WHERE name=?1",
-	[DB_FUNCTION_PUT] = "INSERT OR REPLACE INTO function VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	[DB_FUNCTION_PUT] = "INSERT OR REPLACE INTO function VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[DB_FUNCTION_DEL] = "DELETE FROM function WHERE name=?",
 	[DB_EVENT_PUT] = "INSERT INTO event VALUES (?,?,?,?,?,?,?,?)",
 	[DB_EVENT_RETRY] = "UPDATE event SET attempts=?2, not_before_us=?3 WHERE id=?1",

@@ -70,6 +70,7 @@ struct scale {
 	int min, max;	   /* instances of $LATEST: held ready; at most, 0: no limit */
 	int64_t keep_us;   /* how long one without events is kept; -1: as the policy thinks */
 	bool snapshot_off; /* it always starts plainly */
+	int pool;	   /* blanks to hold ready for its bursts, beside what the policy holds for all */
 };
 
 enum function_state { FUNCTION_PENDING, FUNCTION_ACTIVE, FUNCTION_FAILED, FUNCTION_STATE_N };

@@ -337,6 +337,26 @@ class Declared(Base):
         for change in "min 2 -> 1", "max (none) -> 3", "keep (none) -> 60000 ms":
             self.assertIn(change, told)
 
+    def test_pool(self):
+        """Blanks are held for a burst, made again after it, and ended when nobody declares them any more."""
+        def blanks():
+            return json.loads(self.t.cli("debug", "-o", "json"))["blanks"]
+
+        text = """
+            name: pooled
+            functions:
+              burst: {code: ., runtime: python3.11, handler: app.handler, pool: POOL, route: /burst}
+        """
+        usual = blanks()
+        self.up(text.replace("POOL", "100"))
+        tandem.wait_for(lambda: blanks() == 100)
+        self.assertEqual(list(self.pool.map(lambda i: self.get("/burst"), range(120))), ["ok"] * 120)
+        tandem.wait_for(lambda: blanks() == 100)
+        self.assertIn("pool 100 -> 60", self.up(text.replace("POOL", "60")))
+        tandem.wait_for(lambda: blanks() == 60)
+        self.assertIn("pool 60 -> 0", self.up(text.replace("POOL", "0")))
+        tandem.wait_for(lambda: blanks() <= max(usual, 48))
+
     def test_the_queue_is_bounded(self):
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         if hard < 5000:

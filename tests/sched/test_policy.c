@@ -186,11 +186,15 @@ TEST(numbers)
 	CHECK(policy_usual(800, 1440) == 811); /* longer ones little, */
 	CHECK(policy_usual(800, 801) == 801);  /* but never nothing */
 	CHECK(policy_usual(4, 0) == 4);
-	CHECK(policy_blanks(0, 0, 2) == 24);
-	CHECK(policy_blanks(40, 0, 2) == 34);
-	CHECK(policy_blanks(40, 5, 2) == 39);
-	CHECK(policy_blanks(400, 0, 2) == 48);
-	CHECK(policy_blanks(0, 0, 64) == 48); /* many processors make one quickly enough */
+	CHECK(policy_blanks(0, 0, 0, 2) == 24);
+	CHECK(policy_blanks(40, 0, 0, 2) == 34);
+	CHECK(policy_blanks(40, 5, 0, 2) == 39);
+	CHECK(policy_blanks(400, 0, 0, 2) == 48);
+	CHECK(policy_blanks(0, 0, 500, 2) == 500);
+	CHECK(policy_blanks(0, 3, 500, 2) == 503);
+	CHECK(policy_blanks(40, 3, 500, 2) == 37); /* not while a burst goes on */
+	CHECK(policy_blanks(0, 0, 10, 2) == 24);
+	CHECK(policy_blanks(0, 0, 0, 64) == 48); /* many processors make one quickly enough */
 }
 
 /* Holding for as long as it costs what the start would. */
