@@ -365,6 +365,7 @@ void sched_free(struct sched *s)
 		workload_free(w);
 	}
 	loop_timer_free(s->keep_timer);
+	loop_timer_free(s->checks_timer);
 	map_done(&s->by_id);
 	buf_done(&s->text);
 	loop_timer_free(s->trim);

@@ -14,6 +14,8 @@
 #include "sched/sched_int.h"
 #include "store/digest.h"
 
+#define REASON_MAX 2048 /* of what a function says of its failure: it is kept */
+
 enum deploy_state { DEPLOY_NEW, DEPLOY_BLOB, DEPLOY_UNPACK, DEPLOY_SAVE, DEPLOY_CHECK, DEPLOY_ACTIVATE, DEPLOY_DONE };
 
 static const char *const deploy_state_name[] = {"NEW", "BLOB", "UNPACK", "SAVE", "CHECK", "ACTIVATE", "DONE"};
@@ -170,7 +172,7 @@ static void judge(struct deploy *d)
 	struct str type = json_get_str(j, "errorType"), msg = json_get_str(j, "errorMessage");
 
 	if (msg.n)
-		f->reason = xasprintf("%s%s" STR_FMT, type.n ? type.p : "", type.n ? ": " : "", STR_ARG(msg));
+		f->reason = xasprintf("%.128s%s%.*s", type.n ? type.p : "", type.n ? ": " : "", REASON_MAX, msg.p);
 	else
 		f->reason = xstrdup(c->e.kind ? c->e.text : "initialisation failed");
 	strlcpy_(f->reason_code, c->outcome == INVOKE_FAILED ? "InternalError" : "FunctionError",

@@ -80,6 +80,37 @@ static void start_checks(struct sched *s)
 	}
 }
 
+static void checks_late(void *arg)
+{
+	struct sched *s = arg;
+	int64_t now = loop_now_us(s->o.loop);
+	struct invocation *inv;
+
+	while ((inv = list_first(&s->checks, struct invocation, node)) && inv->deadline_us <= now) {
+		struct err e;
+
+		list_del(&inv->node);
+		err_set(&e, ERR_UNAVAILABLE, "this machine had no room for another instance for %d s",
+			(int)(QUEUE_LIMIT_US / 1000000));
+		workload_fail(inv, INVOKE_FAILED, STR_NULL, &e);
+	}
+	if (inv)
+		loop_timer_in(s->checks_timer, inv->deadline_us - now);
+}
+
+void room_check(struct sched *s, struct invocation *inv)
+{
+	struct invocation *first;
+
+	if (!s->checks_timer)
+		s->checks_timer = loop_timer_new(s->o.loop, checks_late, s);
+	list_push(&s->checks, &inv->node);
+	room_share(s);
+	first = list_first(&s->checks, struct invocation, node);
+	if (first)
+		loop_timer_in(s->checks_timer, first->deadline_us - loop_now_us(s->o.loop));
+}
+
 void room_share(struct sched *s)
 {
 	struct workload *w;

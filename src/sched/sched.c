@@ -113,8 +113,7 @@ static void begin(void *arg)
 	struct err e;
 
 	if (inv->trigger == TRIGGER_CHECK) {
-		list_push(&inv->s->checks, &inv->node);
-		room_share(inv->s);
+		room_check(inv->s, inv);
 		return;
 	}
 	if (inv->function->deleted || (inv->revision && inv->revision->deleted)) { /* its instances are all stale */

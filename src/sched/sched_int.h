@@ -121,8 +121,9 @@ struct sched {
 	struct loop_timer *trim;    /* armed: instances ended, and their memory is still ours */
 	struct list unasked;	    /* idle workers that a deploy started and no event has asked for */
 	int n_unasked;
-	struct list checks; /* of deploys, that wait for room */
-	struct list line;   /* workloads that wait for room, in turn */
+	struct list checks;		 /* of deploys, that wait for room */
+	struct loop_timer *checks_timer; /* until the first of them has waited for too long */
+	struct list line;		 /* workloads that wait for room, in turn */
 	int n_line, n_evicting;
 	struct list keeping; /* workloads that hold instances ready, or did */
 	struct loop_timer *keep_timer;
@@ -170,10 +171,11 @@ void invocation_tell(struct invocation *inv);			  /* done, and gives them back *
 /* sched.c */
 void sched_check_drained(struct sched *s);
 /* room.c: who may start an instance when not all can. */
-int room_left(struct sched *s);		   /* instances the machine still takes; when none, ends the longest idle */
-void room_want(struct workload *w);	   /* it wants to start one: now, or when its turn comes */
-void room_leave(struct workload *w);	   /* it does not any more */
-void room_share(struct sched *s);	   /* room may have come: checks, then the line */
+int room_left(struct sched *s);	     /* instances the machine still takes; when none, ends the longest idle */
+void room_want(struct workload *w);  /* it wants to start one: now, or when its turn comes */
+void room_leave(struct workload *w); /* it does not any more */
+void room_check(struct sched *s, struct invocation *inv); /* a deploy's: it starts now, or when there is room */
+void room_share(struct sched *s);			  /* room may have come: checks, then the line */
 bool room_yields(const struct worker *wk); /* its event is over, and others wait for room who have less */
 /* keep.c: instances held ready. */
 void keep_init(struct sched *s);

@@ -209,6 +209,8 @@ static void on_init_failed(void *arg, struct str error)
 	struct err e;
 
 	err_set(&e, ERR_INVALID, "initialisation failed");
+	if (error.n > LIM_PAYLOAD_BYTES)
+		error = STR_NULL;
 	worker_end(wk, INVOKE_INIT_FAILED, OUTCOME_INIT_FAILED, error, &e);
 }
 

@@ -49,13 +49,22 @@ static void add_extensions(struct worker *wk, int layer)
 	closedir(dir);
 }
 
+/* Nothing but the image was in the sandbox yet: without it the next one begins plainly. */
+static void begin_failed(struct worker *wk, const struct err *e)
+{
+	if (wk->restoring)
+		prepare_failed(wk, e->text, true);
+	else
+		worker_failed(wk, e);
+}
+
 static void assigned(struct spawn_req *r, const struct err *e)
 {
 	struct worker *wk = container_of(r, struct worker, assign);
 	struct err fail;
 
 	if (e->kind) {
-		worker_failed(wk, e);
+		begin_failed(wk, e);
 		return;
 	}
 	worker_move(wk, WORKER_INIT);
@@ -63,7 +72,7 @@ static void assigned(struct spawn_req *r, const struct err *e)
 	if (wk->prepares)
 		spawn_live(wk->w->s->o.spawn, wk->id); /* not before others: its initialisation is nobody's hurry */
 	if ((wk->restoring ? instance_restore : instance_start)(wk->instance, &fail) < 0)
-		worker_failed(wk, &fail);
+		begin_failed(wk, &fail);
 	else
 		event_early(wk);
 }

@@ -4,6 +4,7 @@
 import http.client
 import json
 import os
+import resource
 import socket
 import sys
 import tempfile
@@ -29,9 +30,11 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
-class Disturbed(unittest.TestCase):
+class Base(unittest.TestCase):
+    before = None
+
     def setUp(self):
-        self.t = self.enterContext(tandem.Tandem())
+        self.t = self.enterContext(tandem.Tandem(before=self.before))
         self.client = self.t.client()
 
     def create(self, name, code=ECHO):
@@ -47,31 +50,14 @@ class Disturbed(unittest.TestCase):
         answer = connection.getresponse()
         return answer.status, answer.read()
 
-    def test_stopped_at_every_step_of_a_start(self):
-        self.create("f")
-        admin, over = self.admin(), threading.Event()
-        outcomes = []
+    def later(self, seconds):
+        admin = self.admin()
+        self.post(admin, "/v1/debug/clock?stop=1")
+        self.post(admin, f"/v1/debug/clock?step_us={seconds * 1000000}")
+        self.post(admin, "/v1/debug/clock?resume=1")
 
-        def call():
-            client = self.t.client()
-            while not over.is_set():
-                outcomes.append("FunctionError" in client.invoke(FunctionName="f", Payload=b"1"))
-        callers = [threading.Thread(target=call) for _ in range(4)]
-        for caller in callers:
-            caller.start()
-        stopped, end = 0, time.monotonic() + 60 * tandem.SLOW
-        try:
-            while stopped < 300 and time.monotonic() < end:
-                status, text = self.post(admin, "/v1/functions/f/stop")
-                self.assertEqual(status, 200)
-                stopped += json.loads(text)["stopped"]
-        finally:
-            over.set()
-            for caller in callers:
-                caller.join()
-        self.assertGreaterEqual(stopped, 300)
-        self.assertNotIn("FunctionError", self.client.invoke(FunctionName="f", Payload=b"1"))
 
+class Disturbed(Base):
     def test_down_while_it_is_updated(self):
         """What was deleted does not come back when the update is ready."""
         folder = self.enterContext(tempfile.TemporaryDirectory())
@@ -105,10 +91,7 @@ class Disturbed(unittest.TestCase):
         tandem.wait_for(lambda: self.t.rows("f"))
         self.client.delete_function(FunctionName="f")
         tandem.wait_for(lambda: not self.t.instances("f"))
-        admin = self.admin()
-        self.post(admin, "/v1/debug/clock?stop=1")
-        self.post(admin, "/v1/debug/clock?step_us=61000000")
-        self.post(admin, "/v1/debug/clock?resume=1")
+        self.later(61)
         end = time.monotonic() + 1
         while time.monotonic() < end:
             self.assertEqual(self.t.instances("f"), [])
@@ -130,6 +113,31 @@ class Disturbed(unittest.TestCase):
         self.client.delete_function(FunctionName="f")
         self.create("f")
         self.client.invoke(FunctionName="f", InvocationType="Event", Payload=payload)
+
+
+class FullMachine(Base):
+    @staticmethod
+    def before():
+        """So few descriptors that sixteen instances are all there can be."""
+        resource.setrlimit(resource.RLIMIT_NOFILE, (2100, 2100))
+
+    def test_a_deploy_does_not_wait_for_room_for_ever(self):
+        held = {"FunctionName": "held", "Qualifier": "1"}
+        self.client.create_function(FunctionName="held", Publish=True, **tandem.python_function(ECHO))
+        self.client.put_provisioned_concurrency_config(ProvisionedConcurrentExecutions=16, **held)
+        tandem.wait_for(lambda: self.client.get_provisioned_concurrency_config(**held)["Status"] == "READY")
+        creating = threading.Thread(target=self.create, args=("late",))
+        creating.start()
+        tandem.wait_for(lambda: len(self.client.list_functions()["Functions"]) == 2)
+        while creating.is_alive():  # its turn to wait for room has come, or comes soon
+            self.later(61)
+            creating.join(0.1)
+        said = self.client.get_function_configuration(FunctionName="late")
+        self.assertEqual((said["State"], said["StateReasonCode"]), ("Failed", "InternalError"))
+        self.assertIn("no room for another instance for 60 s", said["StateReason"])
+        self.client.delete_provisioned_concurrency_config(**held)
+        self.assertEqual(self.client.invoke(FunctionName="late", Payload=b"7")["Payload"].read(), b"7")
+        tandem.wait_for(lambda: self.client.get_function_configuration(FunctionName="late")["State"] == "Active")
 
 
 if __name__ == "__main__":
