@@ -98,14 +98,6 @@ static void throttle(struct workload *w, struct invocation *inv, const struct er
 	workload_maybe_free(w);
 }
 
-static void fail_deleted(struct invocation *inv)
-{
-	struct err gone;
-
-	err_set(&gone, ERR_NOT_FOUND, "function %s was deleted", inv->function->name);
-	workload_fail(inv, INVOKE_FAILED, STR_NULL, &gone);
-}
-
 static void begin(void *arg)
 {
 	struct invocation *inv = arg;
@@ -117,7 +109,7 @@ static void begin(void *arg)
 		return;
 	}
 	if (inv->function->deleted || (inv->revision && inv->revision->deleted)) { /* its instances are all stale */
-		fail_deleted(inv);
+		workload_fail_deleted(inv);
 		return;
 	}
 	w = workload_of(inv->s, inv->function, inv->revision);
@@ -214,14 +206,6 @@ int sched_stop_function(struct sched *s, struct function *f)
 	return n;
 }
 
-static void fail_waiting(struct workload *w)
-{
-	while (w->n_waiting) {
-		event_refused_row(w, list_first(&w->waiting, struct invocation, node), OUTCOME_FAILED);
-		fail_deleted(workload_head(w));
-	}
-}
-
 static void function_changed(void *arg, struct function *f)
 {
 	struct sched *s = arg;
@@ -235,7 +219,7 @@ static void function_changed(void *arg, struct function *f)
 		workload_rename(w);
 		end_workers(w, true, true); /* busy ones of an old revision go when they have answered */
 		if (f->deleted || workload_revision(w)->deleted)
-			fail_waiting(w);
+			workload_dispatch(w); /* there is nothing to dispatch to */
 		workload_maybe_free(w);
 	}
 }

@@ -161,6 +161,7 @@ void workload_note_image(struct workload *w);	/* there is one now: idle instance
 void workload_note_reasons(struct workload *w); /* what its events wait for */
 void workload_note_backlog(struct workload *w); /* its queue was changed by hand */
 void workload_fail(struct invocation *inv, enum invoke_outcome outcome, struct str body, const struct err *e);
+void workload_fail_deleted(struct invocation *inv);
 struct invocation *workload_head(struct workload *w); /* taken off the queue; NULL: nothing waits */
 void workload_rename(struct workload *w);	      /* in the ledger */
 void workload_maybe_free(struct workload *w);

@@ -266,11 +266,25 @@ void workload_note_backlog(struct workload *w)
 	}
 }
 
+/* Every instance of it is stale, and so would be each that were started. */
+static void fail_waiting(struct workload *w)
+{
+	while (w->n_waiting) {
+		event_refused_row(w, list_first(&w->waiting, struct invocation, node), OUTCOME_FAILED);
+		workload_fail_deleted(workload_head(w));
+	}
+	workload_note_backlog(w);
+}
+
 /* Gives waiting events to idle instances, and starts what the policy wants. */
 void workload_dispatch(struct workload *w)
 {
 	struct worker *wk;
 
+	if (w->f->deleted || workload_revision(w)->deleted) {
+		fail_waiting(w);
+		return;
+	}
 	if (w->s->adopting)
 		return;
 	while (w->n_waiting && (wk = workload_take_idle(w)))
@@ -316,4 +330,12 @@ void workload_fail(struct invocation *inv, enum invoke_outcome outcome, struct s
 	inv->body = body;
 	inv->e = e ? *e : (struct err){.kind = ERR_NONE};
 	invocation_tell(inv);
+}
+
+void workload_fail_deleted(struct invocation *inv)
+{
+	struct err gone;
+
+	err_set(&gone, ERR_NOT_FOUND, "function %s was deleted", inv->function->name);
+	workload_fail(inv, INVOKE_FAILED, STR_NULL, &gone);
 }
