@@ -273,6 +273,8 @@ static void restore_answer(struct init *in, int image)
 	if (restore(in, image, &pid, &stats, &e) < 0)
 		in->image = (struct stat){0};
 	stats.took_us = (uint32_t)(remote_now_us() - began_us);
+	if (pid && in->in.msg.value == INIT_RESTORE_WAITS)
+		return; /* the process itself says it next */
 	say_snap(INIT_RESTORED, in->in.msg.tag, pid, &stats, &e);
 }
 

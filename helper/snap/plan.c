@@ -76,7 +76,7 @@ static uint64_t addr(const void *p)
 static size_t ops_max(const struct snap_view *v)
 {
 	return 256 + (size_t)view_n(v, TABLE_MAPS) * (3 + ADVICE_N) + (size_t)view_n(v, TABLE_RUNS) * 2 +
-	       view_n(v, TABLE_THREADS) * OPS_PER_THREAD + SNAP_GAPS_MAX;
+	       view_n(v, TABLE_THREADS) * OPS_PER_THREAD + view_n(v, TABLE_FDS) + SNAP_GAPS_MAX;
 }
 
 static size_t data_max(const struct snap_view *v)
@@ -427,6 +427,21 @@ static int put_threads(struct plan *p, struct err *e)
 	return put_frame(p, t, &p->job->frame, e);
 }
 
+/* All that is not the process's: ours above its highest, the files that are mapped wherever a number was free. */
+static void put_closes(struct plan *p)
+{
+	uint32_t from = 0;
+
+	for (uint32_t i = 0; i < view_n(p->view, TABLE_FDS); i++) {
+		uint32_t fd = p->view->fd[i].fd;
+
+		if (fd > from)
+			op(p, WHAT_CLOSE, SYS_close_range, 0, from, fd - 1, 0, 0, 0, 0);
+		from = fd + 1;
+	}
+	op(p, WHAT_CLOSE, SYS_close_range, 0, from, ~0u, 0, 0, 0, 0);
+}
+
 int plan_make(struct plan *p, struct err *e)
 {
 	const struct snap_proc *s = &p->view->head->proc;
@@ -449,7 +464,7 @@ int plan_make(struct plan *p, struct err *e)
 		return err_set(e, ERR_BUG, "the arena is too small");
 	if (put_threads(p, e) < 0)
 		return -1;
-	op(p, WHAT_CLOSE, SYS_close_range, 0, SNAP_FD_END, ~0u, 0, 0, 0, 0);
+	put_closes(p);
 	if (p->n > p->room)
 		return err_set(e, ERR_BUG, "the arena is too small");
 	*p->job = (struct arena_job){.op = p->op,

@@ -102,7 +102,7 @@ static int open_file(struct restore *r, uint32_t i, int flags, int *ret, struct 
 	const char *path = r->view.text + f->path;
 	struct snap_file now;
 	struct stat st;
-	int fd, high;
+	int fd;
 
 	if (of_function(path) && wait_for_sandbox(r, e) < 0)
 		return -1;
@@ -119,11 +119,7 @@ static int open_file(struct restore *r, uint32_t i, int flags, int *ret, struct 
 		close(fd);
 		return err_set(e, ERR_CONFLICT, "%s has changed", path);
 	}
-	high = move_up(fd);
-	close(fd);
-	if (high < 0)
-		return err_sys(e, errno, "open %s", path);
-	*ret = high;
+	*ret = fd;
 	return 0;
 }
 
@@ -231,7 +227,7 @@ static int watch_fds(const struct restore *r, struct err *e)
 	return 0;
 }
 
-/* Ours go above; below there will be what the image says and nothing else. */
+/* Ours go above; below there will be what the image says and, until the plan has closed them, the files that it maps. */
 static int place_fds(struct restore *r, struct err *e)
 {
 	r->in.image = move_up(r->in.image);

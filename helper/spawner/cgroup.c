@@ -12,8 +12,7 @@
 #include <sys/stat.h>
 #include "cgroup_int.h"
 
-/* What a sandbox may use before ASSIGN says more: tandem-init alone needs a fraction of it. */
-static const struct cg_limits blank_limits = {.memory_bytes = 128 << 20, .pids_max = 64, .cpu_weight = 100};
+const struct cg_limits cg_blank_limits = {.memory_bytes = 640 << 20, .pids_max = 1024, .cpu_weight = 100};
 
 int cg_write(int dir, const char *file, const char *text)
 {
@@ -175,7 +174,7 @@ static int leaf_in(const struct cg *cg, unsigned i, struct cg_leaf *l, struct cg
 	dir = leaf_open(h, l);
 	if (dir < 0)
 		return err_sys(e, errno, "open group %s/%s", h->path, name);
-	if (!cg->no_limits && limit_one(h, dir, CG_LIMITS, &blank_limits, e) < 0)
+	if (!cg->no_limits && limit_one(h, dir, CG_LIMITS, &cg_blank_limits, e) < 0)
 		return -1;
 	if (h->v2) {
 		(void)cg_write(dir, "cgroup.freeze", "0");

@@ -157,7 +157,7 @@ int sandbox_make(struct spawner *s, uint64_t id, bool prepare, struct err *e)
 
 	if (!b)
 		return err_set(e, ERR_LIMIT, "there are %d sandboxes already", SANDBOX_MAX);
-	*b = (struct sandbox){.gen = b->gen + 1, .setup = -1};
+	*b = (struct sandbox){.gen = b->gen + 1, .setup = -1, .limits = cg_blank_limits};
 	for (unsigned i = 0; i < SB_N; i++)
 		b->fd[i] = -1;
 	if (cg_leaf_make(&s->cg, (unsigned)slot, b->gen, &b->leaf, &cf, e) < 0)

@@ -33,7 +33,7 @@ struct sandbox {
 	int setup;    /* to the child while MAKING; -1 */
 	int fd[SB_N]; /* what tandemd got duplicates of; -1: not there */
 	struct cg_leaf leaf;
-	struct cg_limits limits; /* of ASSIGN */
+	struct cg_limits limits; /* of the blank, then of ASSIGN */
 	char label[SPAWNER_LABEL];
 };
 

@@ -75,7 +75,7 @@ static void hello(struct spawner *s)
 }
 
 /*
- * BLANK. Safe: what is made is always the same and has the blank's small limits; the table bounds how many (4,096, and
+ * BLANK. Safe: what is made is always the same and has the blank's limits and runs tandem-init alone; the table bounds how many (4,096, and
  * the limit of descriptors); its uid and names come from the slot, not from the message. With prepare, its tandem-init
  * may trace processes of its own namespace, which are all of the same uid; what it starts may not.
  */
@@ -113,6 +113,8 @@ static int do_assign(struct spawner *s, int slot, const struct spawner_msg *m, c
 {
 	struct sandbox *b = slot < 0 ? NULL : &s->sb[slot];
 	auto_close int task = -1, opt = -1;
+	struct cg_limits lim;
+	unsigned which = 0;
 	uint64_t tmp = m->u.assign.tmp_bytes == BLANK_TMP_BYTES ? 0 : m->u.assign.tmp_bytes;
 
 	if (!b || b->state != SLOT_READY)
@@ -121,9 +123,15 @@ static int do_assign(struct spawner *s, int slot, const struct spawner_msg *m, c
 		return err_set(e, ERR_CONFLICT, "the sandbox is assigned already");
 	if (n_fds != 1u + m->u.assign.n_layers || n_fds > 1 + LIM_LAYERS)
 		return err_set(e, ERR_INVALID, "descriptors of the code directories did not arrive");
-	if (check_limits(m, &b->limits, e) < 0 ||
-	    cg_leaf_limit(&s->cg, &b->leaf, CG_MEMORY | CG_PIDS, &b->limits, e) < 0)
+	if (check_limits(m, &lim, e) < 0)
 		return -1;
+	if (lim.memory_bytes != b->limits.memory_bytes)
+		which |= CG_MEMORY;
+	if (lim.pids_max != b->limits.pids_max)
+		which |= CG_PIDS;
+	if (which && cg_leaf_limit(&s->cg, &b->leaf, which, &lim, e) < 0)
+		return -1;
+	b->limits = lim;
 	task = mount_code_tree(fds[0], s->config.daemon_uid, e);
 	if (task < 0)
 		return -1;

@@ -171,7 +171,6 @@ static void on_ready(void *arg)
 	}
 	wk->restored = wk->restoring;
 	wk->restoring = false;
-	spawn_live(w->s->o.spawn, wk->id);
 	event_init_cpu(wk, instance_cpu_us(wk->instance));
 	if (wk->counted || wk->run.early || check)
 		workload_note_start(w, wk->restored, now - wk->begun_us);
@@ -194,6 +193,8 @@ static void on_ready(void *arg)
 		event_early_runs(wk);
 	else if (wk->step == WORKER_LIVE)
 		serve(wk);
+	if (wk->step == WORKER_LIVE)
+		spawn_live(w->s->o.spawn, wk->id); /* after the event: nobody is to wait for it */
 	if (deployed && wk->step == WORKER_LIVE && !wk->run.on)
 		worker_become_unasked(wk);
 }

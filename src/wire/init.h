@@ -12,7 +12,8 @@
  *   RESTORE  struct init_msg; one descriptor: an image, opened for reading alone. Instead of START, and as the first
  *            process of the sandbox. Answered by RESTORED; the process then waits for a RESTORED frame (wire/frame.h).
  *            value INIT_RESTORE_WAITS: it comes while the sandbox is being assigned, so that both go on at once; nothing
- *            of the function is opened, and nothing of it runs, until something arrives in the channel.
+ *            of the function is opened, and nothing of it runs, until something arrives in the channel. Then RESTORED
+ *            is said only of one that failed.
  *            When it fails, START may follow.
  *   EXITED   a started process is gone; value is its wait status. tandem-init itself goes on until the sandbox ends.
  *
