@@ -15,10 +15,11 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#define RED_ZONE    128
-#define SYSCALL_LEN 2
-#define RETRY_US    1000
-#define STOP_US	    1000000
+#define RED_ZONE     128
+#define SYSCALL_LEN  2
+#define RETRY_US     1000
+#define RETRY_MAX_US 256000
+#define STOP_US	     1000000
 /* Of the kernel: the call was only interrupted and would be made again. */
 #define RESTARTSYS    (-512)
 #define RESTARTNOINTR (-513)
@@ -46,6 +47,13 @@ static void wait_child_signal(int64_t until_us)
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	(void)sigtimedwait(&set, NULL, &t);
+}
+
+static void wait_us(int64_t us)
+{
+	struct timespec t = {us / 1000000, us % 1000000 * 1000};
+
+	nanosleep(&t, NULL);
 }
 
 /* The next stop; a process that has ended is left for others to reap. Signals that come meanwhile are delivered. */
@@ -93,10 +101,10 @@ static bool watches(pid_t pid, int epoll, int fd)
 }
 
 /*
- * Does it sleep, and how does it go on? What the kernel would make again after a signal is made again: that is *ret.
- * The others have to expect an interruption (-1): a limit of time that has begun cannot be carried over.
+ * Does it sleep, and how does it go on? What the kernel would make again after a signal is made again. The others have
+ * to expect an interruption (-1): a limit of time that has begun cannot be carried over.
  */
-static bool sleeps(const struct remote *r, long *ret)
+static bool sleeps(struct remote *r)
 {
 	const struct user_regs_struct *g = &r->regs;
 	long nr = (long)g->orig_rax;
@@ -108,34 +116,34 @@ static bool sleeps(const struct remote *r, long *ret)
 	case RESTARTSYS:
 	case RESTARTNOINTR:
 	case RESTARTNOHAND:
-		*ret = nr;
+		r->again = nr;
 		return true;
 	case RESTARTBLOCK:
-		*ret = moment ? nr : -1;
+		r->again = moment ? nr : -1;
 		return true;
 	case -EINTR:
-		*ret = -1;
+		r->again = -1;
 		return true;
 	}
 	return false;
 }
 
-/* In a call that waits for the channel, and for ever or not alone. None of them takes anything from it. */
-static bool at_safe_point(const struct remotes *s, int channel, long *ret)
+/* In a call that waits for the channel. None of them takes anything from it. */
+static bool at_safe_point(struct remotes *s)
 {
-	const struct remote *r = &s->thread[0];
+	struct remote *r = &s->thread[0];
 	const struct user_regs_struct *g = &r->regs;
 	long nr = (long)g->orig_rax;
 	struct pollfd p;
 
-	if ((nr == SYS_read || nr == SYS_recvfrom || nr == SYS_recvmsg) && (int)g->rdi == channel)
-		return sleeps(r, ret);
-	if ((nr == SYS_epoll_wait || nr == SYS_epoll_pwait) && watches(s->pid, (int)g->rdi, channel))
-		return sleeps(r, ret);
-	*ret = SYS_poll;
+	if ((nr == SYS_read || nr == SYS_recvfrom || nr == SYS_recvmsg) && (int)g->rdi == s->channel)
+		return sleeps(r);
+	if ((nr == SYS_epoll_wait || nr == SYS_epoll_pwait) && watches(s->pid, (int)g->rdi, s->channel))
+		return sleeps(r);
+	r->again = SYS_poll;
 	/* One that we have interrupted before is in restart_syscall, with the arguments of poll. */
 	return (nr == SYS_poll || nr == SYS_restart_syscall) && (int64_t)g->rax == RESTARTBLOCK && g->rsi == 1 &&
-	       (int)g->rdx < 0 && pread(r->mem, &p, sizeof(p), (off_t)g->rdi) == sizeof(p) && p.fd == channel;
+	       (int)g->rdx < 0 && pread(r->mem, &p, sizeof(p), (off_t)g->rdi) == sizeof(p) && p.fd == s->channel;
 }
 
 static int stop_thread(struct remotes *s, pid_t tid, struct err *e)
@@ -146,7 +154,8 @@ static int stop_thread(struct remotes *s, pid_t tid, struct err *e)
 		return err_set(e, ERR_LIMIT, "it runs more than %u threads", SNAP_THREADS_MAX);
 	*r = (struct remote){.tid = tid, .mem = s->mem, .deadline_us = s->deadline_us};
 	if (ptrace(PTRACE_SEIZE, tid, 0, 0) < 0)
-		return errno == ESRCH && s->n ? 0 : err_sys(e, errno, "trace the process");
+		return s->n ? err_set(e, ERR_UNAVAILABLE, "a thread of it is about to end")
+			    : err_sys(e, errno, "trace the process");
 	s->n++;
 	if (ptrace(PTRACE_INTERRUPT, tid, 0, 0) < 0)
 		return err_sys(e, errno, "interrupt the process");
@@ -154,6 +163,11 @@ static int stop_thread(struct remotes *s, pid_t tid, struct err *e)
 		return -1;
 	if (ptrace(PTRACE_GETREGS, tid, 0, &r->regs) < 0)
 		return err_sys(e, errno, "read the registers");
+	if (tid == s->pid && !at_safe_point(s))
+		return err_set(e, ERR_UNAVAILABLE, "the process does not wait for an event (system call %lld)",
+			       (long long)r->regs.orig_rax);
+	if (tid != s->pid && !sleeps(r))
+		return err_set(e, ERR_UNAVAILABLE, "thread %d of it is busy", (int)tid);
 	return 0;
 }
 
@@ -165,13 +179,17 @@ static int stop_all(struct remotes *s, struct err *e)
 	int rc;
 
 	s->n = 0;
-	rc = stop_thread(s, s->pid, e);
+	if (stop_thread(s, s->pid, e) < 0)
+		return -1;
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)s->pid);
 	do {
 		DIR *dir = opendir(path);
 
+		if (!dir)
+			return err_sys(e, errno, "open %s", path);
 		before = s->n;
-		for (struct dirent *t; rc == 0 && dir && (t = readdir(dir));) {
+		rc = 0;
+		for (struct dirent *t; rc == 0 && (t = readdir(dir));) {
 			pid_t tid = (pid_t)atoi(t->d_name);
 			bool known = tid <= 0;
 
@@ -180,8 +198,7 @@ static int stop_all(struct remotes *s, struct err *e)
 			if (!known)
 				rc = stop_thread(s, tid, e);
 		}
-		if (dir)
-			closedir(dir);
+		closedir(dir);
 	} while (rc == 0 && s->n != before);
 	return rc;
 }
@@ -210,39 +227,17 @@ static void let_all_go(struct remotes *s)
 		let_go(&s->thread[--s->n], s->pid);
 }
 
-/* again: the number of the call to make, or -1 */
-static int settle(struct remote *r, long again, struct err *e)
+static int settle(struct remote *r, struct err *e)
 {
 	r->call = r->regs.rip - SYSCALL_LEN;
-	if (again >= 0)
+	if (r->again >= 0)
 		r->regs.rip = r->call;
-	r->regs.rax = again >= 0 ? (uint64_t)again : (uint64_t)-EINTR;
+	r->regs.rax = r->again >= 0 ? (uint64_t)r->again : (uint64_t)-EINTR;
 	r->regs.orig_rax = ~0ull; /* nothing for the kernel to restart */
 	r->scratch = (r->regs.rsp - RED_ZONE - REMOTE_SCRATCH) & ~63ull;
 	if (remote_read(r, r->scratch, r->saved, sizeof(r->saved), e) < 0)
 		return -1;
 	r->settled = true;
-	return 0;
-}
-
-/* 0: all sleep as they should, and are settled; otherwise e says why not */
-static int settle_all(struct remotes *s, int channel, struct err *e)
-{
-	long again[SNAP_THREADS_MAX];
-
-	if (!at_safe_point(s, channel, &again[0])) {
-		err_set(e, ERR_TIMEOUT, "the process does not wait for an event (system call %lld)",
-			(long long)s->thread[0].regs.orig_rax);
-		return -1;
-	}
-	for (unsigned i = 1; i < s->n; i++)
-		if (!sleeps(&s->thread[i], &again[i])) {
-			err_set(e, ERR_TIMEOUT, "thread %d of it is busy", (int)s->thread[i].tid);
-			return -1;
-		}
-	for (unsigned i = 0; i < s->n; i++)
-		if (settle(&s->thread[i], again[i], e) < 0)
-			return -1;
 	return 0;
 }
 
@@ -257,27 +252,32 @@ int remote_stop(struct remotes *s, pid_t pid, int channel, int64_t deadline_us, 
 {
 	struct err why = {0};
 	char path[64];
+	int rc;
 
-	s->pid = pid, s->deadline_us = deadline_us + STOP_US; /* so that at the end the reason is why it went on */
+	s->pid = pid;
+	s->channel = channel;
+	s->deadline_us = deadline_us + STOP_US; /* so that at the end the reason is why it went on */
 	snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
 	s->mem = open(path, O_RDWR | O_CLOEXEC);
 	if (s->mem < 0)
 		return err_sys(e, errno, "open the memory of the process");
-	for (;;) {
-		int rc = stop_all(s, &why);
-		bool ended = rc < 0 && (why.kind != ERR_CANCELED || s->n == 1); /* others than the first may end */
+	for (int64_t retry_us = RETRY_US; (rc = stop_all(s, &why)) < 0;) {
+		/* Others than the first may be busy, and may end. */
+		bool again = why.kind == ERR_UNAVAILABLE || (why.kind == ERR_CANCELED && s->n > 1);
 
-		if (rc == 0)
-			rc = settle_all(s, channel, &why);
-		if (rc == 0)
-			break;
 		let_all_go(s);
-		if (ended || remote_now_us() >= deadline_us) {
-			if (e)
-				*e = why;
-			return -1;
-		}
-		wait_child_signal(remote_now_us() + RETRY_US);
+		if (!again || remote_now_us() >= deadline_us)
+			break;
+		/* They need their time to go back to sleep; on a busy machine more of it. */
+		wait_us(retry_us);
+		retry_us = retry_us < RETRY_MAX_US ? retry_us * 2 : retry_us;
+	}
+	for (unsigned i = 0; i < s->n && rc == 0; i++)
+		rc = settle(&s->thread[i], &why);
+	if (rc < 0) {
+		if (e)
+			*e = why;
+		return -1;
 	}
 	qsort(s->thread + 1, s->n - 1, sizeof(s->thread[0]), by_number);
 	return 0;

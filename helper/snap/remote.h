@@ -13,6 +13,7 @@ struct remote {
 	int64_t deadline_us;
 	bool settled;
 	struct user_regs_struct regs; /* to go on with: it makes the call again, or the call was interrupted */
+	long again;		      /* the number of the call to make again; -1: it was interrupted */
 	uint64_t call;		      /* where it entered the kernel */
 	uint64_t scratch;	      /* REMOTE_SCRATCH bytes of its stack that it does not use */
 	char saved[REMOTE_SCRATCH];   /* what was there */
@@ -21,6 +22,7 @@ struct remote {
 struct remotes {
 	pid_t pid;
 	int mem; /* /proc/PID/mem, for reading and writing */
+	int channel;
 	int64_t deadline_us;
 	unsigned n;
 	struct remote thread[SNAP_THREADS_MAX]; /* the process's first one first, the others by number */
