@@ -277,6 +277,20 @@ static void fail_waiting(struct workload *w)
 }
 
 /* Gives waiting events to idle instances, and starts what the policy wants. */
+/* Nobody waits any more: what has no sandbox yet would come too late. */
+static void give_up_starts(struct workload *w)
+{
+	list_each(&w->workers, it)
+	{
+		struct worker *wk = container_of(it, struct worker, node);
+
+		if (!wk->counted || wk->kept || wk->step != WORKER_TAKE || !wk->take.waiting)
+			continue;
+		wk->stopping = true;
+		worker_end(wk, INVOKE_FAILED, OUTCOME_OK, STR_NULL, NULL);
+	}
+}
+
 void workload_dispatch(struct workload *w)
 {
 	struct worker *wk;
@@ -291,6 +305,8 @@ void workload_dispatch(struct workload *w)
 		event_begin(wk, workload_head(w));
 	if (workload_wants(w))
 		room_want(w);
+	else if (!w->n_waiting && w->n_starting)
+		give_up_starts(w);
 	workload_note_backlog(w);
 }
 

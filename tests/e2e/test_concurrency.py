@@ -357,6 +357,20 @@ class Declared(Base):
         self.assertIn("pool 60 -> 0", self.up(text.replace("POOL", "0")))
         tandem.wait_for(lambda: blanks() <= max(usual, 48))
 
+    def test_starts_that_nobody_needs(self):
+        """When a burst of short calls is over before the sandboxes for it are made, the rest of them is not made."""
+        self.up("""
+            name: short
+            functions:
+              short: {code: ., runtime: python3.11, handler: app.handler, route: /short}
+        """)
+        for _ in range(3):
+            self.t.cli("stop", "short")
+            tandem.wait_for(lambda: not self.states("short"))
+            self.assertEqual(list(self.pool.map(lambda i: self.get("/short"), range(200))), ["ok"] * 200)
+            tandem.wait_for(lambda: "starting" not in self.states("short"))
+            self.assertLess(len(self.states("short")), 120)
+
     def test_the_queue_is_bounded(self):
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         if hard < 5000:
