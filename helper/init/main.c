@@ -33,8 +33,16 @@ struct proc {
 	uint32_t tag;
 };
 
+/* Process 2, made while the sandbox is still blank: a fork takes a tenth of a whole start. It becomes the runtime. */
+struct first {
+	pid_t pid;   /* 0: it has its order, or there is none */
+	int orders;  /* the message that it is to carry out goes here */
+	int told[2]; /* pipe: closed when it is another program, else errno or struct snap_told */
+};
+
 struct init {
-	int children;	  /* signalfd */
+	int children; /* signalfd */
+	struct first first;
 	bool prepare;	  /* this sandbox may be traced, by us alone */
 	unsigned filters; /* system call filters that a process started here has */
 	struct snap_ident ident;
@@ -139,32 +147,118 @@ static int split(struct init *in, size_t n)
 	return p == end ? 0 : -1;
 }
 
+/* Passes the message that is in hand on to process 2, which has one chance. */
+static pid_t order_first(struct init *in, size_t n, int fd)
+{
+	pid_t pid = in->first.pid;
+
+	if (!pid)
+		return 0;
+	if (fds_send(in->first.orders, in->in.bytes, n, &fd, fd >= 0, MSG_NOSIGNAL) < 0)
+		pid = 0;
+	close(in->first.orders);
+	in->first.pid = 0;
+	return pid;
+}
+
+static void first_obeys(struct init *in, int orders)
+{
+	int fd = -1, sys;
+	unsigned n_fds = 1;
+	ssize_t n = fds_recv(orders, in->in.bytes, INIT_MSG_MAX + 1, &fd, &n_fds, 0);
+	struct init_msg *m = &in->in.msg;
+
+	if (n >= (ssize_t)sizeof(*m) && m->verb == INIT_RESTORE)
+		snap_restore(&(struct snap_restore){.image = fd,
+						    .channel = INIT_FD_CHAN,
+						    .log = INIT_FD_LOG,
+						    .waits = m->value == INIT_RESTORE_WAITS,
+						    .told = in->first.told[1],
+						    .ident = &in->ident});
+	if (n < (ssize_t)sizeof(*m) || split(in, (size_t)n) < 0)
+		_exit(127);
+	sys = become(in->argv, in->argv + m->argc + 1, m->keep_channel != 0, false);
+	(void)!write(in->first.told[1], &sys, sizeof(sys));
+	_exit(127);
+}
+
+static int make_first(struct init *in)
+{
+	int orders[2];
+
+	if (pipe2(in->first.told, O_CLOEXEC) < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, orders) < 0)
+		return -1;
+	in->first.pid = fork();
+	if (in->first.pid == 0) {
+		if (in->prepare && strict_filter() < 0)
+			_exit(127);
+		close(orders[0]);
+		first_obeys(in, orders[1]);
+	}
+	in->first.orders = orders[0];
+	close(orders[1]);
+	close(in->first.told[1]);
+	return in->first.pid < 0 ? -1 : 0;
+}
+
+/* Until process 2 is another program, or gone. */
+static size_t first_told(struct init *in, void *to, size_t room)
+{
+	int fd = in->first.told[0];
+	size_t n = 0;
+	ssize_t got;
+
+	while (n < room && (got = read(fd, (char *)to + n, room - n)) != 0) {
+		if (got < 0 && errno != EINTR)
+			break;
+		n += got < 0 ? 0 : (size_t)got;
+	}
+	close(fd);
+	return n;
+}
+
+/* Returns errno of what failed. */
+static int spawn(struct init *in, size_t n, pid_t *ret_pid)
+{
+	const struct init_msg *m = &in->in.msg;
+	volatile int failed = 0;
+	pid_t pid = m->tag == INIT_TAG_RUNTIME ? order_first(in, n, -1) : 0;
+	int sys = 0;
+
+	if (pid) {
+		(void)first_told(in, &sys, sizeof(sys));
+	} else {
+		pid = vfork();
+		if (pid == 0) {
+			failed = become(in->argv, in->argv + m->argc + 1, m->keep_channel != 0, in->prepare);
+			_exit(127);
+		}
+		sys = pid < 0 ? errno : failed;
+	}
+	if (sys && pid > 0)
+		waitpid(pid, NULL, 0);
+	*ret_pid = pid;
+	return sys;
+}
+
 static void start(struct init *in, size_t n)
 {
-	struct init_msg m = in->in.msg;
+	uint32_t tag = in->in.msg.tag;
 	struct proc *slot = find(in, 0);
-	volatile int failed = 0;
 	pid_t pid;
+	int sys;
 
 	if (!slot || split(in, n) < 0) {
-		say(INIT_FAILED, m.tag, slot ? EINVAL : EAGAIN);
+		say(INIT_FAILED, tag, slot ? EINVAL : EAGAIN);
 		return;
 	}
-	pid = vfork();
-	if (pid == 0) {
-		failed = become(in->argv, in->argv + m.argc + 1, m.keep_channel != 0, in->prepare);
-		_exit(127);
-	}
-	if (pid < 0 || failed) {
-		int sys = pid < 0 ? errno : failed;
-
-		if (pid > 0)
-			waitpid(pid, NULL, 0);
-		say(INIT_FAILED, m.tag, sys);
+	sys = spawn(in, n, &pid);
+	if (sys) {
+		say(INIT_FAILED, tag, sys);
 		return;
 	}
-	*slot = (struct proc){pid, m.tag};
-	say(INIT_STARTED, m.tag, pid);
+	*slot = (struct proc){pid, tag};
+	say(INIT_STARTED, tag, pid);
 }
 
 static void forward_signal(struct init *in)
@@ -213,51 +307,25 @@ static void take(struct init *in, size_t n, int image)
 	say_snap(INIT_TAKEN, m.tag, e.kind ? (int32_t)e.kind : 0, &stats, &e);
 }
 
-/* Waits until the child is the process, or has said why not: with or without it there is nothing else to do here. */
-static int restore_told(pid_t pid, int told, struct snap_stats *stats, struct err *e)
-{
-	char said[SNAP_TOLD_MAX];
-	size_t n = 0;
-	ssize_t got;
-
-	while (n < sizeof(said) && (got = read(told, said + n, sizeof(said) - n)) != 0) {
-		if (got < 0 && errno != EINTR)
-			break;
-		n += got < 0 ? 0 : (size_t)got;
-	}
-	if (snap_told(said, n, stats, e) == 0)
-		return 0;
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-	return -1;
-}
-
+/* Waits until process 2 is the process, or has said why not: with or without it there is nothing else to do here. */
 static int restore(struct init *in, int image, pid_t *ret_pid, struct snap_stats *stats, struct err *e)
 {
-	struct snap_restore how = {.image = image, .channel = INIT_FD_CHAN, .log = INIT_FD_LOG, .ident = &in->ident};
 	struct proc *slot = find(in, 0);
-	int told[2], rc;
+	char said[SNAP_TOLD_MAX];
 	pid_t pid;
 
 	if (in->no_ident.kind)
 		return err_set(e, in->no_ident.kind, "%s", in->no_ident.text);
 	if (!slot || in->in.msg.text_bytes || image < 0 || fstat(image, &in->image) < 0)
 		return err_set(e, ERR_INVALID, "malformed RESTORE");
-	if (pipe2(told, O_CLOEXEC) < 0)
-		return err_sys(e, errno, "make a pipe");
-	how.waits = in->in.msg.value == INIT_RESTORE_WAITS;
-	how.told = told[1];
-	pid = fork();
-	if (pid == 0) {
-		if (in->prepare && strict_filter() < 0)
-			_exit(127);
-		snap_restore(&how);
-	}
-	close(told[1]);
-	rc = pid < 0 ? err_sys(e, errno, "fork") : restore_told(pid, told[0], stats, e);
-	close(told[0]);
-	if (rc < 0)
+	pid = order_first(in, sizeof(in->in.msg), image);
+	if (!pid)
+		return err_set(e, ERR_CONFLICT, "something else was started first");
+	if (snap_told(said, first_told(in, said, sizeof(said)), stats, e) < 0) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
 		return -1;
+	}
 	*slot = (struct proc){pid, in->in.msg.tag};
 	*ret_pid = pid;
 	return 0;
@@ -349,7 +417,7 @@ int main(int argc, char **argv)
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_SETMASK, &set, NULL);
 	in.children = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (in.children < 0)
+	if (in.children < 0 || make_first(&in) < 0)
 		return 1;
 	fds[0] = (struct pollfd){.fd = INIT_FD_CTL, .events = POLLIN};
 	fds[1] = (struct pollfd){.fd = in.children, .events = POLLIN};

@@ -39,6 +39,7 @@ enum init_verb {
 	INIT_RESTORED,
 };
 #define INIT_RESTORE_WAITS 1
+#define INIT_TAG_RUNTIME   1
 struct init_msg {
 	uint16_t version, verb;
 	uint32_t tag;

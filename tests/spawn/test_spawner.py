@@ -111,6 +111,23 @@ class Life(unittest.TestCase):
         self.assertEqual(sb.hear(), (65, 4, 22))
         self.s.end(sb)
 
+    def test_the_runtime_is_process_2(self):
+        """Also after an extension; the process that waits for it is not there twice, and one that fails is told."""
+        sb = self.s.make()
+        sb.start(["/bin/sleep", "100"], tag=2)
+        self.assertEqual(sb.hear(), (64, 2, 3))
+        sb.start(["/bin/sleep", "100"], tag=1)
+        self.assertEqual(sb.hear(), (64, 1, 2))
+        sb.start(["/bin/sleep", "100"], tag=1)
+        self.assertEqual(sb.hear(), (64, 1, 4))
+        self.s.end(sb)
+        sb = self.s.make()
+        sb.start(["/nowhere"], tag=1)
+        self.assertEqual(sb.hear(), (65, 1, 2))
+        sb.start(["/bin/sleep", "100"], tag=1)
+        self.assertEqual(sb.hear(), (64, 1, 3))
+        self.s.end(sb)
+
     def test_signal_and_tags(self):
         sb = self.s.make()
         for tag in (1, 2):
