@@ -79,13 +79,24 @@ static void put_headers(struct jw *w, const struct http_req *r)
 
 struct query_item {
 	struct buf name, value;
+	uint32_t hash; /* of name: thousands of them are compared with hundreds */
 };
+
+static uint32_t hash_of(struct str s)
+{
+	uint32_t h = 2166136261u;
+
+	for (size_t i = 0; i < s.n; i++)
+		h = (h ^ (uint8_t)s.p[i]) * 16777619u;
+	return h;
+}
 
 static void add_query(struct query_item *items, size_t *n, size_t max, struct str raw)
 {
 	struct str name, value;
 	auto_buf dn = {0};
 	auto_buf dv = {0};
+	uint32_t hash;
 
 	if (!str_cut(raw, '=', &name, &value))
 		name = raw, value = STR_NULL;
@@ -97,15 +108,16 @@ static void add_query(struct query_item *items, size_t *n, size_t max, struct st
 		buf_clear(&dv);
 		buf_addstr(&dv, value);
 	}
+	hash = hash_of(buf_str(&dn));
 	for (size_t i = 0; i < *n; i++)
-		if (str_eq(buf_str(&items[i].name), buf_str(&dn))) {
+		if (items[i].hash == hash && str_eq(buf_str(&items[i].name), buf_str(&dn))) {
 			buf_addc(&items[i].value, ',');
 			buf_addstr(&items[i].value, buf_str(&dv));
 			return;
 		}
 	if (*n == max)
 		return;
-	items[*n] = (struct query_item){dn, dv};
+	items[*n] = (struct query_item){dn, dv, hash};
 	(*n)++;
 	dn = (struct buf){0};
 	dv = (struct buf){0};
