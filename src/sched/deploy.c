@@ -82,8 +82,11 @@ static void finish(struct deploy *d)
 
 static void fail(struct deploy *d, const struct err *e)
 {
+	struct store *st = d->s->o.store;
+
 	d->e = *e;
 	finish(d);
+	store_gc(st); /* of what nobody names now */
 }
 
 /* By somebody else, while it was updated: it must not come back. */
@@ -305,6 +308,7 @@ void deploy_start(struct sched *s, struct deploy *d)
 		digest_sha256_hex(d->archive.p, d->archive.n, r->code_sha256);
 		r->code_bytes = (int64_t)d->archive.n;
 	}
+	revision_hold(s->o.store, r); /* to unpack, to check and to wait for room may take minutes */
 	if (!f->access_key[0]) {
 		uint8_t raw[20];
 

@@ -119,5 +119,7 @@ void function_unref(struct function *f);
 struct function *function_new(const char *name, const char *project);
 void function_put(struct store *s, struct store_op *op, struct function *f);
 void function_del(struct store *s, struct store_op *op, struct function *f);
+/* One that no function has yet: its code is not swept while somebody holds a reference. */
+void revision_hold(struct store *s, struct revision *r);
 /* Called after every insert, change and delete (the scheduler stops instances of what is gone). One listener. */
 void store_on_function(struct store *s, void (*changed)(void *arg, struct function *f), void *arg);

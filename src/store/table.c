@@ -61,6 +61,11 @@ void table_retire(struct table *t, struct revision *r)
 	t->retired[t->n_retired++] = r;
 }
 
+void revision_hold(struct store *s, struct revision *r)
+{
+	table_retire(&s->table, revision_ref(r));
+}
+
 struct entry *table_insert(struct table *t, struct function *f)
 {
 	struct entry *en = xcalloc(1, sizeof(*en));

@@ -400,6 +400,36 @@ TEST(blobs_sweep_and_backup)
 	fix_done(&f);
 }
 
+/* A deploy's, while it is unpacked and checked. */
+TEST(what_somebody_holds_is_not_swept)
+{
+	static const char text[] = "an archive";
+	struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+	struct revision *r = revision_new();
+	char path[256], nothing[65];
+	struct fix f;
+
+	fix_init(&f);
+	digest_sha256_hex("", 0, nothing);
+	digest_sha256_hex(text, sizeof(text), r->code_sha256);
+	store_blob_put(f.s, op_new(&f), r->code_sha256, text, sizeof(text));
+	wait_all(&f);
+	snprintf(path, sizeof(path), "%s/blobs/%s", f.dir, r->code_sha256);
+	revision_hold(f.s, r);
+	for (int held = 1; held >= 0; held--) {
+		CHECK(utimensat(AT_FDCWD, path, old, 0) == 0);
+		if (!held)
+			revision_unref(r);
+		gc_start(f.s);
+		for (int k = 0; k < 3; k++) { /* in order behind the listing, the deleting and its end */
+			store_blob_put(f.s, op_new(&f), nothing, "", 0);
+			wait_all(&f);
+		}
+		CHECK((access(path, F_OK) == 0) == held);
+	}
+	fix_done(&f);
+}
+
 TEST(a_lost_database_sweeps_nothing)
 {
 	static const char text[] = "an archive";
