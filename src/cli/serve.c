@@ -166,11 +166,25 @@ static int check_own(const char *dir)
 	return r;
 }
 
+/* Copied by hand, or the user "tandem" was made later: the daemon could not open it, and only say so. */
+static int check_owner(const struct serve_config *s)
+{
+	auto_free char *db = xasprintf("%s/daemon/tandem.db", s->state_dir);
+	struct stat st;
+
+	if (lstat(db, &st) < 0 || st.st_uid == s->daemon_uid)
+		return 0;
+	return cli_failf("%s belongs to uid %u, and the daemon runs as uid %u; give it what is its own with: chown -R "
+			 "%u:%u %s/daemon",
+			 db, st.st_uid, s->daemon_uid, s->daemon_uid, s->daemon_gid, s->state_dir);
+}
+
 static int make_state(struct cli *c, struct serve_config *s)
 {
 	char real[PATH_MAX];
 	struct err e = {0};
 	struct stat st;
+	int r;
 
 	if (io_mkdirs(c->state, 0755, &e) < 0)
 		return cli_fail(&e);
@@ -187,7 +201,8 @@ static int make_state(struct cli *c, struct serve_config *s)
 	if (st.st_mode & 0022 && !(st.st_mode & S_ISVTX))
 		return cli_failf("%s can be written by others; make it safe with: chmod go-w %s", real, real);
 	strlcpy_(s->state_dir, real, sizeof(s->state_dir));
-	return check_own(real);
+	r = check_own(real);
+	return r ? r : check_owner(s);
 }
 
 /* Before the spawner: the sandboxes' root, which trusts it, is the first that it makes, and it knows no cryptography.

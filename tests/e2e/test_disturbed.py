@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -113,6 +114,19 @@ class Disturbed(Base):
         self.client.delete_function(FunctionName="f")
         self.create("f")
         self.client.invoke(FunctionName="f", InvocationType="Event", Payload=payload)
+
+
+class Copied(Base):
+    def test_a_state_that_belongs_to_somebody_else(self):
+        db = os.path.join(self.t.state, "daemon", "tandem.db")
+        owner = os.stat(db)
+        self.t.stop()
+        os.chown(db, 12345, 12345)
+        said = subprocess.run([tandem.PROGRAM, "serve", "--state", self.t.state], capture_output=True, text=True, timeout=20, check=False)
+        self.assertEqual(said.returncode, 1)
+        self.assertIn(f"chown -R {owner.st_uid}:{owner.st_gid} {os.path.dirname(db)}", said.stderr)
+        os.chown(db, owner.st_uid, owner.st_gid)
+        self.t.start()
 
 
 class FullMachine(Base):
