@@ -5,12 +5,14 @@
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <linux/prctl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #ifndef ARCH_MAP_VDSO_64
@@ -427,6 +429,26 @@ static int put_threads(struct plan *p, struct err *e)
 	return put_frame(p, t, &p->job->frame, e);
 }
 
+/* What comes before needs nothing of the function's, and runs nothing of it. */
+static int put_wait(struct plan *p)
+{
+	const char *cwd = p->view->text + p->view->head->proc.cwd;
+	struct pollfd *f = data(p, sizeof(*f));
+	char *path = data(p, strlen(cwd) + 1), *byte = data(p, 1);
+
+	if (!f || !path || !byte)
+		return -1;
+	*f = (struct pollfd){.fd = p->channel, .events = POLLIN};
+	if (p->channel >= 0) {
+		op(p, WHAT_WAIT, SYS_poll, 1, addr(f), 1, ~0ull, 0, 0, 0);
+		/* Nothing, when the other side is closed. */
+		op(p, WHAT_WAIT, SYS_recvfrom, 1, (uint64_t)p->channel, addr(byte), 1, MSG_PEEK | MSG_DONTWAIT, 0, 0);
+	}
+	memcpy(path, cwd, strlen(cwd) + 1);
+	op(p, WHAT_FOLDER, SYS_chdir, 0, addr(path), 0, 0, 0, 0, 0);
+	return 0;
+}
+
 /* All that is not the process's: ours above its highest, the files that are mapped wherever a number was free. */
 static void put_closes(struct plan *p)
 {
@@ -460,7 +482,7 @@ int plan_make(struct plan *p, struct err *e)
 		op(p, WHAT_PROTECT, SYS_pkey_alloc, key, 0, PKEY_DISABLE_ACCESS, 0, 0, 0, 0);
 	for (uint32_t i = 0; i < view_n(p->view, TABLE_MAPS); i++)
 		put_map(p, i);
-	if (put_process(p) < 0 || put_signals(p) < 0)
+	if (put_process(p) < 0 || put_signals(p) < 0 || put_wait(p) < 0)
 		return err_set(e, ERR_BUG, "the arena is too small");
 	if (put_threads(p, e) < 0)
 		return -1;

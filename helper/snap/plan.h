@@ -9,6 +9,7 @@ struct plan {
 	int image;
 	const int *file_fd; /* per file of the image */
 	int told;
+	int channel; /* where something arrives when the sandbox is the function's; -1: it is */
 	char *arena; /* where it will run, mapped already */
 	size_t arena_bytes;
 

@@ -248,8 +248,6 @@ static int set_process(const struct restore *r, struct err *e)
 	umask(p->umask);
 	if (setsid() < 0)
 		return err_sys(e, errno, "make a session");
-	if (chdir(r->view.text + p->cwd) < 0)
-		return err_sys(e, errno, "go to %s", r->view.text + p->cwd);
 	return 0;
 }
 
@@ -268,6 +266,7 @@ static int make_arena(struct restore *r, struct plan *p, struct err *e)
 	p->image = r->in.image;
 	p->file_fd = r->file_fd;
 	p->told = r->in.told;
+	p->channel = r->in.waits && !r->waited ? r->in.channel : -1;
 	memcpy(p->arena, arena_code, code);
 	if (mprotect(p->arena, SNAP_PAGE, PROT_READ | PROT_EXEC) < 0)
 		return err_sys(e, errno, "protect the arena");
@@ -297,10 +296,12 @@ static int prepare(struct restore *r, struct plan *p, struct err *e)
 	r->in.told = move_up(r->in.told);
 	if (r->in.told < 0)
 		return err_sys(e, errno, "place descriptors");
-	if (read_image(r, e) < 0 || place_fds(r, e) < 0 || open_mapped(r, e) < 0 || make_arena(r, p, e) < 0 ||
-	    wait_for_sandbox(r, e) < 0)
+	if (read_image(r, e) < 0 || place_fds(r, e) < 0 || open_mapped(r, e) < 0 || set_process(r, e) < 0)
 		return -1;
-	return set_process(r, e);
+	/* Much memory is taken only when the limit is the function's. */
+	if (r->view.head->proc.eager && wait_for_sandbox(r, e) < 0)
+		return -1;
+	return make_arena(r, p, e);
 }
 
 void snap_restore(const struct snap_restore *in)
@@ -330,8 +331,20 @@ void snap_restore(const struct snap_restore *in)
 
 int snap_told(const void *bytes, size_t n, struct snap_stats *ret, struct err *e)
 {
-	static const char *const whats[WHAT_N] = {"unmap",  "place the vdso", "map",	 "read pages", "protect",
-						  "advise", "set up memory",  "signals", "thread",     "descriptors"};
+	static const char *const whats[WHAT_N] = {
+		[WHAT_CLEAR] = "unmap",
+		[WHAT_VDSO] = "place the vdso",
+		[WHAT_MAP] = "map",
+		[WHAT_READ] = "read pages",
+		[WHAT_PROTECT] = "protect",
+		[WHAT_ADVISE] = "advise",
+		[WHAT_PROCESS] = "set up memory",
+		[WHAT_SIGNAL] = "signals",
+		[WHAT_WAIT] = "wait for the sandbox",
+		[WHAT_FOLDER] = "go to its folder",
+		[WHAT_THREAD] = "thread",
+		[WHAT_CLOSE] = "descriptors",
+	};
 	struct snap_told t;
 	struct arena_failed f;
 

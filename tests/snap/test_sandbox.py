@@ -225,7 +225,7 @@ class Function(Case):
         i = self.sandbox()
         snap.order(i.sb.ctl, self.image)
         i.chan.shutdown(socket.SHUT_RDWR)
-        with self.assertRaisesRegex(snap.Refused, "given up"):
+        with self.assertRaisesRegex(snap.Refused, "wait for the sandbox"):
             snap.restored(i.sb.ctl)
 
     def test_log_and_end(self):
