@@ -6,8 +6,8 @@
 #include "base/mem.h"
 #include "sched/policy.h"
 
-#define REFILL_AFTER_US 10000 /* what was taken is to begin first */
-#define REFILL_LOW_US	1000
+#define REFILL_AFTER_US 30000 /* what was taken is to begin first, be it a whole pool */
+#define REFILL_LOW_US	20000
 #define RETRY_AFTER_US	500000
 #define CALM_AFTER_US	1000000 /* without a take: what is held for bursts is made again */
 #define IN_FLIGHT_MAX	4	/* the spawner makes one at a time: more only lengthens its queue before ASSIGNs */
