@@ -107,6 +107,8 @@ class Node(test_sandbox.Case):
         "child_process": ("const { execFile, execFileSync } = require('child_process');",
                           "[execFileSync('/bin/echo', ['hi']).toString(),"
                           "await new Promise((done) => execFile('/bin/echo', ['ho'], (e, out) => done(out)))]", ["hi\n", "ho\n"]),
+        "another node": ("", "[require('child_process').execFileSync(process.execPath, ['-p', '6 * 7']).toString(), process.title]",
+                         ["42\n", "/usr/bin/node"]),
         "crypto": ("const crypto = require('crypto');",
                    "(await new Promise((done) => crypto.pbkdf2('a', 'b', 1000, 8, 'sha256', (e, k) => done(k.length))))", 8),
         "http": ("const http = require('http');", "await new Promise((done) => { const s = http.createServer((q, r) => r.end('yes'));"
