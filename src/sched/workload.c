@@ -276,7 +276,6 @@ static void fail_waiting(struct workload *w)
 	workload_note_backlog(w);
 }
 
-/* Gives waiting events to idle instances, and starts what the policy wants. */
 /* Nobody waits any more: what has no sandbox yet would come too late. */
 static void give_up_starts(struct workload *w)
 {
@@ -291,6 +290,7 @@ static void give_up_starts(struct workload *w)
 	}
 }
 
+/* Gives waiting events to idle instances, and starts what the policy wants. */
 void workload_dispatch(struct workload *w)
 {
 	struct worker *wk;
