@@ -26,15 +26,27 @@ int cli_fail(const struct err *e)
 	return e->kind == ERR_TIMEOUT ? CLI_TIMEOUT : CLI_FAILED;
 }
 
+char *cli_clean(char *s)
+{
+	for (unsigned char *p = (unsigned char *)s; *p; p++) {
+		if ((*p < 0x20 && *p != '\n' && *p != '\t') || *p == 0x7f)
+			*p = ' ';
+		else if (*p == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f) /* the same in UTF-8: C1 */
+			p[0] = p[1] = ' ';
+	}
+	return s;
+}
+
 int cli_failf(const char *fmt, ...)
 {
+	auto_free char *text = NULL;
 	va_list ap;
 
-	fputs("tandem: ", stderr);
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	if (vasprintf(&text, fmt, ap) < 0)
+		abort();
 	va_end(ap);
-	fputc('\n', stderr);
+	fprintf(stderr, "tandem: %s\n", cli_clean(text));
 	return CLI_FAILED;
 }
 

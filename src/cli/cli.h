@@ -73,4 +73,5 @@ int cli_duration(struct str s, int64_t *ret_us); /* "90", "10m", "1h30m", "2d"; 
 /* Where the helpers and shims lie: beside this program when tandem-spawner is there, else ../libexec/tandem. */
 int cli_libexec(char *out, size_t size, struct err *e);
 void cli_shell_quote(struct buf *out, struct str s); /* one word for sh */
-char *cli_cell(const char *fmt, ...) PRINTF(1, 2);   /* for tables; abort on no memory */
+char *cli_clean(char *s); /* in place, returns it: what a function said must not drive the terminal */
+char *cli_cell(const char *fmt, ...) PRINTF(1, 2); /* for tables; abort on no memory */

@@ -19,6 +19,13 @@ struct level {
 };
 static void show(struct cli *c, int depth, const char *key, const struct json *v);
 
+static void put_text(struct str s)
+{
+	auto_free char *text = str_dup(s);
+
+	puts(cli_clean(text));
+}
+
 static int member(void *arg, const char *key, const struct json *v)
 {
 	struct level *l = arg;
@@ -47,14 +54,16 @@ static void show(struct cli *c, int depth, const char *key, const struct json *v
 		for (size_t i = 0; i < json_len(v); i++) {
 			const struct json *item = json_at(v, i);
 
-			if (json_type(item) == JSON_STRING)
-				printf("%*s- " STR_FMT "\n", 2 * (depth + 1), "", STR_ARG(json_str(item)));
-			else
+			if (json_type(item) == JSON_STRING) {
+				printf("%*s- ", 2 * (depth + 1), "");
+				put_text(json_str(item));
+			} else
 				show(c, depth + 1, "-", item);
 		}
 		return;
 	case JSON_STRING:
-		printf(" " STR_FMT "\n", STR_ARG(s));
+		putchar(' ');
+		put_text(s);
 		return;
 	case JSON_INT:
 		printf(" %lld\n", (long long)json_int(v, 0));

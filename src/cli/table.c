@@ -22,7 +22,7 @@ void table_row(struct table *t, char **cells)
 		t->cells = xrealloc(t->cells, sizeof(char *) * t->cap * t->cols);
 	}
 	for (unsigned i = 0; i < t->cols; i++)
-		t->cells[t->rows * t->cols + i] = cells[i] ? cells[i] : xstrdup("-");
+		t->cells[t->rows * t->cols + i] = cells[i] ? cli_clean(cells[i]) : xstrdup("-");
 	t->rows++;
 }
 

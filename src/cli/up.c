@@ -259,14 +259,15 @@ static void show_event(struct up *u, struct str line)
 	struct err e = {0};
 	auto_json j = json_parse(line, &e);
 	struct str event = json_get_str(j, "event"), name = json_get_str(j, "name"), state = json_get_str(j, "state");
-	struct str reason = json_get_str(j, "reason");
+	auto_free char *reason = str_dup(json_get_str(j, "reason"));
 	double took = (double)json_get_int(j, "us", 0) / 1000;
 
+	cli_clean(reason);
 	u->shown += str_eqc(event, "done") || str_eqc(event, "failed");
 	if (str_eqc(event, "done") && str_eqc(state, "Failed")) {
 		u->failed = true;
-		printf("  %sfailed%s   " STR_FMT ": " STR_FMT "\n", cli_tint(u->c, TINT_RED), cli_plain(u->c),
-		       STR_ARG(name), STR_ARG(reason));
+		printf("  %sfailed%s   " STR_FMT ": %s\n", cli_tint(u->c, TINT_RED), cli_plain(u->c), STR_ARG(name),
+		       reason);
 	} else if (str_eqc(event, "done")) {
 		struct str url = json_get_str(j, "url");
 
@@ -274,8 +275,8 @@ static void show_event(struct up *u, struct str line)
 		       STR_ARG(state), cli_plain(u->c), STR_ARG(name), took, url.n ? "  " : "", STR_ARG(url));
 	} else if (str_eqc(event, "failed")) {
 		u->failed = true;
-		printf("  %sfailed%s   " STR_FMT ": " STR_FMT "\n", cli_tint(u->c, TINT_RED), cli_plain(u->c),
-		       STR_ARG(name), STR_ARG(reason));
+		printf("  %sfailed%s   " STR_FMT ": %s\n", cli_tint(u->c, TINT_RED), cli_plain(u->c), STR_ARG(name),
+		       reason);
 	} else if (str_eqc(event, "end")) {
 		u->ended = true;
 		u->failed |= !json_get_bool(j, "ok", false);

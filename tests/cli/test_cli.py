@@ -134,6 +134,15 @@ class Cli(Base):
         self.assertEqual(json.loads(self.run_("-o", "json", "ls")[1])["functions"][0]["name"], "iris")
         self.assertEqual(json.loads(self.run_("ls", "-o", "json")[1])["functions"][0]["name"], "iris")
 
+    def test_what_a_function_said_drives_no_terminal(self):
+        hostile, harmless = "\x1b]0;x\x07\u009b2J\x7f \u00e4", " ]0;x   2J  \u00e4"
+        self.daemon({("GET", "/v1/functions/f"): (200, {"reason": hostile, "list": [hostile], "in": {"it": hostile}}),
+                     ("GET", "/v1/functions"): (200, {"functions": [{"name": hostile}]}),
+                     ("POST", "/v1/functions/f/invoke"): (200, {"outcome": "error", "reason": hostile, "body": ""})})
+        self.assertEqual(self.run_("describe", "f"), (0, f"reason: {harmless}\nlist:\n  - {harmless}\nin:\n  it: {harmless}\n", ""))
+        self.assertIn(f"\n{harmless}", self.run_("ls")[1])
+        self.assertEqual(self.run_("invoke", "f"), (1, "", f"tandem: f: {harmless}; more: tandem logs f\n"))
+
     def test_invoke(self):
         answer = {"request_id": "r", "outcome": "ok", "body": '{"a":1}', "timing": {"cold": True, "billed_ms": 2}}
         fake = self.daemon({("POST", "/v1/functions/f/invoke"): (200, answer),
