@@ -179,13 +179,17 @@ class Scale:
         self.add(f"{there:,} idle Python instances, {word}, MemAvailable", "MB", [(before - available_bytes()) / 1e6], at_most=there)
 
     def idle(self):
-        """As many of one function."""
-        self.bench.say(f"{self.options.idle} idle instances of one function")
+        """As many of one function, each of which has served."""
+        count = self.options.idle
+        self.bench.say(f"{count} idle instances of one function")
         before = available_bytes()
-        calls = Burst(self.tandem.gateway, "/scale-holds", self.options.idle)
+        self.up("idle", {"idle-holds": "holds"}, f", min: {count}")
+        host.wait_until(lambda: self.instances() >= count, 60 + count // 10, "the instances are not there", pause=0.2)
+        calls = Burst(self.tandem.gateway, "/idle-holds", count)
         calls.run(120)
         calls.close()
         self.held(before, "of one function")
+        self.tandem.run("down", cwd=f"{self.bench.work}/idle")
         self.stop()
 
     def defined(self, names, few):
