@@ -190,7 +190,7 @@ class Scale:
         calls.close()
         self.held(before, "of one function")
         self.tandem.run("down", cwd=f"{self.bench.work}/idle")
-        self.stop()
+        host.wait_until(lambda: self.instances() == 0, 60, "instances still run", pause=0.1)
 
     def defined(self, names, few):
         """Ten thousand, of which only the last ones are used."""

@@ -30,11 +30,11 @@ HELLO = "def handler(event, context):\n    return {'statusCode': 200, 'body': 'h
 PROJECT = """\
 name: soak
 functions:
-  image: {code: hello, runtime: python3.11, handler: app.handler, keep: 0s, route: /image}
-  plain: {code: hello, runtime: python3.11, handler: app.handler, keep: 0s, route: /plain, snapshot: off}
-  stopped: {code: hello, runtime: python3.11, handler: app.handler, route: /stopped}
+  image: {code: hello, runtime: python3.11, handler: app.handler, keep: 0s, timeout: 30s, route: /image}
+  plain: {code: hello, runtime: python3.11, handler: app.handler, keep: 0s, timeout: 30s, route: /plain, snapshot: off}
+  stopped: {code: hello, runtime: python3.11, handler: app.handler, timeout: 30s, route: /stopped}
 """
-NATIVE = "  native: {code: native, runtime: provided.al2023, handler: bootstrap, keep: 0s, route: /native}\n"
+NATIVE = "  native: {code: native, runtime: provided.al2023, handler: bootstrap, keep: 0s, timeout: 30s, route: /native}\n"
 CLIENTS = {"/image": 5, "/plain": 1, "/native": 2, "/stopped": 1}
 
 # What one sandbox may leave behind on average, before it counts as a leak; and what may come from elsewhere.
