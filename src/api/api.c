@@ -218,6 +218,23 @@ static const char *secret_of(void *arg, struct str key)
 	return f->secret_key;
 }
 
+/* A web page of anybody's makes a browser on this machine call us, with its Origin, or by a name that it has for our
+ * address. Without signatures that would be as good as being here. */
+static bool by_a_page(const struct http_req *r)
+{
+	struct str host = http_header(r, "host"), port;
+	size_t i = 0;
+
+	if (http_header(r, "origin").p)
+		return true;
+	if (!host.n || host.p[0] == '[')
+		return false;
+	str_cut(host, ':', &host, &port);
+	while (i < host.n && (host.p[i] == '.' || (host.p[i] >= '0' && host.p[i] <= '9')))
+		i++;
+	return i < host.n && !str_caseeqc(host, "localhost") && !str_ends(host, ".localhost");
+}
+
 static int identify(struct api_call *c, const struct function *sandbox)
 {
 	struct lookup l = {.a = c->a};
@@ -228,6 +245,10 @@ static int identify(struct api_call *c, const struct function *sandbox)
 		c->who = (struct principal){.kind = PRINCIPAL_WORKLOAD, .name = sandbox->name, .allow = sandbox->allow};
 		return 0;
 	}
+	if (c->a->o.auth_none && by_a_page(c->r))
+		return api_fail(&c->e, API_ACCESS_DENIED,
+				"Without signatures (--auth none) no browser may call, and only by an address or as "
+				"localhost.");
 	if (c->a->o.auth_none) {
 		c->who = (struct principal){.kind = PRINCIPAL_ANONYMOUS};
 		return 0;

@@ -2,6 +2,7 @@
 """The Lambda API as boto3, the AWS CLI and both JavaScript SDKs see it."""
 import base64
 import hashlib
+import http.client
 import json
 import os
 import subprocess
@@ -378,6 +379,18 @@ class WithoutAuthentication(unittest.TestCase):
             c = t.client(access_key="test", secret_key="test")
             c.create_function(FunctionName="open", **tandem.python_function(ECHO))
             self.assertEqual(json.load(c.invoke(FunctionName="open", Payload=b"1")["Payload"])["event"], 1)
+
+    def test_no_web_page(self):
+        """A browser on this machine calls for a page of anybody's: with its Origin, or by a name that leads here."""
+        with tandem.Tandem("--auth", "none") as t:
+            port = t.api.rsplit(":", 1)[1]
+            for status, headers in ((200, {}), (200, {"Host": "localhost:" + port}), (200, {"Host": "[::1]:" + port}),
+                                    (200, {"Host": "lambda.localhost:" + port}), (403, {"Host": "rebound.example:" + port}),
+                                    (403, {"Host": "127.0.0.1.example"}), (403, {"Origin": "http://page.example"}), (403, {"Origin": "null"})):
+                connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=10)
+                connection.request("GET", "/2015-03-31/functions", headers=headers)
+                self.assertEqual(connection.getresponse().status, status, headers)
+                connection.close()
 
     def test_an_archive_anywhere_in_the_body(self):
         """It is taken out of the text before the rest is read; whatever that finds, what counts is what JSON says."""
