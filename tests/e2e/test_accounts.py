@@ -138,8 +138,13 @@ class Accounts(unittest.TestCase):
         self.create("sums", "def handler(event, context):\n    return event\n")
         self.invoke("sums")
         self.stop("sums")
-        answer = json.loads(self.t.cli("cost", "-o", "json"))
-        rows = json.loads(self.t.cli("cost", "--by", "rows", "-o", "json"))["rows"]
+
+        def look():
+            """Sums and rows of one moment: images are made in the background."""
+            sums = json.loads(self.t.cli("cost", "-o", "json"))
+            rows = json.loads(self.t.cli("cost", "--by", "rows", "-o", "json"))["rows"]
+            return json.loads(self.t.cli("cost", "-o", "json"))["sums"] == sums["sums"] and (sums, rows)
+        answer, rows = tandem.wait_for(look)
         self.assertLess(len(rows), 100, "all rows must be in the answer")
         self.assertIn("tandem/deploy", {r["workload"] for r in rows})
         for one in answer["sums"]:
