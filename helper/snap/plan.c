@@ -43,7 +43,8 @@ struct frame {
 /*
  * On the stack of a thread that begins (ARENA_CLONE): frames that each make a system call by the process's own code and
  * come to the next. Only a thread itself can say what its robust list and its restartable sequence are; and all wait
- * until all are there, because what one of them begins would take the number of another.
+ * until all are there and the descriptors are the process's own, because what one of them begins would take the number
+ * of another, and what it opens might be closed.
  */
 struct chain {
 	struct frame wait, robust, rseq;
@@ -401,16 +402,12 @@ static int put_clone(struct plan *p, const struct snap_thread *t, uint32_t numbe
 	return 0;
 }
 
-static int put_threads(struct plan *p, struct err *e)
+/* go: where each of the others waits */
+static int put_threads(struct plan *p, uint64_t go[SNAP_THREADS_MAX], struct err *e)
 {
 	const struct snap_thread *t = p->view->thread;
-	uint32_t n = view_n(p->view, TABLE_THREADS), *one = data(p, sizeof(*one));
-	uint64_t go[SNAP_THREADS_MAX];
 
-	if (!one)
-		return err_set(e, ERR_BUG, "the arena is too small");
-	*one = 1;
-	for (uint32_t i = 1; i < n; i++)
+	for (uint32_t i = 1; i < view_n(p->view, TABLE_THREADS); i++)
 		if (put_clone(p, &t[i], t[i - 1].tid + 1, &go[i], e) < 0)
 			return -1;
 	if (put_inherited(p, t) < 0)
@@ -422,11 +419,22 @@ static int put_threads(struct plan *p, struct err *e)
 	if (t->rseq)
 		op(p, WHAT_THREAD, SYS_rseq, 0, t->rseq, t->rseq_bytes, 0, t->rseq_signature, 0, 0);
 	op(p, WHAT_THREAD, SYS_prctl, 0, PR_SET_DUMPABLE, 1, 0, 0, 0, 0);
-	for (uint32_t i = 1; i < n; i++) {
+	return put_frame(p, t, &p->job->frame, e);
+}
+
+/* The last step: what they open from now on is theirs. */
+static int put_wakes(struct plan *p, const uint64_t go[SNAP_THREADS_MAX])
+{
+	uint32_t *one = data(p, sizeof(*one));
+
+	if (!one)
+		return -1;
+	*one = 1;
+	for (uint32_t i = 1; i < view_n(p->view, TABLE_THREADS); i++) {
 		op(p, WHAT_THREAD, ARENA_COPY, 0, go[i], addr(one), sizeof(*one), 0, 0, 0);
 		op(p, WHAT_THREAD, SYS_futex, ARENA_ANY, go[i], FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
 	}
-	return put_frame(p, t, &p->job->frame, e);
+	return 0;
 }
 
 /* What comes before needs nothing of the function's, and runs nothing of it. */
@@ -467,7 +475,7 @@ static void put_closes(struct plan *p)
 int plan_make(struct plan *p, struct err *e)
 {
 	const struct snap_proc *s = &p->view->head->proc;
-	uint64_t start = addr(p->arena), end = start + p->arena_bytes;
+	uint64_t start = addr(p->arena), end = start + p->arena_bytes, go[SNAP_THREADS_MAX];
 
 	p->job = (struct arena_job *)(p->arena + SNAP_PAGE);
 	p->room = ops_max(p->view);
@@ -484,10 +492,10 @@ int plan_make(struct plan *p, struct err *e)
 		put_map(p, i);
 	if (put_process(p) < 0 || put_signals(p) < 0 || put_wait(p) < 0)
 		return err_set(e, ERR_BUG, "the arena is too small");
-	if (put_threads(p, e) < 0)
+	if (put_threads(p, go, e) < 0)
 		return -1;
 	put_closes(p);
-	if (p->n > p->room)
+	if (put_wakes(p, go) < 0 || p->n > p->room)
 		return err_set(e, ERR_BUG, "the arena is too small");
 	*p->job = (struct arena_job){.op = p->op,
 				     .n = p->n,

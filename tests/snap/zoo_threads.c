@@ -129,7 +129,7 @@ static const char *threads_check(void)
 /* --- threads in other calls that wait --- */
 
 static sem_t never;
-static int event, epoll, other;
+static int event, epoll, other, opened;
 
 static void *in_epoll(void *arg)
 {
@@ -163,6 +163,7 @@ static void *in_sleep(void *arg)
 	struct timespec t = {3600, 0}, left = {0, 0};
 	int rc = clock_nanosleep(CLOCK_MONOTONIC, 0, &t, &left);
 
+	opened = open("/dev/null", O_RDONLY); /* as early as can be */
 	return rc == EINTR && left.tv_sec > 3500 && left.tv_sec < 3600 ? &never : arg;
 }
 
@@ -188,6 +189,7 @@ static const char *waits_check(void)
 	WANT(eventfd_write(other, 1) == 0 && eventfd_write(event, 7) == 0 && sem_post(&never) == 0);
 	for (unsigned i = 0; i < 4; i++)
 		WANT(pthread_join(waiting[i], &result) == 0 && result == want[i]);
+	WANT(opened >= 0 && fcntl(opened, F_GETFD) == 0);
 	return NULL;
 }
 
