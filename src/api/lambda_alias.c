@@ -222,6 +222,14 @@ void lambda_get_alias(struct api_call *c)
 		api_reply_err(c);
 }
 
+static int keeps_version(struct api_call *c, const struct function *f, const struct alias *a, const struct wish *wish)
+{
+	if (wish->version || !function_provisioned(f, str_of(a->name)))
+		return 0;
+	return api_fail(&c->e, API_INVALID_PARAMETER,
+			"An alias with Provisioned Concurrency must point to a published version, not to $LATEST.");
+}
+
 void lambda_update_alias(struct api_call *c)
 {
 	auto_json body = api_body(c);
@@ -232,7 +240,8 @@ void lambda_update_alias(struct api_call *c)
 
 	if (a)
 		wish = (struct wish){a->version, a->other, a->weight, str_of(a->description)};
-	if (!a || (id.n && !str_eqc(id, a->id) && api_stale(c) < 0) || read_wish(c, f, body, &wish) < 0) {
+	if (!a || (id.n && !str_eqc(id, a->id) && api_stale(c) < 0) || read_wish(c, f, body, &wish) < 0 ||
+	    keeps_version(c, f, a, &wish) < 0) {
 		api_reply_err(c);
 		return;
 	}

@@ -224,10 +224,12 @@ static ssize_t socket_send(struct conn *c, struct msghdr *mh)
 /* What clients other than the operator's own make us keep in memory is bounded. False: this one asks for too much. */
 static bool count_bytes(struct conn *c)
 {
-	size_t now = c->p.in.cap + c->out.cap;
+	size_t now = c->p.in.cap + c->out.cap, before = c->counted;
 
-	uncount_bytes(c, c->counted - now);
+	uncount_bytes(c, before - now);
 	c->counted = now;
+	if (now <= before) /* it is not this one's fault */
+		return true;
 	if (c->hl->o.guest)
 		return c->hl->bytes <= LIM_HTTP_GUEST_BYTES;
 	return !c->hl->tcp || now <= LIM_HTTP_SMALL_BYTES || c->hl->s->tcp_bytes <= c->hl->s->max_bytes;

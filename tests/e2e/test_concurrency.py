@@ -189,6 +189,8 @@ lambda.putProvisionedConcurrencyConfig({FunctionName:'api-handler', ProvisionedC
             self.assertEqual(self.call("api-handler", "production")[0], "provisioned-concurrency")
 
         with self.subTest("fewer, and none"):
+            self.fails("InvalidParameterValueException", 400, self.c.update_alias, "must point to a published version",
+                       FunctionName="api-handler", Name="production", FunctionVersion="$LATEST")
             self.c.put_provisioned_concurrency_config(FunctionName="api-handler", ProvisionedConcurrentExecutions=2, Qualifier="production")
             self.wait_ready("api-handler", "production", 2)
             self.c.delete_provisioned_concurrency_config(FunctionName="api-handler", Qualifier="production")
