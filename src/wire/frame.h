@@ -12,7 +12,7 @@
  *   DATA      more payload; flag END on the last.
  *   PING      answered by PING with the same stream number.
  *   SNAPSHOT  an image will be taken: the runtime runs the user's hooks and answers SNAPSHOT, empty, with flag END; from
- *             then on it waits at the safe point.
+ *             then on it waits at the safe point. (TANDEM_IMAGE in its environment has said so before.)
  *   RESTORED  first of all to a process made from an image: its new environment, NAME=value, each with a NUL; the
  *             runtime seeds its generators again, runs the user's hooks and answers RESTORED, empty, with flag END.
  *  runtime -> tandemd

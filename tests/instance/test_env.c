@@ -30,7 +30,8 @@ static void run(enum runtime_kind kind, struct init_msg *m, struct buf *b)
 				  .account = "000000000000",
 				  .region = "us-east-1",
 				  .log_stream = "stream",
-				  .provisioned = kind == RUNTIME_NODE};
+				  .provisioned = kind == RUNTIME_NODE,
+				  .image = kind == RUNTIME_NODE};
 	struct err e;
 
 	strlcpy_(r->name, "hello", sizeof(r->name));
@@ -92,9 +93,11 @@ TEST(how_it_was_initialised)
 	run(RUNTIME_PYTHON, &m, &latest);
 	CHECK(has(&latest, &m, "AWS_LAMBDA_FUNCTION_VERSION=$LATEST"));
 	CHECK(has(&latest, &m, "AWS_LAMBDA_INITIALIZATION_TYPE=on-demand"));
+	CHECK(!has(&latest, &m, "TANDEM_IMAGE=1"));
 	run(RUNTIME_NODE, &m, &seventh);
 	CHECK(has(&seventh, &m, "AWS_LAMBDA_FUNCTION_VERSION=7"));
 	CHECK(has(&seventh, &m, "AWS_LAMBDA_INITIALIZATION_TYPE=provisioned-concurrency"));
+	CHECK(has(&seventh, &m, "TANDEM_IMAGE=1"));
 	run(RUNTIME_PROVIDED, &m, &third);
 	CHECK(has(&third, &m, "AWS_LAMBDA_INITIALIZATION_TYPE=snap-start"));
 }
