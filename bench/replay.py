@@ -261,10 +261,8 @@ def idle_s(admin, names):
     return [sums[f"replay/{name}"]["idle_ms"] / 1e3 if f"replay/{name}" in sums else 0 for name in names]
 
 
-def held_bytes(admin, name):
-    """By the last calls, in the middle."""
-    rows = admin.ask(f"/v1/cost?by=rows&workload=replay/{name}")["rows"]
-    return statistics.median(r["mem_peak_bytes"] for r in rows if r["kind"] == "invoke")
+def last_calls(admin, name):
+    return [r for r in admin.ask(f"/v1/cost?by=rows&workload=replay/{name}")["rows"] if r["kind"] == "invoke"]
 
 
 def replay(bench, tandem, part, costs):
@@ -283,7 +281,9 @@ def replay(bench, tandem, part, costs):
     client = Client(tandem.gateway)
     client.run(calls, bench.say)
     stop(admin, *names)
-    held = [held_bytes(admin, name) for name in names]
+    last = [last_calls(admin, name) for name in names]
+    held = [statistics.median(r["mem_peak_bytes"] for r in rows) for rows in last]
+    costs.restore = str(statistics.median((r["start_us"] + r["init_us"]) / 1e3 for rows in last for r in rows if r["cold"]))
     idle_gb_s = sum((after - was) * held_ / 2**30 for after, was, held_ in zip(idle_s(admin, names), before, held))
     part.write(f"{bench.work}/trace-part", held)
     _, ways = simulate(tandem, f"{bench.work}/trace-part", costs)
@@ -291,11 +291,11 @@ def replay(bench, tandem, part, costs):
 
 
 def report(bench, part, client, idle_gb_s, ways):
-    """Beside each figure what the simulation says of the same minutes, with the memory that was measured."""
+    """Beside each figure what the simulation says of the same minutes, with the memory and the restores that were measured."""
     ours, fixed, count = ways["as tandem does"], ways["10 minutes"]["idle_gb_s"], len(client.added_us)
     if client.failed:
         bench.say(f"replay: the first that failed: {client.failed[0]}")
-    bench.say(f"replay: p99 of the calls were sent {1e3 * cold.p99(client.late_s):.1f} ms late; 10 minutes would have held {fixed:.0f} GB*s idle (simulated)")
+    bench.say(f"replay: 10 minutes would have held {fixed:.0f} GB*s idle (simulated)")
 
     def add(name, unit, value, *reference, **target):
         bench.figures.add(f"replay of {part.minutes} recorded minutes: {name}", unit, [value], list(reference) or None, **target)
@@ -305,6 +305,7 @@ def report(bench, part, client, idle_gb_s, ways):
     add("idle memory, beside 10 minutes (reference: simulated)", "%", percent(idle_gb_s, fixed), 100 * ours["idle_share"])
     add("p50 added to the duration asked for (reference: simulated)", "ms", statistics.median(client.added_us) / 1e3, ours["added_p50_us"] / 1e3)
     add("p99 added to the duration asked for (reference: simulated)", "ms", cold.p99(client.added_us) / 1e3, ours["added_p99_us"] / 1e3)
+    add("sent too late, p99: what the machine was busy with", "ms", 1e3 * cold.p99(client.late_s))
     if client.cold_added_us:
         add("p50 added to calls that began cold", "ms", statistics.median(client.cold_added_us) / 1e3)
 
