@@ -7,7 +7,7 @@
 #define KEEP_MIN_US	 1000000	       /* a sandbox takes 2.2 ms of a processor to make and end: 0.2 % of one */
 #define HELD_GUESS_BYTES (16 << 20)	       /* Python, before its first event is over: 4 to 21 MB */
 /* A millisecond that somebody waits is worth this many MB for a second: the simulated day then stays below 15 % of the
- * idle memory of a ten-minute keep-alive, also with starts that were measured on a busy machine. */
+ * idle memory of a ten-minute keep-alive, also where starts take nearly twice as long as where that was measured. */
 #define SECOND_MB_PER_MS 200
 #define HOLD_RETRY_US	 1000000
 #define HOLD_RETRY_MAX	 6     /* doublings: a minute */
