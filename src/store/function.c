@@ -78,7 +78,7 @@ struct revision *revision_clone(const struct revision *r)
 	c->refs = 1;
 	c->serial = 0;
 	c->version = 0;
-	c->deleted = false;
+	c->deleted = c->retired = false;
 	c->sched = NULL;
 	c->id[0] = '\0';
 	c->runtime = xstrdup(r->runtime);

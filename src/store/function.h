@@ -44,6 +44,7 @@ struct revision {
 	bool snapstart; /* SnapStart's ApplyOn is PublishedVersions */
 	/* Of a published version, the loop's: */
 	bool deleted; /* the function does not have it any more */
+	bool retired; /* the sweep looks after it */
 	void *sched;  /* the scheduler's own state of it, as of a function */
 };
 struct revision *revision_new(void);

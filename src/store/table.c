@@ -52,8 +52,14 @@ static void index_route(struct table *t, struct entry *en, const char *route)
 	t->n_star += is_star(en->route);
 }
 
+/* Once: the last reference is how the sweep knows. */
 void table_retire(struct table *t, struct revision *r)
 {
+	if (r->retired) {
+		revision_unref(r);
+		return;
+	}
+	r->retired = true;
 	if (t->n_retired == t->cap_retired) {
 		t->cap_retired = t->cap_retired ? t->cap_retired * 2 : 16;
 		t->retired = xrealloc(t->retired, t->cap_retired * sizeof(struct revision *));
