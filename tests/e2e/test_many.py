@@ -104,12 +104,13 @@ class Many(unittest.TestCase):
                     self.assertEqual(self.api.invoke(FunctionName=name, Payload=b"7")["Payload"].read(), b"7")
                     self.t.cli("stop", name)
             self.until(lambda: self.inside("instances") == 0 and self.inside("blanks_missing") == 0, "instances stay")
-            return [sum(not link.startswith("net:") for link in self.links(pid)) for pid in (self.t.process.pid, self.inside("pid"))]
+            links = [self.links(pid) for pid in (self.t.process.pid, self.inside("pid"))]
+            return self.inside("blanks"), [sum(not link.startswith("net:") for link in of) for of in links]
 
-        before = held()
-        after = held()
-        for was, now in zip(before, after):
-            self.assertLess(now - was, 10, "twenty starts left descriptors behind")
+        blanks_before, before = held()
+        blanks, after = held()
+        for was, now in zip(before, after):  # a blank has less than twenty, and there may be more of them after many starts
+            self.assertLess(now - was - 20 * max(blanks - blanks_before, 0), 10, "twenty starts left descriptors behind")
 
     def test_an_idle_daemon_sleeps(self):
         self.create(5)
