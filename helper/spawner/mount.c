@@ -190,7 +190,8 @@ int mount_assign(int pidfd, int task_tree, int opt_tree, uint64_t tmp_bytes, str
 
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &old); /* no handler of ours may run on that stack */
-	pid = clone(assign_child, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, &a);
+	/* Descriptors are not copied: to copy and close a thousand sandboxes' takes 4 ms. The child leaves none open. */
+	pid = clone(assign_child, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, &a);
 	if (pid < 0)
 		a.sys = errno;
 	else
