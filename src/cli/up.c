@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include "base/enc.h"
 #include "base/io.h"
 #include "base/limits.h"
 #include "base/mem.h"
@@ -124,6 +125,8 @@ static int read_file(struct up *u)
 			fprintf(stderr, "tandem: name the file with -f, or start from one in examples/\n");
 		return CLI_FAILED;
 	}
+	if (u->yaml.n && (memchr(u->yaml.p, 0, u->yaml.n) || !enc_utf8_ok(buf_str(&u->yaml))))
+		return cli_failf("%s is no text in UTF-8; is it the right file?", u->o.file);
 	if (!slash)
 		strlcpy_(u->dir, ".", sizeof(u->dir));
 	else if ((size_t)snprintf(u->dir, sizeof(u->dir), "%.*s", (int)(slash - u->o.file) + 1, u->o.file) >=

@@ -108,6 +108,10 @@ class Up(Base):
     def test_nothing_is_done_when_something_is_wrong(self):
         self.project("p", good=[], bad=["runtime2: x"])
         self.assertEqual(self.tool("up")[2], 'tandem: tandem.yaml:11:5: unknown key "runtime2"; did you mean "runtime"?\n')
+        for text in (b"name: \0", b"\xff\xfename: p\n"):
+            with open(os.path.join(self.dir, "tandem.yaml"), "wb") as f:
+                f.write(text)
+            self.assertEqual(self.tool("up")[2], "tandem: tandem.yaml is no text in UTF-8; is it the right file?\n")
         self.project("p", good=[])
         with open(os.path.join(self.dir, "tandem.yaml"), "a") as f:
             f.write("  odd:\n    code: src\n    runtime: cobol85\n    handler: a.b\n")
