@@ -27,7 +27,9 @@ LLHTTP_SRC := $(wildcard /usr/share/llhttp/*.c)
 LIBS += $(if $(LLHTTP_SRC),,-lllhttp) # Debian 13 has it as a library
 
 INIT_SRC := $(wildcard helper/init/*.c helper/snap/*.c) src/base/err.c src/wire/fds.c
-INIT_CFLAGS = $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(CFLAGS))
+# tandem-init is static, without a heap, and runs in every sandbox: of the sanitizers it has UBSan, which ends it by a trap.
+INIT_CFLAGS = $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(CFLAGS)) \
+	$(if $(filter san,$(MODE)),-fsanitize=undefined -fsanitize-undefined-trap-on-error)
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 LLHTTP_OBJ := $(patsubst /usr/share/llhttp/%.c,$(B)/obj/llhttp/%.o,$(LLHTTP_SRC))
@@ -63,7 +65,6 @@ $(B)/tandem-init: $(patsubst %.c,$(B)/init/%.o,$(INIT_SRC))
 $(B)/tandem-unpack: $(call obj,$(wildcard helper/unpack/*.c) $(LOW_SRC))
 	$(CC) $(CFLAGS) -o $@ $^ -larchive -lseccomp
 
-# tandem-init is static and runs in every sandbox: no sanitizer inside it.
 $(B)/init/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(INIT_CFLAGS) -MMD -c -o $@ $<

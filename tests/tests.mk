@@ -39,10 +39,10 @@ hostile: need-root all ## programs that try to break out of the sandbox (needs r
 	@tools/run-tests --build $(B) tests/hostile
 soak: need-root all $(B)/examples/native/bootstrap ## sandboxes come and go for SOAK_SECONDS (600): nothing may grow (needs root)
 	SOAK_SECONDS=$(or $(SOAK_SECONDS),600) TANDEM_BUILD=$(abspath $(B)) /usr/bin/python3 -B tests/soak/test_churn.py
-san: ## units, corpora and the unpacker's zoo with ASan and UBSan, in build/san
+san: ## units, corpora, snapshots and the unpacker's zoo with ASan and UBSan, in build/san
 	@$(MAKE) --no-print-directory -s -j$$(nproc) MODE=san B=build/san all test-bins
 	@UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=detect_stack_use_after_return=1 \
-		tools/run-tests --build build/san units corpora tests/unpack
+		tools/run-tests --build build/san units corpora tests/unpack tests/snap
 fuzz: ## explore with libFuzzer, FUZZ_SECONDS (60) each; T=NAME for one; new inputs go to build/fuzz/corpus
 	@$(MAKE) --no-print-directory -s -j$$(nproc) MODE=fuzz CC=clang B=build/fuzz fuzz-bins
 	@for t in $(if $(T),$(T),$(patsubst tests/fuzz/%.c,%,$(FUZZ_SRC))); do \
