@@ -3,13 +3,26 @@
 #include "sched/policy.h"
 #include "tests/test.h"
 
+struct place {
+	const char *what;
+	struct policy_load l;
+	enum policy_move want;
+};
+
+static void check_places(const struct place *t, size_t n)
+{
+	for (size_t k = 0; k < n; k++) {
+		enum policy_move got = policy_place(&t[k].l);
+
+		if (got != t[k].want)
+			printf("%s: got %d, want %d\n", t[k].what, got, t[k].want);
+		CHECK(got == t[k].want);
+	}
+}
+
 TEST(place)
 {
-	static const struct {
-		const char *what;
-		struct policy_load l;
-		enum policy_move want;
-	} t[] = {
+	static const struct place t[] = {
 		{"an idle one is used", {.idle = 1, .waiting = 1, .room = 5, .queue_max = 10, .cpus = 2}, POLICY_REUSE},
 		{"nothing runs: start", {.waiting = 1, .room = 5, .queue_max = 10, .cpus = 2}, POLICY_START},
 		{"one is on its way for each that waits",
@@ -23,122 +36,61 @@ TEST(place)
 		 {.busy = 3, .waiting = 1, .max_instances = 3, .room = 9, .queue_max = 10, .cpus = 2},
 		 POLICY_WAIT},
 		{"queue full", {.busy = 3, .waiting = 11, .room = 9, .queue_max = 10, .cpus = 2}, POLICY_REFUSE},
-		{"handlers of 100 us on all processors: waiting is shorter",
-		 {.busy = 2,
-		  .waiting = 30,
-		  .room = 9,
-		  .queue_max = 100,
-		  .cpus = 2,
-		  .handler_us = 100,
-		  .start_us = 20000},
-		 POLICY_WAIT},
-		{"the same, but the head has waited longer than a start takes",
-		 {.busy = 2,
-		  .waiting = 30,
-		  .room = 9,
-		  .queue_max = 100,
-		  .cpus = 2,
-		  .handler_us = 100,
-		  .start_us = 20000,
-		  .oldest_wait_us = 20000},
-		 POLICY_START},
-		{"handlers of 1 s: start",
-		 {.busy = 2,
-		  .waiting = 1,
-		  .room = 9,
-		  .queue_max = 100,
-		  .cpus = 2,
-		  .handler_us = 1000000,
-		  .start_us = 20000},
-		 POLICY_START},
-		{"the same, one is on its way already",
-		 {.busy = 3,
-		  .starting = 1,
-		  .waiting = 30,
-		  .room = 9,
-		  .queue_max = 100,
-		  .cpus = 2,
-		  .handler_us = 100,
-		  .start_us = 20000,
-		  .oldest_wait_us = 20000},
-		 POLICY_WAIT},
-		{"one works, and events have waited for as long as a start takes",
-		 {.busy = 1,
-		  .waiting = 30,
-		  .room = 9,
-		  .queue_max = 100,
-		  .cpus = 2,
-		  .handler_us = 30,
-		  .start_us = 20000,
-		  .oldest_wait_us = 900,
-		  .backlog_us = 20000},
-		 POLICY_START},
-		{"one more than processors work already: waiting without a break changes nothing",
-		 {.busy = 3,
-		  .waiting = 30,
-		  .room = 9,
-		  .queue_max = 100,
-		  .cpus = 2,
-		  .handler_us = 30,
-		  .start_us = 20000,
-		  .oldest_wait_us = 900,
-		  .backlog_us = 900000},
-		 POLICY_WAIT},
-		{"... unless the handler waits for something itself",
-		 {.busy = 3,
-		  .waiting = 29,
-		  .room = 9,
-		  .queue_max = 100,
-		  .cpus = 2,
-		  .handler_us = 400,
-		  .off_cpu_us = 350,
-		  .start_us = 20000,
-		  .oldest_wait_us = 900,
-		  .backlog_us = 20000},
-		 POLICY_START},
-		{"one idle, one more than processors at work with short handlers: switches are no progress",
-		 {.idle = 1,
-		  .busy = 3,
-		  .waiting = 1,
-		  .room = 9,
-		  .queue_max = 100,
-		  .cpus = 2,
-		  .handler_us = 100,
-		  .start_us = 20000},
-		 POLICY_WAIT},
-		{"the same, but the head has waited longer than a start takes",
-		 {.idle = 1,
-		  .busy = 3,
-		  .waiting = 1,
-		  .room = 9,
-		  .queue_max = 100,
-		  .cpus = 2,
-		  .handler_us = 100,
-		  .start_us = 20000,
-		  .oldest_wait_us = 20000},
-		 POLICY_REUSE},
-		{"the same with handlers of 10 ms: processors are shared",
-		 {.idle = 1,
-		  .busy = 3,
-		  .waiting = 1,
-		  .room = 9,
-		  .queue_max = 100,
-		  .cpus = 2,
-		  .handler_us = 10000,
-		  .start_us = 20000},
-		 POLICY_REUSE},
 		{"not measured yet: start",
 		 {.busy = 2, .waiting = 1, .room = 9, .queue_max = 100, .cpus = 2},
 		 POLICY_START},
 	};
 
-	for (size_t k = 0; k < ARRAY_SIZE(t); k++) {
-		enum policy_move got = policy_place(&t[k].l);
+	check_places(t, ARRAY_SIZE(t));
+}
 
-		if (got != t[k].want)
-			printf("%s: got %d, want %d\n", t[k].what, got, t[k].want);
-		CHECK(got == t[k].want);
-	}
+#define CROWD .room = 9, .queue_max = 100, .cpus = 2, .start_us = 20000
+
+/* A start, or to wait for those that work. */
+TEST(place_while_all_are_busy)
+{
+	static const struct place t[] = {
+		{"handlers of 100 us on all processors: waiting is shorter",
+		 {CROWD, .busy = 2, .waiting = 30, .handler_us = 100},
+		 POLICY_WAIT},
+		{"the same, but the head has waited longer than a start takes",
+		 {CROWD, .busy = 2, .waiting = 30, .handler_us = 100, .oldest_wait_us = 20000},
+		 POLICY_START},
+		{"handlers of 1 s: start", {CROWD, .busy = 2, .waiting = 1, .handler_us = 1000000}, POLICY_START},
+		{"the same, one is on its way already",
+		 {CROWD, .busy = 3, .starting = 1, .waiting = 30, .handler_us = 100, .oldest_wait_us = 20000},
+		 POLICY_WAIT},
+		{"one works, and events have waited for as long as a start takes",
+		 {CROWD, .busy = 1, .waiting = 30, .handler_us = 30, .oldest_wait_us = 900, .backlog_us = 20000},
+		 POLICY_START},
+		{"one more than processors work already: waiting without a break changes nothing",
+		 {CROWD, .busy = 3, .waiting = 30, .handler_us = 30, .oldest_wait_us = 900, .backlog_us = 900000},
+		 POLICY_WAIT},
+		{"... unless the handler waits for something itself",
+		 {CROWD, .busy = 3, .waiting = 29, .handler_us = 400, .off_cpu_us = 350, .oldest_wait_us = 900,
+		  .backlog_us = 20000},
+		 POLICY_START},
+	};
+
+	check_places(t, ARRAY_SIZE(t));
+}
+
+/* More at work than processors: to use it, or to wait. */
+TEST(place_with_an_idle_one)
+{
+	static const struct place t[] = {
+		{"one idle, one more than processors at work with short handlers: switches are no progress",
+		 {CROWD, .idle = 1, .busy = 3, .waiting = 1, .handler_us = 100},
+		 POLICY_WAIT},
+		{"the same, but the head has waited longer than a start takes",
+		 {CROWD, .idle = 1, .busy = 3, .waiting = 1, .handler_us = 100, .oldest_wait_us = 20000},
+		 POLICY_REUSE},
+		{"the same with handlers of 10 ms: processors are shared",
+		 {CROWD, .idle = 1, .busy = 3, .waiting = 1, .handler_us = 10000},
+		 POLICY_REUSE},
+	};
+
+	check_places(t, ARRAY_SIZE(t));
 }
 
 #define SLOW .keep_us = -1, .start_us = 500000, .held_bytes = 95 << 20 /* scikit-learn, started plainly */
