@@ -6,12 +6,14 @@ One daemon for a test: a state directory of its own, ports that the kernel picks
         t.client("lambda").list_functions()
 """
 import base64
+import http.client
 import io
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -151,6 +153,18 @@ class Tandem:
     def instances(self, name):
         return [i for i in json.loads(self.cli("ps", "-o", "json"))["instances"] if i["function"] == name and i["state"] != "preparing"]
 
+    def admin(self, method, path, body=None):
+        """The status and the body of one call to the admin socket."""
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(60 * SLOW)
+        connection.sock.connect(f"{self.state}/admin.sock")
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        return answer.status, text
+
     def client(self, service="lambda", access_key=None, secret_key=None, region=None, **config):
         """A boto3 client that never retries: a retry would hide a failure."""
         import boto3  # pylint: disable=import-outside-toplevel
@@ -183,11 +197,11 @@ def log_tail(answer):
     return base64.b64decode(answer["LogResult"]).decode()
 
 
-def wait_for(true, limit_s=20):
-    """Until it is true; what it said then."""
+def wait_for(true, limit_s=20, what="", pause_s=0.01):
+    """Until it is true, looked at again after each pause; what it said then. what: the failure says it; a function is asked then."""
     end = time.monotonic() + limit_s
     while not (said := true()):
         if time.monotonic() > end:
-            raise AssertionError(f"not so after {limit_s} s")
-        time.sleep(0.01)
+            raise AssertionError(f"not so after {limit_s} s: {what() if callable(what) else what}")
+        time.sleep(pause_s)
     return said

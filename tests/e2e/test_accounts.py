@@ -7,12 +7,10 @@ import json
 import os
 import re
 import shutil
-import time
 import unittest
 
 import tandem
 
-WAIT_S = 20
 CODE = """\
 import threading
 import time
@@ -61,9 +59,7 @@ def cpu_us(pid):
 class Accounts(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.t = tandem.Tandem()
-        cls.addClassCleanup(cls.t.close)
-        cls.t.start()
+        cls.t = cls.enterClassContext(tandem.Tandem())
         cls.api = cls.t.client()
 
     def create(self, name, code):
@@ -76,21 +72,13 @@ class Accounts(unittest.TestCase):
     def events(self, name):
         return [r for r in self.rows("api/" + name) if r["kind"] == "invoke"]
 
-    def until(self, what, *args):
-        """Waits until what(*args) is true; what it gave."""
-        end = time.monotonic() + WAIT_S
-        while not (found := what(*args)):
-            self.assertLess(time.monotonic(), end, "waited too long")
-            time.sleep(0.01)
-        return found
-
     def instances(self, name, *states):
         found = json.loads(self.t.cli("ps", "-o", "json"))["instances"]
         return [i for i in found if i["function"] == name and i["state"] != "preparing" and (not states or i["state"] in states)]
 
     def stop(self, name):
         self.t.cli("stop", name)
-        self.until(lambda: not self.instances(name))
+        tandem.wait_for(lambda: not self.instances(name))
 
     def invoke(self, name):
         answer = self.api.invoke(FunctionName=name, Payload=b"{}")
@@ -109,7 +97,7 @@ class Accounts(unittest.TestCase):
         self.assertTrue(all(r["kind"] == "idle" for r in self.rows("api/burns")))
         for _ in range(4):
             self.assertEqual(self.invoke("burns"), (None, b"{}"))
-        instance = self.until(self.instances, "burns", "frozen")[0]
+        instance = tandem.wait_for(lambda: self.instances("burns", "frozen"))[0]
         total = cpu_us(instance["pid"])
         rows = self.rows("api/burns")[old:]
         events = [r for r in rows if r["kind"] == "invoke"]
@@ -188,7 +176,7 @@ class Accounts(unittest.TestCase):
         self.assertIn("said", self.t.cli("logs", "talks"))
         self.assertTrue(os.path.isdir(folder))
         self.api.delete_function(FunctionName="talks")
-        self.until(lambda: not os.path.exists(folder))
+        tandem.wait_for(lambda: not os.path.exists(folder))
         self.assertTrue(self.rows("api/talks"))  # the bill stays
 
 

@@ -4,10 +4,8 @@ What takes minutes by the daemon's clock, in no time: a test stops its only cloc
 time-outs, the retries of events and idle rows all follow it.
 """
 import concurrent.futures
-import http.client
 import json
 import os
-import socket
 import threading
 import time
 import unittest
@@ -44,26 +42,17 @@ class Clock(unittest.TestCase):
         self.t.cli("up", cwd=self.t.base)
 
     def clock(self, **what):
-        connection = http.client.HTTPConnection("localhost")
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.connect(f"{self.t.state}/admin.sock")
-        connection.request("POST", "/v1/debug/clock?" + "&".join(f"{k}={v}" for k, v in what.items()))
-        answer = connection.getresponse()
-        text = answer.read()
-        connection.close()
-        if answer.status == 404:
+        status, text = self.t.admin("POST", "/v1/debug/clock?" + "&".join(f"{k}={v}" for k, v in what.items()))
+        if status == 404:
             self.skipTest("not a debug build")
-        self.assertEqual(answer.status, 200, text)
+        self.assertEqual(status, 200, text)
         return json.loads(text)
 
     def states(self):
         return [i["state"] for i in json.loads(self.t.cli("ps", "-o", "json"))["instances"]]
 
     def until(self, states):
-        end = time.monotonic() + WAIT_S
-        while self.states() != states:
-            self.assertLess(time.monotonic(), end, f"{self.states()} instead of {states}")
-            time.sleep(0.01)
+        tandem.wait_for(lambda: self.states() == states, WAIT_S, lambda: f"{self.states()} instead of {states}")
 
     def invoke(self, payload="{}"):
         return self.t.cli("invoke", "f", "--payload", payload).strip()
@@ -97,11 +86,8 @@ class Clock(unittest.TestCase):
             return [i["id"] for i in json.loads(self.t.cli("ps", "-o", "json"))["instances"] if i["function"] == "slow"]
 
         def other(than):
-            end = time.monotonic() + WAIT_S
-            while not ids() or ids() == than:
-                self.assertLess(time.monotonic(), end)
-                time.sleep(0.01)
-            return ids()
+            return tandem.wait_for(lambda: (now := ids()) != than and now, WAIT_S, "no other instance")
+
         os.mkdir(os.path.join(self.t.base, "slow"))
         with open(os.path.join(self.t.base, "slow/app.py"), "w", encoding="utf-8") as f:
             f.write("import os, time\nwhile not os.path.exists('/var/task/there'):\n    time.sleep(0.01)\n" + CODE)
@@ -128,10 +114,7 @@ class Clock(unittest.TestCase):
         with open(path, "w", encoding="utf-8") as f:
             f.write("name: more\nfunctions:\n  g: {code: app, runtime: python3.11, handler: app.handler}\n")
         self.t.cli("up", "-f", path)
-        end = time.monotonic() + WAIT_S
-        while "bytes" not in json.loads(self.t.cli("describe", "g", "-o", "json"))["snapshot"]:
-            self.assertLess(time.monotonic(), end, "no image")
-            time.sleep(0.02)
+        tandem.wait_for(lambda: "bytes" in json.loads(self.t.cli("describe", "g", "-o", "json"))["snapshot"], WAIT_S, "no image")
         self.until(["frozen", "frozen"])
         self.clock(stop=1)
         self.clock(step_us=20000000)

@@ -1,11 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """What an operator or a second client does in the middle of something else. A daemon that dies fails each of them."""
-import http.client
 import json
 import os
 import resource
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,16 +18,6 @@ ECHO = "def handler(event, context):\n    return event\n"
 MANIFEST = "name: p\nfunctions:\n  f: {code: ., runtime: python3.11, handler: app.handler}\n"
 FAILS = "def handler(event, context):\n    raise ValueError('no')\n"
 
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("tandem", timeout=60 * tandem.SLOW)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
-
 
 class Base(unittest.TestCase):
     before = None
@@ -41,21 +29,9 @@ class Base(unittest.TestCase):
     def create(self, name, code=ECHO):
         self.client.create_function(FunctionName=name, **tandem.python_function(code))
 
-    def admin(self):
-        connection = UnixConnection(os.path.join(self.t.state, "admin.sock"))
-        self.addCleanup(connection.close)
-        return connection
-
-    def post(self, connection, path, body=None):
-        connection.request("POST", path, body=json.dumps(body) if body is not None else None)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-
     def later(self, seconds):
-        admin = self.admin()
-        self.post(admin, "/v1/debug/clock?stop=1")
-        self.post(admin, f"/v1/debug/clock?step_us={seconds * 1000000}")
-        self.post(admin, "/v1/debug/clock?resume=1")
+        for what in ("stop=1", f"step_us={seconds * 1000000}", "resume=1"):
+            self.t.admin("POST", "/v1/debug/clock?" + what)
 
 
 class Disturbed(Base):
@@ -77,7 +53,7 @@ class Disturbed(Base):
         updating = threading.Thread(target=update)
         updating.start()
         tandem.wait_for(lambda: self.client.get_function_configuration(FunctionName="f")["LastUpdateStatus"] == "InProgress")
-        status, text = self.post(self.admin(), "/v1/down", {"project": "p"})
+        status, text = self.t.admin("POST", "/v1/down", json.dumps({"project": "p"}))
         self.assertEqual((status, json.loads(text.splitlines()[-1])["ok"]), (200, True))
         updating.join()
         self.assertEqual(said, ["ResourceNotFoundException"])
@@ -98,7 +74,7 @@ class Disturbed(Base):
             self.assertEqual(self.t.instances("f"), [])
 
     def test_a_large_payload_for_nobody(self):
-        status, text = self.post(self.admin(), "/v1/functions/none/invoke", "x" * 4000000)
+        status, text = self.t.admin("POST", "/v1/functions/none/invoke", json.dumps("x" * 4000000))
         self.assertEqual((status, json.loads(text)["kind"]), (404, "not_found"))
 
     def test_asynchronous_events_are_not_taken_without_end(self):

@@ -87,10 +87,7 @@ class Extensions(unittest.TestCase):
         return self.t.cli("logs", self.name, "-n", "100")
 
     def wait_for(self, what):
-        end = time.monotonic() + 20
-        while not what():
-            self.assertLess(time.monotonic(), end, self.log())
-            time.sleep(0.05)
+        tandem.wait_for(what, 20, self.log)
 
     def ask(self):
         with urllib.request.urlopen(self.t.gateway + "/f", timeout=30) as answer:

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import subprocess
-import time
 import unittest
 import urllib.error
 import urllib.request
@@ -242,10 +241,7 @@ class Invoke(Base):
         self.create("later", "def handler(e, c):\n    print('ran with', e['n'])\n")
         answer = self.c.invoke(FunctionName="later", InvocationType="Event", Payload=b'{"n": 4711}')
         self.assertEqual((answer["StatusCode"], answer["Payload"].read()), (202, b""))
-        end = time.monotonic() + 15
-        while "ran with 4711" not in self.t.cli("logs", "later") and time.monotonic() < end:
-            time.sleep(0.1)
-        self.assertIn("ran with 4711", self.t.cli("logs", "later"))
+        tandem.wait_for(lambda: "ran with 4711" in self.t.cli("logs", "later"), 15)
 
 
 class Access(Base):

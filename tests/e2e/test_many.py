@@ -4,13 +4,10 @@ Functions that come and go leave nothing behind: memory, database, archives, cod
 stay for those that nobody asked, and a daemon with nothing to do is not woken. bench/run.py has the same with thousands.
 """
 import glob
-import http.client
 import json
 import os
 import re
-import socket
 import sqlite3
-import time
 import unittest
 
 import tandem
@@ -32,30 +29,11 @@ while True:
 @unittest.skipUnless(os.geteuid() == 0, "needs root")
 class Many(unittest.TestCase):
     def setUp(self):
-        self.t = tandem.Tandem()
-        self.addCleanup(self.t.close)
-        self.t.start()
+        self.t = self.enterContext(tandem.Tandem())
         self.api = self.t.client()
-
-    def admin(self, method, path):
-        connection = http.client.HTTPConnection("localhost")
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.connect(f"{self.t.state}/admin.sock")
-        connection.request(method, path)
-        answer = connection.getresponse()
-        text = answer.read()
-        connection.close()
-        return answer.status, text
 
     def inside(self, name):
         return json.loads(self.t.cli("debug", "-o", "json"))[name]
-
-    def until(self, what, says):
-        end = time.monotonic() + WAIT_S
-        while not (found := what()):
-            self.assertLess(time.monotonic(), end, says)
-            time.sleep(0.05)
-        return found
 
     def create(self, count):
         for n in range(count):
@@ -65,7 +43,7 @@ class Many(unittest.TestCase):
     def delete(self, count):
         for n in range(count):
             self.api.delete_function(FunctionName=f"m-{n}")
-        self.until(lambda: self.inside("instances") == 0, "instances stay")
+        tandem.wait_for(lambda: self.inside("instances") == 0, WAIT_S, "instances stay")
 
     def left(self):
         """What there is on disk, as soon as what the database and the sweep take back is gone."""
@@ -81,12 +59,12 @@ class Many(unittest.TestCase):
         for count in (50, 50):  # what is allocated once is in the first round
             self.create(count)
             self.assertEqual(self.inside("functions"), count)
-            self.until(lambda: self.inside("instances") <= 16, "an instance for each function stays")
+            tandem.wait_for(lambda: self.inside("instances") <= 16, WAIT_S, "an instance for each function stays")
             for n in (0, count - 1):
                 self.assertEqual(self.api.invoke(FunctionName=f"m-{n}", Payload=b"7")["Payload"].read(), b"7")
             self.delete(count)
-            self.assertEqual(self.admin("POST", "/v1/debug/clock?step_us=120000000")[0] in (200, 404), True)
-            self.until(lambda: self.left()[:2] == ({"code": 0, "blobs": 0, "logs": 0, "trash": 0}, 0), "the state keeps what was deleted")
+            self.assertIn(self.t.admin("POST", "/v1/debug/clock?step_us=120000000")[0], (200, 404))
+            tandem.wait_for(lambda: self.left()[:2] == ({"code": 0, "blobs": 0, "logs": 0, "trash": 0}, 0), WAIT_S, "the state keeps what was deleted")
             self.assertLess(self.left()[2], 100000)
             heap.append(self.inside("heap_bytes"))
         if os.path.basename(tandem.BUILD) != "san":
@@ -96,14 +74,14 @@ class Many(unittest.TestCase):
         """In tandemd and in the spawner, plainly and from an image."""
         self.create(3)
         self.api.create_function(FunctionName="py", **tandem.python_function("def handler(event, context):\n    return event\n"))
-        self.until(lambda: "bytes" in json.loads(self.t.cli("snapshots", "-o", "json"))["snapshots"][-1], "no image is made")
+        tandem.wait_for(lambda: "bytes" in json.loads(self.t.cli("snapshots", "-o", "json"))["snapshots"][-1], WAIT_S, "no image is made")
 
         def held():
             for name in ("m-0", "m-1", "m-2", "py"):
                 for _ in range(5):
                     self.assertEqual(self.api.invoke(FunctionName=name, Payload=b"7")["Payload"].read(), b"7")
                     self.t.cli("stop", name)
-            self.until(lambda: self.inside("instances") == 0 and self.inside("blanks_missing") == 0, "instances stay")
+            tandem.wait_for(lambda: self.inside("instances") == 0 and self.inside("blanks_missing") == 0, WAIT_S, "instances stay")
             links = [self.links(pid) for pid in (self.t.process.pid, self.inside("pid"))]
             return self.inside("blanks"), [sum(not link.startswith("net:") for link in of) for of in links]
 
@@ -116,13 +94,13 @@ class Many(unittest.TestCase):
         self.create(5)
         self.api.invoke(FunctionName="m-0", Payload=b"7")
         pids = (self.t.process.pid, self.inside("pid"))
+        seen = []
 
         def asleep():
-            before = self.count(pids)
-            time.sleep(2)  # the measurement
-            return self.count(pids) == before
+            seen.append(self.count(pids))
+            return len(seen) > 1 and seen[-1] == seen[-2]
 
-        self.until(asleep, "something wakes the daemon while it has nothing to do")
+        tandem.wait_for(asleep, WAIT_S, "something wakes the daemon while it has nothing to do", pause_s=2)
 
     def links(self, pid):
         """What its descriptors are. Of net namespaces the spawner keeps up to 64."""

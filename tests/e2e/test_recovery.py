@@ -77,15 +77,7 @@ exports.handler = async (event) => {
 
 
 def wait_for(what, condition, limit_s=WAIT_S):
-    """Polls condition until it is true; its value."""
-    end = time.monotonic() + limit_s
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError("waited in vain for " + what)
-        time.sleep(0.01)
+    return tandem.wait_for(condition, limit_s, "waited in vain for " + what)
 
 
 def children(pid):

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 import unittest
 import urllib.request
 
@@ -49,14 +48,9 @@ class Case(unittest.TestCase):
     def snapshot(self, name="f"):
         return json.loads(self.t.cli("describe", name, "-o", "json"))["snapshot"]
 
-    def until(self, what, true, limit_s=30):
-        end = time.monotonic() + limit_s * tandem.SLOW
-        while True:
-            got = what()
-            if true(got):
-                return got
-            self.assertLess(time.monotonic(), end, got)
-            time.sleep(0.02)
+    def until(self, look, true):
+        """What look gives, as soon as it gives something of which true is true."""
+        return tandem.wait_for(lambda: (got := look()) and true(got) and got, 30 * tandem.SLOW, look)
 
     def made(self, name="f"):
         return self.until(lambda: self.snapshot(name), lambda s: "bytes" in s)
@@ -80,7 +74,7 @@ class Case(unittest.TestCase):
         def last():
             cold = [r for r in self.rows() if r["kind"] == "invoke" and r["cold"]]
             return cold[-1] if cold else None
-        return self.until(last, lambda r: r and r["restored"] == restored)
+        return self.until(last, lambda r: r["restored"] == restored)
 
 
 class Made(Case):
@@ -263,7 +257,7 @@ class Killed(Case):
     def test_the_daemon_while_it_prepares(self):
         self.up("import time\ntime.sleep(0.5)\n" + HANDLER)
         os.kill(self.daemon(), signal.SIGKILL)
-        self.until(lambda: self.reply(), lambda got: got and got["pid"] == 2)
+        self.until(self.reply, lambda got: got["pid"] == 2)
         self.stop()
         self.call()
         self.made()

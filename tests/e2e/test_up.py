@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
 import unittest
 import urllib.request
 
@@ -170,9 +169,7 @@ class Up(Base):
         self.addCleanup(follow.stdout.close)
         self.addCleanup(follow.wait)
         self.addCleanup(follow.kill)
-        end = time.monotonic() + 20
-        while json.loads(self.ok("debug"))["http_connections"] < 2:  # it is there; this call is the other one
-            self.assertLess(time.monotonic(), end)
+        tandem.wait_for(lambda: json.loads(self.ok("debug"))["http_connections"] >= 2)  # it is there; this call is the other one
         self.ok("invoke", "f")
         for line in follow.stdout:
             if "REPORT RequestId" in line:

@@ -82,7 +82,7 @@ class Load:
     """Clients that call until they are told to rest; what they got."""
 
     def __init__(self, t):
-        self.t, self.going, self.over = t, threading.Event(), False
+        self.t, self.going, self.broken, self.over = t, threading.Event(), threading.Event(), False
         self.busy, self.got, self.failed = threading.Semaphore(0), collections.Counter(), []
         work = [(self.client, path) for path, n in CLIENTS.items() for _ in range(n) if path[1:] in t.functions] + [(self.stopper,), (self.deployer,)]
         self.threads = [threading.Thread(target=self.guarded, args=each) for each in work]
@@ -94,6 +94,7 @@ class Load:
             body(*arguments)
         except Exception as e:  # pylint: disable=broad-except
             self.failed.append(e)
+            self.broken.set()
             self.busy.release()
 
     def turns(self):
@@ -105,8 +106,6 @@ class Load:
             while self.going.is_set():
                 yield
             self.busy.release()
-            while not self.going.is_set() and not self.over:
-                time.sleep(0.01)
 
     def client(self, path):
         host, port = self.t.gateway.removeprefix("http://").split(":")
@@ -137,7 +136,7 @@ class Load:
 
     def run(self, seconds):
         self.going.set()
-        time.sleep(seconds)
+        self.broken.wait(seconds)
         self.going.clear()
         for _ in self.threads:
             assert self.busy.acquire(timeout=120), "a client hangs"
@@ -191,12 +190,11 @@ class Churn(unittest.TestCase):
         def settled():
             with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
                 f.write("2")
-            time.sleep(0.5)  # between two looks
             last.append(slabs().get("net_namespace", 0))
             return len(last) > 3 and min(last[-3:]) == max(last[-3:])
 
         try:
-            tandem.wait_for(settled, 20)
+            tandem.wait_for(settled, 20, pause_s=0.5)
         except AssertionError:
             pass  # others are at work; the figures have room for that
 
