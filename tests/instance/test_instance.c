@@ -137,15 +137,32 @@ static void event(struct rig *g, struct str payload)
 	CHECK(instance_state(g->i) == INSTANCE_BUSY);
 }
 
+/* A runtime that is ready. */
+static void rig_ready(struct rig *g)
+{
+	rig_up(g, false);
+	give(g, FRAME_HELLO, 0, 0, "{}", 2);
+	until(g, 1);
+}
+
+/* And an event of so many bytes for it, which are returned; the caller frees them. */
+static char *rig_busy(struct rig *g, size_t n)
+{
+	char *text = xmalloc(n);
+
+	memset(text, 'x', n);
+	rig_ready(g);
+	event(g, (struct str){text, n});
+	return text;
+}
+
 TEST(hello_event_answer)
 {
 	struct rig g;
 	char got[512];
 	ssize_t n;
 
-	rig_up(&g, false);
-	give(&g, FRAME_HELLO, 0, 0, "{}", 2);
-	until(&g, 1);
+	rig_ready(&g);
 	CHECK_STR(g.said, "ready()");
 	event(&g, STR("{\"a\":1}"));
 	n = recv(g.chan, got, sizeof(got), 0);
@@ -163,13 +180,8 @@ TEST(long_payload_and_long_answer)
 {
 	struct rig g;
 	size_t big = 300000, seen = 0;
-	char *text = xmalloc(big), piece[8192];
+	char *text = rig_busy(&g, big), piece[8192];
 
-	memset(text, 'x', big);
-	rig_up(&g, false);
-	give(&g, FRAME_HELLO, 0, 0, "{}", 2);
-	until(&g, 1);
-	event(&g, (struct str){text, big});
 	fcntl(g.chan, F_SETFL, O_NONBLOCK);
 	while (seen < big) { /* the rest is written as the socket takes it */
 		ssize_t n = recv(g.chan, piece, sizeof(piece), 0);
@@ -209,9 +221,7 @@ TEST(hostile_runtime)
 	for (size_t k = 0; k < ARRAY_SIZE(t); k++) {
 		struct rig g;
 
-		rig_up(&g, false);
-		give(&g, FRAME_HELLO, 0, 0, "{}", 2);
-		until(&g, 1);
+		rig_ready(&g);
 		if (t[k].busy)
 			event(&g, STR("1"));
 		give(&g, t[k].type, FRAME_FLAG_END, t[k].stream, "x", 1);
@@ -241,14 +251,8 @@ static uint32_t adopt(struct rig *g)
 TEST(an_answer_before_the_event_was_read)
 {
 	struct rig g;
-	size_t big = LIM_PAYLOAD_BYTES;
-	char *text = xmalloc(big);
+	char *text = rig_busy(&g, LIM_PAYLOAD_BYTES);
 
-	memset(text, 'x', big);
-	rig_up(&g, false);
-	give(&g, FRAME_HELLO, 0, 0, "{}", 2);
-	until(&g, 1);
-	event(&g, (struct str){text, big});
 	give(&g, FRAME_DATA, FRAME_FLAG_END, 1, "1", 1);
 	until(&g, 1);
 	CHECK(!strncmp(g.said, "broken(", 7));

@@ -69,17 +69,8 @@ class Instance:
         self.sb.close()
 
 
-class Case(unittest.TestCase):
+class Case(OneSpawner):
     file, argv = "app.py", ["/usr/bin/python3", "-S", "-X", "utf8", "-c", START]
-
-    @classmethod
-    def setUpClass(cls):
-        cls.s = Spawner()
-
-    @classmethod
-    def tearDownClass(cls):
-        code = cls.s.stop()
-        assert code == 0, (code, cls.s.errors())
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory(prefix="tandem-snap-")

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import tempfile
 import time
+import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("TANDEM_BUILD", os.path.join(ROOT, "build"))
@@ -290,3 +291,16 @@ class Spawner:
         self.listener.close()
         shutil.rmtree(self.dir, ignore_errors=True)
         return self.proc.returncode
+
+
+class OneSpawner(unittest.TestCase):
+    """One spawner for all tests of a class; it ends without a complaint."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.s = Spawner()
+
+    @classmethod
+    def tearDownClass(cls):
+        code = cls.s.stop()
+        assert code == 0, (code, cls.s.errors())

@@ -171,17 +171,24 @@ TEST(refusal_reaches_its_request)
 	finish(&w);
 }
 
+/* A blank is asked for; m answers it. */
+static void begin_blank(struct world *w, struct spawn_req *r, struct spawner_msg *m)
+{
+	*r = (struct spawn_req){.done = on_done};
+	begin(w);
+	spawn_blank_start(w->spawn, r, false);
+	hear(w);
+	spawner_msg_init(m, SPAWNER_MADE, r->id);
+}
+
 TEST(canceled_blank_is_ended)
 {
 	struct world w;
-	struct spawn_req r = {.done = on_done};
+	struct spawn_req r;
 	struct spawner_msg m;
 
-	begin(&w);
-	spawn_blank_start(w.spawn, &r, false);
-	hear(&w);
+	begin_blank(&w, &r, &m);
 	spawn_cancel(&r);
-	spawner_msg_init(&m, SPAWNER_MADE, r.id);
 	m.u.made.has = 1 << SB_CTL;
 	say(&w, &m, 1);
 	turn(&w);
@@ -213,13 +220,10 @@ TEST(ids_are_never_those_of_the_adopted)
 TEST(sandboxes_without_their_descriptors_are_ended)
 {
 	struct world w;
-	struct spawn_req r = {.done = on_done};
+	struct spawn_req r;
 	struct spawner_msg m;
 
-	begin(&w);
-	spawn_blank_start(w.spawn, &r, false);
-	hear(&w);
-	spawner_msg_init(&m, SPAWNER_MADE, r.id);
+	begin_blank(&w, &r, &m);
 	m.u.made.has = 7;
 	say(&w, &m, 0);
 	m.verb = SPAWNER_ADOPT;

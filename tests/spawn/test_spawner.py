@@ -61,17 +61,8 @@ def wait_gone(pid):
         select.select([], [], [], 0.01)
 
 
-class Life(unittest.TestCase):
-    """One spawner for all: what a sandbox is and does."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.s = Spawner()
-
-    @classmethod
-    def tearDownClass(cls):
-        code = cls.s.stop()
-        assert code == 0, (code, cls.s.errors())
+class Life(OneSpawner):
+    """What a sandbox is and does."""
 
     def test_blank_has_every_descriptor(self):
         sb = self.s.blank()

@@ -52,14 +52,20 @@ TEST(found_again_after_a_restart)
 	fix_done(&f);
 }
 
+/* At most 250 bytes, and 100 are there. */
+static void limited(struct fix *f)
+{
+	fix_init(f);
+	snapshot_base(f->s, "one");
+	snapshot_disk_max(f->s, 250);
+	keep(f, 1, 100, 1000000, "");
+}
+
 TEST(least_recently_used_goes_first)
 {
 	struct fix f;
 
-	fix_init(&f);
-	snapshot_base(f.s, "one");
-	snapshot_disk_max(f.s, 250);
-	keep(&f, 1, 100, 1000000, "");
+	limited(&f);
 	keep(&f, 2, 100, 2000000, "");
 	CHECK(opens(&f, 1)); /* now 2 is the older one */
 	keep(&f, 3, 100, 3000000, "");
@@ -76,10 +82,7 @@ TEST(larger_than_all_may_be)
 {
 	struct fix f;
 
-	fix_init(&f);
-	snapshot_base(f.s, "one");
-	snapshot_disk_max(f.s, 250);
-	keep(&f, 1, 100, 1000000, "");
+	limited(&f);
 	keep(&f, 2, 300, 2000000, "");
 	CHECK(opens(&f, 1) && !opens(&f, 2) && snapshot_disk_bytes(f.s) == 100);
 	CHECK_STR(snapshot_of(f.s, 2)->reason, "it takes 300 bytes, and all of them may take 250");
