@@ -124,7 +124,8 @@ static const char *skip(const char *p, const char *end, const char *what)
 
 /*
  * The body, and apart from it the archive as text: a tree of JSON with it inside takes 10 ms for each megabyte to be
- * made, in which nobody else is served. An archive that is not found this way (escapes in it) stays in the tree.
+ * made, in which nobody else is served. An archive that is not found this way stays in the tree: with escapes in it,
+ * or beside another member of that name, say a variable of the environment.
  */
 static struct json *body_and_zip(struct api_call *c, struct str *ret_zip)
 {
@@ -136,7 +137,7 @@ static struct json *body_and_zip(struct api_call *c, struct str *ret_zip)
 
 	at = at ? skip(at + sizeof(key) - 1, end, " \t\r\n:") : end;
 	to = at < end && *at == '"' ? memchr(at + 1, '"', (size_t)(end - at - 1)) : NULL;
-	if (!to || memchr(at, '\\', (size_t)(to - at)))
+	if (!to || memchr(at, '\\', (size_t)(to - at)) || memmem(to, (size_t)(end - to), key, sizeof(key) - 1))
 		return api_body(c);
 	buf_add(&rest, body.p, (size_t)(at + 1 - body.p));
 	buf_add(&rest, to, (size_t)(end - to));

@@ -81,6 +81,14 @@ class Functions(Base):
         self.fails("ResourceConflictException", 409, self.c.create_function, "Function already exist: recorded", FunctionName="recorded",
                    **tandem.python_function(ECHO))
 
+    def test_a_variable_that_is_called_as_the_archive(self):
+        variables = {"ZipFile": "mine"}
+        for name, kept in (("before", {"Environment": {"Variables": variables}, **tandem.python_function(ECHO)}),
+                           ("behind", {**tandem.python_function(ECHO), "Environment": {"Variables": variables}})):
+            answer = self.c.create_function(FunctionName=name, **kept)
+            self.assertEqual(answer["Environment"]["Variables"], variables)
+            self.assertEqual(self.c.invoke(FunctionName=name, Payload=b"7")["Payload"].read(), b"7")
+
     def test_validation(self):
         good = tandem.python_function(ECHO)
         loose = self.t.client(parameter_validation=False)
