@@ -239,9 +239,7 @@ void instance_free(struct instance *i)
 	http_listener_free(i->api);
 	http_listener_free(i->api_tls);
 	http_listener_free(i->creds);
-	for (int k = 0; k < SB_N; k++)
-		if (i->fds.fd[k] >= 0)
-			close(i->fds.fd[k]);
+	sandbox_fds_close(&i->fds);
 	if (i->image >= 0)
 		close(i->image);
 	revision_unref(i->revision);

@@ -83,9 +83,9 @@ int ledger_machine_price(struct ledger *lg, double usd_per_hour);
  *
  * by "tag": a row counts under each of its tags, rows without tags under ""; total counts each row once.
  * by "rows": instead of total and sums "rows", the last 100 in order of time, each with "time" "workload" "tags"
- *      "revision" "version" "instance" "kind" "lane" "trigger" "outcome" "cold" "request_id" "queue_us" "start_us"
- * "init_us" "handler_us" "idle_ms" "billed_ms" "cpu_us" "memory_mb" "mem_peak_bytes" "bytes_in" "bytes_out"
- * "usd_lambda" "usd_machine"
+ *      "revision" "version" "instance" "kind" "lane" "trigger" "outcome" "cold" "restored" "request_id" "queue_us"
+ *      "start_us" "init_us" "handler_us" "idle_ms" "billed_ms" "cpu_us" "memory_mb" "mem_peak_bytes" "bytes_in" "bytes_out"
+ *      "usd_lambda" "usd_machine"
  */
 struct ledger_scan;
 struct ledger_query {

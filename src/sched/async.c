@@ -306,7 +306,7 @@ int sched_async_recover(struct sched *s, struct err *e)
 	return store_event_each(s->o.store, recover_one, s, e);
 }
 
-static void async_free_all(struct sched *s)
+void async_free_all(struct sched *s)
 {
 	list_each(&s->async, it)
 	{
@@ -319,57 +319,4 @@ static void async_free_all(struct sched *s)
 		if (!a->saving)
 			async_free(a);
 	}
-}
-
-/* --- the end of the scheduler: sandboxes live on in the spawner --- */
-
-static void worker_drop(struct worker *wk)
-{
-	list_del(&wk->node);
-	code_cancel(&wk->code);
-	if (wk->step == WORKER_TAKE && !wk->prepares)
-		pool_take_cancel(&wk->take);
-	else if (wk->step == WORKER_TAKE || wk->step == WORKER_ASSIGN)
-		spawn_cancel(&wk->assign);
-	loop_defer_cancel(wk->w->s->o.loop, &wk->gone);
-	loop_timer_free(wk->timer);
-	instance_free(wk->instance);
-	revision_unref(wk->revision);
-	buf_done(&wk->verdict);
-	buf_done(&wk->run.tail);
-	buf_done(&wk->extensions);
-	free(wk);
-}
-
-void sched_free(struct sched *s)
-{
-	if (!s)
-		return;
-	async_free_all(s);
-	prepare_free(s);
-	event_platform_row(s);
-	list_each(&s->workloads, it)
-	{
-		struct workload *w = container_of(it, struct workload, node);
-
-		list_each(&w->workers, wt)
-		{
-			struct worker *wk = container_of(wt, struct worker, node);
-
-			if (wk->instance && wk->ready_us && !wk->run.on) {
-				event_idle_cpu(wk, instance_cpu_us(wk->instance));
-				event_idle_row(wk, instance_mem_peak_bytes(wk->instance));
-			}
-			worker_drop(wk);
-		}
-		workload_free(w);
-	}
-	loop_timer_free(s->keep_timer);
-	loop_timer_free(s->checks_timer);
-	map_done(&s->by_id);
-	buf_done(&s->text);
-	loop_timer_free(s->trim);
-	pool_free(s->pool);
-	free(s->host.scratch);
-	free(s);
 }

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sched/deploy.h"
 
-#include <fcntl.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/enc.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "base/moves.h"
 #include "base/rand.h"
@@ -209,25 +208,14 @@ static void start_check(struct deploy *d)
 	sched_invoke_start(d->s, &d->check);
 }
 
-static void op_over(struct store_op *op, const struct err *e)
-{
-	if (e->kind)
-		log_warn("sched", "that a function works again is not noted: %s", e->text);
-	free(op);
-}
-
 void deploy_works(struct sched *s, struct function *f, const struct revision *r)
 {
-	struct store_op *op;
-
 	if (f->state != FUNCTION_FAILED || f->latest != r || f->updating || f->deleted)
 		return;
 	free(take_ptr(f->reason));
 	f->reason_code[0] = 0;
 	f->state = FUNCTION_ACTIVE;
-	op = xcalloc(1, sizeof(*op));
-	op->done = op_over;
-	function_put(s->o.store, op, f);
+	function_put(s->o.store, NULL, f);
 }
 
 /* Moves to the next state and starts what it waits for; states that have nothing to wait for are passed through. */

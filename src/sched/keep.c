@@ -148,13 +148,11 @@ static void hold_blanks(struct sched *s)
 	pool_hold(s->pool, s->held_blanks);
 }
 
-void keep_function(struct sched *s, struct function *f)
+static void keep_instances(struct sched *s, struct function *f)
 {
 	struct workload *w;
 	unsigned pos = 0;
 
-	if (f->scale.pool || s->held_blanks)
-		hold_blanks(s);
 	if (f->scale.min && !f->deleted)
 		workload_of(s, f, NULL);
 	for (unsigned i = 0; i < f->n_provisioned && !f->deleted; i++) {
@@ -184,6 +182,25 @@ void keep_function(struct sched *s, struct function *f)
 			list_push(&s->keeping, &w->keep_node);
 		keep_soon(w);
 	}
+}
+
+void keep_function(struct sched *s, struct function *f)
+{
+	if (f->scale.pool || s->held_blanks)
+		hold_blanks(s);
+	keep_instances(s, f);
+}
+
+void keep_all(struct sched *s)
+{
+	bool pool = false;
+
+	for (struct function *f = NULL; (f = function_next(s->o.store, f));) {
+		pool |= f->scale.pool > 0;
+		keep_instances(s, f);
+	}
+	if (pool)
+		hold_blanks(s); /* once: it adds up those of all */
 }
 
 void keep_ended(struct worker *wk)

@@ -154,17 +154,10 @@ struct pool *pool_new(struct loop *l, struct spawn *s, int cpus)
 	return p;
 }
 
-static void close_all(struct sandbox_fds *fds)
-{
-	for (int k = 0; k < SB_N; k++)
-		if (fds->fd[k] >= 0)
-			close(fds->fd[k]);
-}
-
 static void blank_free(struct blank *b)
 {
 	list_del(&b->node);
-	close_all(&b->fds);
+	sandbox_fds_close(&b->fds);
 	free(b);
 }
 
@@ -277,7 +270,7 @@ bool pool_ended(struct pool *p, uint64_t id)
 			continue;
 		loop_defer_cancel(p->loop, &t->defer);
 		list_del(&t->node);
-		close_all(&t->fds);
+		sandbox_fds_close(&t->fds);
 		t->id = 0;
 		look_for_one(p, t);
 		return true;

@@ -100,8 +100,8 @@ void prepare_next(struct sched *s)
 		struct function *f = x->f;
 
 		if (needed(s, f, x->r)) {
-			if (room_left(s) <= 0)
-				return; /* an end will bring us here again */
+			if (room_free(s) <= 0)
+				return; /* an end will bring us here again; none is ended for an image */
 			s->preparing = worker_prepare(workload_of(s, f, x->r), x->r);
 		}
 		wish_free(x);
@@ -201,8 +201,9 @@ void prepare_gone(struct worker *wk)
 	if (!wk->stopping && wk->why.kind) {
 		strlcpy_(info.reason, wk->why.text, sizeof(info.reason));
 		write_down(wk, &info);
+	} else if (!wk->prepared) {
+		snapshot_discard(s->o.store, wk->revision->serial);
 	}
-	prepare_next(s);
 }
 
 /* --- the worker that begins from an image --- */

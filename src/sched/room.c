@@ -31,12 +31,19 @@ static int64_t memory_available_kb(struct sched *s)
 	return s->memory_kb;
 }
 
+int room_free(struct sched *s)
+{
+	int left = s->max_workers - s->held_blanks - s->n_workers;
+
+	return left > 0 && memory_available_kb(s) >= MEMORY_FLOOR_KB ? left : 0;
+}
+
 int room_left(struct sched *s)
 {
 	struct worker *oldest = list_first(&s->lru, struct worker, lru_node);
-	int left = s->max_workers - s->held_blanks - s->n_workers;
+	int left = room_free(s);
 
-	if (left > 0 && memory_available_kb(s) >= MEMORY_FLOOR_KB)
+	if (left)
 		return left;
 	if (oldest && s->n_evicting <= s->n_line)
 		worker_evict(oldest);

@@ -317,9 +317,7 @@ void sched_adopt(struct sched *s, uint64_t id, const char *label, bool assigned,
 		worker_adopt(workload_of(s, f, r), id, pid, fds, kept.n > 0);
 		return;
 	}
-	for (int k = 0; k < SB_N; k++)
-		if (fds->fd[k] >= 0)
-			close(fds->fd[k]);
+	sandbox_fds_close(fds);
 	spawn_end(s->o.spawn, id);
 }
 
@@ -335,8 +333,8 @@ void sched_adopted(struct sched *s)
 	s->adopting = false;
 	pool_start(s->pool);
 	list_each(&s->workloads, it) workload_dispatch(container_of(it, struct workload, node));
-	for (struct function *f = NULL; (f = function_next(s->o.store, f));)
-		keep_function(s, f);
+	keep_all(s);
+	prepare_next(s);
 	logs_sweep(s->o.logs, is_function, s);
 }
 
@@ -396,4 +394,38 @@ void sched_drain(struct sched *s, bool handover, void (*cb)(void *arg), void *ar
 	pool_stop(s->pool);
 	async_stop(s);
 	sched_check_drained(s);
+}
+
+/* Sandboxes live on in the spawner. */
+void sched_free(struct sched *s)
+{
+	if (!s)
+		return;
+	async_free_all(s);
+	prepare_free(s);
+	event_platform_row(s);
+	list_each(&s->workloads, it)
+	{
+		struct workload *w = container_of(it, struct workload, node);
+
+		list_each(&w->workers, wt)
+		{
+			struct worker *wk = container_of(wt, struct worker, node);
+
+			if (wk->instance && wk->ready_us && !wk->run.on) {
+				event_idle_cpu(wk, instance_cpu_us(wk->instance));
+				event_idle_row(wk, instance_mem_peak_bytes(wk->instance));
+			}
+			worker_drop(wk);
+		}
+		workload_free(w);
+	}
+	loop_timer_free(s->keep_timer);
+	loop_timer_free(s->checks_timer);
+	map_done(&s->by_id);
+	buf_done(&s->text);
+	loop_timer_free(s->trim);
+	pool_free(s->pool);
+	free(s->host.scratch);
+	free(s);
 }

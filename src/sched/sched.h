@@ -112,13 +112,11 @@ void sched_adopted(struct sched *s); /* all were told: blanks are made, waiting 
 /* drained: when nothing is busy or waiting; before a handover: nothing that a client waits for. */
 void sched_drain(struct sched *s, bool handover, void (*drained)(void *arg), void *arg);
 
-/* qualifier: "" or what the caller named, resolved anew at each try. */
 /* Makes an image of its initialised process soon, unless there is one or a reason why not (prepare.c). */
 void sched_prepare(struct sched *s, struct function *f, struct revision *r);
 
-/* Async: commit, then run at least once, retry as Lambda does (1 min, 2 min). ev borrowed until done (e NONE:
- * accepted; ERR_LIMIT: too many wait). */
-struct sched_async;
+/* Async: commit, then run at least once, retry as Lambda does (1 min, 2 min). qualifier: "" or what the caller named,
+ * resolved anew at each try. e NONE: accepted; ERR_LIMIT: too many wait. */
 void sched_async_start(struct sched *s, struct function *f, const char *qualifier, struct str payload,
 		       const char request_id[37], void (*accepted)(void *arg, const struct err *e), void *arg);
 int sched_async_recover(struct sched *s, struct err *e); /* at start */

@@ -172,15 +172,17 @@ void invocation_tell(struct invocation *inv);			  /* done, and gives them back *
 /* sched.c */
 void sched_check_drained(struct sched *s);
 /* room.c: who may start an instance when not all can. */
-int room_left(struct sched *s);	     /* instances the machine still takes; when none, ends the longest idle */
-void room_want(struct workload *w);  /* it wants to start one: now, or when its turn comes */
-void room_leave(struct workload *w); /* it does not any more */
+int room_free(struct sched *s);				  /* instances the machine still takes */
+int room_left(struct sched *s);				  /* the same; when none, ends the longest idle */
+void room_want(struct workload *w);			  /* it wants to start one: now, or when its turn comes */
+void room_leave(struct workload *w);			  /* it does not any more */
 void room_check(struct sched *s, struct invocation *inv); /* a deploy's: it starts now, or when there is room */
 void room_share(struct sched *s);			  /* room may have come: checks, then the line */
 bool room_yields(const struct worker *wk); /* its event is over, and others wait for room who have less */
 /* keep.c: instances held ready. */
 void keep_init(struct sched *s);
 void keep_function(struct sched *s, struct function *f); /* what it wants may have changed */
+void keep_all(struct sched *s);				 /* what any wants: at the start */
 void keep_soon(struct workload *w);			 /* what it has may have changed */
 void keep_ended(struct worker *wk);			 /* it does not count any more */
 /* prepare.c: images of initialised processes. */
@@ -200,6 +202,7 @@ void worker_failed(struct worker *wk, const struct err *e); /* the platform coul
 void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_outcome, struct str body,
 		const struct err *why);
 void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t cpu_us, int64_t mem_peak_bytes);
+void worker_drop(struct worker *wk); /* the scheduler ends; its sandbox does not */
 /* worker_start.c */
 struct worker *worker_start(struct workload *w, struct revision *r, struct invocation *check, bool kept);
 struct worker *worker_prepare(struct workload *w, struct revision *r);
@@ -217,7 +220,8 @@ void worker_evict(struct worker *wk);
 /* async.c */
 struct invocation *async_under_way(struct worker *wk, struct str request_id);
 void async_settled(struct workload *w); /* what might have been under way in an adopted instance is not */
-void async_stop(struct sched *s);	/* nothing is started any more: the store has it all */
+void async_free_all(struct sched *s);
+void async_stop(struct sched *s); /* nothing is started any more: the store has it all */
 /* event.c */
 void event_begin(struct worker *wk, struct invocation *inv);
 /*

@@ -408,6 +408,18 @@ static void failed_start(struct worker *wk, int64_t cpu_us, int64_t mem_peak_byt
 		workload_fail(inv, wk->outcome, buf_str(&wk->verdict), &wk->why);
 }
 
+static void worker_free(struct worker *wk)
+{
+	list_del(&wk->node);
+	loop_timer_free(wk->timer);
+	instance_free(wk->instance);
+	revision_unref(wk->revision);
+	buf_done(&wk->verdict);
+	buf_done(&wk->run.tail);
+	buf_done(&wk->extensions);
+	free(wk);
+}
+
 void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t cpu_us, int64_t mem_peak_bytes)
 {
 	struct workload *w = wk->w;
@@ -448,20 +460,25 @@ void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t
 		prepare_gone(wk);
 	if (wk->id)
 		map_del(&s->by_id, (struct str){(const char *)&wk->id, sizeof(wk->id)});
-	list_del(&wk->node);
 	w->n_workers--;
 	s->n_workers--;
 	s->n_evicting -= wk->evicted;
-	loop_timer_free(wk->timer);
-	instance_free(wk->instance);
-	revision_unref(wk->revision);
-	buf_done(&wk->verdict);
-	buf_done(&wk->run.tail);
-	buf_done(&wk->extensions);
-	free(wk);
+	worker_free(wk);
 	workload_dispatch(w);
 	workload_maybe_free(w);
 	loop_timer_in(s->trim, TRIM_AFTER_US);
 	room_share(s);
+	prepare_next(s); /* after those who wait */
 	sched_check_drained(s);
+}
+
+void worker_drop(struct worker *wk)
+{
+	code_cancel(&wk->code);
+	if (wk->step == WORKER_TAKE && !wk->prepares)
+		pool_take_cancel(&wk->take);
+	else if (wk->step == WORKER_TAKE || wk->step == WORKER_ASSIGN)
+		spawn_cancel(&wk->assign);
+	loop_defer_cancel(worker_loop(wk), &wk->gone);
+	worker_free(wk);
 }

@@ -107,13 +107,6 @@ static void order(struct worker *wk)
 	wk->restoring = image >= 0 && instance_order(&wk->take.fds, image, &e) == 0;
 }
 
-static void close_sandbox(struct sandbox_fds *fds)
-{
-	for (int k = 0; k < SB_N; k++)
-		if (fds->fd[k] >= 0)
-			close(fds->fd[k]);
-}
-
 static void has_sandbox(struct worker *wk, uint64_t id)
 {
 	wk->id = id;
@@ -155,7 +148,7 @@ static void taken(struct pool_take *t, const struct err *e)
 	has_sandbox(wk, t->id);
 	worker_move(wk, WORKER_ASSIGN);
 	if (open_code(wk->w->s->o.store, r, dirs, &n_dirs, &fail) < 0) {
-		close_sandbox(&t->fds);
+		sandbox_fds_close(&t->fds);
 		worker_failed(wk, &fail);
 	} else {
 		order(wk);

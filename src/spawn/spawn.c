@@ -324,6 +324,11 @@ static void close_fds(int *fds, unsigned n)
 			close(fds[i]);
 }
 
+void sandbox_fds_close(struct sandbox_fds *fds)
+{
+	close_fds(fds->fd, SB_N);
+}
+
 /* At our limit of open files a message arrives without its descriptors: that sandbox is lost, and nothing else. */
 static bool without_room(const struct spawner_msg *m, unsigned n_fds)
 {

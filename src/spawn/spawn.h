@@ -11,6 +11,7 @@ struct spawn;
 struct sandbox_fds {
 	int fd[SB_N]; /* -1: not there */
 };
+void sandbox_fds_close(struct sandbox_fds *fds);
 struct spawn_events {
 	void (*config)(void *arg, const struct serve_config *c,
 		       int listeners[SL_N]); /* once; ownership of the descriptors moves */

@@ -174,7 +174,7 @@ static bool old_enough(int dirfd, const char *name)
 	return (int64_t)st.st_mtim.tv_sec + GC_AGE_S < clock_wall_us() / 1000000;
 }
 
-static DIR *list_dir(int dirfd, const char *name)
+DIR *list_dir(int dirfd, const char *name)
 {
 	int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);

@@ -63,6 +63,13 @@ static void drop_files(const struct snapshots *t, uint64_t serial)
 	unlinkat(t->dirfd, name_of(serial, "", name), 0);
 }
 
+static void drop_new(const struct snapshots *t, uint64_t serial)
+{
+	char name[NAME_BYTES];
+
+	unlinkat(t->dirfd, name_of(serial, ".new", name), 0);
+}
+
 static struct kept *find(const struct snapshots *t, uint64_t serial)
 {
 	return map_get(&t->by_serial, (struct str){(const char *)&serial, sizeof(serial)});
@@ -140,20 +147,28 @@ static int info_read(struct snapshots *t, uint64_t serial)
 
 /* --- open --- */
 
+/* Without its text an image is found by nobody: we went down before it was written. */
+static void drop_unnamed(const struct snapshots *t, uint64_t serial)
+{
+	char name[NAME_BYTES];
+
+	if (faccessat(t->dirfd, name_of(serial, ".json", name), F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+		drop_files(t, serial);
+}
+
 int snapshots_open(struct store *s, struct err *e)
 {
 	struct snapshots *t = s->snapshots = xcalloc(1, sizeof(*t));
 	struct statvfs fs;
 	struct dirent *de;
 	DIR *d;
-	int fd;
 
+	t->dirfd = -1;
 	list_init(&t->keeping);
 	if (mkdirat(s->dirfd, "snapshots", 0700) < 0 && errno != EEXIST)
 		return err_sys(e, errno, "make snapshots");
 	t->dirfd = openat(s->dirfd, "snapshots", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	fd = t->dirfd < 0 ? -1 : openat(t->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	d = fd < 0 ? NULL : fdopendir(fd);
+	d = t->dirfd < 0 ? NULL : list_dir(t->dirfd, ".");
 	if (!d)
 		return err_sys(e, errno, "open snapshots");
 	if (fstatvfs(t->dirfd, &fs) == 0)
@@ -169,6 +184,8 @@ int snapshots_open(struct store *s, struct err *e)
 				drop_files(t, serial);
 		} else if (*end || end == de->d_name) {
 			unlinkat(t->dirfd, de->d_name, 0); /* one that was not finished */
+		} else {
+			drop_unnamed(t, serial);
 		}
 	}
 	closedir(d);
@@ -272,9 +289,15 @@ int snapshot_create(const struct store *s, uint64_t serial, struct err *e)
 	char name[NAME_BYTES];
 	int fd;
 
-	unlinkat(s->snapshots->dirfd, name_of(serial, ".new", name), 0);
-	fd = openat(s->snapshots->dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	drop_new(s->snapshots, serial);
+	fd = openat(s->snapshots->dirfd, name_of(serial, ".new", name),
+		    O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	return fd < 0 ? err_sys(e, errno, "make snapshot %s", name) : fd;
+}
+
+void snapshot_discard(const struct store *s, uint64_t serial)
+{
+	drop_new(s->snapshots, serial);
 }
 
 /* --- keep --- */
@@ -293,8 +316,8 @@ static void keep_work(struct loop_work *w)
 		drop_files(t, info->serial);
 	else if (fd < 0 || fsync(fd) < 0 || renameat(t->dirfd, from, t->dirfd, name_of(info->serial, "", to)) < 0)
 		err_sys(&op->e, errno, "keep snapshot %s", from);
-	if (!info->bytes && fd >= 0)
-		unlinkat(t->dirfd, from, 0);
+	if (!info->bytes || op->e.kind) /* a full disk above all needs its room back */
+		drop_new(t, info->serial);
 	if (!op->e.kind)
 		info_write(t, info, k->base, &op->e);
 }

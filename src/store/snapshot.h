@@ -27,6 +27,7 @@ void snapshot_base(struct store *s, const char *base);
 const struct snapshot *snapshot_of(const struct store *s, uint64_t serial);
 int snapshot_open(struct store *s, uint64_t serial, struct err *e);	    /* for reading; it is used now */
 int snapshot_create(const struct store *s, uint64_t serial, struct err *e); /* an empty file to write it to */
+void snapshot_discard(const struct store *s, uint64_t serial); /* what was written to it; nobody writes any more */
 /* What was written is durable and counts, or the reason why nothing was, once op is done. One at a time. On failure
  * there is none. */
 void snapshot_keep(struct store *s, struct store_op *op, const struct snapshot *info);

@@ -2,6 +2,8 @@
 /* What the files of store/ share. Memory (maps, counters) belongs to the loop, db to its thread once store_open has
  * returned. */
 #pragma once
+#include <dirent.h>
+
 #include "base/list.h"
 #include "base/map.h"
 #include "store/db.h"
@@ -103,6 +105,7 @@ struct change *rows_change(enum change_kind kind, struct function *f, struct rev
 int rows_apply(struct db *d, const struct change *c, struct err *e);
 /* blob.c */
 int blob_open_dirs(struct store *s, struct err *e);
+DIR *list_dir(int dirfd, const char *name);
 bool blob_any(const struct store *s);
 void blob_done(struct store *s);
 void gc_free(struct store *s);

@@ -32,22 +32,25 @@ static struct call *call_take(struct gateway *g)
 {
 	struct call *c = list_first(&g->spare, struct call, node);
 
-	if (c)
-		list_del(&c->node), g->n_spare--;
-	else
+	if (c) {
+		list_del(&c->node);
+		g->n_spare--;
+	} else {
 		c = xcalloc(1, sizeof(*c));
+	}
 	c->g = g;
 	return c;
 }
 
 static void call_give(struct call *c)
 {
-	if (c->event.cap > 65536 || c->g->n_spare == SPARE_MAX)
-		buf_done(&c->event);
 	if (c->g->n_spare == SPARE_MAX) {
+		buf_done(&c->event);
 		free(c);
 		return;
 	}
+	if (c->event.cap > 65536)
+		buf_done(&c->event);
 	buf_clear(&c->event);
 	list_push_front(&c->g->spare, &c->node);
 	c->g->n_spare++;

@@ -41,12 +41,19 @@ TEST(found_again_after_a_restart)
 	keep(&f, 3, 100, 1, "");
 	keep(&f, 4, 0, 1, "it runs 2 threads");
 	close(snapshot_create(f.s, 5, &e)); /* not finished */
+	keep(&f, 6, 100, 1, "");
+	CHECK(unlinkat(f.fd, "snapshots/6.json", 0) == 0);
+	close(snapshot_create(f.s, 7, &e));
+	CHECK(faccessat(f.fd, "snapshots/7.new", F_OK, 0) == 0);
+	snapshot_discard(f.s, 7);
+	CHECK(faccessat(f.fd, "snapshots/7.new", F_OK, 0) < 0);
 	fix_close(&f);
 	fix_open(&f);
 	snapshot_base(f.s, "one");
 	CHECK(opens(&f, 3) && snapshot_of(f.s, 3)->pages == 7 && snapshot_disk_bytes(f.s) == 100);
 	CHECK_STR(snapshot_of(f.s, 4)->reason, "it runs 2 threads");
 	CHECK(!opens(&f, 4) && !snapshot_of(f.s, 5));
+	CHECK(!snapshot_of(f.s, 6) && faccessat(f.fd, "snapshots/6", F_OK, 0) < 0);
 	snapshot_base(f.s, "two"); /* the host was upgraded */
 	CHECK(!snapshot_of(f.s, 3) && !snapshot_of(f.s, 4) && snapshot_disk_bytes(f.s) == 0);
 	fix_done(&f);
