@@ -154,8 +154,10 @@ static pid_t order_first(struct init *in, size_t n, int fd)
 
 	if (!pid)
 		return 0;
-	if (fds_send(in->first.orders, in->in.bytes, n, &fd, fd >= 0, MSG_NOSIGNAL) < 0)
+	if (fds_send(in->first.orders, in->in.bytes, n, &fd, fd >= 0, MSG_NOSIGNAL) < 0) {
+		close(in->first.told[0]);
 		pid = 0;
+	}
 	close(in->first.orders);
 	in->first.pid = 0;
 	return pid;
@@ -348,7 +350,7 @@ static void restore_answer(struct init *in, int image)
 
 static void take_message(struct init *in)
 {
-	int fd = -1;
+	auto_close int fd = -1;
 	unsigned n_fds = 1;
 	ssize_t n = fds_recv(INIT_FD_CTL, in->in.bytes, INIT_MSG_MAX + 1, &fd, &n_fds, MSG_DONTWAIT);
 
@@ -357,8 +359,8 @@ static void take_message(struct init *in)
 	if (n < 0 && errno != EAGAIN && errno != EINTR && errno != EMSGSIZE)
 		_exit(1);
 	if (n < (ssize_t)sizeof(struct init_msg) || n > INIT_MSG_MAX || in->in.msg.version != INIT_VERSION)
-		n_fds = 0; /* not for us */
-	else if (in->in.msg.verb == INIT_START)
+		return;
+	if (in->in.msg.verb == INIT_START)
 		start(in, (size_t)n);
 	else if (in->in.msg.verb == INIT_SIGNAL)
 		forward_signal(in);
@@ -366,8 +368,6 @@ static void take_message(struct init *in)
 		take(in, (size_t)n, fd);
 	else if (in->in.msg.verb == INIT_RESTORE)
 		restore_answer(in, fd);
-	if (fd >= 0)
-		close(fd);
 }
 
 static void reap(struct init *in)

@@ -2,8 +2,6 @@
 /* /proc/PID/smaps: which mappings there are, and which of them cannot be made again. */
 #include "proc.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>

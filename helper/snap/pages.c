@@ -31,20 +31,10 @@ struct writer {
 
 static int flush(struct writer *w, struct err *e)
 {
-	size_t n = (size_t)w->pending * SNAP_PAGE, done = 0;
-	uint64_t from = w->at - n;
+	size_t n = (size_t)w->pending * SNAP_PAGE;
 
-	while (done < n) {
-		ssize_t put = pwrite(w->d->take->image, w->out + done, n - done, (off_t)(from + done));
-
-		if (put < 0 && errno == EINTR)
-			continue;
-		if (put <= 0)
-			return err_sys(e, put ? errno : ENOSPC, "write the image");
-		done += (size_t)put;
-	}
 	w->pending = 0;
-	return 0;
+	return proc_write(w->d, w->out, n, w->at - n, e);
 }
 
 static int put_page(struct writer *w, const uint8_t *page, struct err *e)

@@ -26,6 +26,8 @@ int proc_text(struct snap_draft *d, const char *text, uint32_t *ret_at, struct e
 /* Files of /proc/PID as text that ends with NUL, in d->mem. */
 int proc_read(struct snap_draft *d, const char *name, char **ret, size_t *ret_n, struct err *e);
 
+int proc_write(const struct snap_draft *d, const void *from, size_t n, uint64_t at, struct err *e); /* into the image */
+
 int proc_status(struct snap_draft *d, struct err *e); /* threads, signals, filters, session, other processes */
 int proc_maps(struct snap_draft *d, struct err *e);   /* maps.c */
 int proc_fds(struct snap_draft *d, struct err *e);    /* fds.c */

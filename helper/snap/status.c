@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 
 #define READ_STEP (256u << 10)
 
@@ -72,6 +70,22 @@ int proc_read(struct snap_draft *d, const char *name, char **ret, size_t *ret_n,
 	*ret = mem_take(&d->mem, n + 1);
 	if (ret_n)
 		*ret_n = n;
+	return 0;
+}
+
+int proc_write(const struct snap_draft *d, const void *from, size_t n, uint64_t at, struct err *e)
+{
+	const char *p = from;
+
+	while (n) {
+		ssize_t put = pwrite(d->take->image, p, n, (off_t)at);
+
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put <= 0)
+			return err_sys(e, put ? errno : ENOSPC, "write the image");
+		p += put, at += (uint64_t)put, n -= (size_t)put;
+	}
 	return 0;
 }
 
@@ -186,11 +200,12 @@ static int check_empty(const char *path, struct err *e)
 	DIR *dir = opendir(path);
 	char name[128] = "";
 
-	for (struct dirent *f; dir && (f = readdir(dir));)
+	if (!dir)
+		return errno == ENOENT ? 0 : err_sys(e, errno, "look for files in %s", path);
+	for (struct dirent *f; (f = readdir(dir));)
 		if (strcmp(f->d_name, ".") && strcmp(f->d_name, ".."))
 			snprintf(name, sizeof(name), "%.100s", f->d_name);
-	if (dir)
-		closedir(dir);
+	closedir(dir);
 	return *name ? err_set(e, ERR_CONFLICT, "it has left a file: %s/%s", path, name) : 0;
 }
 

@@ -4,22 +4,6 @@
 #include <errno.h>
 #include <string.h>
 
-static int write_at(int fd, const void *from, size_t n, uint64_t at, struct err *e)
-{
-	const char *p = from;
-
-	while (n) {
-		ssize_t put = pwrite(fd, p, n, (off_t)at);
-
-		if (put < 0 && errno == EINTR)
-			continue;
-		if (put <= 0)
-			return err_sys(e, put ? errno : ENOSPC, "write the image");
-		p += put, at += (uint64_t)put, n -= (size_t)put;
-	}
-	return 0;
-}
-
 /* The head goes last: a file without it is no image. */
 static int write_tables(struct snap_draft *d, struct err *e)
 {
@@ -37,7 +21,7 @@ static int write_tables(struct snap_draft *d, struct err *e)
 		if (at + n > SNAP_TABLES_MAX || h->tables_at + at + n > d->take->max_bytes)
 			return err_set(e, ERR_LIMIT, "its image is larger than %llu MB",
 				       (unsigned long long)(d->take->max_bytes >> 20));
-		if (write_at(d->take->image, from[t], n, h->tables_at + at, e) < 0)
+		if (proc_write(d, from[t], n, h->tables_at + at, e) < 0)
 			return -1;
 		at += n;
 		h->file_bytes = h->tables_at + at;
@@ -45,7 +29,7 @@ static int write_tables(struct snap_draft *d, struct err *e)
 	}
 	if (ftruncate(d->take->image, (off_t)(h->file_bytes + SNAP_TAIL)) < 0)
 		return err_sys(e, errno, "make the image longer");
-	return write_at(d->take->image, h, sizeof(*h), 0, e);
+	return proc_write(d, h, sizeof(*h), 0, e);
 }
 
 static int draw(struct snap_draft *d, struct err *e)

@@ -42,8 +42,10 @@ struct cg_limits {
 	uint64_t memory_bytes; /* all of it: memory and /tmp */
 	uint32_t pids_max, cpu_weight, cpu_quota_us;
 };
-/* Until ASSIGN, with only tandem-init in the group: those of a function of 128 MB and 512 of /tmp, so that there is
- * nothing to write for most. */
+/*
+ * Until ASSIGN, with nothing of a function running in the group: those of a function of 128 MB and 512 of /tmp, so that
+ * there is nothing to write for most.
+ */
 extern const struct cg_limits cg_blank_limits;
 struct cg_usage {
 	uint64_t cpu_us, mem_peak_bytes;

@@ -75,9 +75,10 @@ static void hello(struct spawner *s)
 }
 
 /*
- * BLANK. Safe: what is made is always the same and has the blank's limits and runs tandem-init alone; the table bounds how many (4,096, and
- * the limit of descriptors); its uid and names come from the slot, not from the message. With prepare, its tandem-init
- * may trace processes of its own namespace, which are all of the same uid; what it starts may not.
+ * BLANK. Safe: what is made is always the same, has the blank's limits and runs nothing but tandem-init; the table
+ * bounds how many (4,096, and the limit of descriptors); its uid and names come from the slot, not from the message.
+ * With prepare, its tandem-init may trace processes of its own namespace, which are all of the same uid; what it starts
+ * may not.
  */
 static void blank(struct spawner *s, const struct spawner_msg *m)
 {

@@ -552,6 +552,7 @@ def around_snapshot(sock, kind, stream, body):
 
 def main():
 	fd = int(_environ.pop("TANDEM_FD", "4"))
+	_environ.pop("TANDEM_IMAGE", None)  # SNAPSHOT says it again, early enough for all that is done here
 	sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
 	sock.setblocking(True)
 	os.set_inheritable(fd, False)

@@ -47,7 +47,7 @@ static void got_frame(struct instance *i, const struct frame *f, struct str part
 
 	switch (f->type) {
 	case FRAME_HELLO:
-		if (i->state != INSTANCE_INIT)
+		if (i->state != INSTANCE_INIT || i->restoring)
 			break;
 		if (i->probing)
 			return; /* the daemon before did not live to see it; PING's answer comes next */

@@ -20,6 +20,15 @@ static void tell_taken(struct instance *i, const struct init_snap *s)
 	i->ev->taken(i->arg, s);
 }
 
+/* A terminal may show it one day. */
+static void make_printable(char *text, size_t n)
+{
+	text[n - 1] = 0;
+	for (; *text; text++)
+		if (*text < ' ' || *text > '~')
+			*text = '?';
+}
+
 void image_not_taken(struct instance *i, const char *fmt, ...)
 {
 	struct init_snap s = {0};
@@ -28,6 +37,7 @@ void image_not_taken(struct instance *i, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(s.text, sizeof(s.text), fmt, ap);
 	va_end(ap);
+	make_printable(s.text, sizeof(s.text)); /* a hook's error is the function's own text, cut anywhere */
 	tell_taken(i, &s);
 }
 
@@ -37,7 +47,7 @@ void image_ask(struct instance *i)
 	struct {
 		struct init_msg m;
 		struct init_take t;
-	} msg = {.m = {.version = INIT_VERSION, .verb = INIT_TAKE, .tag = TAG_RUNTIME},
+	} msg = {.m = {.version = INIT_VERSION, .verb = INIT_TAKE, .tag = INIT_TAG_RUNTIME},
 		 .t = {.max_bytes = i->image_max_bytes, .deadline_ms = i->take_ms}};
 	int fd = take_fd(i->image);
 
@@ -64,7 +74,7 @@ int instance_order(const struct sandbox_fds *fds, int image, struct err *e)
 {
 	struct init_msg m = {.version = INIT_VERSION,
 			     .verb = INIT_RESTORE,
-			     .tag = TAG_RUNTIME,
+			     .tag = INIT_TAG_RUNTIME,
 			     .value = INIT_RESTORE_WAITS,
 			     .keep_channel = true};
 
@@ -86,15 +96,6 @@ int instance_restore(struct instance *i, struct err *e)
 	return channel_flush(i, e);
 }
 
-/* A terminal may show it one day. */
-static void make_printable(char *text, size_t n)
-{
-	text[n - 1] = 0;
-	for (; *text; text++)
-		if (*text < ' ' || *text > '~')
-			*text = '?';
-}
-
 void image_heard(struct instance *i, const struct init_msg *m, struct init_snap *s)
 {
 	make_printable(s->text, sizeof(s->text));
@@ -102,6 +103,6 @@ void image_heard(struct instance *i, const struct init_msg *m, struct init_snap 
 		image_not_taken(i, "%s", s->text);
 	else if (m->verb == INIT_TAKEN)
 		tell_taken(i, s);
-	else if (m->value <= 0 && i->restoring)
+	else if (m->value <= 0 && i->restoring && i->state == INSTANCE_INIT)
 		i->ev->not_restored(i->arg, s->text);
 }

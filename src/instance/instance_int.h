@@ -10,8 +10,6 @@
 #include "wire/frame.h"
 #include "wire/init.h"
 
-#define TAG_RUNTIME 1 /* of the runtime's process; extensions follow */
-
 struct instance {
 	struct instance_host *host;
 	const struct instance_events *ev;

@@ -70,13 +70,13 @@ void start_heard(void *arg, int events)
 		image_heard(i, &m, &r.s);
 	} else if (m.verb == INIT_FAILED) {
 		if (!i->adopted) {
-			start_failed(i, m.tag != TAG_RUNTIME, m.value);
+			start_failed(i, m.tag != INIT_TAG_RUNTIME, m.value);
 			return;
 		}
 		err_sys(&e, m.value, "the runtime was never started, or is gone");
 		instance_broken(i, &e);
 	} else if (m.verb == INIT_EXITED) {
-		process_gone(i, m.tag != TAG_RUNTIME, m.value);
+		process_gone(i, m.tag != INIT_TAG_RUNTIME, m.value);
 	}
 }
 
@@ -93,7 +93,7 @@ int start_prepare(struct instance *i, const struct instance_opts *o, struct err 
 
 	i->start_msg = (struct init_msg){.version = INIT_VERSION,
 					 .verb = INIT_START,
-					 .tag = TAG_RUNTIME,
+					 .tag = INIT_TAG_RUNTIME,
 					 .keep_channel = i->revision->kind != RUNTIME_PROVIDED};
 	if (env_runtime(&facts, &i->start_msg, &i->start_text, e) < 0)
 		return -1;
@@ -123,7 +123,7 @@ static int start_extensions(struct instance *i, struct err *e)
 	for (unsigned k = 0; k < i->n_extensions; k++, name += strlen(name) + 1) {
 		struct init_msg m = {.version = INIT_VERSION,
 				     .verb = INIT_START,
-				     .tag = TAG_RUNTIME + 1 + k,
+				     .tag = INIT_TAG_RUNTIME + 1 + k,
 				     .argc = 1,
 				     .envc = i->start_msg.envc};
 		char path[300];
@@ -150,7 +150,7 @@ int instance_start(struct instance *i, struct err *e)
 
 int instance_probe(struct instance *i, struct err *e)
 {
-	struct init_msg lives = {.version = INIT_VERSION, .verb = INIT_SIGNAL, .tag = TAG_RUNTIME};
+	struct init_msg lives = {.version = INIT_VERSION, .verb = INIT_SIGNAL, .tag = INIT_TAG_RUNTIME};
 	struct frame f = {FRAME_PING, 0, 0, 0};
 
 	i->frozen = true; /* whether it is: thawing a thawed one is harmless */

@@ -17,7 +17,7 @@
  *            When it fails, START may follow.
  *   EXITED   a started process is gone; value is its wait status. tandem-init itself goes on until the sandbox ends.
  *
- * tag: chosen by tandemd (1: the runtime, 2..: extensions). What arrives from a sandbox is hostile: tandemd checks all
+ * tag: chosen by tandemd. What arrives from a sandbox is hostile: tandemd checks all
  * of it.
  */
 #pragma once
@@ -39,7 +39,7 @@ enum init_verb {
 	INIT_RESTORED,
 };
 #define INIT_RESTORE_WAITS 1
-#define INIT_TAG_RUNTIME   1
+#define INIT_TAG_RUNTIME   1 /* extensions follow */
 struct init_msg {
 	uint16_t version, verb;
 	uint32_t tag;

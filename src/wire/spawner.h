@@ -4,15 +4,20 @@
  * descriptors attached (wire/fds.h). Every message is exactly sizeof(struct spawner_msg); version, verb, end are
  * checked by both sides.
  *
- *      tandemd ── HELLO ──► spawner          answered by CONFIG (listeners), then one ADOPT per living sandbox, then
- * ADOPTED tandemd ── BLANK id ──► MADE id        a sandbox that belongs to nobody yet, with SB_N descriptors tandemd ──
- * ASSIGN id + /var/task, /opt descriptors ──► ASSIGNED id    limits set, code mounted; label kept for ADOPT tandemd ──
- * END id ──► (ENDED id)       SIGKILL to its pid 1, reap, recycle tandemd ── UNPACK id + archive, directory ──►
- * UNPACKED id tandemd ── READY                       service manager is told; first daemon only tandemd ── BYE drained:
- * the spawner ends every sandbox and exits 0 spawner ── ENDED id                    whenever a sandbox's pid 1 is gone,
- * asked for or not spawner ── DRAIN                       SIGTERM or SIGINT arrived: stop accepting, finish, BYE
- *      spawner ── HANDOVER                    SIGHUP arrived (upgrade): finish writing, flush state, exit 0 at once
- * without BYE; the successor adopts
+ *  tandemd -> spawner
+ *   HELLO     answered by CONFIG (listeners), then one ADOPT per living sandbox, then ADOPTED.
+ *   BLANK     id: a sandbox that belongs to nobody yet. Answered by MADE, with SB_N descriptors.
+ *   ASSIGN    id, with the descriptors of /var/task and /opt. Answered by ASSIGNED: limits of memory and processes set,
+ *             code mounted; label kept for ADOPT.
+ *   LIVE      id, which is initialised: from now on the CPU weight and quota of ASSIGN hold. No answer.
+ *   END       id: SIGKILL to its pid 1, reap, recycle; ENDED follows.
+ *   UNPACK    id, with the archive and the directory. Answered by UNPACKED.
+ *   READY     the service manager is told; first daemon only.
+ *   BYE       drained: the spawner ends every sandbox and exits 0.
+ *  spawner -> tandemd
+ *   ENDED     id, whenever a sandbox's pid 1 is gone, asked for or not.
+ *   DRAIN     SIGTERM or SIGINT arrived: stop accepting, finish, BYE.
+ *   HANDOVER  SIGHUP arrived (upgrade): finish writing, flush state, exit 0 at once without BYE; the successor adopts.
  *
  * id is chosen by tandemd, never reused in the life of the spawner. A verb that fails is answered by its reply verb
  * with err set. All of it is hostile to the other side: the spawner believes nothing that tandemd says (each verb in
@@ -33,7 +38,7 @@ enum spawner_verb {
 	SPAWNER_UNPACK,
 	SPAWNER_READY,
 	SPAWNER_BYE,
-	SPAWNER_LIVE, /* initialised: from now on the CPU weight and quota of ASSIGN hold; no answer */
+	SPAWNER_LIVE,
 	SPAWNER_CONFIG = 64,
 	SPAWNER_ADOPT,
 	SPAWNER_ADOPTED,

@@ -179,6 +179,8 @@ class Function(Case):
             self.assertNotIn("_X_AMZN_TRACE_ID", environment)
             self.assertNotIn("_X_AMZN_TRACE_ID", childs)
             self.assertNotIn("TANDEM_FD", environment)
+            self.assertNotIn("TANDEM_IMAGE", environment)
+            self.assertNotIn("TANDEM_IMAGE", childs)
 
     def test_the_one_that_was_taken_goes_on(self):
         i = self.taken("def handler(event, context):\n    return event\n")
