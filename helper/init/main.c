@@ -301,7 +301,7 @@ static void take(struct init *in, size_t n, int image)
 	} else if (!e.kind) {
 		memcpy(&t, in->in.bytes + sizeof(m), sizeof(t));
 		how.max_bytes = t.max_bytes;
-		how.files_allowed = t.files_allowed;
+		how.as_is = t.as_is;
 		how.deadline_us = remote_now_us() + t.deadline_ms * 1000ll;
 		if (snap_take(&how, &stats, &e) == 0)
 			e.kind = ERR_NONE;

@@ -32,7 +32,7 @@ struct snap_take {
 	int channel, log;    /* ours: what the child has of the same inode is its own channel or log */
 	int64_t deadline_us; /* CLOCK_MONOTONIC */
 	uint64_t max_bytes;
-	bool files_allowed;	       /* in /tmp and /dev/shm */
+	bool as_is;		       /* files in /tmp and /dev/shm, or use of the network, are no reason to refuse */
 	uint64_t image_dev, image_ino; /* of what the child itself was restored from; 0: of nothing */
 	unsigned filters;	       /* system call filters that the child has by us */
 	const struct snap_ident *ident;

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -228,6 +229,41 @@ static int check_sysv(struct err *e)
 	return 0;
 }
 
+/* Of a table of two lines, names and values, both with the same head: "Tcp: ActiveOpens ..." (networking/snmp_counter.rst
+ * of the kernel). -1: it is not there. */
+static long long counter(const char *text, const char *head, const char *name)
+{
+	const char *at = strstr(text, head), *value = at ? strstr(at + 1, head) : NULL;
+	size_t n = strlen(name);
+
+	if (!value)
+		return -1;
+	at += strlen(head);
+	value += strlen(head);
+	while (strncmp(at, name, n) || (at[n] != ' ' && at[n] != '\n')) {
+		at += strcspn(at, " \n");
+		value += strcspn(value, " \n");
+		if (*at++ != ' ' || *value++ != ' ')
+			return -1;
+	}
+	return strtoll(value, NULL, 10);
+}
+
+/* Connections opened and datagrams sent in the sandbox's net namespace, which nobody used before it. */
+static int check_network(struct snap_draft *d, struct err *e)
+{
+	char *v4, *v6, *sent6;
+
+	if (proc_read(d, "net/snmp", &v4, NULL, e) < 0)
+		return -1;
+	sent6 = proc_read(d, "net/snmp6", &v6, NULL, NULL) < 0 ? NULL : strstr(v6, "Udp6OutDatagrams"); /* or no IPv6 */
+	if (counter(v4, "\nTcp: ", "ActiveOpens") || counter(v4, "\nUdp: ", "OutDatagrams") ||
+	    (sent6 && strtoll(sent6 + strlen("Udp6OutDatagrams"), NULL, 10)))
+		return err_set(e, ERR_CONFLICT,
+			       "its initialisation used the network (snapshot: on makes one nevertheless)");
+	return 0;
+}
+
 int proc_status(struct snap_draft *d, struct err *e)
 {
 	char *text;
@@ -244,7 +280,8 @@ int proc_status(struct snap_draft *d, struct err *e)
 		return err_set(e, ERR_CONFLICT, "it has timers (timer_create)");
 	if (check_alone(d, e) < 0 || check_sysv(e) < 0)
 		return -1;
-	if (!d->take->files_allowed && (check_empty("/tmp", e) < 0 || check_empty("/dev/shm", e) < 0))
+	if (!d->take->as_is &&
+	    (check_empty("/tmp", e) < 0 || check_empty("/dev/shm", e) < 0 || check_network(d, e) < 0))
 		return -1;
 	if (proc_read(d, "auxv", &text, &n, e) < 0)
 		return -1;

@@ -17,7 +17,7 @@ void admin_put_snapshot(struct admin *a, const struct function *f, const struct 
 	const struct snapshot *s = snapshot_of(a->o.store, r->serial);
 	char when[32];
 
-	if (f->scale.snapshot_off) {
+	if (f->scale.snapshot == SNAPSHOT_OFF) {
 		jw_strc(w, "none", "snapshot: off");
 	} else if (!s || !s->bytes) {
 		jw_strc(w, "none", s ? s->reason : not_made[r->kind]);

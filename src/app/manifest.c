@@ -69,8 +69,13 @@ static int read_snapshot(const struct tree_opts *o, const struct node *v, void *
 
 	if (value_text(o, v, 16, &text, e) < 0)
 		return -1;
-	((struct manifest_function *)into)->scale.snapshot_off = !strcmp(text, "off");
-	return strcmp(text, "on") && strcmp(text, "off") ? fail(o, v, e, "snapshot is on or off") : 0;
+	for (int i = 0; i < SNAPSHOT_N; i++) {
+		if (strcmp(text, snapshot_wish_name[i]))
+			continue;
+		((struct manifest_function *)into)->scale.snapshot = (enum snapshot_wish)i;
+		return 0;
+	}
+	return fail(o, v, e, "snapshot is auto, on or off");
 }
 
 static int read_pool(const struct tree_opts *o, const struct node *v, void *into, struct err *e)

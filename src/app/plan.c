@@ -89,7 +89,7 @@ static void compare(struct plan_entry *en)
 	compare_limit(en, "max", "", 0, f->scale.max, w->scale.max);
 	compare_limit(en, "keep", " ms", -1, f->scale.keep_us < 0 ? -1 : f->scale.keep_us / 1000,
 		      w->scale.keep_us < 0 ? -1 : w->scale.keep_us / 1000);
-	compare_text(en, "snapshot", f->scale.snapshot_off ? "off" : "on", w->scale.snapshot_off ? "off" : "on");
+	compare_text(en, "snapshot", snapshot_wish_name[f->scale.snapshot], snapshot_wish_name[w->scale.snapshot]);
 	compare_int(en, "pool", "", f->scale.pool, w->scale.pool);
 	compare_text(en, "route", f->route, w->route);
 	if (!same_text(f->allow, w->allow))

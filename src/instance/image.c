@@ -48,7 +48,7 @@ void image_ask(struct instance *i)
 		struct init_msg m;
 		struct init_take t;
 	} msg = {.m = {.version = INIT_VERSION, .verb = INIT_TAKE, .tag = INIT_TAG_RUNTIME},
-		 .t = {.max_bytes = i->image_max_bytes, .deadline_ms = i->take_ms}};
+		 .t = {.max_bytes = i->image_max_bytes, .deadline_ms = i->take_ms, .as_is = i->as_is}};
 	int fd = take_fd(i->image);
 
 	if (fds_send(i->fds.fd[SB_CTL], &msg, sizeof(msg), &fd, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
@@ -56,7 +56,7 @@ void image_ask(struct instance *i)
 	close(fd);
 }
 
-int instance_take(struct instance *i, int file, uint64_t max_bytes, uint32_t deadline_ms, struct err *e)
+int instance_take(struct instance *i, int file, uint64_t max_bytes, uint32_t deadline_ms, bool as_is, struct err *e)
 {
 	struct frame f = {FRAME_SNAPSHOT, FRAME_FLAG_END, 0, 0};
 
@@ -65,6 +65,7 @@ int instance_take(struct instance *i, int file, uint64_t max_bytes, uint32_t dea
 		return err_sys(e, errno, "keep the image's file");
 	i->image_max_bytes = max_bytes;
 	i->take_ms = deadline_ms;
+	i->as_is = as_is;
 	i->state = INSTANCE_TAKING;
 	channel_put(i, &f, STR_NULL);
 	return channel_flush(i, e);

@@ -90,8 +90,9 @@ int instance_start(struct instance *i, struct err *e); /* asks tandem-init to ex
  */
 int instance_order(const struct sandbox_fds *fds, int image, struct err *e);
 int instance_restore(struct instance *i, struct err *e);
-/* IDLE -> TAKING, once, in a sandbox that was made for it, before the first event. file: empty, borrowed. */
-int instance_take(struct instance *i, int file, uint64_t max_bytes, uint32_t deadline_ms, struct err *e);
+/* IDLE -> TAKING, once, in a sandbox that was made for it, before the first event. file: empty, borrowed. as_is:
+ * also when it may hold what is not so any more (struct init_take). */
+int instance_take(struct instance *i, int file, uint64_t max_bytes, uint32_t deadline_ms, bool as_is, struct err *e);
 int instance_probe(struct instance *i,
 		   struct err *e); /* adopted: ready() once the runtime is at a boundary and waits */
 /* IDLE -> BUSY; thaws. ev is borrowed during the call only. Also once after instance_restore: the process begins with it

@@ -23,6 +23,7 @@ struct instance {
 	int image; /* TAKING: the file, until it is tandem-init's */
 	uint64_t image_max_bytes;
 	uint32_t take_ms;
+	bool as_is;
 	uint8_t late;	 /* probing: type of the answer that ended, or 0 */
 	uint32_t stream; /* of the event under way, or the last one */
 	struct loop_fd *ctl_watch, *chan_watch, *log_watch;

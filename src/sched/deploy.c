@@ -131,8 +131,11 @@ static void apply_outside(struct deploy *d)
 {
 	struct function *f = d->function;
 
-	if (d->scale)
+	if (d->scale) {
+		if (f->scale.snapshot != d->scale_.snapshot && d->revision)
+			snapshot_reconsider(d->s->o.store, d->revision->serial);
 		f->scale = d->scale_;
+	}
 	if (d->route_) {
 		free(f->route);
 		f->route = d->route_[0] ? take_ptr(d->route_) : NULL;

@@ -63,7 +63,7 @@ static void look_at_base(struct sched *s)
 /* Runtimes whose process can be an image. */
 static bool can_be(const struct function *f, const struct revision *r)
 {
-	return r->kind != RUNTIME_PROVIDED && !f->scale.snapshot_off;
+	return r->kind != RUNTIME_PROVIDED && f->scale.snapshot != SNAPSHOT_OFF;
 }
 
 static bool needed(struct sched *s, const struct function *f, const struct revision *r)
@@ -123,6 +123,12 @@ void prepare_free(struct sched *s)
 
 /* --- the worker that prepares --- */
 
+/* Whoever asks for SnapStart takes what comes over the network during the initialisation to be in it, as at Lambda. */
+static bool as_is(const struct worker *wk)
+{
+	return wk->w->f->scale.snapshot == SNAPSHOT_ON || (wk->revision->version && wk->revision->snapstart);
+}
+
 void prepare_ready(struct worker *wk)
 {
 	auto_close int fd = -1;
@@ -130,7 +136,7 @@ void prepare_ready(struct worker *wk)
 
 	worker_due(wk, loop_now_us(wk->w->s->o.loop) + (TAKE_LIMIT_MS + 5000) * 1000ll);
 	fd = snapshot_create(wk->w->s->o.store, wk->revision->serial, &e);
-	if (fd < 0 || instance_take(wk->instance, fd, IMAGE_MAX_SIZE, TAKE_LIMIT_MS, &e) < 0)
+	if (fd < 0 || instance_take(wk->instance, fd, IMAGE_MAX_SIZE, TAKE_LIMIT_MS, as_is(wk), &e) < 0)
 		worker_end(wk, INVOKE_FAILED, OUTCOME_FAILED, STR_NULL, &e);
 }
 

@@ -8,6 +8,8 @@
 #include "base/mem.h"
 #include "base/rand.h"
 
+const char *const snapshot_wish_name[SNAPSHOT_N] = {"auto", "off", "on"};
+
 void pairs_done(struct pairs *p)
 {
 	for (unsigned i = 0; i < p->n; i++) {

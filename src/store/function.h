@@ -67,11 +67,19 @@ struct provisioned { /* concurrency */
 	int wanted;
 	int64_t modified_wall_us;
 };
+/* As it stands in the store. */
+enum snapshot_wish {
+	SNAPSHOT_AUTO, /* instances begin from an image, unless it may hold what is not so any more */
+	SNAPSHOT_OFF,  /* they always start plainly */
+	SNAPSHOT_ON,   /* they begin from an image also then */
+	SNAPSHOT_N
+};
+extern const char *const snapshot_wish_name[SNAPSHOT_N]; /* as tandem.yaml has them */
 struct scale {
-	int min, max;	   /* instances of $LATEST: held ready; at most, 0: no limit */
-	int64_t keep_us;   /* how long one without events is kept; -1: as the policy thinks */
-	bool snapshot_off; /* it always starts plainly */
-	int pool;	   /* blanks to hold ready for its bursts, beside what the policy holds for all */
+	int min, max;	 /* instances of $LATEST: held ready; at most, 0: no limit */
+	int64_t keep_us; /* how long one without events is kept; -1: as the policy thinks */
+	enum snapshot_wish snapshot;
+	int pool; /* blanks to hold ready for its bursts, beside what the policy holds for all */
 };
 
 enum function_state { FUNCTION_PENDING, FUNCTION_ACTIVE, FUNCTION_FAILED, FUNCTION_STATE_N };

@@ -157,7 +157,7 @@ static int function_row_put(struct db *d, const struct change *c, struct err *e)
 		      c->name, c->project, (int64_t)c->rev->serial, (int64_t)c->state, c->reason, c->reason_code,
 		      c->tags, c->route, c->allow, c->access_key, c->secret_key, c->created_us,
 		      (int64_t)c->last_version, c->aliases, c->provisioned, (int64_t)c->reserved, (int64_t)c->scale.min,
-		      (int64_t)c->scale.max, c->scale.keep_us, (int64_t)c->scale.snapshot_off, (int64_t)c->scale.pool);
+		      (int64_t)c->scale.max, c->scale.keep_us, (int64_t)c->scale.snapshot, (int64_t)c->scale.pool);
 }
 
 int rows_apply(struct db *d, const struct change *c, struct err *e)
@@ -262,7 +262,7 @@ static int load_function(struct store *s, sqlite3_stmt *st, struct err *e)
 	f->scale = (struct scale){.min = sqlite3_column_int(st, at + 15),
 				  .max = sqlite3_column_int(st, at + 16),
 				  .keep_us = sqlite3_column_int64(st, at + 17),
-				  .snapshot_off = sqlite3_column_int(st, at + 18),
+				  .snapshot = (enum snapshot_wish)(sqlite3_column_int(st, at + 18) % SNAPSHOT_N),
 				  .pool = sqlite3_column_int(st, at + 19)};
 	f->latest = revision_new();
 	if (pairs_read(&f->tags, (const char *)sqlite3_column_text(st, at + 5), e) < 0 ||
@@ -336,7 +336,7 @@ int table_load(struct store *s, struct err *e)
 	if (load_rows(s,
 		      "SELECT " REVISION_COLUMNS ",f.name,f.project,f.state,f.reason,f.reason_code,f.tags,f.route,"
 		      "f.allow,f.access_key,f.secret_key,f.created_us,f.last_version,f.aliases,f.provisioned,"
-		      "f.reserved,f.min_instances,f.max_instances,f.keep_us,f.snapshot_off,f.pool "
+		      "f.reserved,f.min_instances,f.max_instances,f.keep_us,f.snapshot,f.pool "
 		      "FROM function f JOIN revision r ON r.serial=f.revision ORDER BY f.name",
 		      load_function, e) < 0)
 		return -1;

@@ -406,6 +406,14 @@ void snapshot_forget(struct store *s, uint64_t serial)
 		forget(s->snapshots, en);
 }
 
+void snapshot_reconsider(struct store *s, uint64_t serial)
+{
+	const struct snapshot *had = snapshot_of(s, serial);
+
+	if (had && !had->bytes)
+		snapshot_forget(s, serial);
+}
+
 uint64_t snapshot_disk_bytes(const struct store *s)
 {
 	return s->snapshots->bytes;

@@ -31,7 +31,8 @@ void snapshot_discard(const struct store *s, uint64_t serial); /* what was writt
 /* What was written is durable and counts, or the reason why nothing was, once op is done. One at a time. On failure
  * there is none. */
 void snapshot_keep(struct store *s, struct store_op *op, const struct snapshot *info);
-void snapshot_forget(struct store *s, uint64_t serial);	 /* as if never tried */
-uint64_t snapshot_disk_bytes(const struct store *s);	 /* all of them */
-void snapshot_disk_max(struct store *s, uint64_t bytes); /* from now on; the default is a tenth of the file system */
+void snapshot_forget(struct store *s, uint64_t serial);	    /* as if never tried */
+void snapshot_reconsider(struct store *s, uint64_t serial); /* the same, when it was tried in vain */
+uint64_t snapshot_disk_bytes(const struct store *s);	    /* all of them */
+void snapshot_disk_max(struct store *s, uint64_t bytes);    /* from now on; the default is a tenth of the file system */
 uint64_t snapshot_disk_limit(const struct store *s);

@@ -52,9 +52,10 @@ struct init_msg {
 
 struct init_take {
 	uint64_t max_bytes;
-	uint32_t deadline_ms;	/* for all of it, from its arrival */
-	uint32_t files_allowed; /* files in /tmp and /dev/shm are no reason to refuse: the instance starts without them
-				 */
+	uint32_t deadline_ms; /* for all of it, from its arrival */
+	uint32_t
+		as_is; /* what an instance may not find as it was is no reason to refuse: files in /tmp and /dev/shm, what
+			   came over the network */
 };
 /* Follows struct init_msg in TAKEN (value 0: done) and RESTORED (value: pid; 0: not done). */
 struct init_snap {

@@ -43,7 +43,7 @@ class Case(unittest.TestCase):
         lines += [f"    {k}: {v}" for k, v in keys.items()]
         with open(os.path.join(folder, "tandem.yaml"), "w", encoding="utf-8") as f:
             f.write("\n".join(lines) + "\n")
-        self.t.cli("up", "-f", os.path.join(folder, "tandem.yaml"))
+        return self.t.cli("up", "-f", os.path.join(folder, "tandem.yaml"))
 
     def snapshot(self, name="f"):
         return json.loads(self.t.cli("describe", name, "-o", "json"))["snapshot"]
@@ -105,6 +105,26 @@ class Made(Case):
         log = self.t.cli("logs", "f")
         self.assertEqual(log.count(f"RESTORE_START Runtime Version: {runtime}"), 3)
         self.assertEqual(log.count("Restore Duration: "), 3)
+
+    def test_what_came_over_the_network(self):
+        """It may be other by the time that a copy is used: there is none, unless somebody wants one all the same."""
+        source = """
+import socket
+for what in (lambda: socket.getaddrinfo("nobody.invalid", 80), lambda: socket.create_connection(("169.254.170.2", 80)).close()):
+    try:
+        what()
+    except OSError:
+        pass
+def handler(event, context):
+    return []
+"""
+        self.up(source)
+        self.assertIn("used the network", self.refused())
+        self.assertIn("snapshot auto -> on", self.up(source, snapshot="on"))
+        self.made()
+        self.stop()
+        self.call()
+        self.started(restored=True)
 
     def test_what_is_printed_stands_within_its_event(self):
         """The event lies behind the restore in the channel: its first line may be there before the word that it runs."""

@@ -50,12 +50,12 @@ def start(ctl, argv, env=(), tag=1):
     return value
 
 
-def take(ctl, path, deadline_ms=20000, files_allowed=0, max_bytes=1 << 31, tag=1):
+def take(ctl, path, deadline_ms=20000, as_is=0, max_bytes=1 << 31, tag=1):
     if os.path.exists(path):
         os.unlink(path)  # never written again: processes may run from it
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        body = struct.pack("<QII", max_bytes, deadline_ms * SLOW, files_allowed)
+        body = struct.pack("<QII", max_bytes, deadline_ms * SLOW, as_is)
         socket.send_fds(ctl, [struct.pack(HEAD, 1, TAKE, tag, 0, 0, 0, 0, len(body), 0) + body], [fd])
         verb, _, value, body = hear(ctl)
     finally:
@@ -110,7 +110,7 @@ class Init:
         # The build stays to be found, also when it lies in /tmp. The first child of process 1 has to be 2.
         code = "mount --bind %s /mnt; mount -t tmpfs t /tmp; mount -t tmpfs t /dev/shm; " \
             "exec unshare -fp --kill-child --mount-proc /mnt/tandem-init" % BUILD
-        self.proc = subprocess.Popen(["/usr/bin/unshare", "-mi", "/bin/sh", "-c", code], preexec_fn=place, pass_fds=(3, 4, 5),
+        self.proc = subprocess.Popen(["/usr/bin/unshare", "-min", "/bin/sh", "-c", code], preexec_fn=place, pass_fds=(3, 4, 5),
                                      env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
         for fd in high:
             os.close(fd)

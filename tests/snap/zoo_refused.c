@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -11,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -221,6 +224,43 @@ static void sysv(void)
 	MUST(shmat(shmget(IPC_PRIVATE, PAGE, IPC_CREAT | 0600), NULL, 0) != (void *)-1);
 }
 
+/* --- network --- */
+
+static const struct sockaddr_in6 inside = {
+	.sin6_family = AF_INET6, .sin6_port = 0x0900, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+
+/* What the driver's net namespace lacks, and a sandbox has. */
+static int connected(int type)
+{
+	struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+	int fd = socket(AF_INET6, type, 0);
+
+	MUST(fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &lo) == 0);
+	if (connect(fd, (const struct sockaddr *)&inside, sizeof(inside)) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+static void connection(void)
+{
+	MUST(connected(SOCK_STREAM) < 0); /* nobody listens there, but it was opened */
+}
+static void datagram(void)
+{
+	int fd = connected(SOCK_DGRAM);
+
+	MUST(fd >= 0 && write(fd, "", 1) == 1 && close(fd) == 0);
+}
+static void old_datagram(void)
+{
+	struct sockaddr_in to = {
+		.sin_family = AF_INET, .sin_port = inside.sin6_port, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	close(connected(SOCK_DGRAM));
+	MUST(sendto(fd, "", 1, 0, (struct sockaddr *)&to, sizeof(to)) == 1 && close(fd) == 0);
+}
+
 const struct animal refused[] = {
 	{"a child", child, NULL, "another process runs beside it"},
 	{"a zombie", zombie, NULL, "another process runs beside it"},
@@ -253,5 +293,8 @@ const struct animal refused[] = {
 	{"a deleted file", deleted, NULL, "no longer there"},
 	{"locked memory", locked, NULL, "locked memory"},
 	{"System V memory", sysv, NULL, "System V shm"},
+	{"a connection, which is closed", connection, NULL, "used the network"},
+	{"a datagram", datagram, NULL, "used the network"},
+	{"a datagram of IPv4", old_datagram, NULL, "used the network"},
 	{NULL, NULL, NULL, NULL},
 };
