@@ -39,8 +39,10 @@ CLIENTS = {"/image": 5, "/plain": 1, "/native": 2, "/stopped": 1}
 
 # What one sandbox may leave behind on average, before it counts as a leak; and what may come from elsewhere.
 PER_SANDBOX = 0.02
-KERNEL_BYTES_PER_SANDBOX, KERNEL_NOISE_BYTES = 256, 24e6
+KERNEL_BYTES_PER_SANDBOX, KERNEL_NOISE_BYTES = 256, 48e6
+KERNEL_BYTES_PER_GROUP = 100e3  # they are kept for the next, at most one for each slot; 66 KB was measured with groups of both kinds
 OBJECTS_NOISE = 1500
+GROUPS = "groups of this daemon"
 SLABS = ("net_namespace", "pid_namespace", "uts_namespace", "user_namespace", "mnt_cache", "task_struct", "mm_struct", "cred_jar", "sock_inode_cache",
          "signal_cache", "files_cache", "pid", "TCP", "UDP")
 RESIDENT_BYTES = 2e6
@@ -212,7 +214,7 @@ class Churn(unittest.TestCase):
             found[f"{word}, mounts"] = (read(f"/proc/{pid}/mountinfo").count("\n"), few)
             resident = re.search(r"VmRSS:\s+(\d+)", read(f"/proc/{pid}/status"))
             found[f"{word}, resident bytes"] = (int(resident.group(1)) * 1024, lambda n: RESIDENT_BYTES)
-        found["groups of this daemon"] = (self.groups(), objects)  # one for each slot that was ever in use
+        found[GROUPS] = (self.groups(), objects)  # one for each slot that was ever in use
         found["groups of the host that die"] = (self.dying(), objects)
         memory = meminfo()
         kernel = lambda n: KERNEL_NOISE_BYTES + n * KERNEL_BYTES_PER_SANDBOX
@@ -241,10 +243,11 @@ class Churn(unittest.TestCase):
         made, after = sum(load.got.values()) - warm, self.look()
         print(f"{made} calls in {SECONDS:.0f} s, {made / SECONDS:.0f}/s; answers: {dict(load.got)}")
         leaks = []
+        groups_more = max(0, after[GROUPS][0] - before[GROUPS][0])
         for what, (was, _) in before.items():
             now, room = after[what]
             grown = now - was
-            if grown > room(made):
+            if grown > room(made) + (groups_more * KERNEL_BYTES_PER_GROUP if what.endswith(" bytes") and what.startswith("kernel") else 0):
                 leaks.append(f"{what}: {was} -> {now}, {grown / made:.3f} for each sandbox")
             print(f"{what:36} {was:14,} -> {now:14,}  {grown:+,}")
         self.assertEqual(leaks, [])
