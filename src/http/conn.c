@@ -4,7 +4,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 
 #include "base/limits.h"
 #include "base/mem.h"
@@ -15,8 +14,6 @@
 #define STUCK_US	  60000000 /* without the client taking a byte of the answer */
 #define LINGER_US	  2000000
 #define SHAKE_US	  10000000 /* from connecting to the end of the TLS handshake */
-#define OUT_KEEP_BYTES	  65536
-#define PARTS_MAX	  4
 
 static void on_event(void *arg, int events);
 static void conn_run(struct conn *c);
@@ -24,17 +21,17 @@ static void receive(struct conn *c);
 
 /* ---- states and time ---- */
 
-static void touch(struct conn *c)
+void conn_touch(struct conn *c)
 {
 	c->since_us = loop_now_us(c->l);
 	if (c->hl)
 		server_sweep_by(c->hl->s, conn_deadline_us(c));
 }
 
-static void move(struct conn *c, enum conn_state to)
+void conn_move(struct conn *c, enum conn_state to)
 {
 	c->state = to;
-	touch(c);
+	conn_touch(c);
 }
 
 int64_t conn_deadline_us(const struct conn *c)
@@ -69,8 +66,7 @@ void conn_timeout(struct conn *c)
 		conn_close(c);
 }
 
-/* What we wait for, said to the loop; it asks the kernel only when this differs from before. */
-static void want(struct conn *c)
+void conn_want(struct conn *c)
 {
 	int events = c->blocked ? LOOP_WRITE : 0;
 
@@ -100,7 +96,7 @@ void conn_new(struct http_listener *hl, int fd, const char *peer, int peer_uid)
 	parse_begin(&c->p, hl->o.body_max);
 	c->w = loop_fd_new(c->l, fd, LOOP_READ, on_event, c);
 	list_push(&hl->conns, &c->node);
-	move(c, CONN_IDLE);
+	conn_move(c, CONN_IDLE);
 }
 
 static void destroy(struct conn *c)
@@ -115,13 +111,6 @@ static void destroy(struct conn *c)
 	free(c);
 }
 
-static void uncount_bytes(struct conn *c, size_t n)
-{
-	c->hl->bytes -= n;
-	if (c->hl->tcp && !c->hl->o.guest)
-		c->hl->s->tcp_bytes -= n;
-}
-
 /* Gives back all that belongs to the server; the request may live on. */
 static void detach(struct conn *c)
 {
@@ -133,7 +122,7 @@ static void detach(struct conn *c)
 		tls_bye(c->tls);
 	tls_free(take_ptr(c->tls));
 	close(take_fd(c->fd));
-	uncount_bytes(c, c->counted);
+	conn_uncount_bytes(c, c->counted);
 	list_del(&c->node);
 	list_del(&c->together);
 	c->hl = NULL;
@@ -189,135 +178,6 @@ void http_on_gone(struct http_req *r, void (*gone)(void *arg), void *arg)
 		loop_defer(c->l, &c->later, tell_gone, c);
 }
 
-/* Answers to pipelined requests are gathered up to here. */
-#define HELD_BYTES 16384
-
-/* ---- the socket, with TLS or without ---- */
-
-static ssize_t socket_recv(struct conn *c, void *p, size_t n)
-{
-	return c->tls ? tls_recv(c->tls, p, n) : recv(c->fd, p, n, 0);
-}
-
-static ssize_t socket_send(struct conn *c, struct msghdr *mh)
-{
-	ssize_t total = 0;
-
-	if (!c->tls && mh->msg_iovlen == 1)
-		return send(c->fd, mh->msg_iov[0].iov_base, mh->msg_iov[0].iov_len, MSG_NOSIGNAL);
-	if (!c->tls)
-		return sendmsg(c->fd, mh, MSG_NOSIGNAL);
-	for (size_t i = 0, at = 0; i < mh->msg_iovlen;) {
-		const struct iovec *v = &mh->msg_iov[i];
-		ssize_t put = tls_send(c->tls, (const char *)v->iov_base + at, v->iov_len - at);
-
-		if (put < 0)
-			return total ? total : -1;
-		total += put;
-		at += (size_t)put;
-		if (at == v->iov_len)
-			i++, at = 0;
-	}
-	return total;
-}
-
-/* What clients other than the operator's own make us keep in memory is bounded. False: this one asks for too much. */
-static bool count_bytes(struct conn *c)
-{
-	size_t now = c->p.in.cap + c->out.cap, before = c->counted;
-
-	uncount_bytes(c, before - now);
-	c->counted = now;
-	if (now <= before) /* it is not this one's fault */
-		return true;
-	if (c->hl->o.guest)
-		return c->hl->bytes <= LIM_HTTP_GUEST_BYTES;
-	return !c->hl->tcp || now <= LIM_HTTP_SMALL_BYTES || c->hl->s->tcp_bytes <= c->hl->s->max_bytes;
-}
-
-/* ---- sending ---- */
-
-static void sent(struct conn *c, size_t n)
-{
-	c->out_at += n;
-	if (c->out_at < c->out.n)
-		return;
-	c->out_at = 0;
-	if (c->out.cap > OUT_KEEP_BYTES)
-		buf_done(&c->out);
-	else
-		buf_clear(&c->out);
-}
-
-/* Bytes taken, 0 when none for now, -1. */
-static ssize_t send_now(struct conn *c, const struct str *parts, unsigned n)
-{
-	struct iovec iov[PARTS_MAX + 1];
-	struct msghdr mh = {.msg_iov = iov};
-	ssize_t put;
-
-	if (c->out.n > c->out_at)
-		iov[mh.msg_iovlen++] = (struct iovec){c->out.p + c->out_at, c->out.n - c->out_at};
-	for (unsigned i = 0; i < n; i++)
-		if (parts[i].n)
-			iov[mh.msg_iovlen++] = (struct iovec){(void *)(uintptr_t)parts[i].p, parts[i].n};
-	do
-		put = socket_send(c, &mh);
-	while (put < 0 && errno == EINTR);
-	if (put < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS))
-		return 0;
-	return put;
-}
-
-int conn_send(struct conn *c, const struct str *parts, unsigned n)
-{
-	size_t queued = c->out.n - c->out_at, took = 0;
-	ssize_t put;
-
-	assert(n <= PARTS_MAX);
-	if (!c->blocked) {
-		put = send_now(c, parts, n);
-		if (put < 0)
-			return -1;
-		took = (size_t)put;
-		if (queued) {
-			size_t of_queue = took < queued ? took : queued;
-
-			sent(c, of_queue);
-			took -= of_queue;
-		}
-	}
-	for (unsigned i = 0; i < n; i++) {
-		size_t of_part = took < parts[i].n ? took : parts[i].n;
-
-		took -= of_part;
-		if (of_part < parts[i].n)
-			buf_add(&c->out, parts[i].p + of_part, parts[i].n - of_part);
-	}
-	if (!count_bytes(c))
-		return -1;
-	if (!c->blocked && c->out.n > c->out_at) {
-		c->blocked = true;
-		touch(c);
-		want(c);
-	}
-	return 0;
-}
-
-static void send_queued(void *arg)
-{
-	struct conn *c = arg;
-
-	if (!c->blocked && c->out.n > c->out_at && conn_send(c, NULL, 0) < 0)
-		conn_close(c);
-}
-
-void conn_queue(struct conn *c)
-{
-	if (!c->later.queued)
-		loop_defer(c->l, &c->later, send_queued, c);
-}
-
 /* ---- after the answer ---- */
 
 static void run_later(void *arg)
@@ -330,14 +190,14 @@ static void run_later(void *arg)
 		receive(c);
 }
 
-static void next_request(struct conn *c)
+void conn_next(struct conn *c)
 {
 	if (c->linger) {
 		if (c->tls)
 			tls_bye(c->tls);
 		shutdown(c->fd, SHUT_WR);
-		move(c, CONN_LINGER);
-		want(c);
+		conn_move(c, CONN_LINGER);
+		conn_want(c);
 		return;
 	}
 	if (c->close_after || c->hl->draining) {
@@ -346,67 +206,12 @@ static void next_request(struct conn *c)
 	}
 	parse_next(&c->p);
 	parse_begin(&c->p, c->hl->o.body_max);
-	(void)count_bytes(c);
-	move(c, CONN_IDLE);
-	want(c);
+	(void)conn_count_bytes(c);
+	conn_move(c, CONN_IDLE);
+	conn_want(c);
 	/* Decrypted while it was looked for the end: the socket will not say so. */
 	if ((c->p.in.n || (c->tls && tls_pending(c->tls))) && !c->busy)
 		loop_defer(c->l, &c->later, run_later, c);
-}
-
-bool conn_may_hold(const struct conn *c)
-{
-	return c->busy && !c->blocked && !c->close_after && !c->hl->draining && c->p.in.n > c->p.fed &&
-	       c->out.n - c->out_at <= HELD_BYTES;
-}
-
-void conn_answered(struct conn *c)
-{
-	loop_defer_cancel(c->l, &c->later);
-	c->gone = NULL;
-	c->streaming = false;
-	move(c, CONN_FLUSH);
-	if (c->out.n == c->out_at || c->held)
-		next_request(c);
-	else
-		want(c);
-}
-
-/*
- * Answers that may leave together do so when the loop finds nothing else to do, or after some turns. To wake a client
- * costs more than all else of a send: one that sleeps is woken once for many of its connections.
- */
-#define TOGETHER_TURNS 8
-
-static void send_together(void *arg)
-{
-	struct http_server *s = arg;
-	struct conn *c;
-
-	if (!loop_quiet(s->l) && ++s->together_turns < TOGETHER_TURNS) {
-		loop_defer(s->l, &s->later, send_together, s);
-		return;
-	}
-	s->together_turns = 0;
-	while ((c = list_first(&s->together, struct conn, together))) {
-		list_del(&c->together);
-		if (conn_send(c, NULL, 0) < 0)
-			conn_close(c);
-		else if (!c->blocked)
-			next_request(c);
-	}
-}
-
-void conn_answered_later(struct conn *c)
-{
-	struct http_server *s = c->hl->s;
-
-	loop_defer_cancel(c->l, &c->later);
-	c->gone = NULL;
-	move(c, CONN_FLUSH);
-	list_push(&s->together, &c->together);
-	if (!s->later.queued)
-		loop_defer(s->l, &s->later, send_together, s);
 }
 
 /* ---- receiving ---- */
@@ -421,7 +226,7 @@ static void dispatch(struct conn *c)
 	c->held = false;
 	if (!c->p.keep_alive)
 		c->close_after = true;
-	move(c, CONN_PENDING);
+	conn_move(c, CONN_PENDING);
 	c->hl->o.handler(c->hl->o.arg, &c->req);
 }
 
@@ -455,7 +260,7 @@ static void conn_run(struct conn *c)
 			dispatch(c);
 			held |= c->held;
 		} else if (c->p.in.n) {
-			move(c, CONN_RECV);
+			conn_move(c, CONN_RECV);
 			if (c->p.head_done && c->p.wants_continue)
 				say_continue(c);
 		}
@@ -468,13 +273,18 @@ static void conn_run(struct conn *c)
 		destroy(c);
 }
 
+static ssize_t socket_recv(struct conn *c, void *p, size_t n)
+{
+	return c->tls ? tls_recv(c->tls, p, n) : recv(c->fd, p, n, 0);
+}
+
 static void receive(struct conn *c)
 {
 	struct buf *in = &c->p.in;
 	ssize_t got;
 
 	buf_reserve(in, parse_room(&c->p));
-	if (!count_bytes(c)) {
+	if (!conn_count_bytes(c)) {
 		reply_refuse(c, 503);
 		return;
 	}
@@ -482,7 +292,7 @@ static void receive(struct conn *c)
 	if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
 		if (c->tls && tls_wants_write(c->tls)) {
 			c->blocked = true;
-			want(c);
+			conn_want(c);
 		}
 		return;
 	}
@@ -532,11 +342,11 @@ static bool on_writable(struct conn *c)
 	if (c->blocked)
 		return false;
 	if (c->state == CONN_FLUSH) {
-		next_request(c);
+		conn_next(c);
 		return true;
 	}
-	touch(c);
-	want(c);
+	conn_touch(c);
+	conn_want(c);
 	return false;
 }
 

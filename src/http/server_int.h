@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* For this folder: what server.c (listeners, time), conn.c (one connection) and reply.c (answers) share. */
+/* For this folder: what server.c (listeners, time), conn.c (one connection), send.c (what it sends) and reply.c
+ * (answers) share. */
 #pragma once
 #include "base/list.h"
 #include "http/parse.h"
@@ -84,6 +85,17 @@ void conn_new(struct http_listener *hl, int fd, const char *peer, int peer_uid);
 void conn_close(struct conn *c);   /* from outside a reply: tells the handler at once */
 void conn_lost(struct conn *c);	   /* from inside a reply: tells it on the next turn, unless it lets go before */
 void conn_release(struct conn *c); /* the handler is done with a GONE one */
+void conn_next(struct conn *c);	   /* after an answer: the next request, or the end; may free c */
+void conn_move(struct conn *c, enum conn_state to);
+void conn_touch(struct conn *c); /* there was progress */
+void conn_want(struct conn *c);	 /* says what we wait for to the loop; it asks the kernel only when that has changed */
+int64_t conn_deadline_us(const struct conn *c);
+void conn_timeout(struct conn *c); /* never calls the handler's code */
+
+/* send.c */
+/* What clients other than the operator's own make us keep in memory is bounded. False: this one asks for too much. */
+bool conn_count_bytes(struct conn *c);
+void conn_uncount_bytes(struct conn *c, size_t n);
 /* True when the client has asked again already: the answer may travel with the next one, at the latest when conn_run
  * ends. */
 bool conn_may_hold(const struct conn *c);
@@ -91,8 +103,6 @@ void conn_answered(struct conn *c);				    /* the whole answer is given to conn_
 int conn_send(struct conn *c, const struct str *parts, unsigned n); /* -1: the client is gone */
 void conn_queue(struct conn *c);				    /* out is to be sent no later than the next turn */
 void conn_answered_later(struct conn *c); /* the whole answer is in out; it leaves with others */
-int64_t conn_deadline_us(const struct conn *c);
-void conn_timeout(struct conn *c); /* never calls the handler's code */
 
 /* server.c */
 void server_conn_closed(struct http_listener *hl);
