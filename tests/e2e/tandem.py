@@ -197,6 +197,17 @@ def log_tail(answer):
     return base64.b64decode(answer["LogResult"]).decode()
 
 
+def open_files(pid):
+    """What its descriptors are, those that close meanwhile left out."""
+    links = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            links.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except FileNotFoundError:
+            pass
+    return links
+
+
 def wait_for(true, limit_s=20, what="", pause_s=0.01):
     """Until it is true, looked at again after each pause; what it said then. what: the failure says it; a function is asked then."""
     end = time.monotonic() + limit_s

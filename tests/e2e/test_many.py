@@ -82,8 +82,8 @@ class Many(unittest.TestCase):
                     self.assertEqual(self.api.invoke(FunctionName=name, Payload=b"7")["Payload"].read(), b"7")
                     self.t.cli("stop", name)
             tandem.wait_for(lambda: self.inside("instances") == 0 and self.inside("blanks_missing") == 0, WAIT_S, "instances stay")
-            links = [self.links(pid) for pid in (self.t.process.pid, self.inside("pid"))]
-            return self.inside("blanks"), [sum(not link.startswith("net:") for link in of) for of in links]
+            links = [tandem.open_files(pid) for pid in (self.t.process.pid, self.inside("pid"))]
+            return self.inside("blanks"), [sum(not link.startswith("net:") for link in of) for of in links]  # of those it keeps up to 64
 
         blanks_before, before = held()
         blanks, after = held()
@@ -101,11 +101,6 @@ class Many(unittest.TestCase):
             return len(seen) > 1 and seen[-1] == seen[-2]
 
         tandem.wait_for(asleep, WAIT_S, "something wakes the daemon while it has nothing to do", pause_s=2)
-
-    def links(self, pid):
-        """What its descriptors are. Of net namespaces the spawner keeps up to 64."""
-        folder = f"/proc/{pid}/fd"
-        return [os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)]
 
     def count(self, pids):
         total = 0

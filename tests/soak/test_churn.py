@@ -57,13 +57,7 @@ def read(path):
 
 
 def links(pid):
-    found = collections.Counter()
-    for path in glob.glob(f"/proc/{pid}/fd/*"):
-        try:
-            found[re.sub(r"\d+", "N", os.readlink(path))] += 1
-        except OSError:
-            pass
-    return found
+    return collections.Counter(re.sub(r"\d+", "N", link) for link in tandem.open_files(pid))
 
 
 def slabs():
