@@ -20,24 +20,24 @@ $(B)/obj/tests/%.o: CFLAGS += -Itests
 need-root:
 	@[ "$$(id -u)" = 0 ] || { echo "make $(firstword $(MAKECMDGOALS)) needs root: run it with sudo" >&2; exit 1; }
 
-test-bins: $(TEST_BINS) fuzz-bins
+test-bins: $(TEST_BINS) fuzz-bins $(B)/examples/native/bootstrap
 fuzz-bins: $(FUZZ_BINS)
 
 test: need-root ## everything: units, fuzz corpora, the real binaries with real clients (needs root); T=FILE for one
 	@tools/deps build run test
 	@tools/npm-deps || echo "make test: going on without the npm packages; what needs them will be skipped"
 	@echo "building"
-	@$(MAKE) --no-print-directory -s -j$$(nproc) all test-bins $(B)/examples/native/bootstrap
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all test-bins
 	@tools/run-tests --build $(B) $(if $(T),$(T),--skips tests/expected-skips units corpora \
 		$(sort $(dir $(wildcard tests/*/test_*.py))))
 
 units: test-bins ## C unit tests and fuzz corpora alone (no root)
 	@tools/run-tests --build $(B) $(if $(T),$(T),units corpora)
-e2e: need-root all $(B)/examples/native/bootstrap ## the real binaries with real clients (needs root)
+e2e: need-root all test-bins ## the real binaries with real clients (needs root)
 	@tools/run-tests --build $(B) tests/e2e
 hostile: need-root all ## programs that try to break out of the sandbox (needs root)
 	@tools/run-tests --build $(B) tests/hostile
-soak: need-root all $(B)/examples/native/bootstrap ## sandboxes come and go for SOAK_SECONDS (600): nothing may grow (needs root)
+soak: need-root all test-bins ## sandboxes come and go for SOAK_SECONDS (600): nothing may grow (needs root)
 	SOAK_SECONDS=$(or $(SOAK_SECONDS),600) TANDEM_BUILD=$(abspath $(B)) /usr/bin/python3 -B tests/soak/test_churn.py
 san: ## units, corpora, snapshots and the unpacker's zoo with ASan and UBSan, in build/san
 	@$(MAKE) --no-print-directory -s -j$$(nproc) MODE=san B=build/san all test-bins
@@ -50,7 +50,7 @@ fuzz: ## explore with libFuzzer, FUZZ_SECONDS (60) each; T=NAME for one; new inp
 		build/fuzz/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=10 -print_final_stats=0 -verbosity=0 \
 			-artifact_prefix=build/fuzz/found/$$t- build/fuzz/corpus/$$t $$(ls -d tests/fuzz/corpus/$$t 2>/dev/null) \
 			|| exit 1; done
-vm: all $(B)/examples/native/bootstrap ## sandbox, snapshot, hostile and end-to-end tests on Debian's own kernel with pure cgroup v2, in qemu
+vm: all test-bins ## sandbox, snapshot, hostile and end-to-end tests on Debian's own kernel with pure cgroup v2, in qemu
 	@tools/vm --build $(B)
 
 C_FILES = $(shell git ls-files '*.c' '*.h')

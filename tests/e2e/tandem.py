@@ -197,6 +197,29 @@ def log_tail(answer):
     return base64.b64decode(answer["LogResult"]).decode()
 
 
+def children(pid):
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+            return [int(p) for p in f.read().split()]
+    except OSError:
+        return []
+
+
+def status_of(pid):
+    """Fields of /proc/PID/status; {} when it is gone or a zombie."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as f:
+            fields = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+    except OSError:
+        return {}
+    return {} if fields.get("State", "").startswith("Z") else fields
+
+
+def daemon_of(spawner):
+    """tandemd's process id, or None."""
+    return next((p for p in children(spawner) if status_of(p).get("Name") == "tandemd"), None)
+
+
 def open_files(pid):
     """What its descriptors are, those that close meanwhile left out."""
     links = []

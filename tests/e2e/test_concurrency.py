@@ -22,11 +22,6 @@ def handler(event, context):
 """
 
 
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
-        return [int(child) for child in f.read().split()]
-
-
 class Base(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -132,14 +127,6 @@ class Provisioned(Base):
     def wait_ready(self, name, qualifier, n):
         tandem.wait_for(lambda: self.config(name, qualifier) == ("READY", n))
 
-    def daemon(self):
-        """tandemd, the child of the spawner."""
-        for pid in children(self.t.pid):
-            with open(f"/proc/{pid}/comm", encoding="ascii") as c:
-                if c.read().strip() == "tandemd":
-                    return pid
-        return None
-
     def answers(self):
         try:
             return self.c.list_functions()
@@ -180,7 +167,7 @@ lambda.putProvisionedConcurrencyConfig({FunctionName:'api-handler', ProvisionedC
 
         with self.subTest("the daemon is killed: its successor takes them over as what they are"):
             idle = self.ready("api-handler", 6 if self.states("api-handler")[5:] else 5)
-            os.kill(self.daemon(), signal.SIGKILL)
+            os.kill(tandem.daemon_of(self.t.pid), signal.SIGKILL)
             tandem.wait_for(self.answers)
             self.wait_ready("api-handler", "production", 5)
             self.assertLessEqual({i["pid"] for i in self.t.instances("api-handler") if i["held_ready"]}, idle)
@@ -371,7 +358,7 @@ class Declared(Base):
               short: {code: ., runtime: python3.11, handler: app.handler, min: 1, route: /short}
         """)
         tandem.wait_for(lambda: self.states("short") == ["idle"])
-        held = [children(self.t.instances("short")[0]["pid"])[0], self.t.pid]  # its runtime, and the spawner, so that no sandbox is made
+        held = [tandem.children(self.t.instances("short")[0]["pid"])[0], self.t.pid]  # its runtime, and the spawner, so that no sandbox is made
         for pid in held:
             os.kill(pid, signal.SIGSTOP)
         try:

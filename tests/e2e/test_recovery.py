@@ -80,29 +80,6 @@ def wait_for(what, condition, limit_s=WAIT_S):
     return tandem.wait_for(condition, limit_s, "waited in vain for " + what)
 
 
-def children(pid):
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
-            return [int(p) for p in f.read().split()]
-    except OSError:
-        return []
-
-
-def status_of(pid):
-    """Fields of /proc/PID/status; {} when it is gone or a zombie."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as f:
-            fields = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
-    except OSError:
-        return {}
-    return {} if fields.get("State", "").startswith("Z") else fields
-
-
-def daemon_of(spawner):
-    """tandemd's process id, or None."""
-    return next((p for p in children(spawner) if status_of(p).get("Name") == "tandemd"), None)
-
-
 def groups_of(state):
     h = 14695981039346656037
     for b in os.path.realpath(state).encode():
@@ -198,7 +175,7 @@ def instances(t):
 
 def kill_daemon(t):
     """The next one's process id once it is another one."""
-    old = wait_for("tandemd", lambda: daemon_of(t.pid))
+    old = wait_for("tandemd", lambda: tandem.daemon_of(t.pid))
     os.kill(old, signal.SIGKILL)
     return old
 
@@ -249,7 +226,7 @@ class Killed(unittest.TestCase):
         before = instances(self.t)
         self.assertEqual({f for f, _ in before.values()}, {"py", "node", "native"})
         old = kill_daemon(self.t)
-        wait_for("the next tandemd", lambda: (daemon_of(self.t.pid) or old) != old)
+        wait_for("the next tandemd", lambda: (tandem.daemon_of(self.t.pid) or old) != old)
         for path in ("/py", "/node", "/native"):
             self.assertEqual(get(self.t.gateway, path), 200)
         after = instances(self.t)
@@ -360,7 +337,7 @@ class Killed(unittest.TestCase):
         deaths, end = 0, time.monotonic() + 2
         last = None
         while time.monotonic() < end:
-            pid = daemon_of(self.t.pid)
+            pid = tandem.daemon_of(self.t.pid)
             if pid and pid != last:
                 os.kill(pid, signal.SIGKILL)
                 last, deaths = pid, deaths + 1
@@ -372,8 +349,8 @@ class Killed(unittest.TestCase):
 
     def test_secrets_do_not_reach_other_processes(self):
         """Not dumpable: files below /proc belong to root, so that its own user cannot read its memory, and it leaves no core."""
-        pid = daemon_of(self.t.pid)
-        uid = int(status_of(pid)["Uid"].split()[0])
+        pid = tandem.daemon_of(self.t.pid)
+        uid = int(tandem.status_of(pid)["Uid"].split()[0])
         self.assertNotEqual(uid, 0)
         self.assertEqual(os.stat(f"/proc/{pid}/mem").st_uid, 0)
         tried = subprocess.run(["/usr/bin/python3", "-c", "import sys; open(sys.argv[1], 'rb')", f"/proc/{pid}/mem"], user=uid, group=uid,
@@ -396,7 +373,7 @@ class Ends(unittest.TestCase):
         while todo:
             pid = todo.pop()
             found.append(pid)
-            todo += children(pid)
+            todo += tandem.children(pid)
         return found
 
     def up(self):
@@ -407,7 +384,7 @@ class Ends(unittest.TestCase):
 
     def gone(self, family):
         for pid in family:
-            wait_for(f"the end of {pid}", lambda p=pid: not status_of(p))
+            wait_for(f"the end of {pid}", lambda p=pid: not tandem.status_of(p))
 
     def refuses(self, url):
         with self.assertRaises(ConnectionRefusedError):
@@ -418,9 +395,9 @@ class Ends(unittest.TestCase):
         self.up()
         self.assertEqual(get(self.t.gateway, "/py"), 200)
         self.assertIn(("instance", "LIVE"), {(m["what"], m["to"]) for m in json.loads(self.t.cli("debug"))["moves"]})
-        old = daemon_of(self.t.pid)
+        old = tandem.daemon_of(self.t.pid)
         os.kill(old, signal.SIGSEGV)
-        wait_for("the next tandemd", lambda: (daemon_of(self.t.pid) or old) != old)
+        wait_for("the next tandemd", lambda: (tandem.daemon_of(self.t.pid) or old) != old)
         self.assertEqual(get(self.t.gateway, "/py"), 200)
         with open(self.t.log_path, encoding="utf-8", errors="replace") as f:
             told = f.read()
@@ -485,7 +462,7 @@ class Ends(unittest.TestCase):
         with other:
             other.cli("up", cwd=self.dir)
             self.assertEqual(get(other.gateway, "/py"), 200)
-            uids = [{int(status_of(p)["Uid"].split()[0]) for p in processes_in(groups_of(x.state)) if status_of(p)} for x in (self.t, other)]
+            uids = [{int(tandem.status_of(p)["Uid"].split()[0]) for p in processes_in(groups_of(x.state)) if tandem.status_of(p)} for x in (self.t, other)]
             self.assertTrue(uids[0] and uids[1])
             self.assertFalse(uids[0] & uids[1])
 

@@ -275,24 +275,13 @@ class NotMade(Case):
 class Killed(Case):
     def test_the_daemon_while_it_prepares(self):
         self.up("import time\ntime.sleep(0.5)\n" + HANDLER)
-        os.kill(self.daemon(), signal.SIGKILL)
+        os.kill(tandem.daemon_of(self.t.pid), signal.SIGKILL)
         self.until(self.reply, lambda got: got["pid"] == 2)
         self.stop()
         self.call()
         self.made()
         leftovers = [n for n in os.listdir(os.path.join(self.t.state, "daemon", "snapshots")) if n.endswith(".new")]
         self.assertEqual(leftovers, [])
-
-    def daemon(self):
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
-                    name, rest = f.read().rsplit(")", 1)
-                if name.endswith("(tandemd") and int(rest.split()[1]) == self.t.pid:
-                    return int(pid)
-            except OSError:
-                pass
-        self.fail("tandemd is not there")
 
     def reply(self):
         try:

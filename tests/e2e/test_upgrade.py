@@ -86,13 +86,13 @@ class Upgrade(unittest.TestCase):
             return f.read()
 
     def upgraded(self, times=1):
-        return self.said().count("info upgrade: this is") >= times and recovery.daemon_of(self.t.pid)
+        return self.said().count("info upgrade: this is") >= times and tandem.daemon_of(self.t.pid)
 
     def version(self):
         return json.loads(self.t.cli("version", "-o", "json"))["tandemd"]
 
     def test_under_load(self):
-        before, old = recovery.instances(self.t), recovery.daemon_of(self.t.pid)
+        before, old = recovery.instances(self.t), tandem.daemon_of(self.t.pid)
         load = recovery.Load(self.t.gateway, ["/py", "/py", "/node", "/native"])
         try:
             wait_for("load", lambda: load.ok > 300)
@@ -104,7 +104,7 @@ class Upgrade(unittest.TestCase):
         finally:
             load.stop()
         self.assertEqual((load.refused, load.wrong, load.fresh_failed), (0, [], []))
-        self.assertNotEqual(recovery.daemon_of(self.t.pid), old)
+        self.assertNotEqual(tandem.daemon_of(self.t.pid), old)
         self.assertEqual(self.version(), "9.9.9")
         after = recovery.instances(self.t)
         for i, what in before.items():
@@ -157,7 +157,7 @@ class Upgrade(unittest.TestCase):
         self.assertTrue(blanks)
 
     def test_broken_binaries_change_nothing(self):
-        before, old = recovery.instances(self.t), recovery.daemon_of(self.t.pid)
+        before, old = recovery.instances(self.t), tandem.daemon_of(self.t.pid)
         for times, (name, content) in enumerate((("tandemd", b"\x7fELF and no more"), ("tandemd", b"#!/bin/sh\nexit 3\n"),
                                                  ("tandem-spawner", b"#!/bin/sh\nkill -9 $$\n")), 1):
             with open(f"{self.dir}/{name}", "wb") as f:
@@ -171,7 +171,7 @@ class Upgrade(unittest.TestCase):
         self.reload()
         wait_for("the refusal", lambda: self.said().count("refused, all goes on as it was") == 4)
         self.assertIn("tandem-spawner does not run (signal 9)", self.said())
-        self.assertEqual(recovery.daemon_of(self.t.pid), old)
+        self.assertEqual(tandem.daemon_of(self.t.pid), old)
         for path in ("/py", "/node", "/native"):
             self.assertEqual(recovery.get(self.t.gateway, path), 200)
         self.assertEqual(recovery.instances(self.t), before)
@@ -216,7 +216,7 @@ class Upgrade(unittest.TestCase):
             install(self.bin, [self.build_spawner("-DTABLE_VERSION=77")])
             self.reload()
             wait_for("the upgrade", lambda: "table is of another version" in self.said())
-            wait_for("the next tandemd", lambda: recovery.daemon_of(self.t.pid))
+            wait_for("the next tandemd", lambda: tandem.daemon_of(self.t.pid))
             at = load.ok
             wait_for("load on the new one", lambda: load.ok > at + 100)
         finally:
