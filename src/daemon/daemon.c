@@ -77,7 +77,10 @@ static void on_adopt(void *arg, uint64_t id, const char *label, bool assigned, u
 {
 	struct tandemd *d = arg;
 
-	sched_adopt(d->sched, id, label, assigned, pid, fds);
+	if (d->state == DAEMON_CONFIG)
+		sched_adopt(d->sched, id, label, assigned, pid, fds);
+	else
+		sandbox_fds_close(fds); /* our parts could not be made: the next daemon will be told again */
 }
 
 static void listen_on(struct tandemd *d, enum spawner_listener which, size_t body_max, http_handler *h, void *arg)

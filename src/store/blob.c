@@ -271,6 +271,7 @@ static void gc_trash_work(struct loop_work *w)
 			io_rm_tree(dirfd(d), de->d_name, &g->e);
 	if (d)
 		closedir(d);
+	reserve_fill(g->s->dirfd);
 }
 
 static void gc_done(struct loop_work *w)

@@ -217,7 +217,7 @@ static int check_not_lost(struct store *s, struct err *e)
 		       "--replace), or move blobs/ away to begin anew");
 }
 
-int store_open(struct loop *l, int state_dirfd, struct store **ret, struct err *e)
+static int open_once(struct loop *l, int state_dirfd, struct store **ret, struct err *e)
 {
 	struct store *s = xcalloc(1, sizeof(*s));
 
@@ -241,6 +241,16 @@ failed:
 	err_wrap(e, "open the state");
 	store_free(s);
 	return -1;
+}
+
+int store_open(struct loop *l, int state_dirfd, struct store **ret, struct err *e)
+{
+	int r = open_once(l, state_dirfd, ret, e);
+
+	/* SQLite names a full disk in several ways; without one another try does no harm. */
+	return r < 0 && (e->kind == ERR_UNAVAILABLE || e->kind == ERR_SYS) && reserve_take(state_dirfd)
+		       ? open_once(l, state_dirfd, ret, e)
+		       : r;
 }
 
 void store_free(struct store *s)

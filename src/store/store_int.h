@@ -89,6 +89,9 @@ void change_free(struct change *c);
 int snapshots_open(struct store *s, struct err *e);
 void snapshots_done(struct store *s);
 void snapshots_sweep(struct store *s, struct map *live); /* keys: serials whose images stay */
+/* reserve.c */
+void reserve_fill(int dirfd); /* on a thread */
+bool reserve_take(int dirfd); /* true: there is more room than before */
 /* table.c */
 int table_load(struct store *s, struct err *e);
 void table_done(struct store *s);

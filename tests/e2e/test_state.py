@@ -3,11 +3,13 @@
 The state as a whole: a backup made under load is one, restores elsewhere and runs; what is no backup changes nothing; the state of
 a newer program is refused; and what was created and deleted leaves nothing behind.
 """
+import errno
 import fcntl
 import json
 import os
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import tempfile
@@ -248,6 +250,50 @@ class Backup(unittest.TestCase):
         self.assertRegex(said[0], r"its version is 99, this program knows \d+")
         with open(path, "rb") as f:
             self.assertEqual(f.read(), before)
+
+
+@unittest.skipUnless(os.geteuid() == 0, "needs root")
+class FullDisk(unittest.TestCase):
+    def setUp(self):
+        self.disk = tempfile.mkdtemp(prefix="tandem-full-")
+        self.addCleanup(os.rmdir, self.disk)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "full", self.disk], check=True)
+        self.addCleanup(subprocess.run, ["umount", "--lazy", self.disk], check=True)
+        self.t = tandem.Tandem(state=f"{self.disk}/state")
+        self.t.log_path = self.disk + ".log"  # on another disk
+        self.addCleanup(os.unlink, self.t.log_path)
+        self.addCleanup(self.t.close)
+        self.t.start()
+
+    def fill(self):
+        with open(f"{self.disk}/other", "ab", buffering=0) as f:
+            try:
+                while True:
+                    f.write(bytes(4096))
+            except OSError as e:
+                self.assertEqual(e.errno, errno.ENOSPC)
+
+    def test_it_starts_all_the_same(self):
+        reserve = f"{self.t.state}/daemon/reserve"
+        api = self.t.client()
+        api.create_function(FunctionName="f", **tandem.python_function(CODE))
+        tandem.wait_for(lambda: os.path.exists(reserve) and os.stat(reserve).st_size == 1 << 20)
+        for _ in range(2):  # killed
+            self.fill()
+            old = tandem.daemon_of(self.t.pid)
+            os.kill(old, signal.SIGKILL)
+            tandem.wait_for(lambda was=old: (tandem.daemon_of(self.t.pid) or was) != was)
+            self.assertIn(b"answer", api.invoke(FunctionName="f", Payload=b"7")["Payload"].read())
+        self.fill()
+        self.t.restart()
+        api = self.t.client()
+        self.assertIn(b"answer", api.invoke(FunctionName="f", Payload=b"7")["Payload"].read())
+        with open(self.t.log_path, encoding="utf-8") as f:
+            self.assertIn("are kept for a full disk are given up: make room", f.read())
+        os.unlink(f"{self.disk}/other")
+        api.create_function(FunctionName="g", **tandem.python_function(CODE))
+        api.delete_function(FunctionName="g")
+        tandem.wait_for(lambda: os.stat(reserve).st_size == 1 << 20)
 
 
 if __name__ == "__main__":
