@@ -40,6 +40,7 @@ struct instance {
 	const char *version;
 	char version_text[VERSION_TEXT], log_stream[64];
 	struct buf start_text; /* INIT_START, built while the function is at hand */
+	bool looked_in_layer;  /* for bootstrap */
 	struct init_msg start_msg;
 	size_t argv_bytes;		  /* of start_text; the environment follows */
 	struct buf extensions;		  /* names, each NUL-terminated */

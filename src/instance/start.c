@@ -27,15 +27,41 @@ static void process_gone(struct instance *i, bool extension, int wait_status)
 	i->ev->exited(i->arg, extension, wait_status);
 }
 
+static int ask_start(struct instance *i, const struct init_msg *head, struct str argv, struct err *e)
+{
+	struct str env = {i->start_text.p + i->argv_bytes, i->start_text.n - i->argv_bytes};
+	struct init_msg m = *head;
+	struct iovec iov[3] = {{&m, sizeof(m)}, {(void *)argv.p, argv.n}, {(void *)env.p, env.n}};
+	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 3};
+
+	m.text_bytes = (uint32_t)(argv.n + env.n);
+	if (sendmsg(i->fds.fd[SB_CTL], &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return err_sys(e, errno, "ask tandem-init to start");
+	return 0;
+}
+
+/* A runtime of the user's own may come as a layer: it is looked for in the code, then there. */
+static bool may_be_in_layer(const struct instance *i)
+{
+	return i->revision->kind == RUNTIME_PROVIDED && i->revision->layers[0][0];
+}
+
 static void start_failed(struct instance *i, bool extension, int error)
 {
+	static const char in_layer[] = "/opt/bootstrap";
 	const char *what = extension				   ? "an extension"
+			   : i->looked_in_layer			   ? "/opt/bootstrap, /var/task/bootstrap"
 			   : i->revision->kind == RUNTIME_PROVIDED ? "/var/task/bootstrap"
 								   : "the runtime";
 	char line[256], json[400];
 
 	if (i->state != INSTANCE_INIT)
 		return;
+	if (!extension && error == ENOENT && may_be_in_layer(i) && !i->looked_in_layer) {
+		i->looked_in_layer = true;
+		if (ask_start(i, &i->start_msg, (struct str){in_layer, sizeof(in_layer)}, NULL) == 0)
+			return;
+	}
 	snprintf(line, sizeof(line), "Error: %s could not be started: %s\n", what, strerror(error));
 	i->ev->output(i->arg, str_of(line));
 	snprintf(json, sizeof(json), "{\"errorType\":\"%s\",\"errorMessage\":\"%.*s\"}",
@@ -102,19 +128,6 @@ int start_prepare(struct instance *i, const struct instance_opts *o, struct err 
 	return 0;
 }
 
-static int ask_start(struct instance *i, const struct init_msg *head, struct str argv, struct err *e)
-{
-	struct str env = {i->start_text.p + i->argv_bytes, i->start_text.n - i->argv_bytes};
-	struct init_msg m = *head;
-	struct iovec iov[3] = {{&m, sizeof(m)}, {(void *)argv.p, argv.n}, {(void *)env.p, env.n}};
-	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 3};
-
-	m.text_bytes = (uint32_t)(argv.n + env.n);
-	if (sendmsg(i->fds.fd[SB_CTL], &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		return err_sys(e, errno, "ask tandem-init to start");
-	return 0;
-}
-
 /* Extensions first: they may want to be there when the runtime initialises (reference 1.7). */
 static int start_extensions(struct instance *i, struct err *e)
 {
@@ -144,7 +157,8 @@ int instance_start(struct instance *i, struct err *e)
 	if (start_extensions(i, e) < 0 ||
 	    ask_start(i, &i->start_msg, (struct str){i->start_text.p, i->argv_bytes}, e) < 0)
 		return -1;
-	buf_done(&i->start_text);
+	if (!may_be_in_layer(i))
+		buf_done(&i->start_text);
 	return 0;
 }
 

@@ -158,6 +158,26 @@ class Extensions(unittest.TestCase):
             self.up(mode="die at once")
         self.assertRegex(str(raised.exception), rf"failed +{self.name}: Extension\.Crash: Error: exit status 3")
 
+    def test_a_runtime_in_a_layer(self):
+        self.put("src/answer", "from the code")
+        self.put("layer/bootstrap", """#!/usr/bin/python3
+import os, urllib.request
+api = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2018-06-01/runtime/invocation/"
+while True:
+    with urllib.request.urlopen(api + "next") as event:
+        name = event.headers["Lambda-Runtime-Aws-Request-Id"]
+    with open(os.environ["LAMBDA_TASK_ROOT"] + "/answer") as f:
+        answer = '{"id": "%s, %s"}' % (f.read(), os.environ["MODE"])
+    urllib.request.urlopen(api + name + "/response", answer.encode()).close()
+""", 0o755)
+        self.up(mode="here", names=(), runtime="provided.al2023", handler="any", code="", file="src/empty")
+        self.assertEqual(self.ask(), "from the code, here")
+        os.unlink(os.path.join(self.dir, "layer/bootstrap"))
+        self.put("layer/other", "")
+        with self.assertRaises(AssertionError) as raised:
+            self.up(names=(), runtime="provided.al2023", handler="any", code="", file="src/empty")
+        self.assertIn("InvalidEntrypoint: Error: /opt/bootstrap, /var/task/bootstrap could not be started: No such file", str(raised.exception))
+
     def test_layers_lie_over_each_other(self):
         """In order, the last on top; none of it can be written."""
         for number in range(5):
