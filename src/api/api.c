@@ -288,48 +288,46 @@ static int subject(struct api_call *c, const struct route *rt)
 	return 0;
 }
 
-static void unknown_operation(struct api_call *c, const struct route *rt)
+static int unknown_operation(struct api_call *c, const struct route *rt)
 {
 	struct str what = rt->operation.p ? rt->operation : rt->service;
 
 	if (c->op)
-		api_reply_fail(c, API_UNKNOWN_OPERATION, "%s:%s is not an operation of this Tandem.", c->op->service,
-			       c->op->name);
-	else if (c->form == FORM_JSON || c->form == FORM_QUERY)
-		api_reply_fail(c, API_UNKNOWN_OPERATION, "The action " STR_FMT " is not an operation of this Tandem.",
-			       (int)(what.n < 200 ? what.n : 200), what.p);
-	else
-		api_reply_fail(c, c->form == FORM_S3 ? API_NOT_IMPLEMENTED : API_UNKNOWN_OPERATION,
-			       STR_FMT " " STR_FMT " is not an operation of this Tandem.", STR_ARG(c->r->method),
-			       (int)(c->r->path.n < 200 ? c->r->path.n : 200), c->r->path.p);
+		return api_fail(&c->e, API_UNKNOWN_OPERATION, "%s:%s is not an operation of this Tandem.",
+				c->op->service, c->op->name);
+	if (c->form == FORM_JSON || c->form == FORM_QUERY)
+		return api_fail(&c->e, API_UNKNOWN_OPERATION,
+				"The action " STR_FMT " is not an operation of this Tandem.",
+				(int)(what.n < 200 ? what.n : 200), what.p);
+	return api_fail(&c->e, c->form == FORM_S3 ? API_NOT_IMPLEMENTED : API_UNKNOWN_OPERATION,
+			STR_FMT " " STR_FMT " is not an operation of this Tandem.", STR_ARG(c->r->method),
+			(int)(c->r->path.n < 200 ? c->r->path.n : 200), c->r->path.p);
+}
+
+static int run(struct api_call *c, const struct function *sandbox)
+{
+	struct route rt = {0};
+	int rc;
+
+	if (code_url_is(c->r))
+		return code_url_handle(c);
+	rc = route(c, &rt);
+	c->op = rt.op;
+	/* Without authentication, and on a sandbox's own socket, a signature is not looked at: it may be any. */
+	if ((rc < 0 && !sandbox && !c->a->o.auth_none) || identify(c, sandbox) < 0)
+		return -1;
+	if (!c->op || !c->op->run)
+		return unknown_operation(c, &rt);
+	return subject(c, &rt) < 0 ? -1 : c->op->run(c);
 }
 
 static void dispatch(struct api *a, struct http_req *r, const struct function *sandbox)
 {
 	struct api_call c = {.a = a, .r = r};
-	struct route rt = {0};
-	int rc;
 
 	id_uuid(c.request_id);
-	if (code_url_is(r)) {
-		code_url_handle(&c);
-		return;
-	}
-	rc = route(&c, &rt);
-	c.op = rt.op;
-	/* Without authentication, and on a sandbox's own socket, a signature is not looked at: it may be any. */
-	if ((rc < 0 && !sandbox && !a->o.auth_none) || identify(&c, sandbox) < 0) {
+	if (run(&c, sandbox) < 0)
 		api_reply_err(&c);
-		return;
-	}
-	if (!c.op || !c.op->run) {
-		unknown_operation(&c, &rt);
-		return;
-	}
-	if (subject(&c, &rt) < 0)
-		api_reply_err(&c);
-	else
-		c.op->run(&c);
 }
 
 void api_handle(void *arg, struct http_req *r)
@@ -382,15 +380,21 @@ int api_allowed(struct api_call *c, const char *resource)
 	return authz_check(&c->who, c->a->where.account, c->op->action ? c->op->action : action, resource, &c->e);
 }
 
+int api_no_function(struct api_call *c, const char *qualifier)
+{
+	char arn[API_ARN_BYTES];
+
+	return api_fail(&c->e, API_NOT_FOUND, "Function not found: %s",
+			api_arn(&c->a->where, c->name.name, qualifier, arn));
+}
+
 struct function *api_function(struct api_call *c)
 {
 	struct function *f = function_get(c->a->o.store, str_of(c->name.name));
-	char arn[API_ARN_BYTES];
 
 	if (f && api_name_is_latest(&c->name))
 		return f;
-	api_fail(&c->e, API_NOT_FOUND, "Function not found: %s",
-		 api_arn(&c->a->where, c->name.name, c->name.qualifier, arn));
+	api_no_function(c, c->name.qualifier);
 	return NULL;
 }
 
@@ -398,16 +402,23 @@ struct function *api_target(struct api_call *c, struct revision **ret)
 {
 	struct function *f = function_get(c->a->o.store, str_of(c->name.name));
 	struct revision *r;
-	char arn[API_ARN_BYTES];
 
 	r = f ? function_resolve(f, str_of(c->name.qualifier), c->name.qualifier[0] ? rand_unit() : 0) : NULL;
 	if (r) {
 		*ret = r;
 		return f;
 	}
-	api_fail(&c->e, API_NOT_FOUND, "Function not found: %s",
-		 api_arn(&c->a->where, c->name.name, c->name.qualifier, arn));
+	api_no_function(c, c->name.qualifier);
 	return NULL;
+}
+
+int api_in_update(struct api_call *c, const struct function *f)
+{
+	char arn[API_ARN_BYTES];
+
+	return api_fail(&c->e, API_CONFLICT,
+			"The operation cannot be performed at this time. An update is in progress for resource: %s",
+			api_arn(&c->a->where, f->name, NULL, arn));
 }
 
 int api_stale(struct api_call *c)

@@ -31,7 +31,7 @@ struct api_op {
 		*path; /* path segments, {F}: a function's name; for json and query: method NULL, path is the name */
 	const char *name, *action; /* action NULL: "service:name" */
 	enum api_subject subject;
-	void (*run)(struct api_call *c); /* NULL: known, and not there yet */
+	int (*run)(struct api_call *c); /* -1: c->e is the answer. NULL: known, and not there yet */
 };
 struct api_call {
 	struct api *a;
@@ -45,10 +45,12 @@ struct api_call {
 	struct api_err e;
 };
 
-/* Answers; each ends the call: c->r is invalid after. With the client gone they do nothing. */
-void api_reply_json(struct api_call *c, int status, struct str json);
-void api_reply_xml(struct api_call *c, int status, struct str xml);
-void api_reply_empty(struct api_call *c, int status);
+/* Answers; each ends the call: c->r is invalid after. With the client gone they do nothing. Those that return something
+ * return 0. */
+int api_reply_json(struct api_call *c, int status, struct str json);
+int api_reply_object(struct api_call *c, int status, struct jw *w); /* closes the object first */
+int api_reply_xml(struct api_call *c, int status, struct str xml);
+int api_reply_empty(struct api_call *c, int status);
 void api_reply_err(struct api_call *c); /* c->e */
 void api_reply_fail(struct api_call *c, enum api_code code, const char *fmt, ...) PRINTF(3, 4);
 void api_xml_text(struct buf *out, struct str s);
@@ -63,6 +65,9 @@ int api_page_size(struct api_call *c, int64_t *ret);
 /* For a write to the store: when it is durable the call is answered with json (copied; empty: no body). sweep: code may
  * be left that nobody names. */
 struct store_op *api_saving(struct api_call *c, int status, struct str json, bool sweep);
+int api_save(struct api_call *c, struct function *f, int status, struct str json); /* function_put with that; 0 */
+int api_no_function(struct api_call *c, const char *qualifier);	 /* -1, c->e: none of c->name, or of that qualifier */
+int api_in_update(struct api_call *c, const struct function *f); /* -1, c->e: another change of it is under way */
 int api_stale(struct api_call *c); /* -1, c->e: the RevisionId that the caller gave is not the present one */
 /* The body as a JSON object (an empty body is {}); NULL: c->e. Caller frees. */
 struct json *api_body(struct api_call *c);
@@ -75,40 +80,41 @@ enum config_view { CONFIG_NOW, CONFIG_CREATED, CONFIG_UPDATED };
 void api_function_config(struct jw *w, const char *key, const struct api *a, const struct function *f,
 			 const struct revision *r, enum config_view view, const char *qualifier);
 /* lambda_version.c: publishes $LATEST unless the newest version is the same, and answers with it. */
-void lambda_publish(struct api_call *c, struct function *f, const char *description, int status, enum config_view view,
-		    bool qualified);
+int lambda_publish(struct api_call *c, struct function *f, const char *description, int status, enum config_view view,
+		   bool qualified);
 
-#define LAMBDA_DESCRIPTION_MAX 256 /* of a function, a version, an alias */
+#define LAMBDA_DESCRIPTION_MAX 256				   /* of a function, a version, an alias */
+int lambda_check_description(struct api_call *c, struct str text); /* of a version or an alias; -1: c->e */
 /* lambda_misc.c: a member of Tags into struct pairs; not 0: LAMBDA_BAD_TAGS. */
 int lambda_add_tag(void *pairs, const char *key, const struct json *value);
 #define LAMBDA_BAD_TAGS                                                                                                \
 	"Tags must be an object of strings, at most 50 in all; a key has 1 to 128 bytes, a value at most 256."
 
 /* Operations, a file each for a group. */
-void lambda_create_function(struct api_call *c);
-void lambda_update_function_code(struct api_call *c);
-void lambda_update_function_configuration(struct api_call *c);
-void lambda_get_function(struct api_call *c);
-void lambda_get_function_configuration(struct api_call *c);
-void lambda_list_functions(struct api_call *c);
-void lambda_delete_function(struct api_call *c);
-void lambda_invoke(struct api_call *c);
-void lambda_list_tags(struct api_call *c);
-void lambda_tag_resource(struct api_call *c);
-void lambda_untag_resource(struct api_call *c);
-void lambda_get_account_settings(struct api_call *c);
-void lambda_get_code_signing(struct api_call *c);
-void lambda_put_concurrency(struct api_call *c);
-void lambda_get_concurrency(struct api_call *c);
-void lambda_delete_concurrency(struct api_call *c);
-void lambda_put_provisioned(struct api_call *c);
-void lambda_get_provisioned(struct api_call *c);
-void lambda_delete_provisioned(struct api_call *c);
-void lambda_publish_version(struct api_call *c);
-void lambda_list_versions(struct api_call *c);
-void lambda_create_alias(struct api_call *c);
-void lambda_get_alias(struct api_call *c);
-void lambda_update_alias(struct api_call *c);
-void lambda_delete_alias(struct api_call *c);
-void lambda_list_aliases(struct api_call *c);
-void sts_get_caller_identity(struct api_call *c);
+int lambda_create_function(struct api_call *c);
+int lambda_update_function_code(struct api_call *c);
+int lambda_update_function_configuration(struct api_call *c);
+int lambda_get_function(struct api_call *c);
+int lambda_get_function_configuration(struct api_call *c);
+int lambda_list_functions(struct api_call *c);
+int lambda_delete_function(struct api_call *c);
+int lambda_invoke(struct api_call *c);
+int lambda_list_tags(struct api_call *c);
+int lambda_tag_resource(struct api_call *c);
+int lambda_untag_resource(struct api_call *c);
+int lambda_get_account_settings(struct api_call *c);
+int lambda_get_code_signing(struct api_call *c);
+int lambda_put_concurrency(struct api_call *c);
+int lambda_get_concurrency(struct api_call *c);
+int lambda_delete_concurrency(struct api_call *c);
+int lambda_put_provisioned(struct api_call *c);
+int lambda_get_provisioned(struct api_call *c);
+int lambda_delete_provisioned(struct api_call *c);
+int lambda_publish_version(struct api_call *c);
+int lambda_list_versions(struct api_call *c);
+int lambda_create_alias(struct api_call *c);
+int lambda_get_alias(struct api_call *c);
+int lambda_update_alias(struct api_call *c);
+int lambda_delete_alias(struct api_call *c);
+int lambda_list_aliases(struct api_call *c);
+int sts_get_caller_identity(struct api_call *c);

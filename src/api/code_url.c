@@ -75,17 +75,16 @@ static int read_blob(struct api_call *c, const char sha[65], struct buf *out)
 	return n > 0 ? 0 : api_fail(&c->e, API_SERVICE, "The archive cannot be read.");
 }
 
-void code_url_handle(struct api_call *c)
+int code_url_handle(struct api_call *c)
 {
 	auto_buf body = {0};
 	char sha[65];
 
 	c->form = FORM_S3;
-	if (check(c, sha) < 0 || read_blob(c, sha, &body) < 0) {
-		api_reply_err(c);
-		return;
-	}
+	if (check(c, sha) < 0 || read_blob(c, sha, &body) < 0)
+		return -1;
 	http_reply(c->r,
 		   &(struct http_reply){.status = 200, .content_type = "application/zip", .body = buf_str(&body)});
 	c->r = NULL;
+	return 0;
 }

@@ -4,4 +4,4 @@
 #include "api/api_int.h"
 void code_url_write(const struct api *a, struct str host, const char sha[65], struct buf *out);
 bool code_url_is(const struct http_req *r);
-void code_url_handle(struct api_call *c);
+int code_url_handle(struct api_call *c);

@@ -35,25 +35,14 @@ static void write_alias(struct jw *w, const struct api_call *c, const struct fun
 	jw_end(w, '}');
 }
 
-static void reply_alias(struct api_call *c, struct function *f, const struct alias *a, int status, bool changed)
+static int reply_alias(struct api_call *c, struct function *f, const struct alias *a, int status, bool changed)
 {
 	auto_buf b = {0};
 	struct jw w;
 
 	jw_init(&w, &b);
 	write_alias(&w, c, f, a);
-	if (changed)
-		function_put(c->a->o.store, api_saving(c, status, buf_str(&b), false), f);
-	else
-		api_reply_json(c, status, buf_str(&b));
-}
-
-static int no_version(struct api_call *c, const char *version)
-{
-	char arn[API_ARN_BYTES];
-
-	return api_fail(&c->e, API_NOT_FOUND, "Function not found: %s",
-			api_arn(&c->a->where, c->name.name, version, arn));
+	return changed ? api_save(c, f, status, buf_str(&b)) : api_reply_json(c, status, buf_str(&b));
 }
 
 struct routing {
@@ -118,7 +107,7 @@ static int read_wish(struct api_call *c, const struct function *f, const struct 
 				"expression pattern: (\\$LATEST|[0-9]+)",
 				(int)(version.n < 100 ? version.n : 100), version.p);
 	if (!function_version(f, wish->version))
-		return no_version(c, version.p ? version.p : "");
+		return api_no_function(c, version.p);
 	if (read_routing(c, body, wish) < 0)
 		return -1;
 	if (wish->other && !wish->version)
@@ -130,15 +119,10 @@ static int read_wish(struct api_call *c, const struct function *f, const struct 
 				"configuration.",
 				wish->other, wish->other);
 	if (wish->other && !function_version(f, wish->other))
-		return no_version(c, revision_version(&other, number));
+		return api_no_function(c, revision_version(&other, number));
 	if (json_get_str(body, "Description").p)
 		wish->description = json_get_str(body, "Description");
-	if (wish->description.n > LAMBDA_DESCRIPTION_MAX)
-		return api_fail(&c->e, API_VALIDATION,
-				"1 validation error detected: Value at 'description' failed to satisfy constraint: "
-				"Member must have length less than or equal to %d",
-				LAMBDA_DESCRIPTION_MAX);
-	return 0;
+	return lambda_check_description(c, wish->description);
 }
 
 static void grant(struct alias *a, const struct wish *wish)
@@ -181,7 +165,7 @@ static int read_name(struct api_call *c, const struct function *f, struct str na
 	return 0;
 }
 
-void lambda_create_alias(struct api_call *c)
+int lambda_create_alias(struct api_call *c)
 {
 	auto_json body = api_body(c);
 	struct function *f = body ? api_function(c) : NULL;
@@ -189,13 +173,11 @@ void lambda_create_alias(struct api_call *c)
 	struct wish wish = {.version = -1};
 	struct alias *a;
 
-	if (!f || read_name(c, f, name) < 0 || read_wish(c, f, body, &wish) < 0) {
-		api_reply_err(c);
-		return;
-	}
+	if (!f || read_name(c, f, name) < 0 || read_wish(c, f, body, &wish) < 0)
+		return -1;
 	a = function_alias_add(f, name);
 	grant(a, &wish);
-	reply_alias(c, f, a, 201, true);
+	return reply_alias(c, f, a, 201, true);
 }
 
 static struct alias *find(struct api_call *c, struct function **ret)
@@ -211,15 +193,12 @@ static struct alias *find(struct api_call *c, struct function **ret)
 	return a;
 }
 
-void lambda_get_alias(struct api_call *c)
+int lambda_get_alias(struct api_call *c)
 {
 	struct function *f;
 	struct alias *a = find(c, &f);
 
-	if (a)
-		reply_alias(c, f, a, 200, false);
-	else
-		api_reply_err(c);
+	return a ? reply_alias(c, f, a, 200, false) : -1;
 }
 
 static int keeps_version(struct api_call *c, const struct function *f, const struct alias *a, const struct wish *wish)
@@ -230,7 +209,7 @@ static int keeps_version(struct api_call *c, const struct function *f, const str
 			"An alias with Provisioned Concurrency must point to a published version, not to $LATEST.");
 }
 
-void lambda_update_alias(struct api_call *c)
+int lambda_update_alias(struct api_call *c)
 {
 	auto_json body = api_body(c);
 	struct function *f = NULL;
@@ -241,30 +220,26 @@ void lambda_update_alias(struct api_call *c)
 	if (a)
 		wish = (struct wish){a->version, a->other, a->weight, str_of(a->description)};
 	if (!a || (id.n && !str_eqc(id, a->id) && api_stale(c) < 0) || read_wish(c, f, body, &wish) < 0 ||
-	    keeps_version(c, f, a, &wish) < 0) {
-		api_reply_err(c);
-		return;
-	}
+	    keeps_version(c, f, a, &wish) < 0)
+		return -1;
 	grant(a, &wish);
-	reply_alias(c, f, a, 200, true);
+	return reply_alias(c, f, a, 200, true);
 }
 
-void lambda_delete_alias(struct api_call *c)
+int lambda_delete_alias(struct api_call *c)
 {
 	struct function *f = api_function(c);
 	struct alias *a = f ? function_alias(f, str_of(c->item)) : NULL;
 
-	if (!f) {
-		api_reply_err(c);
-	} else if (!a) {
-		api_reply_empty(c, 204);
-	} else {
-		function_alias_del(f, a);
-		function_put(c->a->o.store, api_saving(c, 204, STR_NULL, false), f);
-	}
+	if (!f)
+		return -1;
+	if (!a)
+		return api_reply_empty(c, 204);
+	function_alias_del(f, a);
+	return api_save(c, f, 204, STR_NULL);
 }
 
-void lambda_list_aliases(struct api_call *c)
+int lambda_list_aliases(struct api_call *c)
 {
 	const struct function *f = api_function(c);
 	auto_buf b = {0}, marker = {0}, version = {0};
@@ -274,10 +249,8 @@ void lambda_list_aliases(struct api_call *c)
 	int only = -1;
 	struct jw w;
 
-	if (!f || api_page_size(c, &left) < 0) {
-		api_reply_err(c);
-		return;
-	}
+	if (!f || api_page_size(c, &left) < 0)
+		return -1;
 	if (api_query(c->r, "FunctionVersion", &version) && version.n)
 		only = function_version_number(buf_str(&version));
 	if (api_query(c->r, "Marker", &marker) && marker.n)
@@ -298,6 +271,5 @@ void lambda_list_aliases(struct api_call *c)
 	jw_end(&w, ']');
 	if (i < f->n_aliases && last)
 		jw_strc(&w, "NextMarker", last->name);
-	jw_end(&w, '}');
-	api_reply_json(c, 200, buf_str(&b));
+	return api_reply_object(c, 200, &w);
 }

@@ -66,7 +66,7 @@ static void write_reserved(struct buf *b, const struct function *f)
 	jw_end(&w, '}');
 }
 
-void lambda_put_concurrency(struct api_call *c)
+int lambda_put_concurrency(struct api_call *c)
 {
 	auto_json body = api_body(c);
 	struct function *f = body ? api_function(c) : NULL;
@@ -74,38 +74,32 @@ void lambda_put_concurrency(struct api_call *c)
 	int n;
 
 	if (!f || read_count(c, body, "ReservedConcurrentExecutions", "reservedConcurrentExecutions", 0, &n) < 0 ||
-	    check_reserved(c, f, n) < 0) {
-		api_reply_err(c);
-		return;
-	}
+	    check_reserved(c, f, n) < 0)
+		return -1;
 	f->reserved = n;
 	write_reserved(&b, f);
-	function_put(c->a->o.store, api_saving(c, 200, buf_str(&b), false), f);
+	return api_save(c, f, 200, buf_str(&b));
 }
 
-void lambda_get_concurrency(struct api_call *c)
+int lambda_get_concurrency(struct api_call *c)
 {
 	const struct function *f = api_function(c);
 	auto_buf b = {0};
 
-	if (!f) {
-		api_reply_err(c);
-		return;
-	}
+	if (!f)
+		return -1;
 	write_reserved(&b, f);
-	api_reply_json(c, 200, buf_str(&b));
+	return api_reply_json(c, 200, buf_str(&b));
 }
 
-void lambda_delete_concurrency(struct api_call *c)
+int lambda_delete_concurrency(struct api_call *c)
 {
 	struct function *f = api_function(c);
 
-	if (!f) {
-		api_reply_err(c);
-		return;
-	}
+	if (!f)
+		return -1;
 	f->reserved = -1;
-	function_put(c->a->o.store, api_saving(c, 204, STR_NULL, false), f);
+	return api_save(c, f, 204, STR_NULL);
 }
 
 /* --- provisioned --- */
@@ -117,28 +111,19 @@ static struct function *find(struct api_call *c, struct revision **ret)
 	struct function *f = function_get(c->a->o.store, str_of(c->name.name));
 	char arn[API_ARN_BYTES];
 
-	if (!q[0]) {
+	*ret = f ? function_resolve(f, str_of(q), 1) : NULL;
+	if (!q[0])
 		api_fail(&c->e, API_INVALID_PARAMETER,
 			 "The function resource provided must be an alias or a published version.");
-		return NULL;
-	}
-	if (!strcmp(q, "$LATEST")) {
+	else if (!strcmp(q, "$LATEST") || (*ret && !(*ret)->version))
 		api_fail(&c->e, API_INVALID_PARAMETER,
 			 "Provisioned Concurrency Configs cannot be applied to unpublished function versions.");
-		return NULL;
-	}
-	*ret = f ? function_resolve(f, str_of(q), 1) : NULL;
-	if (*ret && !(*ret)->version) {
-		api_fail(&c->e, API_INVALID_PARAMETER,
-			 "Provisioned Concurrency Configs cannot be applied to unpublished function versions.");
-		return NULL;
-	}
-	if (*ret)
+	else if (*ret)
 		return f;
-	if (f && function_version_number(str_of(q)) < 0)
+	else if (f && function_version_number(str_of(q)) < 0)
 		api_fail(&c->e, API_NOT_FOUND, "Cannot find alias arn: %s", api_arn(&c->a->where, f->name, q, arn));
 	else
-		api_fail(&c->e, API_NOT_FOUND, "Function not found: %s", api_arn(&c->a->where, c->name.name, q, arn));
+		api_no_function(c, q);
 	return NULL;
 }
 
@@ -192,7 +177,7 @@ static void write_provisioned(struct jw *w, const struct api_call *c, const stru
 	jw_strc(w, "LastModified", clock_fmt_lambda(p->modified_wall_us, when));
 }
 
-void lambda_put_provisioned(struct api_call *c)
+int lambda_put_provisioned(struct api_call *c)
 {
 	auto_json body = api_body(c);
 	struct provisioned *p;
@@ -204,10 +189,8 @@ void lambda_put_provisioned(struct api_call *c)
 
 	if (!body ||
 	    read_count(c, body, "ProvisionedConcurrentExecutions", "provisionedConcurrentExecutions", 1, &n) < 0 ||
-	    !(f = find(c, &r)) || check_provisioned(c, f, r, n) < 0) {
-		api_reply_err(c);
-		return;
-	}
+	    !(f = find(c, &r)) || check_provisioned(c, f, r, n) < 0)
+		return -1;
 	p = function_provisioned(f, str_of(c->name.qualifier));
 	if (!p)
 		p = function_provisioned_add(f, str_of(c->name.qualifier));
@@ -217,10 +200,10 @@ void lambda_put_provisioned(struct api_call *c)
 	jw_obj(&w, NULL);
 	write_provisioned(&w, c, f, p, true);
 	jw_end(&w, '}');
-	function_put(c->a->o.store, api_saving(c, 202, buf_str(&b), false), f);
+	return api_save(c, f, 202, buf_str(&b));
 }
 
-static void list(struct api_call *c)
+static int list(struct api_call *c)
 {
 	const struct function *f = api_function(c);
 	auto_buf b = {0}, marker = {0};
@@ -228,10 +211,8 @@ static void list(struct api_call *c)
 	unsigned i = 0;
 	struct jw w;
 
-	if (!f || api_page_size(c, &left) < 0) {
-		api_reply_err(c);
-		return;
-	}
+	if (!f || api_page_size(c, &left) < 0)
+		return -1;
 	if (api_query(c->r, "Marker", &marker) && marker.n)
 		while (i < f->n_provisioned && strcmp(f->provisioned[i].qualifier, marker.p) <= 0)
 			i++;
@@ -246,11 +227,10 @@ static void list(struct api_call *c)
 	jw_end(&w, ']');
 	if (i < f->n_provisioned)
 		jw_strc(&w, "NextMarker", f->provisioned[i - 1].qualifier);
-	jw_end(&w, '}');
-	api_reply_json(c, 200, buf_str(&b));
+	return api_reply_object(c, 200, &w);
 }
 
-void lambda_get_provisioned(struct api_call *c)
+int lambda_get_provisioned(struct api_call *c)
 {
 	const struct provisioned *p;
 	struct function *f;
@@ -258,37 +238,30 @@ void lambda_get_provisioned(struct api_call *c)
 	auto_buf b = {0}, all = {0};
 	struct jw w;
 
-	if (api_query(c->r, "List", &all)) {
-		list(c);
-		return;
-	}
+	if (api_query(c->r, "List", &all))
+		return list(c);
 	f = find(c, &r);
-	p = f ? function_provisioned(f, str_of(c->name.qualifier)) : NULL;
-	if (f && !p)
-		api_fail(&c->e, API_NO_PROVISIONED, "No Provisioned Concurrency Config found for this function");
-	if (!p) {
-		api_reply_err(c);
-		return;
-	}
+	if (!f)
+		return -1;
+	p = function_provisioned(f, str_of(c->name.qualifier));
+	if (!p)
+		return api_fail(&c->e, API_NO_PROVISIONED, "No Provisioned Concurrency Config found for this function");
 	jw_init(&w, &b);
 	jw_obj(&w, NULL);
 	write_provisioned(&w, c, f, p, false);
-	jw_end(&w, '}');
-	api_reply_json(c, 200, buf_str(&b));
+	return api_reply_object(c, 200, &w);
 }
 
-void lambda_delete_provisioned(struct api_call *c)
+int lambda_delete_provisioned(struct api_call *c)
 {
 	struct revision *r;
 	struct function *f = find(c, &r);
 	struct provisioned *p = f ? function_provisioned(f, str_of(c->name.qualifier)) : NULL;
 
-	if (!f) {
-		api_reply_err(c);
-	} else if (!p) {
-		api_reply_empty(c, 204);
-	} else {
-		function_provisioned_del(f, p);
-		function_put(c->a->o.store, api_saving(c, 204, STR_NULL, false), f);
-	}
+	if (!f)
+		return -1;
+	if (!p)
+		return api_reply_empty(c, 204);
+	function_provisioned_del(f, p);
+	return api_save(c, f, 204, STR_NULL);
 }

@@ -28,37 +28,33 @@ static void client_gone(void *arg)
 static void refuse(struct deploying *g, const struct err *e)
 {
 	struct api_call *c = &g->c;
-	char arn[API_ARN_BYTES];
 
 	switch (e->kind) {
 	case ERR_LIMIT:
-		api_reply_fail(c, API_INVALID_PARAMETER, "Unzipped size must be smaller than %d bytes",
-			       LIM_UNZIPPED_BYTES);
+		api_fail(&c->e, API_INVALID_PARAMETER, "Unzipped size must be smaller than %d bytes",
+			 LIM_UNZIPPED_BYTES);
 		break;
 	case ERR_INVALID:
 	case ERR_CORRUPT:
-		api_reply_fail(c, API_INVALID_PARAMETER,
-			       "Could not unzip uploaded file. Please check your file, then try to upload again.");
+		api_fail(&c->e, API_INVALID_PARAMETER,
+			 "Could not unzip uploaded file. Please check your file, then try to upload again.");
 		break;
 	case ERR_EXISTS:
-		api_reply_fail(c, API_CONFLICT, "Function already exist: %s", g->f->name);
+		api_fail(&c->e, API_CONFLICT, "Function already exist: %s", g->f->name);
 		break;
 	case ERR_CONFLICT:
-		api_reply_fail(
-			c, API_CONFLICT,
-			"The operation cannot be performed at this time. An update is in progress for resource: %s",
-			api_arn(&c->a->where, g->f->name, NULL, arn));
+		api_in_update(c, g->f);
 		break;
 	case ERR_NOT_FOUND:
 		if (g->f->deleted) {
-			api_reply_fail(c, API_NOT_FOUND, "Function not found: %s",
-				       api_arn(&c->a->where, g->f->name, NULL, arn));
+			api_no_function(c, NULL);
 			break;
 		}
 		/* fallthrough */
 	default:
-		api_reply_fail(c, API_SERVICE, "%s", e->text);
+		api_fail(&c->e, API_SERVICE, "%s", e->text);
 	}
+	api_reply_err(c);
 }
 
 static void deployed(struct deploy *d, const struct err *e)
@@ -77,7 +73,8 @@ static void deployed(struct deploy *d, const struct err *e)
 		int status = g->view == CONFIG_CREATED ? 201 : 200;
 
 		if (g->publish && g->f->state == FUNCTION_ACTIVE) {
-			lambda_publish(&g->c, g->f, NULL, status, g->view, g->view == CONFIG_UPDATED);
+			if (lambda_publish(&g->c, g->f, NULL, status, g->view, g->view == CONFIG_UPDATED) < 0)
+				api_reply_err(&g->c);
 		} else {
 			jw_init(&w, &b);
 			api_function_config(&w, NULL, g->c.a, g->f, g->f->latest, g->view, NULL);
@@ -92,8 +89,8 @@ static void deployed(struct deploy *d, const struct err *e)
 }
 
 /* Takes zip and r. */
-static void start(struct api_call *c, struct function *f, struct revision *r, struct buf *zip, struct pairs *tags,
-		  enum config_view view, bool publish)
+static int start(struct api_call *c, struct function *f, struct revision *r, struct buf *zip, struct pairs *tags,
+		 enum config_view view, bool publish)
 {
 	struct deploying *g = xcalloc(1, sizeof(*g));
 
@@ -113,6 +110,7 @@ static void start(struct api_call *c, struct function *f, struct revision *r, st
 	g->d.done = deployed;
 	http_on_gone(c->r, client_gone, g);
 	deploy_start(c->a->o.sched, &g->d);
+	return 0;
 }
 
 static const char *skip(const char *p, const char *end, const char *what)
@@ -203,26 +201,26 @@ static int read_name(struct api_call *c, const struct json *body)
 	return 0;
 }
 
-void lambda_create_function(struct api_call *c)
+int lambda_create_function(struct api_call *c)
 {
 	struct str text = STR_NULL;
 	auto_json body = body_and_zip(c, &text);
 	struct revision *r = revision_new();
 	struct pairs tags = {0};
 	auto_buf zip = {0};
+	int rc = -1;
 
 	r->timeout_s = 3;
 	r->memory_mb = 128;
 	r->tmp_mb = 512;
 	if (!body || read_name(c, body) < 0 || lambda_config_read(body, r, &c->e) < 0 ||
-	    read_tags(body, &tags, &c->e) < 0 || read_zip(json_get(body, "Code"), text, &zip, &c->e) < 0) {
-		api_reply_err(c);
+	    read_tags(body, &tags, &c->e) < 0 || read_zip(json_get(body, "Code"), text, &zip, &c->e) < 0)
 		revision_unref(r);
-	} else {
-		start(c, function_new(c->name.name, "api"), r, &zip, &tags, CONFIG_CREATED,
-		      json_get_bool(body, "Publish", false));
-	}
+	else
+		rc = start(c, function_new(c->name.name, "api"), r, &zip, &tags, CONFIG_CREATED,
+			   json_get_bool(body, "Publish", false));
 	pairs_done(&tags);
+	return rc;
 }
 
 /* The function to change, if it still has the revision that the caller means. */
@@ -237,7 +235,7 @@ static struct function *to_update(struct api_call *c, const struct json *body)
 	return NULL;
 }
 
-void lambda_update_function_code(struct api_call *c)
+int lambda_update_function_code(struct api_call *c)
 {
 	struct str text = STR_NULL;
 	auto_json body = body_and_zip(c, &text);
@@ -245,28 +243,24 @@ void lambda_update_function_code(struct api_call *c)
 	auto_buf zip = {0}, b = {0};
 	struct jw w;
 
-	if (!f || read_zip(body, text, &zip, &c->e) < 0) {
-		api_reply_err(c);
-	} else if (json_get_bool(body, "DryRun", false)) {
-		jw_init(&w, &b);
-		api_function_config(&w, NULL, c->a, f, f->latest, CONFIG_NOW, NULL);
-		api_reply_json(c, 200, buf_str(&b));
-	} else {
-		start(c, f, revision_clone(f->latest), &zip, NULL, CONFIG_UPDATED,
-		      json_get_bool(body, "Publish", false));
-	}
+	if (!f || read_zip(body, text, &zip, &c->e) < 0)
+		return -1;
+	if (!json_get_bool(body, "DryRun", false))
+		return start(c, f, revision_clone(f->latest), &zip, NULL, CONFIG_UPDATED,
+			     json_get_bool(body, "Publish", false));
+	jw_init(&w, &b);
+	api_function_config(&w, NULL, c->a, f, f->latest, CONFIG_NOW, NULL);
+	return api_reply_json(c, 200, buf_str(&b));
 }
 
-void lambda_update_function_configuration(struct api_call *c)
+int lambda_update_function_configuration(struct api_call *c)
 {
 	auto_json body = api_body(c);
 	struct function *f = to_update(c, body);
 	struct revision *r = f ? revision_clone(f->latest) : NULL;
 
-	if (!r || lambda_config_read(body, r, &c->e) < 0) {
-		api_reply_err(c);
-		revision_unref(r);
-	} else {
-		start(c, f, r, NULL, NULL, CONFIG_UPDATED, false);
-	}
+	if (r && lambda_config_read(body, r, &c->e) == 0)
+		return start(c, f, r, NULL, NULL, CONFIG_UPDATED, false);
+	revision_unref(r);
+	return -1;
 }

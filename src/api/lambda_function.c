@@ -9,23 +9,21 @@
 
 #define PAGE_MAX 50
 
-void lambda_get_function_configuration(struct api_call *c)
+int lambda_get_function_configuration(struct api_call *c)
 {
 	struct revision *r;
 	const struct function *f = api_target(c, &r);
 	auto_buf b = {0};
 	struct jw w;
 
-	if (!f) {
-		api_reply_err(c);
-		return;
-	}
+	if (!f)
+		return -1;
 	jw_init(&w, &b);
 	api_function_config(&w, NULL, c->a, f, r, CONFIG_NOW, c->name.qualifier);
-	api_reply_json(c, 200, buf_str(&b));
+	return api_reply_json(c, 200, buf_str(&b));
 }
 
-void lambda_get_function(struct api_call *c)
+int lambda_get_function(struct api_call *c)
 {
 	struct revision *r;
 	const struct function *f = api_target(c, &r);
@@ -33,10 +31,8 @@ void lambda_get_function(struct api_call *c)
 	auto_buf b = {0}, at = {0};
 	struct jw w;
 
-	if (!f) {
-		api_reply_err(c);
-		return;
-	}
+	if (!f)
+		return -1;
 	jw_init(&w, &b);
 	jw_obj(&w, NULL);
 	api_function_config(&w, "Configuration", c->a, f, r, CONFIG_NOW, c->name.qualifier);
@@ -56,8 +52,7 @@ void lambda_get_function(struct api_call *c)
 		jw_int(&w, "ReservedConcurrentExecutions", f->reserved);
 		jw_end(&w, '}');
 	}
-	jw_end(&w, '}');
-	api_reply_json(c, 200, buf_str(&b));
+	return api_reply_object(c, 200, &w);
 }
 
 /* MaxItems as AWS takes it: 1 to 10,000 may be asked for, never more than 50 come. */
@@ -104,7 +99,7 @@ static const struct function *continue_at(const struct store *s, struct str mark
 	return function_next(s, f);
 }
 
-void lambda_list_functions(struct api_call *c)
+int lambda_list_functions(struct api_call *c)
 {
 	const struct store *s = c->a->o.store;
 	auto_buf b = {0}, marker = {0}, which = {0};
@@ -115,10 +110,8 @@ void lambda_list_functions(struct api_call *c)
 	bool all;
 	struct jw w;
 
-	if (api_page_size(c, &left) < 0) {
-		api_reply_err(c);
-		return;
-	}
+	if (api_page_size(c, &left) < 0)
+		return -1;
 	all = api_query(c->r, "FunctionVersion", &which) && str_eqc(buf_str(&which), "ALL");
 	f = api_query(c->r, "Marker", &marker) && marker.n ? continue_at(s, buf_str(&marker), &v)
 							   : function_next(s, NULL);
@@ -142,47 +135,41 @@ void lambda_list_functions(struct api_call *c)
 	jw_end(&w, ']');
 	if (f)
 		jw_str(&w, "NextMarker", buf_str(&marker));
-	jw_end(&w, '}');
-	api_reply_json(c, 200, buf_str(&b));
+	return api_reply_object(c, 200, &w);
 }
 
-static void delete_version(struct api_call *c, struct function *f)
+static int delete_version(struct api_call *c, struct function *f)
 {
 	int number = function_version_number(str_of(c->name.qualifier));
 	struct revision *r = number > 0 ? function_version(f, number) : NULL;
 	const struct alias *a = r ? function_alias_to(f, number) : NULL;
 
 	if (!number)
-		api_reply_fail(c, API_INVALID_PARAMETER,
-			       "$LATEST version cannot be deleted without deleting the function.");
-	else if (number < 0)
-		api_reply_fail(c, API_INVALID_PARAMETER, "Deletion of aliases is not currently supported.");
-	else if (a)
-		api_reply_fail(c, API_CONFLICT,
-			       "Version %d cannot be deleted: it is referenced by the alias %s. Point that to another "
-			       "version, or delete it.",
-			       number, a->name);
-	else if (r)
-		version_del(c->a->o.store, api_saving(c, 204, STR_NULL, true), f, r);
-	else
-		api_reply_empty(c, 204); /* what was asked for is so */
+		return api_fail(&c->e, API_INVALID_PARAMETER,
+				"$LATEST version cannot be deleted without deleting the function.");
+	if (number < 0)
+		return api_fail(&c->e, API_INVALID_PARAMETER, "Deletion of aliases is not currently supported.");
+	if (a)
+		return api_fail(&c->e, API_CONFLICT,
+				"Version %d cannot be deleted: it is referenced by the alias %s. Point that to another "
+				"version, or delete it.",
+				number, a->name);
+	if (!r)
+		return api_reply_empty(c, 204); /* what was asked for is so */
+	version_del(c->a->o.store, api_saving(c, 204, STR_NULL, true), f, r);
+	return 0;
 }
 
-void lambda_delete_function(struct api_call *c)
+int lambda_delete_function(struct api_call *c)
 {
 	struct function *f = function_get(c->a->o.store, str_of(c->name.name));
-	char arn[API_ARN_BYTES];
 
 	if (!f)
-		api_reply_fail(c, API_NOT_FOUND, "Function not found: %s",
-			       api_arn(&c->a->where, c->name.name, c->name.qualifier, arn));
-	else if (c->name.qualifier[0])
-		delete_version(c, f);
-	else if (f->updating)
-		api_reply_fail(
-			c, API_CONFLICT,
-			"The operation cannot be performed at this time. An update is in progress for resource: %s",
-			api_arn(&c->a->where, f->name, NULL, arn));
-	else
-		function_del(c->a->o.store, api_saving(c, 204, STR_NULL, true), f);
+		return api_no_function(c, c->name.qualifier);
+	if (c->name.qualifier[0])
+		return delete_version(c, f);
+	if (f->updating)
+		return api_in_update(c, f);
+	function_del(c->a->o.store, api_saving(c, 204, STR_NULL, true), f);
+	return 0;
 }

@@ -69,14 +69,13 @@ static void answer(struct invoke *i, struct str body, bool is_error)
 static void failed(struct invoke *i)
 {
 	struct api_call *c = &i->c;
-	char arn[API_ARN_BYTES];
 
 	if (i->inv.e.kind == ERR_NOT_FOUND && (!function_get(c->a->o.store, str_of(c->name.name)) ||
 					       (i->inv.revision && i->inv.revision->deleted))) /* meanwhile */
-		api_reply_fail(c, API_NOT_FOUND, "Function not found: %s",
-			       api_arn(&c->a->where, c->name.name, c->name.qualifier, arn));
+		api_no_function(c, c->name.qualifier);
 	else
-		api_reply_fail(c, API_SERVICE, "%s", i->inv.e.kind ? i->inv.e.text : "The function could not be run.");
+		api_fail(&c->e, API_SERVICE, "%s", i->inv.e.kind ? i->inv.e.text : "The function could not be run.");
+	api_reply_err(c);
 }
 
 static void invoked(struct invocation *inv)
@@ -120,33 +119,32 @@ static void client_gone(void *arg)
 	invoke_free(i);
 }
 
-/* 0, or -1 with c->e: X-Amz-Client-Context is base64 of a JSON object. */
-static int read_context(struct invoke *i)
+/* X-Amz-Client-Context is base64 of a JSON object. */
+static int read_context(struct api_call *c, struct invoke *i)
 {
-	struct str h = http_header(i->c.r, "x-amz-client-context");
+	struct str h = http_header(c->r, "x-amz-client-context");
 
 	if (!h.n)
 		return 0;
 	if (h.n > CLIENT_CONTEXT_MAX)
-		return api_fail(&i->c.e, API_INVALID_CONTENT,
+		return api_fail(&c->e, API_INVALID_CONTENT,
 				"Client context must be no more than %d bytes when base64-encoded.",
 				CLIENT_CONTEXT_MAX);
 	if (dec_b64(&i->context, h) < 0 || json_check(buf_str(&i->context), NULL) < 0)
-		return api_fail(&i->c.e, API_INVALID_CONTENT,
+		return api_fail(&c->e, API_INVALID_CONTENT,
 				"Client context must be a valid Base64-encoded JSON object.");
 	i->inv.client_context = buf_str(&i->context);
 	return 0;
 }
 
-static void start_sync(struct api_call *c, struct function *f, struct revision *r, struct str payload)
+static int start_sync(struct api_call *c, struct function *f, struct revision *r, struct str payload)
 {
 	struct invoke *i = xcalloc(1, sizeof(*i));
 
 	i->c = *c;
-	if (read_context(i) < 0) {
-		api_reply_err(&i->c);
+	if (read_context(c, i) < 0) {
 		invoke_free(i);
-		return;
+		return -1;
 	}
 	make_trace(i);
 	i->inv.function = f;
@@ -160,6 +158,7 @@ static void start_sync(struct api_call *c, struct function *f, struct revision *
 	i->inv.done = invoked;
 	http_on_gone(i->c.r, client_gone, i);
 	sched_invoke_start(c->a->o.sched, &i->inv);
+	return 0;
 }
 
 static void async_gone(void *arg)
@@ -182,7 +181,7 @@ static void accepted(void *arg, const struct err *e)
 	invoke_free(i);
 }
 
-static void start_async(struct api_call *c, struct function *f, struct str payload)
+static int start_async(struct api_call *c, struct function *f, struct str payload)
 {
 	struct invoke *i = xcalloc(1, sizeof(*i));
 
@@ -190,9 +189,10 @@ static void start_async(struct api_call *c, struct function *f, struct str paylo
 	i->function = function_ref(f);
 	http_on_gone(i->c.r, async_gone, i);
 	sched_async_start(c->a->o.sched, f, i->c.name.qualifier, payload, c->request_id, accepted, i);
+	return 0;
 }
 
-void lambda_invoke(struct api_call *c)
+int lambda_invoke(struct api_call *c)
 {
 	struct str type = http_header(c->r, "x-amz-invocation-type"), payload = c->r->body.n ? c->r->body : STR("{}");
 	bool event = str_eqc(type, "Event"), dry = str_eqc(type, "DryRun");
@@ -201,35 +201,24 @@ void lambda_invoke(struct api_call *c)
 	struct function *f = api_target(c, &r);
 	struct err e = {0};
 
-	if (!f) {
-		api_reply_err(c);
-		return;
-	}
-	if (type.n && !event && !dry && !str_eqc(type, "RequestResponse")) {
-		api_reply_fail(c, API_VALIDATION,
-			       "1 validation error detected: Value '" STR_FMT
-			       "' at 'invocationType' failed to satisfy constraint: Member must satisfy "
-			       "enum value set: [Event, RequestResponse, DryRun]",
-			       (int)(type.n < 64 ? type.n : 64), type.p);
-		return;
-	}
-	if (payload.n > max) {
-		api_reply_fail(c, API_TOO_LARGE,
-			       "Request must be smaller than %zu bytes for the InvokeFunction operation", max);
-		return;
-	}
-	if (json_check(payload, &e) < 0) {
-		api_reply_fail(c, API_INVALID_CONTENT, "Could not parse request body into json: %s", e.text);
-		return;
-	}
+	if (!f)
+		return -1;
+	if (type.n && !event && !dry && !str_eqc(type, "RequestResponse"))
+		return api_fail(&c->e, API_VALIDATION,
+				"1 validation error detected: Value '" STR_FMT
+				"' at 'invocationType' failed to satisfy constraint: Member must satisfy "
+				"enum value set: [Event, RequestResponse, DryRun]",
+				(int)(type.n < 64 ? type.n : 64), type.p);
+	if (payload.n > max)
+		return api_fail(&c->e, API_TOO_LARGE,
+				"Request must be smaller than %zu bytes for the InvokeFunction operation", max);
+	if (json_check(payload, &e) < 0)
+		return api_fail(&c->e, API_INVALID_CONTENT, "Could not parse request body into json: %s", e.text);
 	if (dry)
-		api_reply_empty(c, 204);
-	else if (f->state == FUNCTION_PENDING && !r->version)
-		api_reply_fail(c, API_CONFLICT,
-			       "The operation cannot be performed at this time. The function is currently in the "
-			       "following state: Pending");
-	else if (event)
-		start_async(c, f, payload);
-	else
-		start_sync(c, f, r, payload);
+		return api_reply_empty(c, 204);
+	if (f->state == FUNCTION_PENDING && !r->version)
+		return api_fail(&c->e, API_CONFLICT,
+				"The operation cannot be performed at this time. The function is currently in the "
+				"following state: Pending");
+	return event ? start_async(c, f, payload) : start_sync(c, f, r, payload);
 }

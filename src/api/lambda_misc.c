@@ -8,9 +8,9 @@
 #include "base/limits.h"
 #include "base/mem.h"
 
-static void reply_object(struct api_call *c,
-			 void (*fill)(struct jw *w, const struct api_call *c, const struct function *f),
-			 const struct function *f)
+static int reply_object(struct api_call *c,
+			void (*fill)(struct jw *w, const struct api_call *c, const struct function *f),
+			const struct function *f)
 {
 	auto_buf b = {0};
 	struct jw w;
@@ -18,19 +18,15 @@ static void reply_object(struct api_call *c,
 	jw_init(&w, &b);
 	jw_obj(&w, NULL);
 	fill(&w, c, f);
-	jw_end(&w, '}');
-	api_reply_json(c, 200, buf_str(&b));
+	return api_reply_object(c, 200, &w);
 }
 
-static void with_function(struct api_call *c,
-			  void (*fill)(struct jw *w, const struct api_call *c, const struct function *f))
+static int with_function(struct api_call *c,
+			 void (*fill)(struct jw *w, const struct api_call *c, const struct function *f))
 {
 	const struct function *f = api_function(c);
 
-	if (f)
-		reply_object(c, fill, f);
-	else
-		api_reply_err(c);
+	return f ? reply_object(c, fill, f) : -1;
 }
 
 static void fill_tags(struct jw *w, const struct api_call *c, const struct function *f)
@@ -41,9 +37,9 @@ static void fill_tags(struct jw *w, const struct api_call *c, const struct funct
 	jw_end(w, '}');
 }
 
-void lambda_list_tags(struct api_call *c)
+int lambda_list_tags(struct api_call *c)
 {
-	with_function(c, fill_tags);
+	return with_function(c, fill_tags);
 }
 
 static void fill_signing(struct jw *w, const struct api_call *c, const struct function *f)
@@ -51,9 +47,9 @@ static void fill_signing(struct jw *w, const struct api_call *c, const struct fu
 	jw_strc(w, "FunctionName", f->name);
 }
 
-void lambda_get_code_signing(struct api_call *c)
+int lambda_get_code_signing(struct api_call *c)
 {
-	with_function(c, fill_signing);
+	return with_function(c, fill_signing);
 }
 
 static void fill_account(struct jw *w, const struct api_call *c, const struct function *unused)
@@ -76,17 +72,12 @@ static void fill_account(struct jw *w, const struct api_call *c, const struct fu
 	jw_end(w, '}');
 }
 
-void lambda_get_account_settings(struct api_call *c)
+int lambda_get_account_settings(struct api_call *c)
 {
-	reply_object(c, fill_account, NULL);
+	return reply_object(c, fill_account, NULL);
 }
 
 /* --- changing tags --- */
-
-static void save(struct api_call *c, struct function *f)
-{
-	function_put(c->a->o.store, api_saving(c, 204, STR_NULL, false), f);
-}
 
 static void remove_tag(struct pairs *p, const char *name)
 {
@@ -112,39 +103,34 @@ int lambda_add_tag(void *arg, const char *key, const struct json *value)
 	return p->n > LIM_TAGS ? -1 : 0;
 }
 
-void lambda_tag_resource(struct api_call *c)
+int lambda_tag_resource(struct api_call *c)
 {
 	struct function *f = api_function(c);
 	auto_json body = f ? api_body(c) : NULL;
 	const struct json *tags = json_get(body, "Tags");
 	struct pairs all = {0};
 
-	if (!f || !body) {
-		api_reply_err(c);
-		return;
-	}
+	if (!f || !body)
+		return -1;
 	for (unsigned i = 0; i < f->tags.n; i++)
 		pairs_add(&all, str_of(f->tags.p[i].name), str_of(f->tags.p[i].value));
 	if (json_type(tags) != JSON_OBJECT || json_each(tags, lambda_add_tag, &all) != 0) {
 		pairs_done(&all);
-		api_reply_fail(c, API_INVALID_PARAMETER, LAMBDA_BAD_TAGS);
-		return;
+		return api_fail(&c->e, API_INVALID_PARAMETER, LAMBDA_BAD_TAGS);
 	}
 	pairs_done(&f->tags);
 	f->tags = all;
-	save(c, f);
+	return api_save(c, f, 204, STR_NULL);
 }
 
-void lambda_untag_resource(struct api_call *c)
+int lambda_untag_resource(struct api_call *c)
 {
 	struct function *f = api_function(c);
 	struct str rest = c->r->query, pair, tail, k, v;
 	unsigned n = 0;
 
-	if (!f) {
-		api_reply_err(c);
-		return;
-	}
+	if (!f)
+		return -1;
 	for (; rest.n; rest = tail) {
 		auto_buf key = {0};
 
@@ -157,9 +143,8 @@ void lambda_untag_resource(struct api_call *c)
 		n++;
 	}
 	if (n)
-		save(c, f);
-	else
-		api_reply_fail(c, API_VALIDATION,
-			       "1 validation error detected: Value null at 'tagKeys' failed to satisfy constraint: "
-			       "Member must not be null");
+		return api_save(c, f, 204, STR_NULL);
+	return api_fail(&c->e, API_VALIDATION,
+			"1 validation error detected: Value null at 'tagKeys' failed to satisfy constraint: "
+			"Member must not be null");
 }

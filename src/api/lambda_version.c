@@ -4,8 +4,8 @@
 #include "base/enc.h"
 #include "store/version.h"
 
-void lambda_publish(struct api_call *c, struct function *f, const char *description, int status, enum config_view view,
-		    bool qualified)
+int lambda_publish(struct api_call *c, struct function *f, const char *description, int status, enum config_view view,
+		   bool qualified)
 {
 	struct store *s = c->a->o.store;
 	struct revision *r = f->n_versions ? f->versions[f->n_versions - 1] : NULL;
@@ -14,11 +14,9 @@ void lambda_publish(struct api_call *c, struct function *f, const char *descript
 	auto_buf b = {0};
 	struct jw w;
 
-	if (!same && f->n_versions >= LIM_VERSIONS) {
-		api_reply_fail(c, API_INVALID_PARAMETER, "There are %d versions already, which is the limit.",
-			       LIM_VERSIONS);
-		return;
-	}
+	if (!same && f->n_versions >= LIM_VERSIONS)
+		return api_fail(&c->e, API_INVALID_PARAMETER, "There are %d versions already, which is the limit.",
+				LIM_VERSIONS);
 	if (!same)
 		r = version_publish(s, f, description);
 	jw_init(&w, &b);
@@ -29,21 +27,28 @@ void lambda_publish(struct api_call *c, struct function *f, const char *descript
 		version_put(s, api_saving(c, status, buf_str(&b), false), f, r);
 	if (r->snapstart)
 		sched_prepare(c->a->o.sched, f, r);
+	return 0;
+}
+
+int lambda_check_description(struct api_call *c, struct str text)
+{
+	if (text.n <= LAMBDA_DESCRIPTION_MAX)
+		return 0;
+	return api_fail(&c->e, API_VALIDATION,
+			"1 validation error detected: Value at 'description' failed to satisfy constraint: "
+			"Member must have length less than or equal to %d",
+			LAMBDA_DESCRIPTION_MAX);
 }
 
 /* What the caller believes $LATEST to be. */
 static int check_latest(struct api_call *c, const struct function *f, const struct json *body)
 {
 	struct str sha = json_get_str(body, "CodeSha256"), id = json_get_str(body, "RevisionId");
-	char arn[API_ARN_BYTES];
 	auto_buf have = {0};
 	uint8_t raw[32];
 
 	if (f->updating)
-		return api_fail(
-			&c->e, API_CONFLICT,
-			"The operation cannot be performed at this time. An update is in progress for resource: %s",
-			api_arn(&c->a->where, f->name, NULL, arn));
+		return api_in_update(c, f);
 	if (f->state != FUNCTION_ACTIVE)
 		return api_fail(&c->e, API_CONFLICT,
 				"The operation cannot be performed at this time. The function is currently in the "
@@ -61,24 +66,18 @@ static int check_latest(struct api_call *c, const struct function *f, const stru
 	return 0;
 }
 
-void lambda_publish_version(struct api_call *c)
+int lambda_publish_version(struct api_call *c)
 {
 	auto_json body = api_body(c);
 	struct function *f = body ? api_function(c) : NULL;
 	struct str description = json_get_str(body, "Description");
 
-	if (description.n > LAMBDA_DESCRIPTION_MAX)
-		api_reply_fail(c, API_VALIDATION,
-			       "1 validation error detected: Value at 'description' failed to satisfy constraint: "
-			       "Member must have length less than or equal to %d",
-			       LAMBDA_DESCRIPTION_MAX);
-	else if (!f || check_latest(c, f, body) < 0)
-		api_reply_err(c);
-	else
-		lambda_publish(c, f, description.n ? description.p : NULL, 201, CONFIG_NOW, true);
+	if (lambda_check_description(c, description) < 0 || !f || check_latest(c, f, body) < 0)
+		return -1;
+	return lambda_publish(c, f, description.n ? description.p : NULL, 201, CONFIG_NOW, true);
 }
 
-void lambda_list_versions(struct api_call *c)
+int lambda_list_versions(struct api_call *c)
 {
 	const struct function *f = api_function(c);
 	int64_t left, after = -1;
@@ -87,10 +86,8 @@ void lambda_list_versions(struct api_call *c)
 	unsigned i = 0;
 	struct jw w;
 
-	if (!f || api_page_size(c, &left) < 0) {
-		api_reply_err(c);
-		return;
-	}
+	if (!f || api_page_size(c, &left) < 0)
+		return -1;
 	if (api_query(c->r, "Marker", &marker))
 		str_to_i64(buf_str(&marker), 0, INT32_MAX, &after);
 	while (i < f->n_versions && f->versions[i]->version <= after)
@@ -106,6 +103,5 @@ void lambda_list_versions(struct api_call *c)
 	jw_end(&w, ']');
 	if (i < f->n_versions)
 		jw_strc(&w, "NextMarker", i ? revision_version(f->versions[i - 1], number) : "0");
-	jw_end(&w, '}');
-	api_reply_json(c, 200, buf_str(&b));
+	return api_reply_object(c, 200, &w);
 }

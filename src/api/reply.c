@@ -21,19 +21,28 @@ static void reply(struct api_call *c, int status, const char *type, const char *
 	c->r = NULL;
 }
 
-void api_reply_json(struct api_call *c, int status, struct str json)
+int api_reply_json(struct api_call *c, int status, struct str json)
 {
 	reply(c, status, c->form == FORM_JSON ? "application/x-amz-json-1.1" : "application/json", NULL, json);
+	return 0;
 }
 
-void api_reply_xml(struct api_call *c, int status, struct str xml)
+int api_reply_object(struct api_call *c, int status, struct jw *w)
+{
+	jw_end(w, '}');
+	return api_reply_json(c, status, buf_str(w->out));
+}
+
+int api_reply_xml(struct api_call *c, int status, struct str xml)
 {
 	reply(c, status, "text/xml", NULL, xml);
+	return 0;
 }
 
-void api_reply_empty(struct api_call *c, int status)
+int api_reply_empty(struct api_call *c, int status)
 {
 	reply(c, status, status == 204 ? NULL : "application/json", NULL, STR_NULL);
+	return 0;
 }
 
 void api_xml_text(struct buf *out, struct str s)
@@ -156,4 +165,10 @@ struct store_op *api_saving(struct api_call *c, int status, struct str json, boo
 	if (c->r)
 		http_on_gone(c->r, saving_gone, s);
 	return &s->op;
+}
+
+int api_save(struct api_call *c, struct function *f, int status, struct str json)
+{
+	function_put(c->a->o.store, api_saving(c, status, json, false), f);
+	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/api_int.h"
 
-void sts_get_caller_identity(struct api_call *c)
+int sts_get_caller_identity(struct api_call *c)
 {
 	bool workload = c->who.kind == PRINCIPAL_WORKLOAD;
 	const char *account = c->a->where.account;
@@ -20,5 +20,5 @@ void sts_get_caller_identity(struct api_call *c)
 		 "ResponseMetadata>"
 		 "</GetCallerIdentityResponse>",
 		 account, c->request_id);
-	api_reply_xml(c, 200, buf_str(&b));
+	return api_reply_xml(c, 200, buf_str(&b));
 }
