@@ -99,9 +99,7 @@ bool admin_query(const struct http_req *r, const char *name, struct buf *ret)
 {
 	struct str rest = r->query, part, key, value;
 
-	while (rest.n) {
-		if (!str_cut(rest, '&', &part, &rest))
-			part = rest, rest = STR_NULL;
+	while (str_next(&rest, '&', &part)) {
 		if (!str_cut(part, '=', &key, &value))
 			key = part, value = STR_NULL;
 		if (!str_eqc(key, name))

@@ -64,14 +64,11 @@ static void shape(const struct tail *t, const char *function, struct str lines, 
 		buf_addstr(out, lines);
 		return;
 	}
-	while (lines.n) {
-		if (!str_cut(lines, '\n', &line, &lines))
-			line = lines, lines = STR_NULL;
+	while (str_next(&lines, '\n', &line))
 		if (t->json)
 			put_json_line(out, str_of(function), line);
 		else if (str_cut(line, ' ', &time, &rest))
 			buf_addf(out, STR_FMT " %s " STR_FMT "\n", STR_ARG(time), function, STR_ARG(rest));
-	}
 }
 
 static void on_line(struct log_follow *f, struct str text)

@@ -80,13 +80,10 @@ struct route {
 
 static unsigned split(struct str path, struct str out[SEGMENTS_MAX])
 {
-	struct str rest = path, seg, tail;
+	struct str seg;
 	unsigned n = 0;
 
-	for (; rest.n; rest = tail) {
-		tail = STR_NULL;
-		seg = rest;
-		str_cut(rest, '/', &seg, &tail);
+	while (str_next(&path, '/', &seg)) {
 		if (!seg.n)
 			continue;
 		if (n == SEGMENTS_MAX)
@@ -143,27 +140,13 @@ static void route_rest(struct api_call *c, struct route *rt)
 		}
 }
 
-static bool form_value(struct str form, const char *name, struct str *ret)
-{
-	struct str rest = form, pair, tail, k;
-
-	for (; rest.n; rest = tail) {
-		tail = STR_NULL;
-		pair = rest;
-		str_cut(rest, '&', &pair, &tail);
-		if (str_cut(pair, '=', &k, ret) && str_eqc(k, name))
-			return true;
-	}
-	return false;
-}
-
 static bool route_query(struct api_call *c, struct route *rt)
 {
 	struct str type = http_header(c->r, "content-type");
 	bool in_body = str_starts(type, "application/x-www-form-urlencoded");
 
-	if (!form_value(c->r->query, "Action", &rt->operation) &&
-	    !(in_body && form_value(c->r->body, "Action", &rt->operation)))
+	if (!dec_form_value(c->r->query, "Action", &rt->operation) &&
+	    !(in_body && dec_form_value(c->r->body, "Action", &rt->operation)))
 		return false;
 	c->form = FORM_QUERY;
 	for (size_t i = 0; i < ARRAY_SIZE(ops); i++)
@@ -444,7 +427,7 @@ bool api_query(const struct http_req *r, const char *name, struct buf *out)
 {
 	struct str v;
 
-	return form_value(r->query, name, &v) && dec_percent(out, v, true) == 0;
+	return dec_form_value(r->query, name, &v) && dec_percent(out, v, true) == 0;
 }
 
 struct api *api_new(const struct api_opts *o)

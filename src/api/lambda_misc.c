@@ -126,17 +126,14 @@ int lambda_tag_resource(struct api_call *c)
 int lambda_untag_resource(struct api_call *c)
 {
 	struct function *f = api_function(c);
-	struct str rest = c->r->query, pair, tail, k, v;
+	struct str rest = c->r->query, pair, k, v;
 	unsigned n = 0;
 
 	if (!f)
 		return -1;
-	for (; rest.n; rest = tail) {
+	while (str_next(&rest, '&', &pair)) {
 		auto_buf key = {0};
 
-		tail = STR_NULL;
-		pair = rest;
-		str_cut(rest, '&', &pair, &tail);
 		if (!str_cut(pair, '=', &k, &v) || !str_eqc(k, "tagKeys") || dec_percent(&key, v, true) < 0 || !key.n)
 			continue;
 		remove_tag(&f->tags, key.p);

@@ -93,12 +93,7 @@ static int header_parse(struct str auth, const struct http_req *r, struct signat
 		return api_fail(e, API_INCOMPLETE_SIGNATURE,
 				"Unsupported AWS 'algorithm': the Authorization header must begin with " ALGORITHM);
 	rest = (struct str){auth.p + sizeof(ALGORITHM) - 1, auth.n - (sizeof(ALGORITHM) - 1)};
-	while (rest.n) {
-		struct str tail = STR_NULL;
-
-		item = rest;
-		str_cut(rest, ',', &item, &tail);
-		rest = tail;
+	while (str_next(&rest, ',', &item)) {
 		item = str_trim(item);
 		if (str_starts(item, "Credential="))
 			credential = (struct str){item.p + 11, item.n - 11};
@@ -124,20 +119,12 @@ static int header_parse(struct str auth, const struct http_req *r, struct signat
 /* Value of a query member, decoded into v->decoded (which only grows: earlier values stay where they are). */
 static struct str query_value(struct sigv4 *v, struct str query, const char *name)
 {
-	struct str rest = query, pair, k, val, tail;
 	size_t at = v->decoded.n;
+	struct str val;
 
-	for (; rest.n; rest = tail) {
-		tail = STR_NULL;
-		pair = rest;
-		str_cut(rest, '&', &pair, &tail);
-		if (!str_cut(pair, '=', &k, &val) || !str_eqc(k, name))
-			continue;
-		if (dec_percent(&v->decoded, val, false) < 0)
-			return STR_NULL;
-		return (struct str){v->decoded.p + at, v->decoded.n - at};
-	}
-	return STR_NULL;
+	if (!dec_form_value(query, name, &val) || dec_percent(&v->decoded, val, false) < 0)
+		return STR_NULL;
+	return (struct str){v->decoded.p + at, v->decoded.n - at};
 }
 
 static int query_parse(struct sigv4 *v, const struct http_req *r, struct signature *s, struct api_err *e)
@@ -162,28 +149,13 @@ static int query_parse(struct sigv4 *v, const struct http_req *r, struct signatu
 	return scope_parse(credential, s, e);
 }
 
-static bool has_param(struct str query, const char *name)
-{
-	struct str at = query, found_at;
-
-	for (; at.n; at = found_at) {
-		struct str one = at;
-
-		found_at = STR_NULL;
-		str_cut(at, '&', &one, &found_at);
-		if (str_starts(one, name) && one.n > strlen(name) && one.p[strlen(name)] == '=')
-			return true;
-	}
-	return false;
-}
-
 static int parse(struct sigv4 *v, const struct http_req *r, struct signature *s, struct api_err *e)
 {
-	struct str auth = http_header(r, "authorization");
+	struct str auth = http_header(r, "authorization"), hex;
 
 	if (auth.p)
 		return header_parse(auth, r, s, e);
-	if (r->query.n && has_param(r->query, "X-Amz-Signature"))
+	if (dec_form_value(r->query, "X-Amz-Signature", &hex))
 		return query_parse(v, r, s, e);
 	return 1;
 }
@@ -204,14 +176,11 @@ int sigv4_scope(struct sigv4 *v, const struct http_req *r, struct sigv4_scope *r
  */
 static void normalise(struct buf *out, struct str path)
 {
-	struct str rest = path, seg, tail;
 	bool last_slash = path.n && path.p[path.n - 1] == '/';
+	struct str seg;
 
 	buf_clear(out);
-	for (; rest.n; rest = tail) {
-		tail = STR_NULL;
-		seg = rest;
-		str_cut(rest, '/', &seg, &tail);
+	while (str_next(&path, '/', &seg)) {
 		if (!seg.n || str_eqc(seg, "."))
 			continue;
 		if (str_eqc(seg, "..")) {
@@ -267,17 +236,14 @@ static int add_encoded(struct sigv4 *v, struct str raw, size_t *at, size_t *n)
 
 static int canonical_query(struct sigv4 *v, struct str query, bool presigned)
 {
-	struct str rest = query, pair, tail, name, value;
+	struct str pair, name, value;
 	size_t count = 0;
 
 	buf_clear(&v->params);
 	buf_reserve(&v->params, 1);
-	for (; rest.n; rest = tail) {
+	while (str_next(&query, '&', &pair)) {
 		struct param p, *at;
 
-		tail = STR_NULL;
-		pair = rest;
-		str_cut(rest, '&', &pair, &tail);
 		name = pair, value = STR_NULL;
 		str_cut(pair, '=', &name, &value);
 		if (!pair.n || (presigned && str_eqc(name, "X-Amz-Signature")))
@@ -333,15 +299,11 @@ static void add_collapsed(struct buf *out, struct str v)
 
 static bool is_signed(struct str list, struct str name)
 {
-	struct str rest = list, one, tail;
+	struct str one;
 
-	for (; rest.n; rest = tail) {
-		tail = STR_NULL;
-		one = rest;
-		str_cut(rest, ';', &one, &tail);
+	while (str_next(&list, ';', &one))
 		if (same_name(one, name))
 			return true;
-	}
 	return false;
 }
 
@@ -365,15 +327,12 @@ static int check_signed(const struct http_req *r, struct str list, struct api_er
 
 static int canonical_headers(struct sigv4 *v, const struct http_req *r, struct str list)
 {
-	struct str rest = list, one, tail;
+	struct str one;
 	unsigned n = 0;
 
-	for (; rest.n; rest = tail) {
+	while (str_next(&list, ';', &one)) {
 		bool first = true;
 
-		tail = STR_NULL;
-		one = rest;
-		str_cut(rest, ';', &one, &tail);
 		if (++n > SIGNED_MAX)
 			return -1;
 		for (size_t i = 0; i < one.n; i++)

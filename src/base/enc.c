@@ -160,6 +160,16 @@ int dec_percent(struct buf *out, struct str s, bool plus_is_space)
 	return 0;
 }
 
+bool dec_form_value(struct str form, const char *name, struct str *ret)
+{
+	struct str pair, k;
+
+	while (str_next(&form, '&', &pair))
+		if (str_cut(pair, '=', &k, ret) && str_eqc(k, name))
+			return true;
+	return false;
+}
+
 size_t enc_utf8_seq(const char *at, size_t n)
 {
 	const unsigned char *p = (const unsigned char *)at;

@@ -8,5 +8,6 @@ void enc_b64(struct buf *out, const void *p, size_t n);		    /* RFC 4648, padded
 int dec_b64(struct buf *out, struct str s);			    /* strict alphabet, padding optional; -1 when not */
 void enc_percent(struct buf *out, struct str s, bool keep_slash);   /* RFC 3986 unreserved kept, upper-case hex */
 int dec_percent(struct buf *out, struct str s, bool plus_is_space); /* -1: bad escape */
+bool dec_form_value(struct str form, const char *name, struct str *ret); /* of a query or form: as it stands there */
 size_t enc_utf8_seq(const char *p, size_t n); /* bytes of the one valid sequence at p, of n bytes; 0: none */
 bool enc_utf8_ok(struct str s);

@@ -60,6 +60,17 @@ bool str_cut(struct str s, char sep, struct str *ret_before, struct str *ret_aft
 	return true;
 }
 
+bool str_next(struct str *rest, char sep, struct str *ret)
+{
+	if (!rest->n)
+		return false;
+	if (!str_cut(*rest, sep, ret, rest)) {
+		*ret = *rest;
+		*rest = STR_NULL;
+	}
+	return true;
+}
+
 static bool blank(char c)
 {
 	return c == ' ' || c == '\t';

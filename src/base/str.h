@@ -21,7 +21,9 @@ bool str_caseeqc(struct str a, const char *c); /* ASCII case */
 bool str_starts(struct str s, const char *prefix);
 bool str_ends(struct str s, const char *suffix);
 bool str_cut(struct str s, char sep, struct str *ret_before, struct str *ret_after); /* false: no sep */
-struct str str_trim(struct str s);						     /* spaces and tabs */
+/* Takes the next of the pieces that sep parts; false: nothing is left. No empty piece comes after a sep at the end. */
+bool str_next(struct str *rest, char sep, struct str *ret);
+struct str str_trim(struct str s);				      /* spaces and tabs */
 char *str_dup(struct str s);					      /* NUL-terminated copy; caller frees */
 int str_to_i64(struct str s, int64_t min, int64_t max, int64_t *ret); /* whole str, decimal; -1 when not */
 bool str_name_ok(struct str s, size_t max, const char *extra);	      /* [A-Za-z0-9] and extra, 1..max */

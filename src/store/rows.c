@@ -220,14 +220,8 @@ static int load_revision(sqlite3_stmt *st, struct revision *r, struct err *e)
 	r->description = text_col(st, 6);
 	copy_col(st, 7, r->code_sha256, sizeof(r->code_sha256));
 	r->code_bytes = sqlite3_column_int64(st, 8);
-	for (int i = 0; i < LIM_LAYERS && layers.n; i++) {
-		struct str rest = STR_NULL;
-
-		one = layers;
-		str_cut(layers, ' ', &one, &rest);
+	for (int i = 0; i < LIM_LAYERS && str_next(&layers, ' ', &one); i++)
 		snprintf(r->layers[i], sizeof(r->layers[i]), STR_FMT, STR_ARG(one));
-		layers = rest;
-	}
 	r->memory_mb = sqlite3_column_int(st, 10);
 	r->timeout_s = sqlite3_column_int(st, 11);
 	r->tmp_mb = sqlite3_column_int(st, 12);

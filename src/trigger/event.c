@@ -64,11 +64,7 @@ static void put_headers(struct jw *w, const struct http_req *r)
 
 		if (!same_name(r->headers[i].name, STR("cookie")))
 			continue;
-		while (rest.n) {
-			if (!str_cut(rest, ';', &one, &rest)) {
-				one = rest;
-				rest = STR_NULL;
-			}
+		while (str_next(&rest, ';', &one)) {
 			one = str_trim(one);
 			if (one.n)
 				jw_str(w, NULL, one);
@@ -128,20 +124,14 @@ static void add_query(struct query_item *items, size_t *n, size_t max, struct st
 static void put_query(struct jw *w, struct str query)
 {
 	struct query_item items[QUERY_MAX];
+	struct str one;
 	size_t n = 0;
 
 	if (!query.n)
 		return;
-	while (query.n) {
-		struct str one;
-
-		if (!str_cut(query, '&', &one, &query)) {
-			one = query;
-			query = STR_NULL;
-		}
+	while (str_next(&query, '&', &one))
 		if (one.n)
 			add_query(items, &n, QUERY_MAX, one);
-	}
 	jw_obj(w, "queryStringParameters");
 	for (size_t i = 0; i < n; i++) {
 		jw_str(w, buf_str(&items[i].name).p, buf_str(&items[i].value));

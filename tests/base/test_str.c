@@ -21,6 +21,9 @@ TEST(cut_and_trim)
 	CHECK(!str_cut(STR("abc"), ':', &a, &b) && str_eqc(a, "old"));
 	CHECK(str_cut(STR("k:v:w"), ':', &a, &b) && str_eqc(a, "k") && str_eqc(b, "v:w"));
 	CHECK(str_cut(STR(":"), ':', &a, &b) && !a.n && !b.n);
+	a = STR("x,,y,");
+	CHECK(str_next(&a, ',', &b) && str_eqc(b, "x") && str_next(&a, ',', &b) && !b.n);
+	CHECK(str_next(&a, ',', &b) && str_eqc(b, "y") && !str_next(&a, ',', &b));
 	CHECK(str_eqc(str_trim(STR(" \t x y\t ")), "x y") && !str_trim(STR("  ")).n);
 }
 
