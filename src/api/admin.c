@@ -60,6 +60,12 @@ void admin_json(struct http_req *r, int status, const struct buf *body)
 	http_reply(r, &reply);
 }
 
+void admin_object(struct http_req *r, int status, struct jw *w)
+{
+	jw_end(w, '}');
+	admin_json(r, status, w->out);
+}
+
 static int status_of(enum err_kind kind)
 {
 	static const int status[ERR_N] = {
@@ -74,10 +80,8 @@ static int status_of(enum err_kind kind)
 void admin_error(struct http_req *r, const struct err *e)
 {
 	auto_buf out = {0};
-	struct jw w;
+	struct jw w = jw_object(&out);
 
-	jw_init(&w, &out);
-	jw_obj(&w, NULL);
 	jw_strc(&w, "error", e->text);
 	jw_strc(&w, "kind", err_kind_name(e->kind));
 	jw_end(&w, '}');
@@ -139,24 +143,19 @@ struct function *admin_function(struct admin *a, struct http_req *r, struct str 
 static void version(struct admin *a, struct http_req *r, struct str name)
 {
 	auto_buf out = {0};
-	struct jw w;
+	struct jw w = jw_object(&out);
 
-	jw_init(&w, &out);
-	jw_obj(&w, NULL);
 	jw_strc(&w, "version", TANDEM_VERSION);
 	jw_int(&w, "pid", getpid());
 	jw_int(&w, "uptime_us", clock_now_us() - a->started_us);
-	jw_end(&w, '}');
-	admin_json(r, 200, &out);
+	admin_object(r, 200, &w);
 }
 
 static void env(struct admin *a, struct http_req *r, struct str name)
 {
 	auto_buf out = {0};
-	struct jw w;
+	struct jw w = jw_object(&out);
 
-	jw_init(&w, &out);
-	jw_obj(&w, NULL);
 	jw_strc(&w, "endpoint", a->endpoint);
 	jw_strc(&w, "gateway", a->gateway);
 	jw_strc(&w, "region", a->o.region);
@@ -164,8 +163,7 @@ static void env(struct admin *a, struct http_req *r, struct str name)
 	jw_strc(&w, "access_key", store_setting(a->o.store, "operator_access_key"));
 	jw_strc(&w, "secret_key", store_setting(a->o.store, "operator_secret_key"));
 	jw_strc(&w, "auth", a->o.config->auth_none ? "none" : "sigv4");
-	jw_end(&w, '}');
-	admin_json(r, 200, &out);
+	admin_object(r, 200, &w);
 }
 
 static void plain(struct http_req *r, int status, const char *text)

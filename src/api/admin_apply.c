@@ -65,10 +65,8 @@ static void answer_folders(struct http_req *r, const struct manifest *m)
 {
 	struct map seen = {0};
 	auto_buf out = {0};
-	struct jw w;
+	struct jw w = jw_object(&out);
 
-	jw_init(&w, &out);
-	jw_obj(&w, NULL);
 	jw_strc(&w, "project", m->name);
 	jw_arr(&w, "folders");
 	for (size_t i = 0; i < m->n; i++) {
@@ -90,10 +88,8 @@ static void put_missing(void *arg, const char *sha256)
 static void answer_plan(struct admin *a, struct http_req *r, const struct plan *p)
 {
 	auto_buf out = {0};
-	struct jw w;
+	struct jw w = jw_object(&out);
 
-	jw_init(&w, &out);
-	jw_obj(&w, NULL);
 	jw_strc(&w, "project", p->project);
 	jw_arr(&w, "entries");
 	for (size_t i = 0; i < p->n; i++) {
@@ -110,8 +106,7 @@ static void answer_plan(struct admin *a, struct http_req *r, const struct plan *
 	jw_arr(&w, "missing");
 	plan_missing(p, a->o.store, put_missing, &w);
 	jw_end(&w, ']');
-	jw_end(&w, '}');
-	admin_json(r, 200, &out);
+	admin_object(r, 200, &w);
 }
 
 void admin_plan(struct admin *a, struct http_req *r, struct str name)
@@ -205,10 +200,8 @@ static void on_event(void *arg, const struct apply_event *ev)
 	static const char *const name[] = {[APPLY_START] = "start", [APPLY_DONE] = "done", [APPLY_FAILED] = "failed"};
 	struct run *run = arg;
 	auto_buf line = {0}, url = {0};
-	struct jw w;
+	struct jw w = jw_object(&line);
 
-	jw_init(&w, &line);
-	jw_obj(&w, NULL);
 	jw_strc(&w, "event", name[ev->kind]);
 	jw_strc(&w, "name", ev->entry->name);
 	jw_strc(&w, "action", plan_action_name[ev->entry->action]);
@@ -230,10 +223,8 @@ static void on_done(void *arg, bool ok)
 {
 	struct run *run = arg;
 	auto_buf line = {0};
-	struct jw w;
+	struct jw w = jw_object(&line);
 
-	jw_init(&w, &line);
-	jw_obj(&w, NULL);
 	jw_strc(&w, "event", "end");
 	jw_bool(&w, "ok", ok);
 	jw_end(&w, '}');

@@ -118,11 +118,9 @@ void admin_debug(struct admin *a, struct http_req *r, struct str name)
 {
 	auto_buf out = {0};
 	struct inside in;
-	struct jw w;
+	struct jw w = jw_object(&out);
 
 	look(a, &in);
-	jw_init(&w, &out);
-	jw_obj(&w, NULL);
 	jw_strc(&w, "version", TANDEM_VERSION);
 	jw_int(&w, "pid", getpid());
 	jw_int(&w, "uptime_us", clock_now_us() - a->started_us);
@@ -140,8 +138,7 @@ void admin_debug(struct admin *a, struct http_req *r, struct str name)
 	jw_int(&w, "blanks_missing", in.blanks_missing);
 	jw_bool(&w, "applying", a->applying);
 	put_moves(&w);
-	jw_end(&w, '}');
-	admin_json(r, 200, &out);
+	admin_object(r, 200, &w);
 }
 
 #if TANDEM_DEBUG
@@ -150,7 +147,7 @@ void admin_clock(struct admin *a, struct http_req *r, struct str name)
 {
 	int64_t step_us = admin_query_int(r, "step_us", 0);
 	auto_buf out = {0};
-	struct jw w;
+	struct jw w = jw_object(&out);
 
 	if (admin_query_is(r, "stop", "1"))
 		clock_test_stop();
@@ -158,11 +155,8 @@ void admin_clock(struct admin *a, struct http_req *r, struct str name)
 	if (admin_query_is(r, "resume", "1"))
 		clock_test_resume();
 	loop_clock_changed(a->o.loop);
-	jw_init(&w, &out);
-	jw_obj(&w, NULL);
 	jw_bool(&w, "stopped", clock_test_stopped());
 	jw_int(&w, "now_us", clock_now_us());
-	jw_end(&w, '}');
-	admin_json(r, 200, &out);
+	admin_object(r, 200, &w);
 }
 #endif

@@ -22,6 +22,7 @@ struct admin_route {
 };
 void admin_unref(struct admin *a);
 void admin_json(struct http_req *r, int status, const struct buf *body);
+void admin_object(struct http_req *r, int status, struct jw *w); /* closes the object first */
 void admin_error(struct http_req *r, const struct err *e);
 void admin_errorf(struct http_req *r, enum err_kind kind, const char *fmt, ...) PRINTF(3, 4);
 /* The decoded value of one member of the query; false: not there. */

@@ -60,10 +60,8 @@ static void answered(struct invocation *inv)
 {
 	struct call *c = container_of(inv, struct call, inv);
 	auto_buf out = {0};
-	struct jw w;
+	struct jw w = jw_object(&out);
 
-	jw_init(&w, &out);
-	jw_obj(&w, NULL);
 	jw_strc(&w, "request_id", inv->request_id);
 	jw_strc(&w, "outcome", outcome_name[inv->outcome]);
 	put_reason(&w, inv);
@@ -71,8 +69,7 @@ static void answered(struct invocation *inv)
 	if (inv->want_log_tail)
 		jw_str(&w, "log", inv->log_tail);
 	put_timing(&w, &inv->row);
-	jw_end(&w, '}');
-	admin_json(c->r, 200, &out);
+	admin_object(c->r, 200, &w);
 	free(c);
 }
 
@@ -93,17 +90,14 @@ static void accepted(void *arg, const struct err *e)
 {
 	struct accept *ac = arg;
 	auto_buf out = {0};
-	struct jw w;
+	struct jw w = jw_object(&out);
 
 	if (ac->r && e->kind) {
 		admin_error(ac->r, e);
 	} else if (ac->r) {
-		jw_init(&w, &out);
-		jw_obj(&w, NULL);
 		jw_strc(&w, "request_id", ac->request_id);
 		jw_strc(&w, "outcome", "accepted");
-		jw_end(&w, '}');
-		admin_json(ac->r, 202, &out);
+		admin_object(ac->r, 202, &w);
 	}
 	free(ac);
 }
@@ -167,13 +161,10 @@ void admin_stop(struct admin *a, struct http_req *r, struct str name)
 {
 	struct function *f = admin_function(a, r, name);
 	auto_buf out = {0};
-	struct jw w;
+	struct jw w = jw_object(&out);
 
 	if (!f)
 		return;
-	jw_init(&w, &out);
-	jw_obj(&w, NULL);
 	jw_int(&w, "stopped", sched_stop_function(a->o.sched, f));
-	jw_end(&w, '}');
-	admin_json(r, 200, &out);
+	admin_object(r, 200, &w);
 }

@@ -22,10 +22,8 @@ static void put_status(struct admin *a, const struct function *f, struct jw *w, 
 void admin_list(struct admin *a, struct http_req *r, struct str name)
 {
 	auto_buf out = {0};
-	struct jw w;
+	struct jw w = jw_object(&out);
 
-	jw_init(&w, &out);
-	jw_obj(&w, NULL);
 	jw_arr(&w, "functions");
 	for (struct function *f = function_next(a->o.store, NULL); f; f = function_next(a->o.store, f)) {
 		jw_obj(&w, NULL);
@@ -40,8 +38,7 @@ void admin_list(struct admin *a, struct http_req *r, struct str name)
 		jw_end(&w, '}');
 	}
 	jw_end(&w, ']');
-	jw_end(&w, '}');
-	admin_json(r, 200, &out);
+	admin_object(r, 200, &w);
 }
 
 /* What of this host really runs a function: the declared name may ask for another version. */
@@ -64,21 +61,6 @@ static void put_runtime(const struct revision *rev, struct jw *w)
 	jw_strc(w, "served_by", text);
 }
 
-static void put_pairs(struct jw *w, const char *key, const struct pairs *p, bool values)
-{
-	if (!values) {
-		jw_arr(w, key);
-		for (unsigned i = 0; i < p->n; i++)
-			jw_strc(w, NULL, p->p[i].name);
-		jw_end(w, ']');
-		return;
-	}
-	jw_obj(w, key);
-	for (unsigned i = 0; i < p->n; i++)
-		jw_strc(w, p->p[i].name, p->p[i].value);
-	jw_end(w, '}');
-}
-
 static void put_revision(const struct revision *rev, struct jw *w, bool values)
 {
 	char when[32];
@@ -94,7 +76,14 @@ static void put_revision(const struct revision *rev, struct jw *w, bool values)
 		jw_real(w, "cpu", rev->cpu_quota_us / 100000.0);
 	else
 		jw_strc(w, "cpu", "by weight of its memory, no quota");
-	put_pairs(w, values ? "environment" : "environment_names", &rev->env, values);
+	if (values) {
+		pairs_write(w, "environment", &rev->env);
+	} else {
+		jw_arr(w, "environment_names");
+		for (unsigned i = 0; i < rev->env.n; i++)
+			jw_strc(w, NULL, rev->env.p[i].name);
+		jw_end(w, ']');
+	}
 	jw_obj(w, "code");
 	jw_strc(w, "sha256", rev->code_sha256);
 	jw_int(w, "bytes", rev->code_bytes);
@@ -157,12 +146,10 @@ void admin_describe(struct admin *a, struct http_req *r, struct str name)
 	struct function *f = admin_function(a, r, name);
 	auto_buf out = {0}, text = {0};
 	char when[32];
-	struct jw w;
+	struct jw w = jw_object(&out);
 
 	if (!f)
 		return;
-	jw_init(&w, &out);
-	jw_obj(&w, NULL);
 	jw_strc(&w, "name", f->name);
 	jw_strc(&w, "project", f->project);
 	buf_addf(&text, "arn:aws:lambda:%s:%s:function:%s", a->o.region, a->o.account, f->name);
@@ -185,11 +172,10 @@ void admin_describe(struct admin *a, struct http_req *r, struct str name)
 	jw_end(&w, '}');
 	put_versions(a, f, &w);
 	put_revision(f->latest, &w, admin_query_is(r, "values", "1"));
-	put_pairs(&w, "tags", &f->tags, true);
+	pairs_write(&w, "tags", &f->tags);
 	jw_raw(&w, "allow", f->allow ? str_of(f->allow) : STR("[]"));
 	jw_strc(&w, "created", clock_fmt_iso(f->created_wall_us, when));
-	jw_end(&w, '}');
-	admin_json(r, 200, &out);
+	admin_object(r, 200, &w);
 }
 
 static void put_instance(void *arg, const struct sched_instance_info *i)
@@ -214,13 +200,10 @@ static void put_instance(void *arg, const struct sched_instance_info *i)
 void admin_instances(struct admin *a, struct http_req *r, struct str name)
 {
 	auto_buf out = {0};
-	struct jw w;
+	struct jw w = jw_object(&out);
 
-	jw_init(&w, &out);
-	jw_obj(&w, NULL);
 	jw_arr(&w, "instances");
 	sched_each_instance(a->o.sched, put_instance, &w);
 	jw_end(&w, ']');
-	jw_end(&w, '}');
-	admin_json(r, 200, &out);
+	admin_object(r, 200, &w);
 }

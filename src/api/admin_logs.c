@@ -41,12 +41,10 @@ static void tail_free(struct tail *t)
 static void put_json_line(struct buf *out, struct str function, struct str line)
 {
 	struct str time, id, text;
-	struct jw w;
+	struct jw w = jw_object(out);
 
 	if (!str_cut(line, ' ', &time, &text) || !str_cut(text, ' ', &id, &text))
 		time = STR_NULL, id = STR_NULL, text = line;
-	jw_init(&w, out);
-	jw_obj(&w, NULL);
 	jw_str(&w, "time", time);
 	jw_str(&w, "function", function);
 	jw_str(&w, "request_id", id);
@@ -248,8 +246,8 @@ static void cost_left(void *arg)
 void admin_price(struct admin *a, struct http_req *r, struct str name)
 {
 	auto_buf text = {0}, out = {0};
-	struct jw w;
 	double usd;
+	struct jw w = jw_object(&out);
 
 	if (!admin_query(r, "usd_hour", &text) || !text.n || price_parse(text.p, &usd) < 0) {
 		admin_errorf(r, ERR_INVALID, "a price is a number of USD per hour, like 0.05");
@@ -257,11 +255,8 @@ void admin_price(struct admin *a, struct http_req *r, struct str name)
 	}
 	ledger_machine_price(a->o.ledger, usd);
 	store_setting_put(a->o.store, NULL, "machine_usd_hour", text.p);
-	jw_init(&w, &out);
-	jw_obj(&w, NULL);
 	jw_real(&w, "machine_usd_per_hour", usd);
-	jw_end(&w, '}');
-	admin_json(r, 200, &out);
+	admin_object(r, 200, &w);
 }
 
 void admin_cost(struct admin *a, struct http_req *r, struct str name)

@@ -46,10 +46,8 @@ static void put_one(struct admin *a, const struct function *f, const struct revi
 void admin_snapshots(struct admin *a, struct http_req *r, struct str name)
 {
 	auto_buf out = {0};
-	struct jw w;
+	struct jw w = jw_object(&out);
 
-	jw_init(&w, &out);
-	jw_obj(&w, NULL);
 	jw_arr(&w, "snapshots");
 	for (struct function *f = NULL; (f = function_next(a->o.store, f));) {
 		put_one(a, f, f->latest, &w);
@@ -59,8 +57,7 @@ void admin_snapshots(struct admin *a, struct http_req *r, struct str name)
 	jw_end(&w, ']');
 	jw_int(&w, "bytes", (int64_t)snapshot_disk_bytes(a->o.store));
 	jw_int(&w, "max_bytes", (int64_t)snapshot_disk_limit(a->o.store));
-	jw_end(&w, '}');
-	admin_json(r, 200, &out);
+	admin_object(r, 200, &w);
 }
 
 void admin_snapshots_max(struct admin *a, struct http_req *r, struct str name)

@@ -338,10 +338,8 @@ void api_handle_credentials(void *arg, struct http_req *r)
 	const struct function *f = sched_instance_function(arg);
 	char until[32];
 	auto_buf b = {0};
-	struct jw w;
+	struct jw w = jw_object(&b);
 
-	jw_init(&w, &b);
-	jw_obj(&w, NULL);
 	jw_strc(&w, "AccessKeyId", f->access_key);
 	jw_strc(&w, "SecretAccessKey", f->secret_key);
 	jw_strc(&w, "Token", "tandem");

@@ -92,10 +92,7 @@ static void write_env(struct jw *w, const struct pairs *env)
 	if (!env->n)
 		return;
 	jw_obj(w, "Environment");
-	jw_obj(w, "Variables");
-	for (unsigned i = 0; i < env->n; i++)
-		jw_strc(w, env->p[i].name, env->p[i].value);
-	jw_end(w, '}');
+	pairs_write(w, "Variables", env);
 	jw_end(w, '}');
 }
 

@@ -247,7 +247,7 @@ int lambda_list_aliases(struct api_call *c)
 	unsigned i = 0;
 	int64_t left;
 	int only = -1;
-	struct jw w;
+	struct jw w = jw_object(&b);
 
 	if (!f || api_page_size(c, &left) < 0)
 		return -1;
@@ -256,8 +256,6 @@ int lambda_list_aliases(struct api_call *c)
 	if (api_query(c->r, "Marker", &marker) && marker.n)
 		while (i < f->n_aliases && strcmp(f->aliases[i].name, marker.p) <= 0)
 			i++;
-	jw_init(&w, &b);
-	jw_obj(&w, NULL);
 	jw_arr(&w, "Aliases");
 	for (; i < f->n_aliases && left; i++) {
 		const struct alias *a = &f->aliases[i];

@@ -57,10 +57,8 @@ static int check_reserved(struct api_call *c, const struct function *f, int n)
 
 static void write_reserved(struct buf *b, const struct function *f)
 {
-	struct jw w;
+	struct jw w = jw_object(b);
 
-	jw_init(&w, b);
-	jw_obj(&w, NULL);
 	if (f->reserved >= 0)
 		jw_int(&w, "ReservedConcurrentExecutions", f->reserved);
 	jw_end(&w, '}');
@@ -184,8 +182,8 @@ int lambda_put_provisioned(struct api_call *c)
 	struct function *f;
 	struct revision *r;
 	auto_buf b = {0};
-	struct jw w;
 	int n;
+	struct jw w = jw_object(&b);
 
 	if (!body ||
 	    read_count(c, body, "ProvisionedConcurrentExecutions", "provisionedConcurrentExecutions", 1, &n) < 0 ||
@@ -196,8 +194,6 @@ int lambda_put_provisioned(struct api_call *c)
 		p = function_provisioned_add(f, str_of(c->name.qualifier));
 	p->wanted = n;
 	p->modified_wall_us = clock_wall_us();
-	jw_init(&w, &b);
-	jw_obj(&w, NULL);
 	write_provisioned(&w, c, f, p, true);
 	jw_end(&w, '}');
 	return api_save(c, f, 202, buf_str(&b));
@@ -209,15 +205,13 @@ static int list(struct api_call *c)
 	auto_buf b = {0}, marker = {0};
 	int64_t left;
 	unsigned i = 0;
-	struct jw w;
+	struct jw w = jw_object(&b);
 
 	if (!f || api_page_size(c, &left) < 0)
 		return -1;
 	if (api_query(c->r, "Marker", &marker) && marker.n)
 		while (i < f->n_provisioned && strcmp(f->provisioned[i].qualifier, marker.p) <= 0)
 			i++;
-	jw_init(&w, &b);
-	jw_obj(&w, NULL);
 	jw_arr(&w, "ProvisionedConcurrencyConfigs");
 	for (; i < f->n_provisioned && left; i++, left--) {
 		jw_obj(&w, NULL);
@@ -236,7 +230,7 @@ int lambda_get_provisioned(struct api_call *c)
 	struct function *f;
 	struct revision *r;
 	auto_buf b = {0}, all = {0};
-	struct jw w;
+	struct jw w = jw_object(&b);
 
 	if (api_query(c->r, "List", &all))
 		return list(c);
@@ -246,8 +240,6 @@ int lambda_get_provisioned(struct api_call *c)
 	p = function_provisioned(f, str_of(c->name.qualifier));
 	if (!p)
 		return api_fail(&c->e, API_NO_PROVISIONED, "No Provisioned Concurrency Config found for this function");
-	jw_init(&w, &b);
-	jw_obj(&w, NULL);
 	write_provisioned(&w, c, f, p, false);
 	return api_reply_object(c, 200, &w);
 }

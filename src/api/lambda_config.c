@@ -121,17 +121,6 @@ static int read_variable(void *arg, const char *key, const struct json *value)
 	return 0;
 }
 
-static void env_json(struct buf *b, const struct pairs *p)
-{
-	struct jw w;
-
-	jw_init(&w, b);
-	jw_obj(&w, NULL);
-	for (unsigned i = 0; i < p->n; i++)
-		jw_strc(&w, p->p[i].name, p->p[i].value);
-	jw_end(&w, '}');
-}
-
 static int read_env(const struct json *body, struct pairs *ret, struct api_err *e)
 {
 	const struct json *env = json_get(body, "Environment"), *vars = json_get(env, "Variables");
@@ -146,8 +135,10 @@ static int read_env(const struct json *body, struct pairs *ret, struct api_err *
 	}
 	if (r.bytes > LIM_ENV_BYTES) {
 		auto_buf text = {0};
+		struct jw w;
 
-		env_json(&text, &all);
+		jw_init(&w, &text);
+		pairs_write(&w, NULL, &all);
 		pairs_done(&all);
 		return api_fail(e, API_INVALID_PARAMETER,
 				"Lambda was unable to configure your environment variables because the environment "

@@ -29,24 +29,18 @@ int lambda_get_function(struct api_call *c)
 	const struct function *f = api_target(c, &r);
 	struct str host = http_header(c->r, "host");
 	auto_buf b = {0}, at = {0};
-	struct jw w;
+	struct jw w = jw_object(&b);
 
 	if (!f)
 		return -1;
-	jw_init(&w, &b);
-	jw_obj(&w, NULL);
 	api_function_config(&w, "Configuration", c->a, f, r, CONFIG_NOW, c->name.qualifier);
 	jw_obj(&w, "Code");
 	jw_strc(&w, "RepositoryType", "S3");
 	code_url_write(c->a, host, r->code_sha256, &at);
 	jw_str(&w, "Location", buf_str(&at));
 	jw_end(&w, '}');
-	if (f->tags.n) {
-		jw_obj(&w, "Tags");
-		for (unsigned i = 0; i < f->tags.n; i++)
-			jw_strc(&w, f->tags.p[i].name, f->tags.p[i].value);
-		jw_end(&w, '}');
-	}
+	if (f->tags.n)
+		pairs_write(&w, "Tags", &f->tags);
 	if (f->reserved >= 0) {
 		jw_obj(&w, "Concurrency");
 		jw_int(&w, "ReservedConcurrentExecutions", f->reserved);
@@ -108,7 +102,7 @@ int lambda_list_functions(struct api_call *c)
 	unsigned v = 0;
 	int64_t left;
 	bool all;
-	struct jw w;
+	struct jw w = jw_object(&b);
 
 	if (api_page_size(c, &left) < 0)
 		return -1;
@@ -116,8 +110,6 @@ int lambda_list_functions(struct api_call *c)
 	f = api_query(c->r, "Marker", &marker) && marker.n ? continue_at(s, buf_str(&marker), &v)
 							   : function_next(s, NULL);
 	buf_clear(&marker);
-	jw_init(&w, &b);
-	jw_obj(&w, NULL);
 	jw_arr(&w, "Functions");
 	for (; f && left; left--) {
 		const struct revision *r = v ? f->versions[v - 1] : f->latest;

@@ -13,10 +13,8 @@ static int reply_object(struct api_call *c,
 			const struct function *f)
 {
 	auto_buf b = {0};
-	struct jw w;
+	struct jw w = jw_object(&b);
 
-	jw_init(&w, &b);
-	jw_obj(&w, NULL);
 	fill(&w, c, f);
 	return api_reply_object(c, 200, &w);
 }
@@ -31,10 +29,7 @@ static int with_function(struct api_call *c,
 
 static void fill_tags(struct jw *w, const struct api_call *c, const struct function *f)
 {
-	jw_obj(w, "Tags");
-	for (unsigned i = 0; i < f->tags.n; i++)
-		jw_strc(w, f->tags.p[i].name, f->tags.p[i].value);
-	jw_end(w, '}');
+	pairs_write(w, "Tags", &f->tags);
 }
 
 int lambda_list_tags(struct api_call *c)
@@ -112,8 +107,7 @@ int lambda_tag_resource(struct api_call *c)
 
 	if (!f || !body)
 		return -1;
-	for (unsigned i = 0; i < f->tags.n; i++)
-		pairs_add(&all, str_of(f->tags.p[i].name), str_of(f->tags.p[i].value));
+	pairs_copy(&all, &f->tags);
 	if (json_type(tags) != JSON_OBJECT || json_each(tags, lambda_add_tag, &all) != 0) {
 		pairs_done(&all);
 		return api_fail(&c->e, API_INVALID_PARAMETER, LAMBDA_BAD_TAGS);

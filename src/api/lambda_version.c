@@ -84,7 +84,7 @@ int lambda_list_versions(struct api_call *c)
 	char number[VERSION_TEXT];
 	auto_buf b = {0}, marker = {0};
 	unsigned i = 0;
-	struct jw w;
+	struct jw w = jw_object(&b);
 
 	if (!f || api_page_size(c, &left) < 0)
 		return -1;
@@ -92,8 +92,6 @@ int lambda_list_versions(struct api_call *c)
 		str_to_i64(buf_str(&marker), 0, INT32_MAX, &after);
 	while (i < f->n_versions && f->versions[i]->version <= after)
 		i++;
-	jw_init(&w, &b);
-	jw_obj(&w, NULL);
 	jw_arr(&w, "Versions");
 	if (after < 0 && left--)
 		api_function_config(&w, NULL, c->a, f, f->latest, CONFIG_NOW, "$LATEST");

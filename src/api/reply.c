@@ -65,10 +65,8 @@ void api_xml_text(struct buf *out, struct str s)
 
 static void err_json(struct buf *b, const struct api_call *c, const struct api_code_info *info)
 {
-	struct jw w;
+	struct jw w = jw_object(b);
 
-	jw_init(&w, b);
-	jw_obj(&w, NULL);
 	if (c->form == FORM_JSON)
 		jw_strc(&w, "__type", info->name);
 	else

@@ -80,14 +80,6 @@ static void set_text(char **at, const char *text)
 	*at = xstrdup(text);
 }
 
-static void copy_pairs(struct pairs *to, const struct pairs *from)
-{
-	pairs_done(to);
-	*to = (struct pairs){0};
-	for (unsigned i = 0; i < from->n; i++)
-		pairs_add(to, str_of(from->p[i].name), str_of(from->p[i].value));
-}
-
 static struct revision *wanted(const struct apply *a, const struct plan_entry *en)
 {
 	const struct manifest_function *w = en->want;
@@ -104,7 +96,7 @@ static struct revision *wanted(const struct apply *a, const struct plan_entry *e
 		strlcpy_(r->layers[i], en->layer_sha256[i] ? en->layer_sha256[i] : "", sizeof(r->layers[i]));
 	r->memory_mb = w->memory_mb, r->timeout_s = w->timeout_s, r->tmp_mb = w->tmp_mb;
 	r->cpu_quota_us = w->cpu_quota_us;
-	copy_pairs(&r->env, &w->env);
+	pairs_copy(&r->env, &w->env);
 	return r;
 }
 
@@ -142,7 +134,7 @@ static void start_deploy(struct apply *a, struct plan_entry *en)
 	d->function = en->have ? en->have : function_new(en->name, a->o.plan->project);
 	it->function = function_ref(d->function);
 	d->revision = wanted(a, en);
-	copy_pairs(&it->tags, &en->want->tags);
+	pairs_copy(&it->tags, &en->want->tags);
 	d->tags = &it->tags;
 	d->scale = &en->want->scale;
 	d->route = en->want->route ? en->want->route : "";

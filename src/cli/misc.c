@@ -8,7 +8,7 @@ int version_run(struct cli *c, int argc, char **argv)
 {
 	auto_buf body = {0}, out = {0};
 	auto_json j = NULL;
-	struct jw w;
+	struct jw w = jw_object(&out);
 
 	if (!cli_options(c, NULL, &argc, argv, 0, 0))
 		return c->exit;
@@ -21,8 +21,6 @@ int version_run(struct cli *c, int argc, char **argv)
 			printf("tandemd " STR_FMT " at %s\n", STR_ARG(json_get_str(j, "version")), c->state);
 		return CLI_OK;
 	}
-	jw_init(&w, &out);
-	jw_obj(&w, NULL);
 	jw_strc(&w, "tandem", TANDEM_VERSION);
 	if (j)
 		jw_str(&w, "tandemd", json_get_str(j, "version"));

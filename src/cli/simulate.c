@@ -75,10 +75,8 @@ static void print(struct cli *c, const struct simulate_way *ways, const struct s
 static void print_json(const struct simulate_way *ways, const struct simulate_result *r)
 {
 	auto_buf out = {0};
-	struct jw w;
+	struct jw w = jw_object(&out);
 
-	jw_init(&w, &out);
-	jw_obj(&w, NULL);
 	jw_int(&w, "calls", r[0].calls);
 	jw_real(&w, "busy_gb_s", r[0].busy_gb_s);
 	jw_arr(&w, "ways");

@@ -98,10 +98,8 @@ static void add_vars(struct jw *w, struct str text)
 
 static void request(struct up *u, bool with_code, struct buf *out)
 {
-	struct jw w;
+	struct jw w = jw_object(out);
 
-	jw_init(&w, out);
-	jw_obj(&w, NULL);
 	jw_strc(&w, "file", u->o.file);
 	jw_str(&w, "yaml", buf_str(&u->yaml));
 	add_vars(&w, buf_str(&u->yaml));
@@ -385,10 +383,8 @@ int down_run(struct cli *c, int argc, char **argv)
 	if (!cli_options(c, &u.o, &argc, argv, 0, 0))
 		return c->exit;
 	if (u.o.project) {
-		struct jw w;
+		struct jw w = jw_object(&body);
 
-		jw_init(&w, &body);
-		jw_obj(&w, NULL);
 		jw_strc(&w, "project", u.o.project);
 		jw_end(&w, '}');
 	} else {

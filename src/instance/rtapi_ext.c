@@ -23,8 +23,7 @@ static void put_event(struct rtapi *r, const struct instance_event *ev, const ch
 	struct jw w;
 
 	buf_clear(&r->text);
-	jw_init(&w, &r->text);
-	jw_obj(&w, NULL);
+	w = jw_object(&r->text);
 	jw_strc(&w, "eventType", ev ? "INVOKE" : "SHUTDOWN");
 	if (!ev)
 		jw_strc(&w, "shutdownReason", reason);
@@ -106,10 +105,8 @@ static void reply_registered(struct rtapi *r, struct http_req *q, const struct e
 	auto_buf body = {0};
 	char head[80];
 	struct http_reply a = {.status = 200, .content_type = "application/json"};
-	struct jw w;
+	struct jw w = jw_object(&body);
 
-	jw_init(&w, &body);
-	jw_obj(&w, NULL);
 	jw_strc(&w, "functionName", r->info->function_name);
 	jw_strc(&w, "functionVersion", r->info->function_version);
 	jw_strc(&w, "handler", r->info->handler);

@@ -13,6 +13,14 @@ void jw_init(struct jw *w, struct buf *out)
 	*w = (struct jw){.out = out};
 }
 
+struct jw jw_object(struct buf *out)
+{
+	struct jw w = {.out = out};
+
+	jw_obj(&w, NULL);
+	return w;
+}
+
 static void begin(struct jw *w, const char *key)
 {
 	if (w->need_comma)

@@ -9,6 +9,7 @@ struct jw {
 	bool need_comma;
 };
 void jw_init(struct jw *w, struct buf *out);
+struct jw jw_object(struct buf *out);	    /* with an object begun: the most common start */
 void jw_obj(struct jw *w, const char *key); /* key NULL inside arrays and at the top */
 void jw_arr(struct jw *w, const char *key);
 void jw_end(struct jw *w, char close); /* '}' or ']' */

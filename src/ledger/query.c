@@ -382,10 +382,8 @@ static void sums_json(struct ledger_scan *s, struct jw *w)
 static void answer(struct ledger_scan *s)
 {
 	char when[32];
-	struct jw w;
+	struct jw w = jw_object(&s->q->out);
 
-	jw_init(&w, &s->q->out);
-	jw_obj(&w, NULL);
 	jw_strc(&w, "by", by_name[s->by]);
 	jw_strc(&w, "since", clock_fmt_iso(s->q->since_wall_us, when));
 	jw_strc(&w, "until", clock_fmt_iso(s->until_wall_us, when));

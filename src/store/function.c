@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/rand.h"
+#include "json/write.h"
 
 const char *const snapshot_wish_name[SNAPSHOT_N] = {"auto", "off", "on"};
 
@@ -24,6 +25,21 @@ void pairs_add(struct pairs *p, struct str name, struct str value)
 {
 	p->p = xrealloc(p->p, (p->n + 1) * sizeof(*p->p));
 	p->p[p->n++] = (struct pair){str_dup(name), str_dup(value)};
+}
+
+void pairs_copy(struct pairs *to, const struct pairs *from)
+{
+	pairs_done(to);
+	for (unsigned i = 0; i < from->n; i++)
+		pairs_add(to, str_of(from->p[i].name), str_of(from->p[i].value));
+}
+
+void pairs_write(struct jw *w, const char *key, const struct pairs *p)
+{
+	jw_obj(w, key);
+	for (unsigned i = 0; i < p->n; i++)
+		jw_strc(w, p->p[i].name, p->p[i].value);
+	jw_end(w, '}');
 }
 
 const char *pairs_get(const struct pairs *p, const char *name)
@@ -88,8 +104,7 @@ struct revision *revision_clone(const struct revision *r)
 	c->role = xstrdup(r->role);
 	c->description = xstrdup(r->description);
 	c->env = (struct pairs){0};
-	for (unsigned i = 0; i < r->env.n; i++)
-		pairs_add(&c->env, str_of(r->env.p[i].name), str_of(r->env.p[i].value));
+	pairs_copy(&c->env, &r->env);
 	return c;
 }
 

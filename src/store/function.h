@@ -20,6 +20,9 @@ struct pairs {
 };
 void pairs_done(struct pairs *p);
 void pairs_add(struct pairs *p, struct str name, struct str value);
+void pairs_copy(struct pairs *to, const struct pairs *from); /* instead of what it holds */
+struct jw;
+void pairs_write(struct jw *w, const char *key, const struct pairs *p); /* as an object of strings */
 const char *pairs_get(const struct pairs *p, const char *name);
 bool pairs_same(const struct pairs *a, const struct pairs *b); /* in any order */
 

@@ -14,10 +14,7 @@ static char *pairs_json(const struct pairs *p)
 	struct jw w;
 
 	jw_init(&w, &b);
-	jw_obj(&w, NULL);
-	for (unsigned i = 0; i < p->n; i++)
-		jw_strc(&w, p->p[i].name, p->p[i].value);
-	jw_end(&w, '}');
+	pairs_write(&w, NULL, p);
 	return buf_take(&b);
 }
 

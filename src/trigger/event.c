@@ -234,12 +234,10 @@ static void put_context(struct jw *w, const struct http_req *r, const struct gat
 void event_from_http(struct buf *out, const struct http_req *r, const struct gateway_facts *f)
 {
 	char route_key[300];
-	struct jw w;
+	struct jw w = jw_object(out);
 
 	memcpy(route_key, "ANY ", 4);
 	strlcpy_(route_key + 4, f->route, sizeof(route_key) - 4);
-	jw_init(&w, out);
-	jw_obj(&w, NULL);
 	jw_strc(&w, "version", "2.0");
 	jw_strc(&w, "routeKey", route_key);
 	jw_str(&w, "rawPath", r->path);

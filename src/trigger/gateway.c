@@ -59,10 +59,8 @@ static void call_give(struct call *c)
 static void reply_text(struct http_req *r, int status, const char *message, const char *why)
 {
 	auto_buf body = {0};
-	struct jw w;
+	struct jw w = jw_object(&body);
 
-	jw_init(&w, &body);
-	jw_obj(&w, NULL);
 	jw_strc(&w, "message", message);
 	if (why)
 		jw_strc(&w, "reason", why);
