@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "cli/call.h"
 #include "cli/digest.h"
+#include "cli/serve.h"
 #include "cli/verbs.h"
 
 #define LIST	   "BACKUP"
@@ -273,8 +274,8 @@ static void set_owner(struct copy *c)
 {
 	struct passwd *pw = getpwnam("tandem");
 
-	c->uid = pw && pw->pw_uid ? pw->pw_uid : 1879048190u;
-	c->gid = pw && pw->pw_uid ? pw->pw_gid : 1879048190u;
+	c->uid = pw && pw->pw_uid ? pw->pw_uid : UID_DAEMON;
+	c->gid = pw && pw->pw_uid ? pw->pw_gid : UID_DAEMON;
 }
 
 /* All of it into daemon.new, or nothing. */

@@ -135,6 +135,28 @@ void call_query(struct buf *out, const char *name, const char *value)
 	enc_percent(out, str_of(value), false);
 }
 
+void call_query_int(struct buf *out, const char *name, int64_t value)
+{
+	char number[24];
+
+	snprintf(number, sizeof(number), "%lld", (long long)value);
+	call_query(out, name, number);
+}
+
+bool call_show(struct cli *c, const char *method, const char *target, struct str body, struct json **ret)
+{
+	auto_buf text = {0};
+	auto_json j = NULL;
+
+	if (call_json(c, method, target, body, &text, &j) < 0)
+		return false;
+	c->exit = CLI_OK;
+	if (call_print_json(c, &text))
+		return false;
+	*ret = take_ptr(j);
+	return true;
+}
+
 bool call_print_json(struct cli *c, const struct buf *body)
 {
 	if (!c->json)

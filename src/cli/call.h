@@ -14,5 +14,9 @@ int call_stream(struct cli *c, const char *method, const char *target, struct st
 bool call_alive(struct cli *c); /* does a daemon answer? prints nothing */
 void call_target(struct buf *out, const char *before, const char *name, const char *after); /* name percent-encoded */
 void call_query(struct buf *out, const char *name, const char *value); /* "?name=value" or "&name=value" */
-/* For verbs that print what the daemon said: with -o json the text itself. true: printed. */
+void call_query_int(struct buf *out, const char *name, int64_t value);
+/* For verbs that print what the daemon said. With -o json it is printed as it is and *ret stays; true: *ret is to be
+ * shown. Else the verb returns c->exit. */
+bool call_show(struct cli *c, const char *method, const char *target, struct str body, struct json **ret);
+/* Its second half: true: printed. */
 bool call_print_json(struct cli *c, const struct buf *body);

@@ -2,7 +2,15 @@
 /* completion: made from the same tables as the help, so that it cannot differ from what the tool takes. */
 #include "cli/verbs.h"
 
-static const char takes_function[] = " describe invoke stop logs ";
+static const char takes_function[] = " describe invoke stop logs trace ";
+
+static bool takes(const struct verb *v)
+{
+	char probe[40];
+
+	snprintf(probe, sizeof(probe), " %s ", v->name);
+	return strstr(takes_function, probe);
+}
 
 static void words(const struct opt *o)
 {
@@ -19,13 +27,10 @@ static void bash(void)
 	      "in\n",
 	      stdout);
 	for (const struct verb *v = cli_verbs; v->name; v++) {
-		char probe[40];
-
 		printf("\t%s) w=\"", v->name);
 		words(v->opts);
 		fputs(" --help --output --quiet --state\"", stdout);
-		snprintf(probe, sizeof(probe), " %s ", v->name);
-		if (strstr(takes_function, probe))
+		if (takes(v))
 			fputs("; [[ $cur == -* ]] || w=$(tandem -q ls 2>/dev/null | awk 'NR>1{print $1}')", stdout);
 		fputs(" ;;\n", stdout);
 	}
@@ -62,13 +67,10 @@ static void zsh(void)
 	fputs("\t)\n\tif (( CURRENT == 2 )); then\n\t\t_describe verb verbs\n\t\treturn\n\tfi\n\tcase $words[2] in\n",
 	      stdout);
 	for (const struct verb *v = cli_verbs; v->name; v++) {
-		char probe[40];
-
-		snprintf(probe, sizeof(probe), " %s ", v->name);
 		printf("\t%s) compadd --", v->name);
 		words(v->opts);
 		fputs(" --help", stdout);
-		if (strstr(takes_function, probe))
+		if (takes(v))
 			fputs(" ${(f)\"$(tandem -q ls 2>/dev/null | awk 'NR>1{print $1}')\"}", stdout);
 		fputs("; _files ;;\n", stdout);
 	}
@@ -91,9 +93,9 @@ static void fish(void)
 			fputs("'\n", stdout);
 		}
 	}
-	fputs("complete -c tandem -n '__fish_seen_subcommand_from describe invoke stop logs' -f "
-	      "-a \"(tandem -q ls 2>/dev/null | awk 'NR>1{print \\$1}')\"\n",
-	      stdout);
+	printf("complete -c tandem -n '__fish_seen_subcommand_from%s' -f "
+	       "-a \"(tandem -q ls 2>/dev/null | awk 'NR>1{print \\$1}')\"\n",
+	       takes_function);
 }
 
 int completion_run(struct cli *c, int argc, char **argv)

@@ -21,7 +21,7 @@ const struct opt cost_options[] = {
 
 static char *count(const struct json *j, const char *key)
 {
-	return cli_cell("%lld", (long long)json_get_int(j, key, 0));
+	return table_int(j, key, "");
 }
 
 static char *usd(const struct json *j, const char *key)
@@ -71,27 +71,19 @@ static void print_sums(struct cli *c, const struct json *j, const char *by)
 		 STR_ARG(json_get_str(j, "prices_as_of")), json_real(json_get(j, "machine_usd_per_hour"), 0));
 }
 
-static char *text(const struct json *j, const char *key)
-{
-	struct str s = json_get_str(j, key);
-
-	return s.n ? str_dup(s) : NULL;
-}
-
-static void print_rows(struct cli *c, const struct json *j)
+static void print_rows(struct cli *c, const struct json *rows)
 {
 	static const char *const heads[] = {"TIME",	   "WORKLOAD",	 "KIND",	  "TRIGGER",
 					    "OUTCOME",	   "START",	 ">WAIT MS",	  ">INIT MS",
 					    ">HANDLER MS", ">BILLED MS", ">USD AS LAMBDA"};
-	const struct json *rows = json_get(j, "rows");
 	struct table t;
 
 	table_init(&t, heads, ARRAY_SIZE(heads));
 	for (size_t i = 0; i < json_len(rows); i++) {
 		const struct json *r = json_at(rows, i);
 
-		table_row(&t, (char *[]){text(r, "time"), text(r, "workload"), text(r, "kind"), text(r, "trigger"),
-					 text(r, "outcome"),
+		table_row(&t, (char *[]){table_text(r, "time"), table_text(r, "workload"), table_text(r, "kind"),
+					 table_text(r, "trigger"), table_text(r, "outcome"),
 					 xstrdup(json_get_bool(r, "restored", false) ? "restored"
 						 : json_get_bool(r, "cold", false)   ? "cold"
 										     : "warm"),
@@ -118,7 +110,7 @@ int cost_run(struct cli *c, int argc, char **argv)
 	static const char *const known[] = {"workload", "tag", "trigger", "hour", "rows"};
 	static const char *const heads[] = {"WORKLOAD", "TAG", "TRIGGER", "HOUR", NULL};
 	struct cost_opts o = {.by = "workload"};
-	auto_buf target = {0}, body = {0};
+	auto_buf target = {0};
 	auto_json j = NULL;
 	size_t k;
 
@@ -134,19 +126,13 @@ int cost_run(struct cli *c, int argc, char **argv)
 	call_query(&target, "by", o.by);
 	if (o.workload)
 		call_query(&target, "workload", o.workload);
-	if (o.since_us) {
-		char number[32];
-
-		snprintf(number, sizeof(number), "%lld", (long long)o.since_us);
-		call_query(&target, "since_us", number);
-	}
-	if (call_json(c, "GET", target.p, STR_NULL, &body, &j) < 0)
+	if (o.since_us)
+		call_query_int(&target, "since_us", o.since_us);
+	if (!call_show(c, "GET", target.p, STR_NULL, &j))
 		return c->exit;
-	if (call_print_json(c, &body))
-		return CLI_OK;
 	if (heads[k])
 		print_sums(c, j, heads[k]);
 	else
-		print_rows(c, j);
+		print_rows(c, json_get(j, "rows"));
 	return CLI_OK;
 }

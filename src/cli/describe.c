@@ -79,17 +79,16 @@ static void show(struct cli *c, int depth, const char *key, const struct json *v
 int describe_run(struct cli *c, int argc, char **argv)
 {
 	struct describe_opts o = {0};
-	auto_buf body = {0}, target = {0};
+	auto_buf target = {0};
 	auto_json j = NULL;
 	struct level top = {c, 0, NULL};
 
 	if (!cli_options(c, &o, &argc, argv, 1, 1))
 		return c->exit;
 	call_target(&target, "/v1/functions/", argv[0], o.values ? "?values=1" : "");
-	if (call_json(c, "GET", target.p, STR_NULL, &body, &j) < 0)
+	if (!call_show(c, "GET", target.p, STR_NULL, &j))
 		return c->exit;
 	top.object = j;
-	if (!call_print_json(c, &body))
-		json_each(j, member, &top);
+	json_each(j, member, &top);
 	return CLI_OK;
 }

@@ -102,7 +102,7 @@ static void shell_lines(struct buf *out, const struct json *j)
 int env_run(struct cli *c, int argc, char **argv)
 {
 	struct env_opts o = {0};
-	auto_buf body = {0}, out = {0};
+	auto_buf out = {0};
 	auto_json j = NULL;
 
 	if (!cli_options(c, &o, &argc, argv, 0, 0))
@@ -113,10 +113,8 @@ int env_run(struct cli *c, int argc, char **argv)
 		     "AWS_EC2_METADATA_DISABLED TANDEM_GATEWAY NODE_OPTIONS PYTHONPATH\nunset -f aws");
 		return CLI_OK;
 	}
-	if (call_json(c, "GET", "/v1/env", STR_NULL, &body, &j) < 0)
+	if (!call_show(c, "GET", "/v1/env", STR_NULL, &j))
 		return c->exit;
-	if (call_print_json(c, &body))
-		return CLI_OK;
 	shell_lines(&out, j);
 	fwrite(out.p, 1, out.n, stdout);
 	if (isatty(1))

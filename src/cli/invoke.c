@@ -130,15 +130,14 @@ int invoke_run(struct cli *c, int argc, char **argv)
 
 int stop_run(struct cli *c, int argc, char **argv)
 {
-	auto_buf target = {0}, body = {0};
+	auto_buf target = {0};
 	auto_json j = NULL;
 
 	if (!cli_options(c, NULL, &argc, argv, 1, 1))
 		return c->exit;
 	call_target(&target, "/v1/functions/", argv[0], "/stop");
-	if (call_json(c, "POST", target.p, STR_NULL, &body, &j) < 0)
+	if (!call_show(c, "POST", target.p, STR_NULL, &j))
 		return c->exit;
-	if (!call_print_json(c, &body))
-		printf("ended %lld instances of %s\n", (long long)json_get_int(j, "stopped", 0), argv[0]);
+	printf("ended %lld instances of %s\n", (long long)json_get_int(j, "stopped", 0), argv[0]);
 	return CLI_OK;
 }

@@ -27,7 +27,6 @@ int logs_run(struct cli *c, int argc, char **argv)
 {
 	struct logs_opts o = {.lines = 200};
 	auto_buf target = {0};
-	char number[32];
 	bool any = false;
 
 	if (!cli_options(c, &o, &argc, argv, 0, 1))
@@ -37,12 +36,9 @@ int logs_run(struct cli *c, int argc, char **argv)
 	buf_adds(&target, "/v1/logs");
 	if (argc)
 		call_query(&target, "function", argv[0]);
-	snprintf(number, sizeof(number), "%lld", (long long)o.lines);
-	call_query(&target, "lines", number);
-	if (o.since_us) {
-		snprintf(number, sizeof(number), "%lld", (long long)o.since_us);
-		call_query(&target, "since_us", number);
-	}
+	call_query_int(&target, "lines", o.lines);
+	if (o.since_us)
+		call_query_int(&target, "since_us", o.since_us);
 	if (o.follow)
 		call_query(&target, "follow", "1");
 	if (c->json)

@@ -3,48 +3,24 @@
 #include "cli/call.h"
 #include "cli/table.h"
 #include "cli/verbs.h"
-#include "base/mem.h"
 
-static char *text_or(const struct json *j, const char *key)
+static void function_row(struct table *t, const struct json *f)
 {
-	struct str s = json_get_str(j, key);
-
-	return s.n ? str_dup(s) : NULL;
+	table_row(t, (char *[]){table_text(f, "name"), table_text(f, "project"), table_text(f, "runtime"),
+				table_int(f, "memory_mb", "Mi"), table_int(f, "timeout_s", "s"), table_text(f, "state"),
+				table_int(f, "instances", ""), table_text(f, "route")});
 }
 
 int ls_run(struct cli *c, int argc, char **argv)
 {
 	static const char *const heads[] = {"NAME",	"PROJECT", "RUNTIME",	 ">MEMORY",
 					    ">TIMEOUT", "STATE",   ">INSTANCES", "ROUTE"};
-	auto_buf body = {0};
 	auto_json j = NULL;
-	const struct json *list;
-	struct table t;
 
-	if (!cli_options(c, NULL, &argc, argv, 0, 0))
+	if (!cli_options(c, NULL, &argc, argv, 0, 0) || !call_show(c, "GET", "/v1/functions", STR_NULL, &j))
 		return c->exit;
-	if (call_json(c, "GET", "/v1/functions", STR_NULL, &body, &j) < 0)
-		return c->exit;
-	if (call_print_json(c, &body))
-		return CLI_OK;
-	list = json_get(j, "functions");
-	if (!json_len(list)) {
+	if (!table_list(c, json_get(j, "functions"), heads, ARRAY_SIZE(heads), function_row))
 		cli_note(c, "nothing is declared yet; bring something up with: tandem up -f tandem.yaml");
-		return CLI_OK;
-	}
-	table_init(&t, heads, ARRAY_SIZE(heads));
-	for (size_t i = 0; i < json_len(list); i++) {
-		const struct json *f = json_at(list, i);
-
-		table_row(&t,
-			  (char *[]){text_or(f, "name"), text_or(f, "project"), text_or(f, "runtime"),
-				     cli_cell("%lldMi", (long long)json_get_int(f, "memory_mb", 0)),
-				     cli_cell("%llds", (long long)json_get_int(f, "timeout_s", 0)), text_or(f, "state"),
-				     cli_cell("%lld", (long long)json_get_int(f, "instances", 0)),
-				     text_or(f, "route")});
-	}
-	table_print(&t, c);
-	table_done(&t);
 	return CLI_OK;
 }
 
@@ -61,38 +37,25 @@ static char *age(int64_t us)
 	return cli_cell("%lldh", (long long)(s / 3600));
 }
 
+static void instance_row(struct table *t, const struct json *i)
+{
+	int64_t peak = json_get_int(i, "mem_peak_bytes", 0);
+
+	table_row(t,
+		  (char *[]){table_int(i, "id", ""), table_text(i, "function"), table_text(i, "state"),
+			     age(json_get_int(i, "for_us", 0)), table_int(i, "pid", ""),
+			     table_int(i, "invocations", ""), peak ? cli_cell("%.1fMi", (double)peak / 1048576) : NULL,
+			     table_int(i, "memory_mb", "Mi")});
+}
+
 int ps_run(struct cli *c, int argc, char **argv)
 {
 	static const char *const heads[] = {">ID", "FUNCTION", "STATE", ">FOR", ">PID", ">EVENTS", ">PEAK", ">MEMORY"};
-	auto_buf body = {0};
 	auto_json j = NULL;
-	const struct json *list;
-	struct table t;
 
-	if (!cli_options(c, NULL, &argc, argv, 0, 0))
+	if (!cli_options(c, NULL, &argc, argv, 0, 0) || !call_show(c, "GET", "/v1/instances", STR_NULL, &j))
 		return c->exit;
-	if (call_json(c, "GET", "/v1/instances", STR_NULL, &body, &j) < 0)
-		return c->exit;
-	if (call_print_json(c, &body))
-		return CLI_OK;
-	list = json_get(j, "instances");
-	if (!json_len(list)) {
+	if (!table_list(c, json_get(j, "instances"), heads, ARRAY_SIZE(heads), instance_row))
 		cli_note(c, "no instance runs; the first event starts one");
-		return CLI_OK;
-	}
-	table_init(&t, heads, ARRAY_SIZE(heads));
-	for (size_t i = 0; i < json_len(list); i++) {
-		const struct json *f = json_at(list, i);
-		int64_t peak = json_get_int(f, "mem_peak_bytes", 0);
-
-		table_row(&t, (char *[]){cli_cell("%lld", (long long)json_get_int(f, "id", 0)), text_or(f, "function"),
-					 text_or(f, "state"), age(json_get_int(f, "for_us", 0)),
-					 cli_cell("%lld", (long long)json_get_int(f, "pid", 0)),
-					 cli_cell("%lld", (long long)json_get_int(f, "invocations", 0)),
-					 peak ? cli_cell("%.1fMi", (double)peak / 1048576) : NULL,
-					 cli_cell("%lldMi", (long long)json_get_int(f, "memory_mb", 0))});
-	}
-	table_print(&t, c);
-	table_done(&t);
 	return CLI_OK;
 }

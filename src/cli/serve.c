@@ -17,8 +17,7 @@
 #include "cli/serve.h"
 #include "http/ca.h"
 
-#define UID_BASE   1879048192u
-#define UID_DAEMON 1879048190u
+#define UID_BASE 1879048192u
 
 struct serve_opts {
 	const char *api, *gateway, *auth, *no_layer;

@@ -4,6 +4,7 @@
 #include "wire/spawner.h"
 #include <stdbool.h>
 #include "cli/cli.h"
+#define UID_DAEMON 1879048190u /* what the daemon runs as where no user "tandem" is */
 extern const struct opt serve_options[];
 int serve_run(struct cli *c, int argc, char **argv);
 /* "127.0.0.1:4566", "[::1]:4566", ":4566", "4566", "localhost:4566"; IPv4 becomes v4-mapped. No names are resolved. */

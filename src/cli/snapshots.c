@@ -51,12 +51,12 @@ static char *megabytes(int64_t n)
 
 static void row(struct table *t, const struct json *s)
 {
-	struct str none = json_get_str(s, "none"), version = json_get_str(s, "version"), made = json_get_str(s, "made");
+	struct str none = json_get_str(s, "none"), made = json_get_str(s, "made");
 	bool there = !none.n;
 
-	table_row(t, (char *[]){str_dup(json_get_str(s, "function")), str_dup(version),
+	table_row(t, (char *[]){table_text(s, "function"), table_text(s, "version"),
 				there ? megabytes(json_get_int(s, "bytes", 0)) : NULL,
-				there ? cli_cell("%lld", (long long)json_get_int(s, "mappings", 0)) : NULL,
+				there ? table_int(s, "mappings", "") : NULL,
 				there ? cli_cell("%.0f", json_real(json_get(s, "taken_in_ms"), 0)) : NULL,
 				there ? cli_cell("made " STR_FMT, STR_ARG(made)) : str_dup(none)});
 }
@@ -64,11 +64,9 @@ static void row(struct table *t, const struct json *s)
 int snapshots_run(struct cli *c, int argc, char **argv)
 {
 	static const char *const heads[] = {"FUNCTION", "VERSION", ">SIZE", ">MAPPINGS", ">TAKEN MS", "STATE"};
-	auto_buf body = {0}, target = {0};
+	auto_buf target = {0};
 	struct snapshots_opts o = {0};
 	auto_json j = NULL;
-	const struct json *list;
-	struct table t;
 
 	if (!cli_options(c, &o, &argc, argv, 0, 0))
 		return c->exit;
@@ -77,18 +75,9 @@ int snapshots_run(struct cli *c, int argc, char **argv)
 		return cli_usage(c, "--max-disk is a size like 5G, 512M or 0, not \"%s\"", o.max_disk);
 	if (o.max_disk)
 		buf_addf(&target, "?bytes=%lld", (long long)size_of(o.max_disk));
-	if (call_json(c, o.max_disk ? "POST" : "GET", target.p, STR_NULL, &body, &j) < 0)
+	if (!call_show(c, o.max_disk ? "POST" : "GET", target.p, STR_NULL, &j))
 		return c->exit;
-	if (call_print_json(c, &body))
-		return CLI_OK;
-	list = json_get(j, "snapshots");
-	if (json_len(list)) {
-		table_init(&t, heads, ARRAY_SIZE(heads));
-		for (size_t i = 0; i < json_len(list); i++)
-			row(&t, json_at(list, i));
-		table_print(&t, c);
-		table_done(&t);
-	}
+	table_list(c, json_get(j, "snapshots"), heads, ARRAY_SIZE(heads), row);
 	cli_note(c, "%.1f MiB on disk; they may take %.1f MiB, the one used longest ago goes first",
 		 (double)json_get_int(j, "bytes", 0) / 1048576, (double)json_get_int(j, "max_bytes", 0) / 1048576);
 	return CLI_OK;

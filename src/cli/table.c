@@ -70,3 +70,30 @@ void table_done(struct table *t)
 	free(t->cells);
 	*t = (struct table){0};
 }
+
+bool table_list(struct cli *c, const struct json *list, const char *const *heads, unsigned cols,
+		void (*row)(struct table *t, const struct json *item))
+{
+	struct table t;
+
+	if (!json_len(list))
+		return false;
+	table_init(&t, heads, cols);
+	for (size_t i = 0; i < json_len(list); i++)
+		row(&t, json_at(list, i));
+	table_print(&t, c);
+	table_done(&t);
+	return true;
+}
+
+char *table_text(const struct json *j, const char *key)
+{
+	struct str s = json_get_str(j, key);
+
+	return s.n ? str_dup(s) : NULL;
+}
+
+char *table_int(const struct json *j, const char *key, const char *unit)
+{
+	return cli_cell("%lld%s", (long long)json_get_int(j, key, 0), unit);
+}

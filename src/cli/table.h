@@ -13,3 +13,9 @@ void table_init(struct table *t, const char *const *heads,
 void table_row(struct table *t, char **cells); /* cols of them, each from malloc or NULL (shown as -) */
 void table_print(struct table *t, struct cli *c);
 void table_done(struct table *t);
+/* A table with a row for each of list, printed; false: the list is empty, and nothing was. */
+bool table_list(struct cli *c, const struct json *list, const char *const *heads, unsigned cols,
+		void (*row)(struct table *t, const struct json *item));
+/* Cells of an object's member. */
+char *table_text(const struct json *j, const char *key); /* NULL when it is empty */
+char *table_int(const struct json *j, const char *key, const char *unit);

@@ -74,7 +74,7 @@ static void print(struct cli *c, struct sample *s)
 
 int trace_run(struct cli *c, int argc, char **argv)
 {
-	auto_buf about = {0}, body = {0}, target = {0}, workload = {0};
+	auto_buf about = {0}, target = {0}, workload = {0};
 	auto_json f = NULL;
 	auto_json j = NULL;
 	struct sample *s;
@@ -89,10 +89,8 @@ int trace_run(struct cli *c, int argc, char **argv)
 	buf_adds(&target, "/v1/cost");
 	call_query(&target, "by", "rows");
 	call_query(&target, "workload", workload.p);
-	if (call_json(c, "GET", target.p, STR_NULL, &body, &j) < 0)
+	if (!call_show(c, "GET", target.p, STR_NULL, &j))
 		return c->exit;
-	if (call_print_json(c, &body))
-		return CLI_OK;
 	s = xcalloc(1, sizeof(*s));
 	collect(s, json_get(j, "rows"));
 	if (s->n[TRACE_RESTORED] + s->n[TRACE_STARTED] + s->n[TRACE_WARM])

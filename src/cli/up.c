@@ -260,27 +260,25 @@ static void show_event(struct up *u, struct str line)
 	struct err e = {0};
 	auto_json j = json_parse(line, &e);
 	struct str event = json_get_str(j, "event"), name = json_get_str(j, "name"), state = json_get_str(j, "state");
+	struct str url = json_get_str(j, "url");
 	auto_free char *reason = str_dup(json_get_str(j, "reason"));
-	double took = (double)json_get_int(j, "us", 0) / 1000;
+	bool done = str_eqc(event, "done");
 
-	cli_clean(reason);
-	u->shown += str_eqc(event, "done") || str_eqc(event, "failed");
-	if (str_eqc(event, "done") && str_eqc(state, "Failed")) {
-		u->failed = true;
-		printf("  %sfailed%s   " STR_FMT ": %s\n", cli_tint(u->c, TINT_RED), cli_plain(u->c), STR_ARG(name),
-		       reason);
-	} else if (str_eqc(event, "done")) {
-		struct str url = json_get_str(j, "url");
-
-		printf("  %s" STR_FMT "%s  " STR_FMT "  %.0f ms%s" STR_FMT "\n", cli_tint(u->c, TINT_GREEN),
-		       STR_ARG(state), cli_plain(u->c), STR_ARG(name), took, url.n ? "  " : "", STR_ARG(url));
-	} else if (str_eqc(event, "failed")) {
-		u->failed = true;
-		printf("  %sfailed%s   " STR_FMT ": %s\n", cli_tint(u->c, TINT_RED), cli_plain(u->c), STR_ARG(name),
-		       reason);
-	} else if (str_eqc(event, "end")) {
+	if (str_eqc(event, "end")) {
 		u->ended = true;
 		u->failed |= !json_get_bool(j, "ok", false);
+	}
+	if (u->c->json || (!done && !str_eqc(event, "failed")))
+		return;
+	u->shown++;
+	if (done && !str_eqc(state, "Failed")) {
+		printf("  %s" STR_FMT "%s  " STR_FMT "  %.0f ms%s" STR_FMT "\n", cli_tint(u->c, TINT_GREEN),
+		       STR_ARG(state), cli_plain(u->c), STR_ARG(name), (double)json_get_int(j, "us", 0) / 1000,
+		       url.n ? "  " : "", STR_ARG(url));
+	} else {
+		u->failed = true;
+		printf("  %sfailed%s   " STR_FMT ": %s\n", cli_tint(u->c, TINT_RED), cli_plain(u->c), STR_ARG(name),
+		       cli_clean(reason));
 	}
 	fflush(stdout);
 }
@@ -294,17 +292,8 @@ static int on_events(void *arg, struct str piece)
 		fwrite(piece.p, 1, piece.n, stdout);
 	buf_addstr(&u->line, piece);
 	rest = buf_str(&u->line);
-	while (str_cut(rest, '\n', &line, &rest)) {
-		if (u->c->json) {
-			struct err e = {0};
-			auto_json j = json_parse(line, &e);
-
-			u->ended |= str_eqc(json_get_str(j, "event"), "end");
-			u->failed |= str_eqc(json_get_str(j, "event"), "end") && !json_get_bool(j, "ok", false);
-			continue;
-		}
+	while (str_cut(rest, '\n', &line, &rest))
 		show_event(u, line);
-	}
 	buf_drop(&u->line, u->line.n - rest.n);
 	return 0;
 }
