@@ -152,13 +152,6 @@ static void put_done(struct store_op *op, const struct err *e)
 	free(p);
 }
 
-static void put_left(void *arg)
-{
-	struct put *p = arg;
-
-	p->r = NULL;
-}
-
 void admin_blob(struct admin *a, struct http_req *r, struct str name)
 {
 	char have[65];
@@ -179,7 +172,7 @@ void admin_blob(struct admin *a, struct http_req *r, struct str name)
 	/* gone() may come while the store's thread still reads. */
 	p->copy = xmemdup(r->body.p, r->body.n);
 	p->op.done = put_done;
-	http_on_gone(r, put_left, p);
+	http_on_gone_clear(&p->r);
 	store_blob_put(a->o.store, &p->op, have, p->copy, r->body.n);
 }
 
@@ -238,13 +231,6 @@ static void on_done(void *arg, bool ok)
 	free(run);
 }
 
-static void run_left(void *arg)
-{
-	struct run *run = arg;
-
-	run->r = NULL;
-}
-
 static void start(struct admin *a, struct http_req *r, struct plan *p)
 {
 	struct run *run = xcalloc(1, sizeof(*run));
@@ -254,7 +240,7 @@ static void start(struct admin *a, struct http_req *r, struct plan *p)
 	o.event = on_event, o.done = on_done, o.arg = run;
 	a->applying = true;
 	a->refs++;
-	http_on_gone(r, run_left, run);
+	http_on_gone_clear(&run->r);
 	http_stream_begin(r, 200, "application/x-ndjson", STR_NULL);
 	apply_start(&o);
 }
@@ -342,6 +328,6 @@ void admin_backup(struct admin *a, struct http_req *r, struct str name)
 	p = xcalloc(1, sizeof(*p));
 	p->r = r;
 	p->op.done = put_done;
-	http_on_gone(r, put_left, p);
+	http_on_gone_clear(&p->r);
 	store_backup(a->o.store, &p->op, dir);
 }

@@ -102,20 +102,13 @@ static void accepted(void *arg, const struct err *e)
 	free(ac);
 }
 
-static void accept_left(void *arg)
-{
-	struct accept *ac = arg;
-
-	ac->r = NULL;
-}
-
 static void invoke_async(struct admin *a, struct http_req *r, struct function *f, struct str payload)
 {
 	struct accept *ac = xcalloc(1, sizeof(*ac));
 
 	ac->r = r;
 	id_uuid(ac->request_id);
-	http_on_gone(r, accept_left, ac);
+	http_on_gone_clear(&ac->r);
 	sched_async_start(a->o.sched, f, "", payload, ac->request_id, accepted, ac);
 }
 

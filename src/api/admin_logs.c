@@ -236,13 +236,6 @@ static void counted(struct ledger_query *q, struct buf *json, const struct err *
 	free(c);
 }
 
-static void cost_left(void *arg)
-{
-	struct cost *c = arg;
-
-	c->r = NULL;
-}
-
 void admin_price(struct admin *a, struct http_req *r, struct str name)
 {
 	auto_buf text = {0}, out = {0};
@@ -271,6 +264,6 @@ void admin_cost(struct admin *a, struct http_req *r, struct str name)
 	strlcpy_(c->q.by, admin_query(r, "by", &by) ? by.p : "workload", sizeof(c->q.by));
 	if (admin_query(r, "workload", &workload))
 		strlcpy_(c->q.workload, workload.p, sizeof(c->q.workload));
-	http_on_gone(r, cost_left, c);
+	http_on_gone_clear(&c->r);
 	ledger_query_start(a->o.ledger, &c->q);
 }

@@ -20,11 +20,6 @@ struct deploying {
 	bool publish;
 };
 
-static void client_gone(void *arg)
-{
-	((struct deploying *)arg)->c.r = NULL; /* what was asked for is done all the same, as at AWS */
-}
-
 static void refuse(struct deploying *g, const struct err *e)
 {
 	struct api_call *c = &g->c;
@@ -108,7 +103,7 @@ static int start(struct api_call *c, struct function *f, struct revision *r, str
 	g->d.is_new = view == CONFIG_CREATED;
 	g->d.tags = tags;
 	g->d.done = deployed;
-	http_on_gone(c->r, client_gone, g);
+	http_on_gone_clear(&g->c.r); /* what was asked for is done all the same, as at AWS */
 	deploy_start(c->a->o.sched, &g->d);
 	return 0;
 }

@@ -161,13 +161,6 @@ static int start_sync(struct api_call *c, struct function *f, struct revision *r
 	return 0;
 }
 
-static void async_gone(void *arg)
-{
-	struct invoke *i = arg;
-
-	i->c.r = NULL; /* the event was taken all the same */
-}
-
 static void accepted(void *arg, const struct err *e)
 {
 	struct invoke *i = arg;
@@ -187,7 +180,7 @@ static int start_async(struct api_call *c, struct function *f, struct str payloa
 
 	i->c = *c;
 	i->function = function_ref(f);
-	http_on_gone(i->c.r, async_gone, i);
+	http_on_gone_clear(&i->c.r); /* the event is taken all the same */
 	sched_async_start(c->a->o.sched, f, i->c.name.qualifier, payload, c->request_id, accepted, i);
 	return 0;
 }

@@ -130,11 +130,6 @@ struct saving {
 	bool sweep;
 };
 
-static void saving_gone(void *arg)
-{
-	((struct saving *)arg)->c.r = NULL;
-}
-
 static void saved(struct store_op *op, const struct err *e)
 {
 	struct saving *s = container_of(op, struct saving, op);
@@ -161,7 +156,7 @@ struct store_op *api_saving(struct api_call *c, int status, struct str json, boo
 	s->sweep = sweep;
 	buf_addstr(&s->json, json);
 	if (c->r)
-		http_on_gone(c->r, saving_gone, s);
+		http_on_gone_clear(&s->c.r);
 	return &s->op;
 }
 

@@ -271,16 +271,6 @@ static char lower(char c)
 	return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
 }
 
-static bool same_name(struct str a, struct str b)
-{
-	if (a.n != b.n)
-		return false;
-	for (size_t i = 0; i < a.n; i++)
-		if (lower(a.p[i]) != lower(b.p[i]))
-			return false;
-	return true;
-}
-
 static void add_collapsed(struct buf *out, struct str v)
 {
 	bool space = false;
@@ -302,7 +292,7 @@ static bool is_signed(struct str list, struct str name)
 	struct str one;
 
 	while (str_next(&list, ';', &one))
-		if (same_name(one, name))
+		if (str_caseeq(one, name))
 			return true;
 	return false;
 }
@@ -339,7 +329,7 @@ static int canonical_headers(struct sigv4 *v, const struct http_req *r, struct s
 			buf_addc(&v->canon, lower(one.p[i]));
 		buf_addc(&v->canon, ':');
 		for (unsigned i = 0; i < r->n_headers; i++) {
-			if (!same_name(r->headers[i].name, one))
+			if (!str_caseeq(r->headers[i].name, one))
 				continue;
 			if (!first)
 				buf_addc(&v->canon, ',');

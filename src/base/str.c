@@ -25,14 +25,19 @@ static unsigned char lower(unsigned char c)
 	return c >= 'A' && c <= 'Z' ? c | 0x20 : c;
 }
 
+bool str_caseeq(struct str a, struct str b)
+{
+	if (a.n != b.n)
+		return false;
+	for (size_t i = 0; i < a.n; i++)
+		if (lower((unsigned char)a.p[i]) != lower((unsigned char)b.p[i]))
+			return false;
+	return true;
+}
+
 bool str_caseeqc(struct str a, const char *c)
 {
-	size_t i;
-
-	for (i = 0; i < a.n; i++)
-		if (!c[i] || lower((unsigned char)a.p[i]) != lower((unsigned char)c[i]))
-			return false;
-	return !c[i];
+	return str_caseeq(a, str_of(c));
 }
 
 bool str_starts(struct str s, const char *prefix)

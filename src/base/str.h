@@ -17,7 +17,8 @@ struct str {
 struct str str_of(const char *c); /* NULL gives the empty str */
 bool str_eq(struct str a, struct str b);
 bool str_eqc(struct str a, const char *c);
-bool str_caseeqc(struct str a, const char *c); /* ASCII case */
+bool str_caseeq(struct str a, struct str b); /* ASCII case */
+bool str_caseeqc(struct str a, const char *c);
 bool str_starts(struct str s, const char *prefix);
 bool str_ends(struct str s, const char *suffix);
 bool str_cut(struct str s, char sep, struct str *ret_before, struct str *ret_after); /* false: no sep */

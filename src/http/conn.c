@@ -178,6 +178,16 @@ void http_on_gone(struct http_req *r, void (*gone)(void *arg), void *arg)
 		loop_defer(c->l, &c->later, tell_gone, c);
 }
 
+static void clear(void *r)
+{
+	*(struct http_req **)r = NULL;
+}
+
+void http_on_gone_clear(struct http_req **r)
+{
+	http_on_gone(*r, clear, r);
+}
+
 /* ---- after the answer ---- */
 
 static void run_later(void *arg)

@@ -66,10 +66,10 @@ const char *http_status_text(int status)
 
 struct str http_header(const struct http_req *r, const char *name)
 {
-	size_t n = strlen(name);
+	struct str wanted = str_of(name);
 
 	for (unsigned i = 0; i < r->n_headers; i++)
-		if (r->headers[i].name.n == n && str_caseeqc(r->headers[i].name, name))
+		if (str_caseeq(r->headers[i].name, wanted))
 			return r->headers[i].value;
 	return STR_NULL;
 }

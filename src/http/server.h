@@ -64,6 +64,8 @@ void http_on_gone(
 	struct http_req *r, void (*gone)(void *arg),
 	void *arg); /* client left (or shut down its sending side) before the answer; r is invalid after gone returns */
 
+void http_on_gone_clear(struct http_req **r); /* sets *r, the request itself, to NULL then */
+
 struct http_reply {
 	int status;
 	const char *content_type; /* NULL: none */

@@ -11,11 +11,6 @@
 #include "json/read.h"
 #include "json/write.h"
 
-static bool same_name(struct str a, struct str b)
-{
-	return a.n == b.n && !strncasecmp(a.p, b.p, a.n);
-}
-
 static void lower(struct buf *b, struct str s)
 {
 	buf_clear(b);
@@ -37,18 +32,18 @@ static void put_headers(struct jw *w, const struct http_req *r)
 		const struct http_header *h = &r->headers[i];
 		bool seen = false;
 
-		if (same_name(h->name, STR("cookie"))) {
+		if (str_caseeq(h->name, STR("cookie"))) {
 			any_cookie = true;
 			continue;
 		}
 		for (unsigned k = 0; k < i && !seen; k++)
-			seen = same_name(r->headers[k].name, h->name);
+			seen = str_caseeq(r->headers[k].name, h->name);
 		if (seen)
 			continue;
 		buf_clear(&value);
 		buf_addstr(&value, h->value);
 		for (unsigned k = i + 1; k < r->n_headers; k++)
-			if (same_name(r->headers[k].name, h->name)) {
+			if (str_caseeq(r->headers[k].name, h->name)) {
 				buf_addc(&value, ',');
 				buf_addstr(&value, r->headers[k].value);
 			}
@@ -62,7 +57,7 @@ static void put_headers(struct jw *w, const struct http_req *r)
 	for (unsigned i = 0; i < r->n_headers; i++) {
 		struct str rest = r->headers[i].value, one;
 
-		if (!same_name(r->headers[i].name, STR("cookie")))
+		if (!str_caseeq(r->headers[i].name, STR("cookie")))
 			continue;
 		while (str_next(&rest, ';', &one)) {
 			one = str_trim(one);
