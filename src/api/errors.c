@@ -55,6 +55,23 @@ int api_fail(struct api_err *e, enum api_code code, const char *fmt, ...)
 	return -1;
 }
 
+int api_invalid(struct api_err *e, const char *member, struct str value, size_t shown, const char *fmt, ...)
+{
+	const char *quote = value.p ? "'" : "";
+	char must[300];
+	va_list ap;
+
+	if (value.n > shown)
+		value.n = shown;
+	va_start(ap, fmt);
+	vsnprintf(must, sizeof(must), fmt, ap);
+	va_end(ap);
+	return api_fail(e, API_VALIDATION,
+			"1 validation error detected: Value %s" STR_FMT
+			"%s at '%s' failed to satisfy constraint: Member must %s",
+			quote, STR_ARG(value.p ? value : STR("null")), quote, member, must);
+}
+
 enum api_code api_code_of(enum err_kind kind)
 {
 	return (unsigned)kind < ERR_N ? of_kind[kind] : API_SERVICE;

@@ -3,6 +3,7 @@
 #pragma once
 #include <stdbool.h>
 #include "base/err.h"
+#include "base/str.h"
 
 enum api_code {
 	API_OK,
@@ -42,6 +43,9 @@ struct api_code_info {
 	const char *reason; /* member Reason, or NULL */
 };
 const struct api_code_info *api_code_info(enum api_code code);
-int api_fail(struct api_err *e, enum api_code code, const char *fmt, ...) PRINTF(3, 4); /* -1 */
+int api_fail(struct api_err *e, enum api_code code, const char *fmt, ...) PRINTF(3, 4);
+/* API_VALIDATION in AWS's words; of value (or null) at most so many bytes are shown; fmt: what it must. */
+int api_invalid(struct api_err *e, const char *member, struct str value, size_t shown, const char *fmt, ...)
+	PRINTF(5, 6); /* -1 */
 /* How our own kinds of failure look from outside, where nothing more is known about them. */
 enum api_code api_code_of(enum err_kind kind);

@@ -101,11 +101,8 @@ static int read_wish(struct api_call *c, const struct function *f, const struct 
 	if (version.n)
 		wish->version = function_version_number(version);
 	if (wish->version < 0)
-		return api_fail(&c->e, API_VALIDATION,
-				"1 validation error detected: Value '" STR_FMT
-				"' at 'functionVersion' failed to satisfy constraint: Member must satisfy regular "
-				"expression pattern: (\\$LATEST|[0-9]+)",
-				(int)(version.n < 100 ? version.n : 100), version.p);
+		return api_invalid(&c->e, "functionVersion", version.p ? version : STR(""), 100,
+				   "satisfy regular expression pattern: (\\$LATEST|[0-9]+)");
 	if (!function_version(f, wish->version))
 		return api_no_function(c, version.p);
 	if (read_routing(c, body, wish) < 0)
@@ -151,11 +148,8 @@ static int read_name(struct api_call *c, const struct function *f, struct str na
 	char arn[API_ARN_BYTES];
 
 	if (!str_name_ok(name, LIM_QUALIFIER_BYTES, "-_") || all_digits(name))
-		return api_fail(&c->e, API_VALIDATION,
-				"1 validation error detected: Value '" STR_FMT
-				"' at 'name' failed to satisfy constraint: Member must satisfy regular expression "
-				"pattern: " PATTERN,
-				(int)(name.n < 140 ? name.n : 140), name.p ? name.p : "");
+		return api_invalid(&c->e, "name", name.p ? name : STR(""), 140,
+				   "satisfy regular expression pattern: " PATTERN);
 	if (function_alias(f, name))
 		return api_fail(&c->e, API_CONFLICT, "Alias already exists: %s",
 				api_arn(&c->a->where, f->name, name.p, arn));

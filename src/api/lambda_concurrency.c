@@ -2,7 +2,7 @@
 /* Reserved and provisioned concurrency. What they do is in sched/; the texts are AWS's. */
 #include "api/lambda_concurrency.h"
 
-#include "api/api_int.h"
+#include "api/lambda_config.h"
 #include "base/clock.h"
 #include "store/version.h"
 
@@ -25,15 +25,9 @@ static int read_count(struct api_call *c, const struct json *body, const char *k
 	int64_t n = json_int(j, 0);
 
 	if (json_type(j) != JSON_INT)
-		return api_fail(&c->e, API_VALIDATION,
-				"1 validation error detected: Value null at '%s' failed to satisfy constraint: Member "
-				"must not be null",
-				member);
+		return api_invalid(&c->e, member, STR_NULL, 0, "not be null");
 	if (n < min)
-		return api_fail(&c->e, API_VALIDATION,
-				"1 validation error detected: Value '%lld' at '%s' failed to satisfy constraint: "
-				"Member must have value greater than or equal to %d",
-				(long long)n, member, min);
+		return lambda_out_of_range(&c->e, member, n, min, INT64_MAX);
 	*ret = n < INT32_MAX ? (int)n : INT32_MAX;
 	return 0;
 }

@@ -2,19 +2,21 @@
 /* What CreateFunction and UpdateFunctionConfiguration say about a revision: checked, then written into it. */
 #include "api/lambda_config.h"
 
+#include <stdio.h>
+
 #include "base/mem.h"
 #include "sched/deploy.h"
 
 #define HANDLER_MAX 128
 #define ROLE_MAX    512
 
-static int out_of_range(struct api_err *e, const char *member, int64_t v, int64_t min, int64_t max)
+int lambda_out_of_range(struct api_err *e, const char *member, int64_t v, int64_t min, int64_t max)
 {
-	return api_fail(e, API_VALIDATION,
-			"1 validation error detected: Value '%lld' at '%s' failed to satisfy constraint: Member must "
-			"have value %s than or equal "
-			"to %lld",
-			(long long)v, member, v < min ? "greater" : "less", (long long)(v < min ? min : max));
+	char text[24];
+
+	snprintf(text, sizeof(text), "%lld", (long long)v);
+	return api_invalid(e, member, str_of(text), sizeof(text), "have value %s than or equal to %lld",
+			   v < min ? "greater" : "less", (long long)(v < min ? min : max));
 }
 
 static int read_int(const struct json *obj, const char *key, const char *member, int min, int max, int *ret,
@@ -29,7 +31,7 @@ static int read_int(const struct json *obj, const char *key, const char *member,
 		return api_fail(e, API_SERIALIZATION, "%s must be a whole number", key);
 	v = json_int(j, 0);
 	if (v < min || v > max)
-		return out_of_range(e, member, v, min, max);
+		return lambda_out_of_range(e, member, v, min, max);
 	*ret = (int)v;
 	return 0;
 }
@@ -156,11 +158,7 @@ static int read_snapstart(const struct json *body, bool *ret, struct api_err *e)
 	struct str on = json_get_str(json_get(body, "SnapStart"), "ApplyOn");
 
 	if (on.p && !str_eqc(on, "None") && !str_eqc(on, "PublishedVersions"))
-		return api_fail(e, API_VALIDATION,
-				"1 validation error detected: Value '" STR_FMT
-				"' at 'snapStart.applyOn' failed to satisfy constraint: Member must satisfy enum value "
-				"set: [PublishedVersions, None]",
-				(int)(on.n < 64 ? on.n : 64), on.p);
+		return api_invalid(e, "snapStart.applyOn", on, 64, "satisfy enum value set: [PublishedVersions, None]");
 	if (on.p)
 		*ret = str_eqc(on, "PublishedVersions");
 	return 0;

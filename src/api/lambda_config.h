@@ -8,4 +8,6 @@
 #else
 #define LAMBDA_ARCHITECTURE "x86_64"
 #endif
+/* v is less than min, or more than max; -1. */
+int lambda_out_of_range(struct api_err *e, const char *member, int64_t v, int64_t min, int64_t max);
 int lambda_config_read(const struct json *body, struct revision *r, struct api_err *e);

@@ -180,9 +180,7 @@ static int read_name(struct api_call *c, const struct json *body)
 	char arn[API_ARN_BYTES];
 
 	if (!name.p)
-		return api_fail(&c->e, API_VALIDATION,
-				"1 validation error detected: Value null at 'functionName' failed to satisfy "
-				"constraint: Member must not be null");
+		return api_invalid(&c->e, "functionName", STR_NULL, 0, "not be null");
 	if (api_name_parse(name, &c->a->where, &c->name, &c->e) < 0 ||
 	    api_allowed(c, api_arn(&c->a->where, c->name.name, NULL, arn)) < 0)
 		return -1;

@@ -58,11 +58,7 @@ int api_page_size(struct api_call *c, int64_t *ret)
 	if (!api_query(c->r, "MaxItems", &v))
 		return 0;
 	if (str_to_i64(buf_str(&v), 1, 10000, ret) < 0)
-		return api_fail(&c->e, API_VALIDATION,
-				"1 validation error detected: Value '%.32s' at 'maxItems' failed to satisfy "
-				"constraint: Member must have value between 1 "
-				"and 10000",
-				v.p ? v.p : "");
+		return api_invalid(&c->e, "maxItems", buf_str(&v), 32, "have value between 1 and 10000");
 	if (*ret > PAGE_MAX)
 		*ret = PAGE_MAX;
 	return 0;

@@ -197,11 +197,8 @@ int lambda_invoke(struct api_call *c)
 	if (!f)
 		return -1;
 	if (type.n && !event && !dry && !str_eqc(type, "RequestResponse"))
-		return api_fail(&c->e, API_VALIDATION,
-				"1 validation error detected: Value '" STR_FMT
-				"' at 'invocationType' failed to satisfy constraint: Member must satisfy "
-				"enum value set: [Event, RequestResponse, DryRun]",
-				(int)(type.n < 64 ? type.n : 64), type.p);
+		return api_invalid(&c->e, "invocationType", type, 64,
+				   "satisfy enum value set: [Event, RequestResponse, DryRun]");
 	if (payload.n > max)
 		return api_fail(&c->e, API_TOO_LARGE,
 				"Request must be smaller than %zu bytes for the InvokeFunction operation", max);

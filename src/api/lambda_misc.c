@@ -135,7 +135,5 @@ int lambda_untag_resource(struct api_call *c)
 	}
 	if (n)
 		return api_save(c, f, 204, STR_NULL);
-	return api_fail(&c->e, API_VALIDATION,
-			"1 validation error detected: Value null at 'tagKeys' failed to satisfy constraint: "
-			"Member must not be null");
+	return api_invalid(&c->e, "tagKeys", STR_NULL, 0, "not be null");
 }

@@ -9,11 +9,7 @@
 
 static int bad_name(struct str text, struct api_err *e)
 {
-	return api_fail(e, API_VALIDATION,
-			"1 validation error detected: Value '" STR_FMT
-			"' at 'functionName' failed to satisfy constraint: Member must satisfy "
-			"regular expression pattern: " NAME_PATTERN,
-			(int)(text.n < 256 ? text.n : 256), text.p);
+	return api_invalid(e, "functionName", text, 256, "satisfy regular expression pattern: " NAME_PATTERN);
 }
 
 static bool digits(struct str s, size_t n)
@@ -92,11 +88,8 @@ int api_name_parse(struct str text, const struct api_where *at, struct api_name 
 	if (!str_name_ok(name, 1000, "-_"))
 		return bad_name(text, e);
 	if (name.n > LIM_NAME_BYTES)
-		return api_fail(e, API_VALIDATION,
-				"1 validation error detected: Value '" STR_FMT
-				"' at 'functionName' failed to satisfy constraint: Member must have "
-				"length less than or equal to %d",
-				(int)(name.n < 256 ? name.n : 256), name.p, LIM_NAME_BYTES);
+		return api_invalid(e, "functionName", name, 256, "have length less than or equal to %d",
+				   LIM_NAME_BYTES);
 	snprintf(ret->name, sizeof(ret->name), STR_FMT, STR_ARG(name));
 	snprintf(ret->qualifier, sizeof(ret->qualifier), STR_FMT, STR_ARG(qualifier));
 	return 0;
@@ -107,11 +100,8 @@ int api_name_qualify(struct api_name *n, struct str qualifier, struct api_err *e
 	if (!qualifier.n)
 		return 0;
 	if (!str_eqc(qualifier, "$LATEST") && !str_name_ok(qualifier, 128, "-_"))
-		return api_fail(e, API_VALIDATION,
-				"1 validation error detected: Value '" STR_FMT
-				"' at 'qualifier' failed to satisfy constraint: Member must satisfy "
-				"regular expression pattern: (|[a-zA-Z0-9$_-]+)",
-				(int)(qualifier.n < 128 ? qualifier.n : 128), qualifier.p);
+		return api_invalid(e, "qualifier", qualifier, 128,
+				   "satisfy regular expression pattern: (|[a-zA-Z0-9$_-]+)");
 	if (n->qualifier[0] && !str_eqc(qualifier, n->qualifier))
 		return api_fail(e, API_INVALID_PARAMETER,
 				"The derived qualifier from the function name does not match the specified qualifier.");
