@@ -17,17 +17,16 @@ struct wish {
 static void write_alias(struct jw *w, const struct api_call *c, const struct function *f, const struct alias *a)
 {
 	char arn[API_ARN_BYTES], number[VERSION_TEXT];
-	const struct revision fake = {.version = a->version}, other = {.version = a->other};
 
 	jw_obj(w, NULL);
 	jw_strc(w, "AliasArn", api_arn(&c->a->where, f->name, a->name, arn));
 	jw_strc(w, "Name", a->name);
-	jw_strc(w, "FunctionVersion", revision_version(&fake, number));
+	jw_strc(w, "FunctionVersion", version_name(a->version, number));
 	jw_strc(w, "Description", a->description ? a->description : "");
 	if (a->other) {
 		jw_obj(w, "RoutingConfig");
 		jw_obj(w, "AdditionalVersionWeights");
-		jw_real(w, revision_version(&other, number), a->weight);
+		jw_real(w, version_name(a->other, number), a->weight);
 		jw_end(w, '}');
 		jw_end(w, '}');
 	}
@@ -96,7 +95,6 @@ static int read_wish(struct api_call *c, const struct function *f, const struct 
 {
 	struct str version = json_get_str(body, "FunctionVersion");
 	char number[VERSION_TEXT];
-	const struct revision other = {.version = wish->other};
 
 	if (version.n)
 		wish->version = function_version_number(version);
@@ -116,7 +114,7 @@ static int read_wish(struct api_call *c, const struct function *f, const struct 
 				"configuration.",
 				wish->other, wish->other);
 	if (wish->other && !function_version(f, wish->other))
-		return api_no_function(c, revision_version(&other, number));
+		return api_no_function(c, version_name(wish->other, number));
 	if (json_get_str(body, "Description").p)
 		wish->description = json_get_str(body, "Description");
 	return lambda_check_description(c, wish->description);

@@ -153,13 +153,11 @@ static void write_provisioned(struct jw *w, const struct api_call *c, const stru
 			      const struct provisioned *p, bool fresh)
 {
 	struct revision *r = function_resolve(f, str_of(p->qualifier), 1);
-	char arn[API_ARN_BYTES], when[32];
+	char when[32];
 	struct sched_kept k = {.wanted = p->wanted};
 
 	if (r && !fresh)
 		sched_kept(c->a->o.sched, f, r, &k);
-	if (c->op->run == lambda_get_provisioned && !c->name.qualifier[0])
-		jw_strc(w, "FunctionArn", api_arn(&c->a->where, f->name, p->qualifier, arn));
 	jw_int(w, "RequestedProvisionedConcurrentExecutions", p->wanted);
 	jw_int(w, "AvailableProvisionedConcurrentExecutions", k.ready);
 	jw_int(w, "AllocatedProvisionedConcurrentExecutions", k.ready);
@@ -197,6 +195,7 @@ static int list(struct api_call *c)
 {
 	const struct function *f = api_function(c);
 	auto_buf b = {0}, marker = {0};
+	char arn[API_ARN_BYTES];
 	int64_t left;
 	unsigned i = 0;
 	struct jw w = jw_object(&b);
@@ -209,6 +208,7 @@ static int list(struct api_call *c)
 	jw_arr(&w, "ProvisionedConcurrencyConfigs");
 	for (; i < f->n_provisioned && left; i++, left--) {
 		jw_obj(&w, NULL);
+		jw_strc(&w, "FunctionArn", api_arn(&c->a->where, f->name, f->provisioned[i].qualifier, arn));
 		write_provisioned(&w, c, f, &f->provisioned[i], false);
 		jw_end(&w, '}');
 	}

@@ -44,7 +44,6 @@ static void make_trace(struct invoke *i)
 
 static void answer(struct invoke *i, struct str body, bool is_error)
 {
-	static const struct revision latest;
 	struct api_call *c = &i->c;
 	char h[512 + 4096 * 4 / 3 + 8], version[VERSION_TEXT];
 	struct buf log = {0};
@@ -53,7 +52,7 @@ static void answer(struct invoke *i, struct str body, bool is_error)
 	n = snprintf(h, sizeof(h),
 		     "x-amzn-RequestId: %s\r\nX-Amz-Executed-Version: %s\r\nX-Amzn-Trace-Id: %s\r\n"
 		     "X-Amzn-Remapped-Content-Length: 0\r\n%s",
-		     c->request_id, revision_version(i->inv.revision ? i->inv.revision : &latest, version), i->trace,
+		     c->request_id, version_name(i->inv.revision ? i->inv.revision->version : 0, version), i->trace,
 		     is_error ? "X-Amz-Function-Error: Unhandled\r\n" : "");
 	if (i->inv.want_log_tail && i->inv.log_tail.n <= 4096) {
 		enc_b64(&log, i->inv.log_tail.p, i->inv.log_tail.n);

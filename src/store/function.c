@@ -108,12 +108,17 @@ struct revision *revision_clone(const struct revision *r)
 	return c;
 }
 
+const char *version_name(int version, char out[VERSION_TEXT])
+{
+	if (!version)
+		return "$LATEST";
+	snprintf(out, VERSION_TEXT, "%d", version);
+	return out;
+}
+
 const char *revision_version(const struct revision *r, char out[VERSION_TEXT])
 {
-	if (!r->version)
-		return "$LATEST";
-	snprintf(out, VERSION_TEXT, "%d", r->version);
-	return out;
+	return version_name(r->version, out);
 }
 
 /* 20 and 40 characters, as AWS's look: clients check the lengths of what they are given. */

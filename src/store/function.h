@@ -54,7 +54,8 @@ struct revision *revision_new(void);
 struct revision *revision_ref(struct revision *r);
 void revision_unref(struct revision *r); /* NULL is fine */
 #define VERSION_TEXT 12
-const char *revision_version(const struct revision *r, char out[VERSION_TEXT]); /* "$LATEST" or the number */
+const char *version_name(int version, char out[VERSION_TEXT]); /* "$LATEST" (0) or the number */
+const char *revision_version(const struct revision *r, char out[VERSION_TEXT]);
 struct revision *revision_clone(const struct revision *r); /* refs 1, new id and serial by function_put */
 
 struct alias {
