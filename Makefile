@@ -17,11 +17,11 @@ CFLAGS += -std=gnu11 $(OPT_$(MODE)) $(WARN) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
 LIBS := -luv -lsqlite3 -ljansson -lyaml -lssl -lcrypto -lpthread -lm
 
 LOW := base wire
-DAEMON_DIRS := base json loop wire http store ledger spawn instance sched trigger app api daemon
+DAEMON_DIRS := base json loop wire http store ledger spawn instance image sched trigger app api daemon
 CORE_SRC := $(foreach d,$(filter-out daemon,$(DAEMON_DIRS)),$(wildcard src/$(d)/*.c))
 DAEMON_SRC := $(wildcard src/daemon/*.c)
 CLI_SRC := $(wildcard src/cli/*.c) $(foreach d,base json wire advise,$(wildcard src/$(d)/*.c)) src/http/client.c src/http/ca.c \
-	src/sched/policy.c
+	src/sched/policy.c src/image/reference.c
 LOW_SRC := $(foreach d,$(LOW),$(wildcard src/$(d)/*.c))
 LLHTTP_SRC := $(wildcard /usr/share/llhttp/*.c)
 LIBS += $(if $(LLHTTP_SRC),,-lllhttp) # Debian 13 has it as a library
@@ -63,7 +63,7 @@ $(B)/tandem-spawner: $(call obj,$(wildcard helper/spawner/*.c) $(LOW_SRC))
 $(B)/tandem-init: $(patsubst %.c,$(B)/init/%.o,$(INIT_SRC))
 	$(CC) $(INIT_CFLAGS) -static -o $@ $^
 $(B)/tandem-unpack: $(call obj,$(wildcard helper/unpack/*.c) $(LOW_SRC))
-	$(CC) $(CFLAGS) -o $@ $^ -larchive -lseccomp
+	$(CC) $(CFLAGS) -o $@ $^ -larchive -lseccomp -lcrypto
 
 $(B)/init/%.o: %.c
 	@mkdir -p $(@D)

@@ -163,7 +163,7 @@ void daemon_gone(struct spawner *s)
 	s->daemon_pid = 0;
 	watch_close(s, &s->daemon_pidfd);
 	watch_close(s, &s->daemon_sock);
-	unpack_kill_all(s);
+	job_kill_all(s);
 	sandbox_forget_making(s);
 	if (s->upgrading)
 		return;

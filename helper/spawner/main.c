@@ -117,8 +117,8 @@ static void event(struct spawner *s, uint64_t data)
 			daemon_gone(s);
 		break;
 	case WATCH_UNPACK:
-		if (slot < UNPACK_MAX && s->job[slot].id && (s->job[slot].gen & 0xffffff) == gen)
-			unpack_event(s, slot);
+	case WATCH_PULL:
+		job_event(s, kind, slot, gen);
 		break;
 	default:
 		slot_event(s, kind, slot, gen);
@@ -127,7 +127,7 @@ static void event(struct spawner *s, uint64_t data)
 
 static int wait_ms(const struct spawner *s)
 {
-	int64_t first = unpack_next_deadline_us(s), now = clock_now_us();
+	int64_t first = job_next_deadline_us(s), now = clock_now_us();
 
 	if (s->daemon_start_at_us && s->daemon_start_at_us < first)
 		first = s->daemon_start_at_us;
@@ -143,7 +143,7 @@ static void timers(struct spawner *s)
 	int64_t now = clock_now_us();
 	struct err e = {0};
 
-	unpack_expire(s, now);
+	job_expire(s, now);
 	if (s->drain_deadline_us && now >= s->drain_deadline_us) {
 		s->drain_deadline_us = 0;
 		log_error("main", "tandemd did not finish in time");
@@ -194,7 +194,7 @@ static void finish(struct spawner *s)
 			kill(s->daemon_pid, SIGKILL);
 		waitpid(s->daemon_pid, NULL, 0);
 	}
-	unpack_kill_all(s);
+	job_kill_all(s);
 	for (unsigned i = 0; i < s->high; i++)
 		if (s->id[i])
 			sandbox_kill(s, i);

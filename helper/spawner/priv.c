@@ -142,6 +142,22 @@ int priv_filter_unpack(struct err *e)
 	return load(seccomp_unpack_filter, ARRAY_SIZE(seccomp_unpack_filter), e);
 }
 
+/* The bounding set says what the program begins with: it is run by its namespace's root. */
+int priv_become_layer_root(struct err *e)
+{
+	const uint64_t kept = 1u << CAP_CHOWN | 1u << CAP_DAC_OVERRIDE | 1u << CAP_FOWNER | 1u << CAP_FSETID |
+			      1u << CAP_SYS_CHROOT | 1ull << CAP_SETFCAP;
+
+	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+		return err_sys(e, errno, "become root of the namespace");
+	for (unsigned i = 0; i < CAP_NUMBERS; i++)
+		if (!(kept >> i & 1) && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0 && errno != EINVAL)
+			return err_sys(e, errno, "drop capability %u from the bounding set", i);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+		return err_sys(e, errno, "prctl");
+	return 0;
+}
+
 int priv_become(uint32_t uid, uint32_t gid, struct err *e)
 {
 	if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0)

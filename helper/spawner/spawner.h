@@ -17,7 +17,8 @@
 
 #define SANDBOX_MAX	4096
 #define IDS_PER_SPAWNER (2 * SANDBOX_MAX)
-#define UNPACK_MAX	16
+#define JOB_MAX		24 /* of them skopeos: */
+#define PULL_MAX	4
 #define CONFIG_FD	3	       /* what the spawner is started with */
 #define FD_RESERVED	32	       /* numbers below stay free for children to put theirs at */
 #define BLANK_TMP_BYTES (512ull << 20) /* /tmp of a blank; ASSIGN changes it when the function's differs */
@@ -37,11 +38,13 @@ struct sandbox {
 	char label[SPAWNER_LABEL];
 };
 
-struct unpack_job {
+/* tandem-unpack or skopeo, under way. */
+struct job {
 	uint64_t id; /* 0: free */
 	uint32_t gen;
+	uint16_t answer; /* SPAWNER_UNPACKED or _PULLED */
 	pid_t pid;
-	int pidfd, result;
+	int pidfd, result; /* result: of tandem-unpack; -1 */
 	int64_t deadline_us;
 };
 
@@ -84,7 +87,7 @@ struct spawner {
 	unsigned n_nets;
 
 	unsigned high; /* slots ever used: scans end here */
-	struct unpack_job job[UNPACK_MAX];
+	struct job job[JOB_MAX];
 	uint64_t id[SANDBOX_MAX];	/* 0: free. Beside the table, so that a search touches little memory */
 	struct sandbox sb[SANDBOX_MAX]; /* last: a handover writes only what was ever used */
 };
@@ -98,7 +101,7 @@ enum watch_kind {
 	WATCH_PID1,
 	WATCH_OOM,
 	WATCH_UNPACK,
-	WATCH_UNPACK_PID
+	WATCH_PULL
 };
 int watch_add(struct spawner *s, int fd, enum watch_kind kind, unsigned slot, uint32_t gen);
 /* Closing alone is not enough: while tandemd or a child has a duplicate, epoll would go on reporting it. -1 is fine. */
@@ -171,6 +174,7 @@ int priv_rlimit_files(struct err *e);
 int priv_filter_sandbox(bool prepare, struct err *e);
 int priv_filter_daemon(struct err *e);
 int priv_filter_unpack(struct err *e);
+int priv_become_layer_root(struct err *e);		    /* of the user namespace, with what changing owners takes */
 int priv_become(uint32_t uid, uint32_t gid, struct err *e); /* ids, no capabilities, dies with its parent */
 
 /* daemon.c */
@@ -179,12 +183,23 @@ void daemon_gone(struct spawner *s);
 void daemon_lost(struct spawner *s, const char *why); /* protocol broken: kill it, the successor adopts */
 void daemon_send_config(struct spawner *s);
 
-/* unpack.c */
+/* job.c: the short-lived processes of one task each */
+struct job *job_free_slot(struct spawner *s, enum spawner_verb answer, unsigned max, struct err *e);
+/* Its process runs; watch is the descriptor whose event means the end. That it cannot be watched ends it. */
+void job_begin(struct spawner *s, struct job *j, uint64_t id, pid_t pid, int64_t time_us, enum watch_kind kind);
+/* Kills it if it still runs, waits for it, sends the answer, if any, or the error, if any. The wait status. */
+int job_finish(struct spawner *s, struct job *j, struct spawner_msg *answer, const struct err *e);
+void job_event(struct spawner *s, enum watch_kind kind, unsigned slot, uint32_t gen);
+void job_kill(struct spawner *s, uint64_t id, enum spawner_verb answer);
+void job_kill_all(struct spawner *s);
+int64_t job_next_deadline_us(const struct spawner *s); /* INT64_MAX: none */
+void job_expire(struct spawner *s, int64_t now_us);
+
+/* unpack.c and pull.c */
 int unpack_start(struct spawner *s, const struct spawner_msg *m, int archive, int dir, struct err *e);
-void unpack_event(struct spawner *s, unsigned slot);
-void unpack_kill_all(struct spawner *s);
-int64_t unpack_next_deadline_us(const struct spawner *s); /* INT64_MAX: none */
-void unpack_expire(struct spawner *s, int64_t now_us);
+void unpack_event(struct spawner *s, struct job *j);
+int pull_start(struct spawner *s, const struct spawner_msg *m, const int *fds, unsigned n_fds, struct err *e);
+void pull_event(struct spawner *s, struct job *j);
 
 /* state.c: state directory, lock, listeners, run file, service manager */
 int state_setup(struct spawner *s, struct err *e);

@@ -197,7 +197,8 @@ static void end(struct spawner *s, const struct spawner_msg *m)
 /*
  * UNPACK. Safe: tandem-unpack runs as tandemd's own user without capabilities, network or the right to make any, so it
  * can do nothing that tandemd could not; time, memory and number are bounded. The name becomes an argument of it and
- * nothing else.
+ * nothing else. For layers it is root of a user namespace: there it may make files of LAYER_IDS and remove them and
+ * skopeo's, which are ids of nobody else, below a directory that tandemd could open.
  */
 static void unpack(struct spawner *s, const struct spawner_msg *m, const int *fds, unsigned n_fds)
 {
@@ -208,6 +209,23 @@ static void unpack(struct spawner *s, const struct spawner_msg *m, const int *fd
 	else if (unpack_start(s, m, fds[0], fds[1], &e) == 0)
 		return;
 	verbs_send_err(s, SPAWNER_UNPACKED, m->id, &e);
+}
+
+/*
+ * PULL. Safe: skopeo runs with an id of its own and no capability, sees the host's files read-only and writes to one
+ * directory, which belongs to tandemd; it reaches the network, as tandemd does. The reference is checked to be one
+ * argument that can be nothing else, arguments are never a shell's; number and time are bounded. PULL_END: only of such
+ * an id.
+ */
+static void pull(struct spawner *s, const struct spawner_msg *m, const int *fds, unsigned n_fds)
+{
+	struct err e = {0};
+
+	if (s->draining)
+		err_set(&e, ERR_UNAVAILABLE, "shutting down");
+	else if (pull_start(s, m, fds, n_fds, &e) == 0)
+		return;
+	verbs_send_err(s, SPAWNER_PULLED, m->id, &e);
 }
 
 /* READY. Safe: tells the service manager once; a liar is a service that does not work. */
@@ -236,6 +254,12 @@ static void dispatch(struct spawner *s, const struct spawner_msg *m, const int *
 		break;
 	case SPAWNER_UNPACK:
 		unpack(s, m, fds, n_fds);
+		break;
+	case SPAWNER_PULL:
+		pull(s, m, fds, n_fds);
+		break;
+	case SPAWNER_PULL_END:
+		job_kill(s, m->id, SPAWNER_PULLED);
 		break;
 	case SPAWNER_READY:
 		ready(s);

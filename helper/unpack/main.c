@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tandem-unpack NAME MAX_BYTES MAX_FILES: unpacks one hostile archive (descriptor 3) into a new directory NAME below
+ * tandem-unpack NAME MAX_BYTES MAX_FILES [layer|remove]: unpacks one hostile archive (descriptor 3) into a new directory NAME below
  * descriptor 4, and answers with one struct spawner_msg on descriptor 5 (wire/spawner.h). Started by the spawner, once
  * per archive; exit status 0 means done.
  */
@@ -21,8 +21,12 @@ static int read_args(struct unpack *u, int argc, char **argv, struct err *e)
 {
 	int64_t bytes, files;
 
-	if (argc != 4)
-		return err_set(e, ERR_INVALID, "usage: tandem-unpack NAME MAX_BYTES MAX_FILES");
+	if (argc == 5 && !strcmp(argv[4], "layer"))
+		u->how = UNPACK_LAYER;
+	else if (argc == 5 && !strcmp(argv[4], "remove"))
+		u->how = UNPACK_REMOVE;
+	else if (argc != 4)
+		return err_set(e, ERR_INVALID, "usage: tandem-unpack NAME MAX_BYTES MAX_FILES [layer|remove]");
 	if (str_to_i64(str_of(argv[2]), 1, INT64_MAX / 2, &bytes) < 0)
 		return err_set(e, ERR_INVALID, "bad number of bytes");
 	if (str_to_i64(str_of(argv[3]), 1, INT64_MAX / 2, &files) < 0)
@@ -36,8 +40,9 @@ static int read_args(struct unpack *u, int argc, char **argv, struct err *e)
 static int work(struct unpack *u, int argc, char **argv, struct err *e)
 {
 	umask(0);
-	if (read_args(u, argc, argv, e) < 0 || confine_process(FD_PARENT, FD_ANSWER, u->max_bytes, e) < 0 ||
-	    confine_filter(FD_ANSWER, e) < 0)
+	if (read_args(u, argc, argv, e) < 0 || (u->how == UNPACK_LAYER && stream_prepare(&u->stream, e) < 0) ||
+	    confine_process(FD_PARENT, FD_ANSWER, u->max_bytes, u->how, e) < 0 ||
+	    confine_filter(FD_ANSWER, u->how, e) < 0)
 		return -1;
 	return unpack_run(u, e);
 }
@@ -53,6 +58,7 @@ int main(int argc, char **argv)
 	 * opened. */
 	setlocale(LC_CTYPE, "C.UTF-8");
 	rc = work(&u, argc, argv, &e);
+	stream_free(u.stream);
 	spawner_msg_init(&m, SPAWNER_UNPACKED, 0);
 	if (rc < 0) {
 		m.err = (uint16_t)e.kind;

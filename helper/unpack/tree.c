@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include "base/io.h"
+#include "unpack/layer.h"
 
 #define MAX_TRIES 8 /* of taking over a temporary directory from a finished or killed one */
 
@@ -28,7 +29,7 @@ static int open_beneath(int dirfd, const char *path, int flags, int follow)
 	return fd;
 }
 
-static int entry_err(struct err *e, const char *name, int sys, const char *what)
+int tree_entry_err(struct err *e, const char *name, int sys, const char *what)
 {
 	char shown[PATH_SHOWN_MAX + 1];
 
@@ -42,7 +43,7 @@ static int entry_err(struct err *e, const char *name, int sys, const char *what)
 	return err_sys(e, sys, "entry '%s': %s", shown, what);
 }
 
-static int count_file(struct tree *t, struct err *e)
+int tree_count(struct tree *t, struct err *e)
 {
 	if (t->files >= t->max_files)
 		return err_set(e, ERR_LIMIT, "more than %llu files and directories", (unsigned long long)t->max_files);
@@ -75,7 +76,12 @@ static int take_temp(struct tree *t, int made, struct err *e)
 
 int tree_start(struct tree *t, int parent, const char *name, uint64_t max_bytes, uint64_t max_files, struct err *e)
 {
-	*t = (struct tree){.parent = parent, .root = -1, .dir = -1, .max_bytes = max_bytes, .max_files = max_files};
+	*t = (struct tree){.parent = parent,
+			   .root = -1,
+			   .dir = -1,
+			   .layer = t->layer,
+			   .max_bytes = max_bytes,
+			   .max_files = max_files};
 	if (!str_name_ok(str_of(name), 71, "-_"))
 		return err_set(e, ERR_INVALID, "bad name for the new directory");
 	strlcpy_(t->name, name, sizeof(t->name));
@@ -100,19 +106,21 @@ static int descend(struct tree *t, int *dir, const char *name, const char *whole
 	int fd;
 
 	if (!made && errno != EEXIST)
-		return entry_err(e, whole, errno, "make directory");
-	if (made && count_file(t, e) < 0)
+		return tree_entry_err(e, whole, errno, "make directory");
+	if (made && tree_count(t, e) < 0)
+		return -1;
+	if (!made && t->layer && layer_dir_over_whiteout(*dir, name, e) < 0)
 		return -1;
 	fd = open_beneath(*dir, name, O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0)
-		return entry_err(e, whole, errno, "open directory");
+		return tree_entry_err(e, whole, errno, "open directory");
 	close(*dir);
 	*dir = fd;
 	return 0;
 }
 
 /* t->dir becomes the directory of the first n bytes of text, made where it is missing. */
-static int enter(struct tree *t, const char *text, size_t n, struct err *e)
+int tree_enter(struct tree *t, const char *text, size_t n, struct err *e)
 {
 	char path[PATH_BYTES_MAX + 1];
 	auto_close int dir = -1;
@@ -123,8 +131,8 @@ static int enter(struct tree *t, const char *text, size_t n, struct err *e)
 	memcpy(path, text, n);
 	path[n] = '\0';
 	dir = open_beneath(t->root, n ? path : ".", O_RDONLY | O_DIRECTORY, 0);
-	if (dir < 0 && errno != ENOENT)
-		return entry_err(e, text, errno, "open directory");
+	if (dir < 0 && errno != ENOENT && !(t->layer && errno == ENOTDIR))
+		return tree_entry_err(e, text, errno, "open directory");
 	if (dir < 0) {
 		dir = open_beneath(t->root, ".", O_RDONLY | O_DIRECTORY, 0);
 		if (dir < 0)
@@ -141,30 +149,29 @@ static int enter(struct tree *t, const char *text, size_t n, struct err *e)
 	return 0;
 }
 
-/* Enters the directory of p, counts p, removes what bears its name already unless that is a directory. */
-static int make_room(struct tree *t, const struct path *p, const char **ret_leaf, struct err *e)
+int tree_make_room(struct tree *t, const struct path *p, const char **ret_leaf, struct err *e)
 {
 	size_t dir_bytes;
 	const char *leaf = path_leaf(p, &dir_bytes);
 
 	if (p->depth == 0)
 		return err_set(e, ERR_INVALID, "an entry that would replace the whole directory");
-	if (count_file(t, e) < 0 || enter(t, p->text, dir_bytes, e) < 0)
+	if (tree_count(t, e) < 0 || tree_enter(t, p->text, dir_bytes, e) < 0)
 		return -1;
 	if (unlinkat(t->dir, leaf, 0) < 0 && errno != ENOENT)
-		return entry_err(e, p->text, errno == EPERM ? EISDIR : errno, "replace");
+		return tree_entry_err(e, p->text, errno == EPERM ? EISDIR : errno, "replace");
 	*ret_leaf = leaf;
 	return 0;
 }
 
 int tree_dir(struct tree *t, const struct path *p, struct err *e)
 {
-	/* enter() counts a directory that it makes; one named again and again must count as well. */
+	/* tree_enter() counts a directory that it makes; one named again and again must count as well. */
 	uint64_t before = t->files;
 
-	if (enter(t, p->text, p->n, e) < 0)
+	if (tree_enter(t, p->text, p->n, e) < 0)
 		return -1;
-	return t->files > before || p->depth == 0 ? 0 : count_file(t, e);
+	return t->files > before || p->depth == 0 ? 0 : tree_count(t, e);
 }
 
 int tree_file(struct tree *t, const struct path *p, int *ret_fd, struct err *e)
@@ -172,11 +179,11 @@ int tree_file(struct tree *t, const struct path *p, int *ret_fd, struct err *e)
 	const char *leaf;
 	int fd;
 
-	if (make_room(t, p, &leaf, e) < 0)
+	if (tree_make_room(t, p, &leaf, e) < 0)
 		return -1;
 	fd = open_beneath(t->dir, leaf, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0);
 	if (fd < 0)
-		return entry_err(e, p->text, errno, "create");
+		return tree_entry_err(e, p->text, errno, "create");
 	*ret_fd = fd;
 	return 0;
 }
@@ -223,13 +230,15 @@ int tree_symlink(struct tree *t, const struct path *p, const char *target, struc
 {
 	const char *leaf;
 
-	if (path_check_target(p, target, e) < 0 || make_room(t, p, &leaf, e) < 0)
+	/* What a link of a layer says is read in a container, with that container's root. */
+	if ((!t->layer && path_check_target(p, target, e) < 0) || tree_make_room(t, p, &leaf, e) < 0)
 		return -1;
-	if (p->n + 1 > TREE_LINK_TEXT_MAX - t->links.n)
+	if (!t->layer && p->n + 1 > TREE_LINK_TEXT_MAX - t->links.n)
 		return err_set(e, ERR_LIMIT, "too many symbolic links");
 	if (symlinkat(target, t->dir, leaf) < 0)
-		return entry_err(e, p->text, errno, "make symbolic link");
-	buf_add(&t->links, p->text, p->n + 1);
+		return tree_entry_err(e, p->text, errno, "make symbolic link");
+	if (!t->layer)
+		buf_add(&t->links, p->text, p->n + 1);
 	return 0;
 }
 
@@ -246,15 +255,16 @@ int tree_hardlink(struct tree *t, const struct path *p, const struct path *targe
 	memcpy(from_dir, target->text, from_bytes);
 	from_dir[from_bytes] = '\0';
 	from = open_beneath(t->root, from_bytes ? from_dir : ".", O_PATH | O_DIRECTORY, 0);
-	if (from < 0 || !*from_leaf || fstatat(from, from_leaf, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+	if (from < 0 || !*from_leaf || fstatat(from, from_leaf, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    !(S_ISREG(st.st_mode) || (t->layer && S_ISLNK(st.st_mode))))
 		return err_set(e, ERR_INVALID, "entry '%s': hard link to what is no earlier file of the archive",
 			       shown);
 	if (!strcmp(p->text, target->text))
 		return 0;
-	if (make_room(t, p, &leaf, e) < 0)
+	if (tree_make_room(t, p, &leaf, e) < 0)
 		return -1;
 	if (linkat(from, from_leaf, t->dir, leaf, 0) < 0)
-		return entry_err(e, p->text, errno, "make hard link");
+		return tree_entry_err(e, p->text, errno, "make hard link");
 	return 0;
 }
 

@@ -18,10 +18,17 @@ struct tree {
 	int root;   /* holds the lock */
 	char name[80], temp[88];
 	uint64_t max_bytes, max_files, bytes, files;
+	bool layer;			   /* of an image: layer.h; set before tree_start */
 	struct buf links;		   /* NUL-terminated paths */
 	char dir_text[PATH_BYTES_MAX + 1]; /* the directory opened last, and its descriptor */
 	int dir;
 };
+/* Enters the directory of p, counts p, removes what bears its name already unless that is a directory. The leaf is then to
+ * be made in t->dir. */
+int tree_make_room(struct tree *t, const struct path *p, const char **ret_leaf, struct err *e);
+int tree_enter(struct tree *t, const char *text, size_t n, struct err *e); /* t->dir becomes that directory */
+int tree_count(struct tree *t, struct err *e); /* one more entry, also of one that leaves nothing */
+int tree_entry_err(struct err *e, const char *name, int sys, const char *what);
 int tree_start(struct tree *t, int parent, const char *name, uint64_t max_bytes, uint64_t max_files, struct err *e);
 int tree_dir(struct tree *t, const struct path *p, struct err *e);
 /* An empty file, write-only, whatever had this name (but a directory) replaced; give it to tree_file_done in the end.

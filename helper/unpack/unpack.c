@@ -4,6 +4,8 @@
 #include <archive_entry.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "base/io.h"
+#include "unpack/layer.h"
 
 #define READ_BYTES 65536
 
@@ -38,8 +40,8 @@ static struct archive *open_archive(const struct unpack *u, struct err *e)
 	return a;
 }
 
-static int copy_data(struct unpack *u, struct tree *t, struct archive *a, struct archive_entry *entry, int fd,
-		     const char *name, struct err *e)
+int unpack_data(struct unpack *u, struct tree *t, struct archive *a, struct archive_entry *entry, int fd,
+		const char *name, struct err *e)
 {
 	const void *data;
 	size_t n;
@@ -69,7 +71,7 @@ static int take_file(struct unpack *u, struct tree *t, struct archive *a, struct
 
 	if (tree_file(t, p, &fd, e) < 0)
 		return -1;
-	if (copy_data(u, t, a, entry, fd, p->text, e) < 0)
+	if (unpack_data(u, t, a, entry, fd, p->text, e) < 0)
 		return -1;
 	return tree_file_done(take_fd(fd), archive_entry_perm(entry), e);
 }
@@ -139,7 +141,7 @@ static int take_all(struct unpack *u, struct tree *t, struct archive *a, struct 
 	while ((r = archive_read_next_header(a, &entry)) == ARCHIVE_OK) {
 		if (u->stop && *u->stop)
 			return err_set(e, ERR_LIMIT, "unpacking takes too much CPU time");
-		if (take_entry(u, t, a, entry, e) < 0)
+		if (t->layer ? layer_take(u, t, a, entry, e) < 0 : take_entry(u, t, a, entry, e) < 0)
 			return -1;
 	}
 	if (r == ARCHIVE_EOF)
@@ -147,17 +149,37 @@ static int take_all(struct unpack *u, struct tree *t, struct archive *a, struct 
 	return archive_err(e, a, r == ARCHIVE_WARN ? archive_entry_pathname(entry) : NULL);
 }
 
+/* A layer is what its name says, or nothing of it stays. */
+static int check_digest(struct unpack *u, struct err *e)
+{
+	char sha256[65];
+
+	if (u->how != UNPACK_LAYER)
+		return 0;
+	if (stream_finish(u->stream, sha256, e) < 0)
+		return -1;
+	if (strcmp(sha256, u->name))
+		return err_set(e, ERR_CORRUPT, "the layer's digest is sha256:%s, but sha256:%.64s was declared", sha256,
+			       u->name);
+	return 0;
+}
+
 int unpack_run(struct unpack *u, struct err *e)
 {
-	struct archive *a = open_archive(u, e);
-	struct tree t;
+	struct archive *a;
+	struct tree t = {.layer = u->how == UNPACK_LAYER};
 	int rc;
 
+	if (u->how == UNPACK_REMOVE)
+		return io_rm_tree(u->parent, u->name, e);
+	a = u->how == UNPACK_LAYER ? stream_open_tar(u->stream, u->archive, e) : open_archive(u, e);
 	if (!a)
 		return -1;
 	rc = tree_start(&t, u->parent, u->name, u->max_bytes, u->max_files, e);
 	if (rc == 0)
 		rc = take_all(u, &t, a, e);
+	if (rc == 0)
+		rc = check_digest(u, e);
 	if (rc == 0)
 		rc = tree_finish(&t, e);
 	if (rc == 0) {

@@ -11,6 +11,12 @@
  *   GET  /v1/logs?function=&since_us=&lines=&follow=1&format=json   streamed text; since_us: how long ago
  *   GET  /v1/cost?by=&since_us=&workload=
  *   POST /v1/cost/price?usd_hour=   of this machine, for rows from now on
+ *   GET  /v1/images
+ *   DELETE /v1/images?reference=REF
+ *   POST /v1/images/gc
+ *   POST /v1/images/pull   {"reference", "auth": an auth.json, "upload"}; progress as one JSON object a line
+ *   POST /v1/images/uploads   {"upload": NAME}, for an image that the tool has: files as skopeo's dir: has them, then pull
+ *   PUT  /v1/images/uploads/NAME?file=&offset=   a piece of at most LIM_UPLOAD_PIECE bytes
  *   POST /v1/plan    {"file","yaml","vars":{},"code":{folder: sha256}}; without code only the folders are named
  *   PUT  /v1/blobs/SHA256
  *   POST /v1/apply   as plan; progress as one JSON object a line
@@ -34,12 +40,14 @@
 #include "wire/spawner.h"
 #define ADMIN_BODY_MAX (LIM_UNZIPPED_BYTES + (16 << 20))
 struct admin;
+struct images;
 struct admin_opts { /* everything is borrowed for the life of the admin */
 	struct loop *loop;
 	struct store *store;
 	struct sched *sched;
 	struct ledger *ledger;
 	struct logs *logs;
+	struct images *images;
 	struct http_server *http;
 	const char *account, *region;
 	const struct serve_config

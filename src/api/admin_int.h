@@ -54,4 +54,10 @@ void admin_snapshots(struct admin *a, struct http_req *r, struct str name);
 void admin_snapshots_max(struct admin *a, struct http_req *r, struct str name);
 /* Members of an object: what is known of the image of one revision, or why there is none. */
 void admin_put_snapshot(struct admin *a, const struct function *f, const struct revision *r, struct jw *w);
+void admin_images(struct admin *a, struct http_req *r, struct str name);
+void admin_image_remove(struct admin *a, struct http_req *r, struct str name);
+void admin_image_sweep(struct admin *a, struct http_req *r, struct str name);
+void admin_pull(struct admin *a, struct http_req *r, struct str name);
+void admin_upload(struct admin *a, struct http_req *r, struct str name);
+void admin_upload_put(struct admin *a, struct http_req *r, struct str name);
 void admin_metrics(struct admin *a, struct http_req *r, struct str name);

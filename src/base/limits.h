@@ -37,3 +37,10 @@
 #define LIM_TRACE_ROWS		200000	     /* functions; a day of the whole Azure trace has some 50,000 */
 #define LIM_TRACE_CALLS		1000000	     /* of one function in a minute */
 #define LIM_TRACE_NUMBER	1000000000ll /* ms of a duration, MB of memory: more is no measurement */
+#define LIM_IMAGE_LAYERS	127	     /* docker's own figure; overlayfs takes 500 */
+#define LIM_IMAGE_BYTES		68719476736  /* on their way from a registry, packed */
+#define LIM_UPLOADS		16	     /* of images at once */
+#define LIM_UPLOAD_PIECE	8388608	     /* copied in memory: the request may go */
+#define LIM_LAYER_BYTES		68719476736  /* of one layer, unpacked */
+#define LIM_LAYER_FILES		2000000
+#define LIM_IMAGES		10000

@@ -3,6 +3,7 @@
 #include "cli/verbs.h"
 
 static const char takes_function[] = " describe invoke stop logs trace ";
+static const char images_words[] = " rm gc";
 
 static bool takes(const struct verb *v)
 {
@@ -29,6 +30,8 @@ static void bash(void)
 	for (const struct verb *v = cli_verbs; v->name; v++) {
 		printf("\t%s) w=\"", v->name);
 		words(v->opts);
+		if (v->run == images_run)
+			fputs(images_words, stdout);
 		fputs(" --help --output --quiet --state\"", stdout);
 		if (takes(v))
 			fputs("; [[ $cur == -* ]] || w=$(tandem -q ls 2>/dev/null | awk 'NR>1{print $1}')", stdout);
@@ -39,7 +42,8 @@ static void bash(void)
 		printf("%s ", v->name);
 	fputs("--help --state --output --no-color --quiet\" ;;\n\tesac\n\tCOMPREPLY=($(compgen -W \"$w\" -- "
 	      "\"$cur\"))\n"
-	      "\t[[ $verb == up || $verb == down || $verb == backup || $verb == restore ]] && COMPREPLY+=($(compgen -f "
+	      "\t[[ $verb == up || $verb == down || $verb == backup || $verb == restore || $verb == pull ]] && "
+	      "COMPREPLY+=($(compgen -f "
 	      "-- \"$cur\"))\n}\n"
 	      "complete -F _tandem tandem\n",
 	      stdout);
@@ -69,6 +73,8 @@ static void zsh(void)
 	for (const struct verb *v = cli_verbs; v->name; v++) {
 		printf("\t%s) compadd --", v->name);
 		words(v->opts);
+		if (v->run == images_run)
+			fputs(images_words, stdout);
 		fputs(" --help", stdout);
 		if (takes(v))
 			fputs(" ${(f)\"$(tandem -q ls 2>/dev/null | awk 'NR>1{print $1}')\"}", stdout);
@@ -93,6 +99,7 @@ static void fish(void)
 			fputs("'\n", stdout);
 		}
 	}
+	fputs("complete -c tandem -n '__fish_seen_subcommand_from images' -f -a 'rm gc'\n", stdout);
 	printf("complete -c tandem -n '__fish_seen_subcommand_from%s' -f "
 	       "-a \"(tandem -q ls 2>/dev/null | awk 'NR>1{print \\$1}')\"\n",
 	       takes_function);

@@ -250,6 +250,10 @@ static void look_runtimes(struct doctor *d)
 		doctor_say(d, FINDING_NOTE, "node",
 			   "There is no /usr/bin/node; nodejs* functions cannot run. Get it with: sudo apt install "
 			   "nodejs");
+	if (access("/usr/bin/skopeo", X_OK) < 0)
+		doctor_say(d, FINDING_NOTE, "images",
+			   "There is no /usr/bin/skopeo; container images cannot be brought here (tandem pull). Get it "
+			   "with: sudo apt install skopeo");
 }
 
 static void look_helpers(struct doctor *d)

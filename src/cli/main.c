@@ -67,6 +67,23 @@ const struct verb cli_verbs[] = {
 	 "  tandem snapshots\n"
 	 "  tandem snapshots --max-disk 5G   all together, from now on; the default is a tenth of the file system",
 	 snapshots_options, snapshots_run},
+	{"images", "[rm REF ... | gc]", "container images that are here",
+	 "Lists images, forgets some by name, or removes what no image needs any more. What runs is never taken away: "
+	 "an "
+	 "image in use is refused, and gc leaves it alone.\n\n"
+	 "  tandem images\n"
+	 "  tandem images rm nginx:1.25\n"
+	 "  tandem images gc               layers that no image has, and images whose name leads to a newer one",
+	 NULL, images_run},
+	{"pull", "REF | oci:DIR[:TAG] | docker-archive:FILE", "bring a container image here",
+	 "Copies an image from a registry, an OCI layout or a docker archive and unpacks what is not here yet. The "
+	 "caller's "
+	 "credentials are those of skopeo, podman and docker (auth.json, config.json).\n\n"
+	 "  tandem pull nginx:1.25\n"
+	 "  tandem pull registry.example:5000/team/app@sha256:...\n"
+	 "  tandem pull docker-archive:app.tar --tag app:v1\n"
+	 "  tandem pull oci:layout:v1       is called localhost/layout:v1",
+	 pull_options, pull_run},
 	{"simulate", "TRACE [options]", "what keeping idle instances would have cost over a recorded day",
 	 "Replays a folder in the format of the Azure Functions 2019 trace (inv.csv, run.csv, mem.csv) on virtual "
 	 "time, "

@@ -109,6 +109,7 @@ static void on_adopted(void *arg)
 	listen_on(d, SL_GATEWAY4, LIM_PAYLOAD_BYTES, gateway_handle, d->gateway);
 	listen_on(d, SL_GATEWAY6, LIM_PAYLOAD_BYTES, gateway_handle, d->gateway);
 	store_gc(d->store);
+	images_ready(d->images);
 	spawn_ready(d->spawn);
 	log_info("daemon", "ready functions=%zu", function_count(d->store));
 }
@@ -174,6 +175,7 @@ void tandemd_done(struct tandemd *d)
 	sched_free(d->sched);
 	http_server_free(d->http); /* after sched: each instance frees its own listeners */
 	tls_server_free(d->tls);
+	images_free(d->images);
 	ledger_free(d->ledger);
 	logs_free(d->logs);
 	store_free(d->store);

@@ -14,6 +14,7 @@
 #include "api/api.h"
 #include "http/server.h"
 #include "http/tls.h"
+#include "image/image.h"
 #include "ledger/ledger.h"
 #include "ledger/logs.h"
 #include "sched/sched.h"
@@ -35,6 +36,7 @@ struct tandemd {
 	struct logs *logs;
 	struct http_server *http;
 	struct tls_server *tls; /* of sandboxes' 169.254.100.2:443; NULL: no authority */
+	struct images *images;
 	struct sched *sched;
 	struct gateway *gateway;
 	struct api *api;

@@ -105,6 +105,8 @@ int tandemd_open(struct tandemd *d, struct err *e)
 		return -1;
 	if (open_tls(d, e) < 0)
 		log_warn("daemon", "functions cannot reach the platform by AWS's own names: %s", e->text);
+	if (images_open(d->loop, d->store, d->spawn, &d->images, e) < 0)
+		return -1;
 	d->http = http_server_new(d->loop);
 
 	struct sched_opts so = {.loop = d->loop,
@@ -142,6 +144,7 @@ int tandemd_open(struct tandemd *d, struct err *e)
 				.sched = d->sched,
 				.ledger = d->ledger,
 				.logs = d->logs,
+				.images = d->images,
 				.http = d->http,
 				.account = d->account,
 				.region = d->region,

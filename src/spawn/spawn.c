@@ -260,8 +260,8 @@ void spawn_assign_start(struct spawn *s, struct spawn_req *r, uint64_t id, const
 	post(s, &m, dirs, n_dirs);
 }
 
-void spawn_unpack_start(struct spawn *s, struct spawn_req *r, int archive, int dir, const char *name, int64_t max_bytes,
-			int64_t max_files)
+void spawn_layer_start(struct spawn *s, struct spawn_req *r, enum spawner_unpack how, int archive, int dir,
+		       const char *name, int64_t max_bytes, int64_t max_files)
 {
 	struct spawner_msg m;
 	int fds[2] = {archive, dir};
@@ -273,12 +273,39 @@ void spawn_unpack_start(struct spawn *s, struct spawn_req *r, int archive, int d
 		strlcpy_(m.u.unpack.name, name, sizeof(m.u.unpack.name));
 	m.u.unpack.max_bytes = (uint64_t)max_bytes;
 	m.u.unpack.max_files = (uint64_t)max_files;
+	m.u.unpack.how = (uint8_t)how;
 	if (s->unpacking >= UNPACKS_AT_ONCE) {
 		put_off(&s->unpacks, &m, fds, 2);
 		return;
 	}
 	s->unpacking++;
 	post(s, &m, fds, 2);
+}
+
+void spawn_unpack_start(struct spawn *s, struct spawn_req *r, int archive, int dir, const char *name, int64_t max_bytes,
+			int64_t max_files)
+{
+	spawn_layer_start(s, r, UNPACK_CODE, archive, dir, name, max_bytes, max_files);
+}
+
+void spawn_pull_start(struct spawn *s, struct spawn_req *r, const char *reference, bool plain_http, int dir, int words,
+		      int auth)
+{
+	struct spawner_msg m;
+	int fds[3] = {dir, words, auth};
+
+	req_add(s, r, spawn_next_id(s), SPAWNER_PULLED);
+	spawner_msg_init(&m, SPAWNER_PULL, r->id);
+	if (strlen(reference) < sizeof(m.u.pull.reference))
+		strlcpy_(m.u.pull.reference, reference, sizeof(m.u.pull.reference));
+	m.u.pull.plain_http = plain_http;
+	m.u.pull.has_auth = auth >= 0;
+	post(s, &m, fds, auth >= 0 ? 3 : 2);
+}
+
+void spawn_pull_end(struct spawn *s, uint64_t id)
+{
+	post_verb(s, SPAWNER_PULL_END, id);
 }
 
 /* What was asked goes on at the spawner; the answer finds nobody, and a sandbox that nobody awaits is ended (made). */
@@ -367,6 +394,8 @@ static int answer(struct spawn *s, const struct spawner_msg *m, int *fds, unsign
 		r->bytes = (int64_t)m->u.unpack.bytes;
 		r->files = (int64_t)m->u.unpack.files;
 	}
+	if (m->verb == SPAWNER_PULLED)
+		r->wait_status = m->u.pull.wait_status;
 	r->done(r, &why);
 	return 0;
 }
@@ -411,6 +440,7 @@ static int dispatch(struct spawn *s, const struct spawner_msg *m, int *fds, unsi
 	case SPAWNER_MADE:
 	case SPAWNER_ASSIGNED:
 	case SPAWNER_UNPACKED:
+	case SPAWNER_PULLED:
 		return answer(s, m, fds, n_fds, e);
 	case SPAWNER_ENDED:
 		s->ev->ended(s->arg, m->id, m->u.ended.wait_status, m->u.ended.oom_kills, (int64_t)m->u.ended.cpu_us,

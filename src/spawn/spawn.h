@@ -46,6 +46,7 @@ struct spawn_req {
 	uint32_t uid;
 	pid_t pid;
 	int64_t bytes, files; /* spawn_unpack */
+	int wait_status;      /* spawn_pull: of skopeo */
 	uint16_t awaits;
 };
 /* r->id: the new sandbox. prepare: one in which tandem-init may take an image. */
@@ -60,4 +61,13 @@ void spawn_assign_start(struct spawn *s, struct spawn_req *r, uint64_t id, const
 /* archive is borrowed; makes directory name below dir, whole or not at all. */
 void spawn_unpack_start(struct spawn *s, struct spawn_req *r, int archive, int dir, const char *name, int64_t max_bytes,
 			int64_t max_files);
+/* The same for a layer of an image, whose name is the digest of its plain tar (UNPACK_LAYER), or the end of the tree name
+ * below dir, made by that or by skopeo (UNPACK_REMOVE; archive is then any descriptor). */
+void spawn_layer_start(struct spawn *s, struct spawn_req *r, enum spawner_unpack how, int archive, int dir,
+		       const char *name, int64_t max_bytes, int64_t max_files);
+/* skopeo copies reference to image/ below dir, which is open to PULL_ID; what it says goes to words. auth: -1 or a file
+ * in the format of auth.json. Descriptors are borrowed. Success is r->wait_status 0. */
+void spawn_pull_start(struct spawn *s, struct spawn_req *r, const char *reference, bool plain_http, int dir, int words,
+		      int auth);
+void spawn_pull_end(struct spawn *s, uint64_t id); /* soon; done follows */
 void spawn_cancel(struct spawn_req *r);

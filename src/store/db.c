@@ -24,6 +24,8 @@ static const char *const query_sql[DB_QUERY_N] = {
 	[DB_EVENT_PUT] = "INSERT INTO event VALUES (?,?,?,?,?,?,?,?)",
 	[DB_EVENT_RETRY] = "UPDATE event SET attempts=?2, not_before_us=?3 WHERE id=?1",
 	[DB_EVENT_DEL] = "DELETE FROM event WHERE id=?",
+	[DB_IMAGE_PUT] = "INSERT OR REPLACE INTO image VALUES (?,?,?,?,?,?,?,?)",
+	[DB_IMAGE_DEL] = "DELETE FROM image WHERE reference=?",
 };
 
 /* SQLite would resolve /proc/self/fd/N to the directory's full path, which we may have no right to walk. */

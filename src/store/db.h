@@ -23,6 +23,8 @@ enum db_query {
 	DB_EVENT_PUT,
 	DB_EVENT_RETRY,
 	DB_EVENT_DEL,
+	DB_IMAGE_PUT,
+	DB_IMAGE_DEL,
 	DB_QUERY_N
 };
 struct db {

@@ -37,6 +37,7 @@ void change_free(struct change *c)
 	free(c->secret_key);
 	free(c->aliases);
 	free(c->provisioned);
+	free(c->image);
 	revision_unref(c->rev);
 	function_unref(c->f);
 	free(c->own);
@@ -65,6 +66,12 @@ int change_apply(struct db *d, const struct change *c, struct err *e)
 		return db_run(d, DB_EVENT_RETRY, e, "iii", c->id, (int64_t)c->attempts, c->when_us);
 	case CHANGE_EVENT_DEL:
 		return db_run(d, DB_EVENT_DEL, e, "i", c->id);
+	case CHANGE_IMAGE_PUT:
+		return db_run(d, DB_IMAGE_PUT, e, "tttiitti", c->image->reference, c->image->digest,
+			      c->image->config_digest, c->image->created_wall_us, c->image->pulled_wall_us,
+			      c->image->layers, c->image->config, (int64_t)c->image->moved);
+	case CHANGE_IMAGE_DEL:
+		return db_run(d, DB_IMAGE_DEL, e, "t", c->name);
 	case CHANGE_TIDY:
 		return 0;
 	}

@@ -8,6 +8,7 @@
 #include "base/map.h"
 #include "store/db.h"
 #include "store/function.h"
+#include "store/image.h"
 
 struct setting {
 	char *name, *value;
@@ -43,6 +44,8 @@ enum change_kind {
 	CHANGE_EVENT_PUT,
 	CHANGE_EVENT_RETRY,
 	CHANGE_EVENT_DEL,
+	CHANGE_IMAGE_PUT,
+	CHANGE_IMAGE_DEL, /* name: its reference */
 	CHANGE_TIDY
 };
 struct change {
@@ -62,6 +65,7 @@ struct change {
 	int64_t id, when_us; /* events */
 	int attempts;
 	const struct store_event *ev;
+	struct store_image *image; /* a copy in one piece of memory */
 };
 
 struct store {

@@ -39,6 +39,9 @@ int spawner_msg_check(const struct spawner_msg *m, size_t n, struct err *e)
 	case SPAWNER_UNPACKED:
 		ok = terminated(m->u.unpack.name, sizeof(m->u.unpack.name));
 		break;
+	case SPAWNER_PULL:
+		ok = terminated(m->u.pull.reference, sizeof(m->u.pull.reference));
+		break;
 	case SPAWNER_CONFIG:
 		if (config_check(&m->u.config, e) < 0)
 			return -1;

@@ -11,7 +11,10 @@
  *             code mounted; label kept for ADOPT.
  *   LIVE      id, which is initialised: from now on the CPU weight and quota of ASSIGN hold. No answer.
  *   END       id: SIGKILL to its pid 1, reap, recycle; ENDED follows.
- *   UNPACK    id, with the archive and the directory. Answered by UNPACKED.
+ *   UNPACK    id, with the archive and the directory. Answered by UNPACKED. Also removes what UNPACK_LAYER or PULL made.
+ *   PULL      id, with the directory, the pipe for skopeo's words and, with has_auth, the credentials: skopeo copies an
+ *             image from a registry to image/ below the directory. Answered by PULLED.
+ *   PULL_END  id: that skopeo is killed; PULLED follows. No answer when it is gone.
  *   READY     the service manager is told; first daemon only.
  *   BYE       drained: the spawner ends every sandbox and exits 0.
  *  spawner -> tandemd
@@ -29,6 +32,15 @@
 #define SPAWNER_VERSION 2
 #define SPAWNER_END	0x74646d21u
 #define SPAWNER_LABEL	256
+#define SPAWNER_REF	392
+/*
+ * What is unpacked from images is owned by these ids of the host, LAYER_ID_BASE + the id in the archive. They are nobody's: a
+ * set-id bit in a stored layer gives a right to nobody, and an idmapped mount shows them in a sandbox's own range. The
+ * id behind them is skopeo's. They are fixed for ever, for they are on disk.
+ */
+#define LAYER_ID_BASE 1878917120u /* 0x6ffe0000, below the default uid_base */
+#define LAYER_IDS     65536u
+#define PULL_ID	      (LAYER_ID_BASE + LAYER_IDS)
 
 enum spawner_verb {
 	SPAWNER_HELLO = 1,
@@ -39,6 +51,8 @@ enum spawner_verb {
 	SPAWNER_READY,
 	SPAWNER_BYE,
 	SPAWNER_LIVE,
+	SPAWNER_PULL,
+	SPAWNER_PULL_END,
 	SPAWNER_CONFIG = 64,
 	SPAWNER_ADOPT,
 	SPAWNER_ADOPTED,
@@ -48,6 +62,7 @@ enum spawner_verb {
 	SPAWNER_ENDED,
 	SPAWNER_DRAIN,
 	SPAWNER_HANDOVER,
+	SPAWNER_PULLED,
 };
 
 /* Descriptors of a sandbox as MADE and ADOPT carry them, in this order. has says by bit which are there; absent ones
@@ -103,6 +118,10 @@ enum spawner_layer {
 	LAYER_N
 };
 
+/* UNPACK_CODE: as tandemd's user. The others in a user namespace of LAYER_IDS: a layer, whose name is the SHA-256 of its
+ * plain tar, and that is checked; the end of a tree that belongs to these ids. */
+enum spawner_unpack { UNPACK_CODE, UNPACK_LAYER, UNPACK_REMOVE, UNPACK_N };
+
 struct spawner_msg {
 	uint32_t version;
 	uint16_t verb;
@@ -135,7 +154,14 @@ struct spawner_msg {
 			char name[72]; /* new directory below the given one: hex digest */
 			uint64_t max_bytes, max_files;
 			uint64_t bytes, files; /* answer */
+			uint8_t how;	       /* enum spawner_unpack */
 		} unpack;
+		struct {
+			char reference[SPAWNER_REF]; /* checked, without a transport */
+			uint8_t plain_http;	     /* the registry may speak without TLS */
+			uint8_t has_auth;	     /* a third descriptor: auth.json */
+			int32_t wait_status;	     /* PULLED: skopeo's */
+		} pull;
 		struct serve_config config;
 	} u;
 	char text[256]; /* error text of an answer */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Any bytes as an archive: an answer, no memory error, and nothing but the one new directory. */
+/* Any bytes as an archive and as a layer: an answer, no memory error, and nothing but the one new directory. */
 #include <assert.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -8,7 +8,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include "base/io.h"
+#include "unpack/layer.c"
 #include "unpack/path.c"
+#include "unpack/stream.c"
 #include "unpack/tree.c"
 #include "unpack/unpack.c"
 
@@ -34,6 +36,25 @@ static int scratch_dir(void)
 	return fd;
 }
 
+/* No bytes have the digest "x": whatever is in them, nothing stays. */
+static void as_layer(int archive)
+{
+	struct unpack u = {.archive = archive,
+			   .parent = scratch_dir(),
+			   .name = "x",
+			   .max_bytes = 1 << 20,
+			   .max_files = 50,
+			   .how = UNPACK_LAYER};
+	struct err e = {.kind = ERR_NONE};
+	struct stat st;
+
+	lseek(archive, 0, SEEK_SET);
+	assert(stream_prepare(&u.stream, &e) == 0);
+	assert(unpack_run(&u, &e) < 0 && e.kind != ERR_NONE && e.text[0]);
+	stream_free(u.stream);
+	assert(fstatat(u.parent, "x", &st, 0) < 0 && fstatat(u.parent, ".tmp-x", &st, 0) < 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	auto_close int archive = memfd_create("archive", MFD_CLOEXEC);
@@ -52,5 +73,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		assert(fstatat(u.parent, "x", &st, 0) < 0);
 	}
 	assert(fstatat(u.parent, ".tmp-x", &st, 0) < 0);
+	as_layer(archive);
 	return 0;
 }

@@ -14,8 +14,9 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("TANDEM_BUILD", os.path.join(ROOT, "build"))
 VERSION, END = 2, 0x74646D21
-HELLO, BLANK, ASSIGN, END_SANDBOX, UNPACK, READY, BYE, LIVE = range(1, 9)
-CONFIG, ADOPT, ADOPTED, MADE, ASSIGNED, UNPACKED, ENDED, DRAIN, HANDOVER = range(64, 73)
+HELLO, BLANK, ASSIGN, END_SANDBOX, UNPACK, READY, BYE, LIVE, PULL, PULL_END = range(1, 11)
+CONFIG, ADOPT, ADOPTED, MADE, ASSIGNED, UNPACKED, ENDED, DRAIN, HANDOVER, PULLED = range(64, 74)
+UNPACK_CODE, UNPACK_LAYER, UNPACK_REMOVE = range(3)
 CTL, CHAN, LOG, RTAPI, CREDS, API, DNS, API_TLS, PIDFD, FREEZE, CPU, MEM_PEAK, SB_N = range(13)
 ADMIN, API4, API6, GATEWAY4, GATEWAY6, STATE_DIR, SL_N = range(7)
 DAEMON_UID = 1879048190
@@ -48,11 +49,16 @@ class Ended(C.Structure):
 
 
 class Unpack(C.Structure):
-    _fields_ = [("name", C.c_char * 72), ("max_bytes", C.c_uint64), ("max_files", C.c_uint64), ("bytes", C.c_uint64), ("files", C.c_uint64)]
+    _fields_ = [("name", C.c_char * 72), ("max_bytes", C.c_uint64), ("max_files", C.c_uint64), ("bytes", C.c_uint64), ("files", C.c_uint64),
+                ("how", C.c_uint8)]
+
+
+class Pull(C.Structure):
+    _fields_ = [("reference", C.c_char * 392), ("plain_http", C.c_uint8), ("has_auth", C.c_uint8), ("wait_status", C.c_int32)]
 
 
 class Body(C.Union):
-    _fields_ = [("prepare", C.c_uint8), ("assign", Assign), ("made", Made), ("ended", Ended), ("unpack", Unpack), ("config", Config)]
+    _fields_ = [("prepare", C.c_uint8), ("assign", Assign), ("made", Made), ("ended", Ended), ("unpack", Unpack), ("pull", Pull), ("config", Config)]
 
 
 class Msg(C.Structure):

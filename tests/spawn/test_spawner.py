@@ -322,6 +322,46 @@ class Refusals(unittest.TestCase):
             os.close(fd)
 
 
+class Pulls(OneSpawner):
+    """The verb PULL as a hostile tandemd would use it; what a good one gets: tests/e2e/test_images.py."""
+
+    def pull(self, reference, fds=None, has_auth=0, owner=DAEMON_UID):
+        at = os.path.join(self.s.dir, "incoming")
+        os.makedirs(at, exist_ok=True)
+        os.chown(at, owner, owner)
+        os.chmod(at, 0o777)
+        r, w = os.pipe()
+        mine = [os.open(at, os.O_RDONLY), w]
+        self.s.next_id += 1
+        m = Msg(verb=PULL, id=self.s.next_id)
+        m.u.pull = Pull(reference, 1, has_auth, 0)
+        self.s.send(m, mine if fds is None else mine[:fds])
+        for fd in mine:
+            os.close(fd)
+        got, _ = self.s.wait(PULLED, m.id)
+        with os.fdopen(r, "rb") as f:
+            return got, f.read().decode()
+
+    def test_what_is_refused(self):
+        for reference in (b"", b"-x", b"/etc/passwd", b"a b", b"a;b", b"a\nb", b"$(x)", b"a%20b"):
+            got, said = self.pull(reference)
+            self.assertIn(b"the reference is not acceptable", got.text, reference)
+            self.assertEqual(said, "")
+        for fds, has_auth in ((0, 0), (1, 0), (2, 1)):
+            self.assertIn(b"did not arrive", self.pull(b"127.0.0.1:1/a", fds, has_auth)[0].text)
+        self.assertIn(b"not a directory of tandemd's user", self.pull(b"127.0.0.1:1/a", owner=0)[0].text)
+
+    def test_its_words_and_its_end(self):
+        if not os.path.exists("/usr/bin/skopeo"):
+            self.skipTest("skopeo is not installed")
+        got, said = self.pull(b"127.0.0.1:1/a:b")
+        self.assertEqual(got.err, 0)
+        self.assertTrue(os.WIFEXITED(got.u.pull.wait_status) and os.WEXITSTATUS(got.u.pull.wait_status))
+        self.assertIn("127.0.0.1:1", said)
+        self.s.send(Msg(verb=PULL_END, id=99999))  # nobody's: no answer, no harm
+        self.pull(b"127.0.0.1:1/a:b")
+
+
 class NetNamespaces(unittest.TestCase):
     """A net namespace is used again when nothing of its last user is left in it, and only then."""
     IMPORTS = "import os, socket, struct\nfrom socket import *\n"
