@@ -45,8 +45,8 @@ static void pick_env(char *out[ENV_MAX])
 	out[n] = NULL;
 }
 
-/* The host read-only, but for one directory; of processes only its own: another skopeo has the same id, and credentials in
- * its memory. */
+/* The host read-only, but for one directory; of processes only its own: another skopeo has the same id, and
+ * credentials in its memory. */
 static int see(int tree, struct err *e)
 {
 	struct mount_attr ro = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID};

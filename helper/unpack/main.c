@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tandem-unpack NAME MAX_BYTES MAX_FILES [layer|remove]: unpacks one hostile archive (descriptor 3) into a new directory NAME below
- * descriptor 4, and answers with one struct spawner_msg on descriptor 5 (wire/spawner.h). Started by the spawner, once
- * per archive; exit status 0 means done.
+ * tandem-unpack NAME MAX_BYTES MAX_FILES [layer|remove]: unpacks one hostile archive (descriptor 3) into a new
+ * directory NAME below descriptor 4, and answers with one struct spawner_msg on descriptor 5 (wire/spawner.h). Started
+ * by the spawner, once per archive; exit status 0 means done.
  */
 #include <errno.h>
 #include <locale.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The plain bytes of an archive: decompressed (gzip, xz, zstd, or as they are), hashed on their way. A layer is named by
- * the digest of these, and not of what the tar reader cared to look at, so the rest behind its end counts too.
+ * The plain bytes of an archive: decompressed (gzip, xz, zstd, or as they are), hashed on their way. A layer is named
+ * by the digest of these, and not of what the tar reader cared to look at, so the rest behind its end counts too.
  */
 #pragma once
 #include <archive.h>

@@ -23,8 +23,8 @@ struct tree {
 	char dir_text[PATH_BYTES_MAX + 1]; /* the directory opened last, and its descriptor */
 	int dir;
 };
-/* Enters the directory of p, counts p, removes what bears its name already unless that is a directory. The leaf is then to
- * be made in t->dir. */
+/* Enters the directory of p, counts p, removes what bears its name already unless that is a directory. The leaf is then
+ * to be made in t->dir. */
 int tree_make_room(struct tree *t, const struct path *p, const char **ret_leaf, struct err *e);
 int tree_enter(struct tree *t, const char *text, size_t n, struct err *e); /* t->dir becomes that directory */
 int tree_count(struct tree *t, struct err *e); /* one more entry, also of one that leaves nothing */

@@ -2,8 +2,8 @@
 /*
  * One archive into one directory. Takes zip and tar (plain, gzip, xz, zstd); ends at the first thing that it does not
  * like, and then nothing is left. What is kept: directories 0755, files 0644 or 0755, symbolic links that stay inside,
- * hard links to earlier files. No owner, time, ACL or attribute of the archive is kept. Of a layer of an image (tar) more
- * is: unpack/layer.h. Or removes a tree that a layer left.
+ * hard links to earlier files. No owner, time, ACL or attribute of the archive is kept. Of a layer of an image (tar)
+ * more is: unpack/layer.h. Or removes a tree that a layer left.
  */
 #pragma once
 #include <signal.h>

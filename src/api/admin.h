@@ -15,7 +15,7 @@
  *   DELETE /v1/images?reference=REF
  *   POST /v1/images/gc
  *   POST /v1/images/pull   {"reference", "auth": an auth.json, "upload"}; progress as one JSON object a line
- *   POST /v1/images/uploads   {"upload": NAME}, for an image that the tool has: files as skopeo's dir: has them, then pull
+ *   POST /v1/images/uploads   {"upload": NAME}, for an image of the tool: files as skopeo's dir: has them, then pull
  *   PUT  /v1/images/uploads/NAME?file=&offset=   a piece of at most LIM_UPLOAD_PIECE bytes
  *   POST /v1/plan    {"file","yaml","vars":{},"code":{folder: sha256}}; without code only the folders are named
  *   PUT  /v1/blobs/SHA256

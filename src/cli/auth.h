@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The caller's credentials for one registry, from the first file that has some: $REGISTRY_AUTH_FILE,
- * $XDG_RUNTIME_DIR/containers/auth.json, ~/.config/containers/auth.json, $DOCKER_CONFIG/config.json, ~/.docker/config.json. Nothing
- * of other registries is handed on.
+ * $XDG_RUNTIME_DIR/containers/auth.json, ~/.config/containers/auth.json, $DOCKER_CONFIG/config.json,
+ * ~/.docker/config.json. Nothing of other registries is handed on.
  */
 #pragma once
 #include "cli/cli.h"

@@ -14,8 +14,10 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "cli/call.h"
+#include "cli/digest.h"
 
-static const char *const transports[] = {"oci:", "docker-archive:", "dir:"};
+#define BUILD "build:"
+static const char *const transports[] = {"oci:", "docker-archive:", "dir:", BUILD};
 static volatile sig_atomic_t interrupted;
 
 static void on_signal(int sig)
@@ -33,7 +35,8 @@ bool bring_is_local(const char *source)
 
 char *bring_name(const char *source)
 {
-	const char *path = strchr(source, ':') + 1, *colon = strchr(path, ':'), *slash, *dot;
+	const char *path = strchr(source, ':') + 1, *slash, *dot;
+	const char *colon = strncmp(source, BUILD, sizeof(BUILD) - 1) ? strchr(path, ':') : NULL;
 	struct str file = colon ? (struct str){path, (size_t)(colon - path)} : str_of(path);
 	const char *said = colon ? colon + 1 : "";
 
@@ -50,23 +53,52 @@ char *bring_name(const char *source)
 	return xasprintf("localhost/" STR_FMT ":%s", STR_ARG(file), *said && *said != '@' ? said : "latest");
 }
 
-static int convert(struct cli *c, const char *source, const char *dir)
+/* As the caller, with the caller's credentials and settings. What it prints is no result of ours. */
+static int run(char *const argv[])
 {
-	auto_free char *to = xasprintf("dir:%s/image", dir), *from = xstrdup(source);
-	char *argv[] = {"skopeo", "--override-os=linux", "copy", "--quiet", from, to, NULL};
+	posix_spawn_file_actions_t fa;
 	int status = 0, r;
 	pid_t pid;
 
-	/* Our own SIGINT is the child's too: it is in the terminal's group. */
-	r = posix_spawnp(&pid, "skopeo", NULL, NULL, argv, environ);
+	posix_spawn_file_actions_init(&fa);
+	posix_spawn_file_actions_adddup2(&fa, 2, 1);
+	r = posix_spawnp(&pid, argv[0], &fa, NULL, argv, environ);
+	posix_spawn_file_actions_destroy(&fa);
 	if (r)
-		return cli_failf("skopeo cannot be run: %s; it is in the package of that name", strerror(r));
+		return cli_failf("%s cannot be run: %s; it is in the package of that name", argv[0], strerror(r));
+	/* From a terminal a signal is the program's too; sent to us alone, it is handed on. */
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		if (interrupted)
 			kill(pid, SIGTERM);
-	if (WIFEXITED(status) && !WEXITSTATUS(status))
-		return 0;
-	return cli_failf("skopeo could not read %s", source);
+	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : CLI_FAILED;
+}
+
+static int convert(struct cli *c, const char *source, const char *dir)
+{
+	auto_free char *to = xasprintf("dir:%s/image", dir), *from = xstrdup(source);
+
+	if (run((char *[]){"skopeo", "--override-os=linux", "copy", "--quiet", from, to, NULL}))
+		return cli_failf("skopeo could not read %s", source);
+	return 0;
+}
+
+/* What is built stays in the caller's own store under a name for that folder, so that the next build of it is short. No
+ * isolation but chroot needs no further programs; the Dockerfile is the caller's own. */
+static int build(struct cli *c, const char *folder, const char *dir)
+{
+	auto_free char *in = realpath(folder, NULL), *to = xasprintf("dir:%s/image", dir), *name = NULL;
+	char hex[65];
+
+	if (!in)
+		return cli_failf("%s: %s", folder, strerror(errno));
+	digest_hex(str_of(in), hex);
+	name = xasprintf("localhost/tandem-build:%.16s", hex);
+	if (run((char *[]){"buildah", "build", "--isolation", "chroot", "--layers", c->quiet ? "-q" : "--quiet=false",
+			   "-t", name, in, NULL}))
+		return cli_failf("%s could not be built", folder);
+	if (run((char *[]){"buildah", "push", "--quiet", name, to, NULL}))
+		return cli_failf("buildah did not hand over what it built");
+	return 0;
 }
 
 static int send_file(struct cli *c, int dir, const char *name, const char *upload)
@@ -112,7 +144,8 @@ static int bring(struct cli *c, const char *source, const char *dir, char ret_up
 {
 	auto_buf body = {0};
 	auto_json j = NULL;
-	int r = convert(c, source, dir);
+	bool is_build = !strncmp(source, BUILD, sizeof(BUILD) - 1);
+	int r = is_build ? build(c, source + sizeof(BUILD) - 1, dir) : convert(c, source, dir);
 
 	if (r || interrupted)
 		return r ? r : CLI_FAILED;

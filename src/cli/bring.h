@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Images that lie in the caller's files (oci:, docker-archive:, dir:): skopeo, as the caller, turns them into a temporary folder, and
- * what is in it is sent to the daemon, which may not read the caller's files.
+ * Images that lie in the caller's files (oci:, docker-archive:, dir:, or build: with a Dockerfile): skopeo or buildah,
+ * as the caller, turns them into a temporary folder, and what is in it is sent to the daemon, which may not read the
+ * caller's files.
  */
 #pragma once
 #include "cli/cli.h"

@@ -75,14 +75,15 @@ const struct verb cli_verbs[] = {
 	 "  tandem images rm nginx:1.25\n"
 	 "  tandem images gc               layers that no image has, and images whose name leads to a newer one",
 	 NULL, images_run},
-	{"pull", "REF | oci:DIR[:TAG] | docker-archive:FILE", "bring a container image here",
-	 "Copies an image from a registry, an OCI layout or a docker archive and unpacks what is not here yet. The "
-	 "caller's "
-	 "credentials are those of skopeo, podman and docker (auth.json, config.json).\n\n"
+	{"pull", "REF | oci:DIR[:TAG] | docker-archive:FILE | build:DIR", "bring a container image here",
+	 "Copies an image from a registry, an OCI layout or a docker archive, or builds it from a Dockerfile, and "
+	 "unpacks what is not here yet. The caller's credentials are those of skopeo, podman and docker (auth.json, "
+	 "config.json).\n\n"
 	 "  tandem pull nginx:1.25\n"
 	 "  tandem pull registry.example:5000/team/app@sha256:...\n"
 	 "  tandem pull docker-archive:app.tar --tag app:v1\n"
-	 "  tandem pull oci:layout:v1       is called localhost/layout:v1",
+	 "  tandem pull oci:layout:v1       is called localhost/layout:v1\n"
+	 "  tandem pull build:. --tag app   built by buildah from the Dockerfile in this folder",
 	 pull_options, pull_run},
 	{"simulate", "TRACE [options]", "what keeping idle instances would have cost over a recorded day",
 	 "Replays a folder in the format of the Azure Functions 2019 trace (inv.csv, run.csv, mem.csv) on virtual "

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What skopeo has copied, read and checked: for the thread of images. Every file may be anything: a link, a pipe, endless. */
+/* What skopeo has copied, read and checked: for the thread of images. Every file may be anything: a link, a pipe,
+ * endless. */
 #pragma once
 #include "base/buf.h"
 #include "image/manifest.h"

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Container images: what a reference names, its configuration, and its layers, unpacked once each and kept once by diff
- * id (SHA-256 of the plain tar) in <state>/daemon/layers/<hex>. Rows are in the store (store/image.h); this table is the
- * memory of them. How images get here: image/pull.h. Reasons: docs/decisions/006-who-copies-images.md.
+ * id (SHA-256 of the plain tar) in <state>/daemon/layers/<hex>. Rows are in the store (store/image.h); this table is
+ * the memory of them. How images get here: image/pull.h. Reasons: docs/decisions/006-who-copies-images.md.
  *
  * What a layer on disk is, for whoever mounts it: owners are LAYER_ID_BASE + the id of the archive (wire/spawner.h), so
- * an idmapped mount of 65,536 ids from there shows them in any range; nothing on disk is ever owned by an id of the host
- * or of a sandbox. A white-out is a character device 0/0, an opaque directory has user.overlay.opaque=y: overlayfs wants
- * "userxattr". Set-id bits and file capabilities are there (rootid is LAYER_ID_BASE). There are no devices. Nobody but
- * the unpacker writes there. A layer directory is opened O_PATH by tandemd and handed over as a descriptor.
+ * an idmapped mount of 65,536 ids from there shows them in any range; nothing on disk is ever owned by an id of the
+ * host or of a sandbox. A white-out is a character device 0/0, an opaque directory has user.overlay.opaque=y: overlayfs
+ * wants "userxattr". Set-id bits and file capabilities are there (rootid is LAYER_ID_BASE). There are no devices.
+ * Nobody but the unpacker writes there. A layer directory is opened O_PATH by tandemd and handed over as a descriptor.
  *
  * In use: who runs from an image, or declares that it will, holds it by image_use. What is held is never removed, nor
  * are its layers, also when the reference is pulled anew and names another image by then: the old one goes on under

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading what a registry says of an image: the manifest (OCI, or docker's second version) and the configuration. Both are hostile;
- * what is taken is checked and bounded, what is not known is left alone. Pure but for memory.
+ * Reading what a registry says of an image: the manifest (OCI, or docker's second version) and the configuration. Both
+ * are hostile; what is taken is checked and bounded, what is not known is left alone. Pure but for memory.
  */
 #pragma once
 #include "base/limits.h"

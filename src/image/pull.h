@@ -11,11 +11,13 @@
  *   SAVE    the row to be durable
  *   CLEAN   the spawner's word that what was copied is gone, in any case
  *
- * Digests: the manifest's is what the registry and skopeo agreed on, the configuration's is in the manifest, the layers' (of the
- * plain tar) are in the configuration and are compared by tandem-unpack while it writes. Wrong ones leave nothing.
+ * Digests: the manifest's is what the registry and skopeo agreed on, the configuration's is in the manifest, the
+ * layers' (of the plain tar) are in the configuration and are compared by tandem-unpack while it writes. Wrong ones
+ * leave nothing.
  *
- * It ends with what cannot go on: skopeo's own words, a minute without a byte, LIM_IMAGE_BYTES, the spawner's deadline of an hour.
- * When tandemd dies the spawner ends skopeo and tandem-unpack; the successor removes what they left (sweep.c).
+ * It ends with what cannot go on: skopeo's own words, a minute without a byte, LIM_IMAGE_BYTES, the spawner's deadline
+ * of an hour. When tandemd dies the spawner ends skopeo and tandem-unpack; the successor removes what they left
+ * (sweep.c).
  */
 #pragma once
 #include "image/image.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What an image is called: [HOST[:PORT]/]NAME[:TAG][@sha256:DIGEST], with docker's rules for what is left out: docker.io,
- * library/, latest. With a digest the tag says nothing and goes. Pure; the tool uses it too.
+ * What an image is called: [HOST[:PORT]/]NAME[:TAG][@sha256:DIGEST], with docker's rules for what is left out:
+ * docker.io, library/, latest. With a digest the tag says nothing and goes. Pure; the tool uses it too.
  */
 #pragma once
 #include <stdbool.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What skopeo says: a pipe whose end is kept for an error, and the files that it writes. All of it is hostile: a registry chose the
- * words, and they may reach a terminal.
+ * What skopeo says: a pipe whose end is kept for an error, and the files that it writes. All of it is hostile: a
+ * registry chose the words, and they may reach a terminal.
  */
 #pragma once
 #include "base/buf.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sweep: LIST (thread: all names) -> the loop decides and gives what goes the name gone-..., which is quick and, being on the loop,
- * cannot race with who counts on it -> REMOVE (the spawner's tandem-unpack, one after another: the trees belong to ids that are
- * not ours).
+ * Sweep: LIST (thread: all names) -> the loop decides and gives what goes the name gone-..., which is quick and, being
+ * on the loop, cannot race with who counts on it -> REMOVE (the spawner's tandem-unpack, one after another: the trees
+ * belong to ids that are not ours).
  */
 #include <dirent.h>
 #include <fcntl.h>

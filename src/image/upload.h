@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Images that the tool brings itself, from files that only its user may read: a directory in incoming/ into which it writes what
- * skopeo made of them (dir:), in pieces; then pull.h takes it as if it came from a registry. One that nobody goes on with for
- * some minutes is removed.
+ * Images that the tool brings itself, from files that only its user may read: a directory in incoming/ into which it
+ * writes what skopeo made of them (dir:), in pieces; then pull.h takes it as if it came from a registry. One that
+ * nobody goes on with for some minutes is removed.
  */
 #pragma once
 #include "base/str.h"

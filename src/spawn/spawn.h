@@ -61,8 +61,8 @@ void spawn_assign_start(struct spawn *s, struct spawn_req *r, uint64_t id, const
 /* archive is borrowed; makes directory name below dir, whole or not at all. */
 void spawn_unpack_start(struct spawn *s, struct spawn_req *r, int archive, int dir, const char *name, int64_t max_bytes,
 			int64_t max_files);
-/* The same for a layer of an image, whose name is the digest of its plain tar (UNPACK_LAYER), or the end of the tree name
- * below dir, made by that or by skopeo (UNPACK_REMOVE; archive is then any descriptor). */
+/* The same for a layer of an image, whose name is the digest of its plain tar (UNPACK_LAYER), or the end of the tree
+ * name below dir, made by that or by skopeo (UNPACK_REMOVE; archive is then any descriptor). */
 void spawn_layer_start(struct spawn *s, struct spawn_req *r, enum spawner_unpack how, int archive, int dir,
 		       const char *name, int64_t max_bytes, int64_t max_files);
 /* skopeo copies reference to image/ below dir, which is open to PULL_ID; what it says goes to words. auth: -1 or a file

@@ -34,9 +34,9 @@
 #define SPAWNER_LABEL	256
 #define SPAWNER_REF	392
 /*
- * What is unpacked from images is owned by these ids of the host, LAYER_ID_BASE + the id in the archive. They are nobody's: a
- * set-id bit in a stored layer gives a right to nobody, and an idmapped mount shows them in a sandbox's own range. The
- * id behind them is skopeo's. They are fixed for ever, for they are on disk.
+ * What is unpacked from images is owned by these ids of the host, LAYER_ID_BASE + the id in the archive. They are
+ * nobody's: a set-id bit in a stored layer gives a right to nobody, and an idmapped mount shows them in a sandbox's own
+ * range. The id behind them is skopeo's. They are fixed for ever, for they are on disk.
  */
 #define LAYER_ID_BASE 1878917120u /* 0x6ffe0000, below the default uid_base */
 #define LAYER_IDS     65536u

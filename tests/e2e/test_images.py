@@ -135,6 +135,34 @@ class Sources(Case):
         self.assertEqual([n for n in os.listdir("/var/tmp") if n.startswith("tandem-pull-")], [])
         self.clear()
 
+    @unittest.skipUnless(shutil.which("buildah"), "buildah is not installed")
+    def test_dockerfile(self):
+        """In a store of its own, and the second build from what the first has left."""
+        folder = self.dir + "/My App"
+        os.mkdir(folder)
+        for name, text in (("Dockerfile", "FROM scratch\nCOPY data /srv/data\nENV A=b\nCMD [\"/srv/data\"]\n"), ("data", "hello")):
+            with open(os.path.join(folder, name), "w", encoding="ascii") as f:
+                f.write(text)
+        with open(self.dir + "/storage.conf", "w", encoding="ascii") as f:
+            f.write('[storage]\ndriver = "vfs"\ngraphroot = "%s/graph"\nrunroot = "%s/run"\n' % (self.dir, self.dir))
+        env = {**os.environ, "CONTAINERS_STORAGE_CONF": self.dir + "/storage.conf"}
+        self.assertIn("name it with --tag", self.fails("pull", "build:" + folder, env=env))
+        for said in ("STEP", "Using cache"):
+            done = subprocess.run([tandem.PROGRAM, "--state", self.t.state, "pull", "build:" + folder, "--tag", "app:v1"], env=env, capture_output=True,
+                                  text=True, timeout=120 * tandem.SLOW, check=False)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn(said, done.stderr)
+            self.assertTrue(done.stdout.startswith("docker.io/library/app:v1  sha256:"), done.stdout)
+        layer, = self.below("layers")
+        with open(os.path.join(self.t.state, "daemon/layers", layer, "srv/data"), encoding="ascii") as f:
+            self.assertEqual(f.read(), "hello")
+        with open(folder + "/Dockerfile", "w", encoding="ascii") as f:
+            f.write("FROM scratch\nNONSENSE\n")
+        self.assertIn("could not be built", self.fails("pull", "build:" + folder, "--tag", "app:v2", env=env))
+        self.assertIn("No such file", self.fails("pull", "build:" + self.dir + "/none", env=env))
+        self.assertEqual(self.below("incoming"), [])
+        self.clear()
+
     def test_two_at_once_share_a_layer(self):
         shared = random_layer("shared", 1 << 20)
         with oci.Registry() as registry:

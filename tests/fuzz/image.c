@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a registry says of an image: the first byte tells of what kind the rest is. What is accepted keeps its promises. */
+/* What a registry says of an image: the first byte tells of what kind the rest is. What is accepted keeps its
+ * promises. */
 #include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -274,7 +274,8 @@ TEST(found_again_after_a_restart)
 	fix_done(&f);
 }
 
-/* The first sweep of a daemon takes what its predecessor left half-done; a later one leaves who unpacks just now alone. */
+/* The first sweep of a daemon takes what its predecessor left half-done; a later one leaves who unpacks just now
+ * alone. */
 TEST(leftovers)
 {
 	char tmp[80];
