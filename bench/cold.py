@@ -42,6 +42,29 @@ class Admin(http.client.HTTPConnection):
             raise host.BenchError(f"{method} {path}: {answer.status} {text[:300]!r}")
         return json.loads(text)
 
+    def until_cold(self):
+        """Nothing runs, none is being prepared, and the pool is full. Asks again at once: nothing else is to be done."""
+
+        def cold():
+            inside = self.ask("/v1/debug")
+            return inside["instances"] == 0 and inside["blanks_missing"] == 0
+
+        host.wait_until(cold, 60, "instances still run, or the pool is not full", pause=0.001)
+
+    def stop(self, *functions):
+        for name in functions:
+            self.ask(f"/v1/functions/{name}/stop", "POST")
+        self.until_cold()
+
+    def snapshots(self):
+        """What is said of each revision's, when all that can be are made."""
+
+        def made():
+            rows = self.ask("/v1/snapshots")["snapshots"]
+            return rows if not any("not been made yet" in row.get("none", "") for row in rows) else None
+
+        return host.wait_until(made, 300, "snapshots are not made")
+
 
 class Caller:
     """An open connection to the gateway, and a request that is ready to be sent."""
@@ -180,28 +203,9 @@ class Cold:
         self.add = bench.figures.add
         self.admin = Admin(tandem.state)
 
-    def until_cold(self):
-        """Nothing runs, none is being prepared, and the pool is full. Asks again at once: nothing else is to be done."""
-
-        def cold():
-            inside = self.admin.ask("/v1/debug")
-            return inside["instances"] == 0 and inside["blanks_missing"] == 0
-
-        host.wait_until(cold, 30, "instances still run, or the pool is not full", pause=0.001)
-
-    def stop(self, *functions):
-        for name in functions:
-            self.admin.ask(f"/v1/functions/{name}/stop", "POST")
-        self.until_cold()
-
     def snapshots(self):
-        """Those that are there, when all that can be are: {function: bytes}."""
-
-        def made():
-            rows = self.admin.ask("/v1/snapshots")["snapshots"]
-            return rows if not any("not been made yet" in row.get("none", "") for row in rows) else None
-
-        rows = host.wait_until(made, 180, "snapshots are not made")
+        """Those that are there: {function: bytes}."""
+        rows = self.admin.snapshots()
         for row in rows:
             if "bytes" not in row and row["function"].startswith(("cold-python", "cold-iris", "cold-node", "many")) and row["none"] != "snapshot: off":
                 raise host.BenchError(f"{row['function']} has no snapshot: {row['none']}")
@@ -214,7 +218,7 @@ class Cold:
         """Calls it once, and takes what its process maps."""
         caller.call()
         fds = mapped_files(self.pid_of(function))
-        self.stop(function)
+        self.admin.stop(function)
         drop(fds)
         if any(in_memory(fd) for fd in fds if os.readlink(f"/proc/self/fd/{fd}").startswith(self.tandem.state)):
             raise host.BenchError(f"pages of {self.tandem.state} cannot be dropped: no figure of a start from disk")
@@ -224,7 +228,7 @@ class Cold:
         if case.disk:
             drop(fds)
         took = caller.call()
-        self.stop(case.function)
+        self.admin.stop(case.function)
         return took
 
     def turns(self, round_, files):
@@ -287,14 +291,14 @@ class Cold:
         call_all(callers)
         for name in names:
             fds += mapped_files(self.pid_of(name))
-        self.stop(*names)
+        self.admin.stop(*names)
         say(f"{MANY} cold starts at once")
         memory, disk = [], []
         for _ in range(max(self.options.colds // 4, 2)):
             for values, dropped in ((memory, []), (disk, fds)):
                 drop(dropped)
                 values += call_all(callers)
-                self.stop(*names)
+                self.admin.stop(*names)
         self.add(f"{MANY} cold Python starts at once, p50 of {len(memory)}", "us", [statistics.median(memory)], forks)
         self.add(f"{MANY} cold Python starts at once, p99", "us", [p99(memory)], forks, at_most=25000)
         self.add(f"{MANY} cold Python starts at once, snapshots on disk, p99", "us", [p99(disk)], forks)
@@ -310,7 +314,7 @@ class Cold:
             self.tandem = host.Tandem(self.options.bin, self.tandem.state)
             try:
                 self.admin = Admin(self.tandem.state)
-                self.until_cold()
+                self.admin.until_cold()
                 first.append(Caller(self.tandem.gateway, "/cold-python").call())
             finally:
                 self.tandem.stop()
@@ -318,7 +322,7 @@ class Cold:
 
     def run(self, say):
         snapshots = self.snapshots()
-        self.stop(*{row["function"] for row in self.bench.instances(self.tandem)})
+        self.admin.stop(*{row["function"] for row in self.bench.instances(self.tandem)})
         forks = self.starts(say)
         for function in snapshots:
             if function.startswith("cold"):

@@ -167,8 +167,8 @@ class Costs:
         bench.write(f"{folder}/tandem.yaml", text.encode())
         tandem.run("up", cwd=folder)
         self.admin, self.tandem = cold.Admin(tandem.state), tandem
-        wait_for_images(self.admin)
-        stop(self.admin, "cold-python", "cold-iris", "cold-python-plain", "cold-iris-plain")
+        self.admin.snapshots()
+        self.admin.stop("cold-python", "cold-iris", "cold-python-plain", "cold-iris-plain")
         plain = [self.starts(f"{name}-plain", False) for name in ("cold-python", "cold-iris")]
         restored = [self.starts(name, True) for name in ("cold-python", "cold-iris")]
         bench.say("starts: " + "; ".join(f"{ms:.2f} ms, {mb:.1f} MB" for ms, mb in plain + restored) + " (plainly and from an image, each small and scikit-learn)")
@@ -188,7 +188,7 @@ class Costs:
         for n in range(STARTS):
             caller.call()
             host.wait_until(lambda: len(rows()) > n, 10, f"a start of {function} was not {'from its image' if restored else 'plain'}")
-            stop(self.admin, function)
+            self.admin.stop(function)
         found = rows()
         return statistics.median((r["start_us"] + r["init_us"]) / 1e3 for r in found), min(r["mem_peak_bytes"] for r in found) / 2**20
 
@@ -197,26 +197,6 @@ def line(x, y):
     """Through two points, as `tandem simulate` takes it."""
     slope = max((y[1] - y[0]) / (x[1] - x[0]), 0)
     return f"{max(y[0] - slope * x[0], 0):.3f}+{slope:.4f}"
-
-
-def stop(admin, *functions):
-    """Until nothing runs, and the pool of blanks is full."""
-
-    def idle():
-        inside = admin.ask("/v1/debug")
-        return inside["instances"] == 0 and inside["blanks_missing"] == 0
-
-    for name in functions:
-        admin.ask(f"/v1/functions/{name}/stop", "POST")
-    host.wait_until(idle, 60, "instances still run, or the pool is not full")
-
-
-def wait_for_images(admin):
-    def made():
-        rows = admin.ask("/v1/snapshots")["snapshots"]
-        return not any("not been made yet" in row.get("none", "") for row in rows)
-
-    host.wait_until(made, 300, "images are not made")
 
 
 def simulate(tandem, trace, costs):
@@ -274,13 +254,13 @@ def replay(bench, tandem, part, costs):
         f"{len(calls):,} calls, {at_once:.1f} at a time in the mean"
     )
     up(bench, tandem, part)
-    wait_for_images(admin)
-    stop(admin, *names)
+    admin.snapshots()
+    admin.stop(*names)
     before = idle_s(admin, names)
     admin.close()  # and opens again: the daemon keeps no connection for as long as this takes
     client = Client(tandem.gateway)
     client.run(calls, bench.say)
-    stop(admin, *names)
+    admin.stop(*names)
     last = [last_calls(admin, name) for name in names]
     held = [statistics.median(r["mem_peak_bytes"] for r in rows) for rows in last]
     costs.restore = str(statistics.median((r["start_us"] + r["init_us"]) / 1e3 for rows in last for r in rows if r["cold"]))

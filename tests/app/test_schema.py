@@ -33,10 +33,12 @@ class Schema(unittest.TestCase):
     def test_refuses(self):
         good = {"code": ".", "runtime": "python3.11", "handler": "a.b"}
         for change in ({"memroy": 1}, {"memory": "lots"}, {"timeout": "500ms"}, {"route": "x"}, {"cpu": 65}, {"allow": [{"action": "*"}]},
-                       {"environment": {"1A": "x"}}, {"layers": "x"}):
+                       {"environment": {"1A": "x"}}, {"layers": "x"}, {"snapshot": "never"}):
             with self.subTest(change):
                 self.assertFalse(self.check.is_valid({"name": "p", "functions": {"f": {**good, **change}}}))
         self.assertTrue(self.check.is_valid({"name": "p", "functions": {"f": good}}))
+        for wish in yaml.safe_load("[auto, on, off]"):
+            self.assertTrue(self.check.is_valid({"name": "p", "functions": {"f": {**good, "snapshot": wish}}}))
         for top in ({}, {"name": "P"}, {"name": "api"}, {"name": "p", "services": {}}, {"name": "p", "version": 2}):
             with self.subTest(top):
                 self.assertFalse(self.check.is_valid(top))
