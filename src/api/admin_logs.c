@@ -4,7 +4,6 @@
  * their times; following begins before the reading ends, so that no line is missed in between (a line may then come
  * twice, never not at all).
  */
-#include <stdio.h>
 #include "api/admin_int.h"
 #include "base/clock.h"
 #include "ledger/prices.h"

@@ -318,11 +318,6 @@ void api_handle(void *arg, struct http_req *r)
 	dispatch(arg, r, NULL);
 }
 
-void api_handle_as(struct api *a, struct function *f, struct http_req *r)
-{
-	dispatch(a, r, f);
-}
-
 void api_handle_sandbox(void *arg, struct http_req *r)
 {
 	struct api **a = sched_instance_arg(arg);

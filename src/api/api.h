@@ -34,5 +34,3 @@ void api_handle(void *api, struct http_req *r);
  * struct api *. Who asks is whose socket it is; no signature is needed, and none is looked at. */
 void api_handle_sandbox(void *instance, struct http_req *r);
 void api_handle_credentials(void *instance, struct http_req *r); /* 169.254.170.2: the workload's own key pair */
-/* The same for a function that the caller knows. */
-void api_handle_as(struct api *a, struct function *f, struct http_req *r);

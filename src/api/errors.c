@@ -30,14 +30,6 @@ static const struct api_code_info codes[API_CODE_N] = {
 	[API_SERVICE] = {"ServiceException", "InternalFailure", 500, true, NULL},
 };
 
-static const enum api_code of_kind[ERR_N] = {
-	[ERR_NONE] = API_SERVICE,	  [ERR_INVALID] = API_INVALID_PARAMETER, [ERR_LIMIT] = API_INVALID_PARAMETER,
-	[ERR_NOT_FOUND] = API_NOT_FOUND,  [ERR_EXISTS] = API_CONFLICT,		 [ERR_CONFLICT] = API_CONFLICT,
-	[ERR_DENIED] = API_ACCESS_DENIED, [ERR_TIMEOUT] = API_SERVICE,		 [ERR_CANCELED] = API_SERVICE,
-	[ERR_UNAVAILABLE] = API_SERVICE,  [ERR_CORRUPT] = API_SERVICE,		 [ERR_SYS] = API_SERVICE,
-	[ERR_BUG] = API_SERVICE,
-};
-
 const struct api_code_info *api_code_info(enum api_code code)
 {
 	assert((unsigned)code < API_CODE_N);
@@ -70,9 +62,4 @@ int api_invalid(struct api_err *e, const char *member, struct str value, size_t 
 			"1 validation error detected: Value %s" STR_FMT
 			"%s at '%s' failed to satisfy constraint: Member must %s",
 			quote, STR_ARG(value.p ? value : STR("null")), quote, member, must);
-}
-
-enum api_code api_code_of(enum err_kind kind)
-{
-	return (unsigned)kind < ERR_N ? of_kind[kind] : API_SERVICE;
 }

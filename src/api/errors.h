@@ -47,5 +47,3 @@ int api_fail(struct api_err *e, enum api_code code, const char *fmt, ...) PRINTF
 /* API_VALIDATION in AWS's words; of value (or null) at most so many bytes are shown; fmt: what it must. */
 int api_invalid(struct api_err *e, const char *member, struct str value, size_t shown, const char *fmt, ...)
 	PRINTF(5, 6); /* -1 */
-/* How our own kinds of failure look from outside, where nothing more is known about them. */
-enum api_code api_code_of(enum err_kind kind);

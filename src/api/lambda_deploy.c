@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* CreateFunction, UpdateFunctionCode, UpdateFunctionConfiguration: a revision is made and given to the deploy. */
-#include <stdio.h>
 
 #include "api/lambda_config.h"
 #include "base/enc.h"

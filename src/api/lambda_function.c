@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading, listing and deleting functions. */
-#include <stdio.h>
 
 #include "api/api_int.h"
 #include "api/code_url.h"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tags, account settings, and what Terraform and the SDKs read beside a function. */
-#include <stdio.h>
 
 #include "api/api_int.h"
 #include "api/lambda_concurrency.h"

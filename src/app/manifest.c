@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdio.h>
 #include "app/manifest.h"
 #include "app/value.h"
 #include "base/mem.h"

@@ -6,7 +6,6 @@
 #include "base/limits.h"
 #include "cli/call.h"
 #include "cli/verbs.h"
-#include "json/write.h"
 
 struct invoke_opts {
 	const char *payload;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* logs: what functions printed. The daemon sends lines; they are printed as they come. */
-#include <errno.h>
 #include "cli/call.h"
 #include "cli/verbs.h"
 

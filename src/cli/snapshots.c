@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "base/mem.h"
 #include "cli/call.h"
 #include "cli/table.h"
 #include "cli/verbs.h"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/table.h"
-#include "base/enc.h"
 #include "base/mem.h"
 
 void table_init(struct table *t, const char *const *heads, unsigned cols)
