@@ -79,6 +79,7 @@ bool api_query(const struct http_req *r, const char *name, struct buf *out);
 enum config_view { CONFIG_NOW, CONFIG_CREATED, CONFIG_UPDATED };
 void api_function_config(struct jw *w, const char *key, const struct api *a, const struct function *f,
 			 const struct revision *r, enum config_view view, const char *qualifier);
+void api_code_digest(const struct revision *r, struct buf *out); /* of its archive, in base64 */
 /* lambda_version.c: publishes $LATEST unless the newest version is the same, and answers with it. */
 int lambda_publish(struct api_call *c, struct function *f, const char *description, int status, enum config_view view,
 		   bool qualified);

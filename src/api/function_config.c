@@ -38,15 +38,12 @@ static void write_state(struct jw *w, const struct function *f, const struct rev
 	}
 }
 
-static void write_code(struct jw *w, const struct revision *r)
+void api_code_digest(const struct revision *r, struct buf *out)
 {
 	uint8_t raw[32];
-	auto_buf b64 = {0};
 
-	jw_int(w, "CodeSize", r->code_bytes);
 	if (dec_hex(str_of(r->code_sha256), raw, sizeof(raw)) == 0)
-		enc_b64(&b64, raw, sizeof(raw));
-	jw_str(w, "CodeSha256", buf_str(&b64));
+		enc_b64(out, raw, sizeof(raw));
 }
 
 /* Whether instances of it start from a snapshot, said of published versions only, as at AWS. */
@@ -100,6 +97,7 @@ void api_function_config(struct jw *w, const char *key, const struct api *a, con
 			 const struct revision *r, enum config_view view, const char *qualifier)
 {
 	char arn[API_ARN_BYTES], text[128];
+	auto_buf digest = {0};
 
 	jw_obj(w, key);
 	jw_strc(w, "FunctionName", f->name);
@@ -110,7 +108,9 @@ void api_function_config(struct jw *w, const char *key, const struct api *a, con
 	jw_strc(w, "Role", r->role ? r->role : text);
 	if (r->handler)
 		jw_strc(w, "Handler", r->handler);
-	write_code(w, r);
+	jw_int(w, "CodeSize", r->code_bytes);
+	api_code_digest(r, &digest);
+	jw_str(w, "CodeSha256", buf_str(&digest));
 	jw_strc(w, "Description", r->description ? r->description : "");
 	jw_int(w, "Timeout", r->timeout_s);
 	jw_int(w, "MemorySize", r->memory_mb);

@@ -132,20 +132,11 @@ static void grant(struct alias *a, const struct wish *wish)
 	id_uuid(a->id);
 }
 
-static bool all_digits(struct str s)
-{
-	size_t i = 0;
-
-	while (i < s.n && s.p[i] >= '0' && s.p[i] <= '9')
-		i++;
-	return i == s.n;
-}
-
 static int read_name(struct api_call *c, const struct function *f, struct str name)
 {
 	char arn[API_ARN_BYTES];
 
-	if (!str_name_ok(name, LIM_QUALIFIER_BYTES, "-_") || all_digits(name))
+	if (!str_name_ok(name, LIM_QUALIFIER_BYTES, "-_") || api_all_digits(name))
 		return api_invalid(&c->e, "name", name.p ? name : STR(""), 140,
 				   "satisfy regular expression pattern: " PATTERN);
 	if (function_alias(f, name))

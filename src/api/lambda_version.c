@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* PublishVersion, ListVersionsByFunction. */
 #include "api/api_int.h"
-#include "base/enc.h"
 #include "store/version.h"
 
 int lambda_publish(struct api_call *c, struct function *f, const char *description, int status, enum config_view view,
@@ -45,7 +44,6 @@ static int check_latest(struct api_call *c, const struct function *f, const stru
 {
 	struct str sha = json_get_str(body, "CodeSha256"), id = json_get_str(body, "RevisionId");
 	auto_buf have = {0};
-	uint8_t raw[32];
 
 	if (f->updating)
 		return api_in_update(c, f);
@@ -56,8 +54,7 @@ static int check_latest(struct api_call *c, const struct function *f, const stru
 				f->state == FUNCTION_FAILED ? "Failed" : "Pending");
 	if (id.n && !str_eqc(id, f->latest->id))
 		return api_stale(c);
-	if (dec_hex(str_of(f->latest->code_sha256), raw, sizeof(raw)) == 0)
-		enc_b64(&have, raw, sizeof(raw));
+	api_code_digest(f->latest, &have);
 	if (sha.n && !str_eq(sha, buf_str(&have)))
 		return api_fail(&c->e, API_INVALID_PARAMETER,
 				"CodeSHA256 (" STR_FMT ") is different from current CodeSHA256 in $LATEST (" STR_FMT

@@ -12,12 +12,13 @@ static int bad_name(struct str text, struct api_err *e)
 	return api_invalid(e, "functionName", text, 256, "satisfy regular expression pattern: " NAME_PATTERN);
 }
 
-static bool digits(struct str s, size_t n)
+bool api_all_digits(struct str s)
 {
-	for (size_t i = 0; i < s.n; i++)
-		if (s.p[i] < '0' || s.p[i] > '9')
-			return false;
-	return s.n == n;
+	size_t i = 0;
+
+	while (i < s.n && s.p[i] >= '0' && s.p[i] <= '9')
+		i++;
+	return i == s.n;
 }
 
 /* "us-east-1", "us-gov-west-1": letters and dashes, a dash and one digit at the end. */
@@ -63,7 +64,7 @@ static int take_prefix(struct str text, struct str *rest, const struct api_where
 		*rest = after;
 	}
 	after = *rest;
-	if (word(&after, &w) && digits(w, 12)) {
+	if (word(&after, &w) && w.n == 12 && api_all_digits(w)) {
 		if (!str_eqc(w, at->account))
 			return api_fail(e, API_ACCESS_DENIED,
 					"Functions of account " STR_FMT " are not reachable in this account (%s)",

@@ -16,6 +16,7 @@ struct api_name {
 int api_name_parse(struct str text, const struct api_where *at, struct api_name *ret, struct api_err *e);
 /* The query's qualifier beside it: both must agree; 0 and n->qualifier filled, or -1. */
 int api_name_qualify(struct api_name *n, struct str qualifier, struct api_err *e);
+bool api_all_digits(struct str s);
 bool api_name_is_latest(const struct api_name *n); /* no qualifier, or $LATEST */
 #define API_ARN_BYTES 320
 /* qualifier "" or NULL: the unqualified ARN. Returns out. */

@@ -29,17 +29,12 @@ int io_write_all(int fd, const void *p, size_t n, struct err *e)
 	return 0;
 }
 
-int io_read_file(int dirfd, const char *name, size_t max, struct buf *ret, struct err *e)
+int io_read_all(int fd, const char *name, size_t max, struct buf *ret, struct err *e)
 {
-	auto_close int fd = -1;
 	auto_buf b = {0};
 	size_t step = 4096;
 	struct stat st;
 
-	fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT ? err_set(e, ERR_NOT_FOUND, "%s does not exist", name)
-				       : err_sys(e, errno, "open %s", name);
 	/* The size is only a hint: files of /proc and /sys have none, others may grow. */
 	if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size > 0)
 		step = (size_t)st.st_size < max ? (size_t)st.st_size + 1 : max + 1;
@@ -63,6 +58,16 @@ int io_read_file(int dirfd, const char *name, size_t max, struct buf *ret, struc
 	}
 	buf_add(ret, b.p, b.n);
 	return 0;
+}
+
+int io_read_file(int dirfd, const char *name, size_t max, struct buf *ret, struct err *e)
+{
+	auto_close int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno == ENOENT ? err_set(e, ERR_NOT_FOUND, "%s does not exist", name)
+				       : err_sys(e, errno, "open %s", name);
+	return io_read_all(fd, name, max, ret, e);
 }
 
 /* Makes the name itself last: the directory that holds it must reach the disk too. */

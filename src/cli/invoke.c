@@ -20,32 +20,12 @@ const struct opt invoke_options[] = {
 	{0},
 };
 
-static int read_all(int fd, struct buf *out, struct err *e)
-{
-	for (;;) {
-		ssize_t n;
-
-		if (out->n > LIM_PAYLOAD_BYTES)
-			return err_set(e, ERR_LIMIT, "the payload is larger than %d bytes", LIM_PAYLOAD_BYTES);
-		buf_reserve(out, 65536);
-		n = read(fd, out->p + out->n, 65536);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_sys(e, errno, "read");
-		if (!n)
-			return 0;
-		out->n += (size_t)n;
-		out->p[out->n] = 0;
-	}
-}
-
 static int read_payload(const char *arg, struct buf *out, struct err *e)
 {
 	auto_close int fd = -1;
 
 	if (!strcmp(arg, "-"))
-		return read_all(0, out, e);
+		return io_read_all(0, "the payload", LIM_PAYLOAD_BYTES, out, e);
 	if (arg[0] != '@') {
 		buf_adds(out, arg);
 		return 0;
@@ -53,7 +33,7 @@ static int read_payload(const char *arg, struct buf *out, struct err *e)
 	fd = open(arg + 1, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(e, errno, "open %s", arg + 1);
-	return read_all(fd, out, e);
+	return io_read_all(fd, "the payload", LIM_PAYLOAD_BYTES, out, e);
 }
 
 static void print_summary(struct cli *c, const struct json *j)
