@@ -26,12 +26,13 @@ enum api_subject {
 	SUBJECT_OPEN,	  /* everybody who is known may */
 };
 struct api_call;
+typedef int api_run(struct api_call *c); /* -1: c->e is the answer */
 struct api_op {
 	const char *service, *method,
-		*path; /* path segments, {F}: a function's name; for json and query: method NULL, path is the name */
-	const char *name, *action; /* action NULL: "service:name" */
+		*path;	  /* path segments, {F}: a function's name; for json and query: method NULL, path is the name */
+	const char *name; /* as permissions have it */
 	enum api_subject subject;
-	int (*run)(struct api_call *c); /* -1: c->e is the answer. NULL: known, and not there yet */
+	api_run *run; /* NULL: known, and not there yet */
 };
 struct api_call {
 	struct api *a;
@@ -92,30 +93,10 @@ int lambda_add_tag(void *pairs, const char *key, const struct json *value);
 	"Tags must be an object of strings, at most 50 in all; a key has 1 to 128 bytes, a value at most 256."
 
 /* Operations, a file each for a group. */
-int lambda_create_function(struct api_call *c);
-int lambda_update_function_code(struct api_call *c);
-int lambda_update_function_configuration(struct api_call *c);
-int lambda_get_function(struct api_call *c);
-int lambda_get_function_configuration(struct api_call *c);
-int lambda_list_functions(struct api_call *c);
-int lambda_delete_function(struct api_call *c);
-int lambda_invoke(struct api_call *c);
-int lambda_list_tags(struct api_call *c);
-int lambda_tag_resource(struct api_call *c);
-int lambda_untag_resource(struct api_call *c);
-int lambda_get_account_settings(struct api_call *c);
-int lambda_get_code_signing(struct api_call *c);
-int lambda_put_concurrency(struct api_call *c);
-int lambda_get_concurrency(struct api_call *c);
-int lambda_delete_concurrency(struct api_call *c);
-int lambda_put_provisioned(struct api_call *c);
-int lambda_get_provisioned(struct api_call *c);
-int lambda_delete_provisioned(struct api_call *c);
-int lambda_publish_version(struct api_call *c);
-int lambda_list_versions(struct api_call *c);
-int lambda_create_alias(struct api_call *c);
-int lambda_get_alias(struct api_call *c);
-int lambda_update_alias(struct api_call *c);
-int lambda_delete_alias(struct api_call *c);
-int lambda_list_aliases(struct api_call *c);
-int sts_get_caller_identity(struct api_call *c);
+api_run lambda_create_function, lambda_update_function_code, lambda_update_function_configuration, lambda_get_function,
+	lambda_get_function_configuration, lambda_list_functions, lambda_delete_function, lambda_invoke,
+	lambda_list_tags, lambda_tag_resource, lambda_untag_resource, lambda_get_account_settings,
+	lambda_get_code_signing, lambda_put_concurrency, lambda_get_concurrency, lambda_delete_concurrency,
+	lambda_put_provisioned, lambda_get_provisioned, lambda_delete_provisioned, lambda_publish_version,
+	lambda_list_versions, lambda_create_alias, lambda_get_alias, lambda_update_alias, lambda_delete_alias,
+	lambda_list_aliases, sts_get_caller_identity;
