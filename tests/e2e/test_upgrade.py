@@ -244,7 +244,8 @@ class Upgrade(unittest.TestCase):
 
     def test_new_sandboxes_are_made_from_the_new_files(self):
         """Shims are mounted where the old ones were only for what starts from now on."""
-        self.t.client().invoke(FunctionName="py", InvocationType="Event", Payload=b"{}")
+        self.assertEqual(recovery.get(self.t.gateway, "/py"), 200)
+        tandem.wait_for(lambda: [i["state"] for i in self.t.instances("py")] in (["idle"], ["frozen"]))
         with open(f"{self.bin}/shim/python/shim.py", encoding="utf-8") as f:
             text = f.read()
         shutil.copytree(f"{self.bin}/shim", f"{self.bin}/shim.new")
