@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "init/run.h"
 #include "seccomp_filter.h"
 #include "snap/remote.h"
 #include "snap/snap.h"
@@ -43,13 +44,14 @@ struct first {
 struct init {
 	int children; /* signalfd */
 	struct first first;
-	bool prepare;	  /* this sandbox may be traced, by us alone */
+	bool prepare; /* this sandbox may be traced, by us alone */
+	bool container;
 	unsigned filters; /* system call filters that a process started here has */
 	struct snap_ident ident;
 	struct err no_ident; /* why there is none */
 	struct stat image;   /* of what the runtime was restored from; st_ino 0: of nothing */
 	struct proc proc[PROCS_MAX];
-	char *argv[STRINGS_MAX + 2]; /* argv, NULL, env, NULL */
+	char *argv[STRINGS_MAX + 5]; /* of RUN: working directory, user; argv, NULL, env, NULL, and room for HOME */
 	union {
 		struct init_msg msg;
 		char bytes[INIT_MSG_MAX + 1];
@@ -122,21 +124,23 @@ static struct proc *find(struct init *in, pid_t pid)
 	return NULL;
 }
 
-/* Splits the strings; the sender is trusted less than it could be: every one must end inside of the message. */
-static int split(struct init *in, size_t n)
+/* Splits the strings, which begin behind head; the sender is trusted less than it could be: every one must end inside of
+ * the message. lead of them stand before argv. */
+static int split(struct init *in, size_t n, size_t head, uint32_t lead)
 {
 	const struct init_msg *m = &in->in.msg;
-	char *p = in->in.bytes + sizeof(*m), *end = in->in.bytes + n;
+	char *p = in->in.bytes + head, *end = in->in.bytes + n;
 	uint32_t at = 0;
 
-	if (!m->argc || m->argc > STRINGS_MAX || m->envc > STRINGS_MAX - m->argc || m->text_bytes != n - sizeof(*m))
+	if (n < head || !m->argc || m->argc > STRINGS_MAX || m->envc > STRINGS_MAX - m->argc ||
+	    m->text_bytes != n - head)
 		return -1;
-	for (uint32_t i = 0; i < m->argc + m->envc; i++) {
+	for (uint32_t i = 0; i < lead + m->argc + m->envc; i++) {
 		char *zero = memchr(p, 0, (size_t)(end - p));
 
 		if (!zero)
 			return -1;
-		if (i == m->argc)
+		if (i == lead + m->argc)
 			in->argv[at++] = NULL;
 		in->argv[at++] = p;
 		p = zero + 1;
@@ -145,6 +149,32 @@ static int split(struct init *in, size_t n)
 		in->argv[at++] = NULL;
 	in->argv[at] = NULL;
 	return p == end ? 0 : -1;
+}
+
+static int split_start(struct init *in, size_t n)
+{
+	return split(in, n, sizeof(in->in.msg), 0);
+}
+
+static int split_run(struct init *in, size_t n, struct run *ret)
+{
+	size_t head = sizeof(in->in.msg) + sizeof(ret->how);
+
+	if (split(in, n, head, 2) < 0)
+		return -1;
+	memcpy(&ret->how, in->in.bytes + sizeof(in->in.msg), sizeof(ret->how));
+	ret->cwd = in->argv[0];
+	ret->user = in->argv[1];
+	ret->argv = in->argv + 2;
+	ret->env = ret->argv + in->in.msg.argc + 1;
+	return 0;
+}
+
+static void std_fds(struct run *r)
+{
+	r->fd[0] = INIT_FD_CHAN;
+	r->fd[1] = r->how.tty ? INIT_FD_CHAN : INIT_FD_LOG;
+	r->fd[2] = r->how.tty ? INIT_FD_CHAN : INIT_FD_ERR;
 }
 
 /* Passes the message that is in hand on to process 2, which has one chance. */
@@ -169,6 +199,7 @@ static void first_obeys(struct init *in, int orders)
 	unsigned n_fds = 1;
 	ssize_t n = fds_recv(orders, in->in.bytes, INIT_MSG_MAX + 1, &fd, &n_fds, 0);
 	struct init_msg *m = &in->in.msg;
+	struct run run;
 
 	if (n >= (ssize_t)sizeof(*m) && m->verb == INIT_RESTORE)
 		snap_restore(&(struct snap_restore){.image = fd,
@@ -177,7 +208,13 @@ static void first_obeys(struct init *in, int orders)
 						    .waits = m->value == INIT_RESTORE_WAITS,
 						    .told = in->first.told[1],
 						    .ident = &in->ident});
-	if (n < (ssize_t)sizeof(*m) || split(in, (size_t)n) < 0)
+	if (n >= (ssize_t)sizeof(*m) && m->verb == INIT_RUN && split_run(in, (size_t)n, &run) == 0) {
+		std_fds(&run);
+		sys = run_program(&run);
+		(void)!write(in->first.told[1], &sys, sizeof(sys));
+		_exit(127);
+	}
+	if (n < (ssize_t)sizeof(*m) || split_start(in, (size_t)n) < 0)
 		_exit(127);
 	sys = become(in->argv, in->argv + m->argc + 1, m->keep_channel != 0, false);
 	(void)!write(in->first.told[1], &sys, sizeof(sys));
@@ -250,12 +287,38 @@ static void start(struct init *in, size_t n)
 	pid_t pid;
 	int sys;
 
-	if (!slot || split(in, n) < 0) {
+	if (!slot || split_start(in, n) < 0) {
 		say(INIT_FAILED, tag, slot ? EINVAL : EAGAIN);
 		return;
 	}
 	sys = spawn(in, n, &pid);
 	if (sys) {
+		say(INIT_FAILED, tag, sys);
+		return;
+	}
+	*slot = (struct proc){pid, tag};
+	say(INIT_STARTED, tag, pid);
+}
+
+/* The container's own program, which is process 2. */
+static void run(struct init *in, size_t n)
+{
+	uint32_t tag = in->in.msg.tag;
+	struct proc *slot = find(in, 0);
+	int sys = EINVAL;
+	struct run r;
+	pid_t pid = 0;
+
+	/* Split for its check alone: it goes on to process 2 as it came, and splitting changes no byte. */
+	if (slot && in->container && tag == INIT_TAG_RUNTIME && split_run(in, n, &r) == 0)
+		pid = order_first(in, n, -1);
+	if (pid) {
+		sys = 0;
+		(void)first_told(in, &sys, sizeof(sys));
+	}
+	if (sys) {
+		if (pid)
+			waitpid(pid, NULL, 0);
 		say(INIT_FAILED, tag, sys);
 		return;
 	}
@@ -348,6 +411,27 @@ static void restore_answer(struct init *in, int image)
 	say_snap(INIT_RESTORED, in->in.msg.tag, pid, &stats, &e);
 }
 
+static void obey(struct init *in, size_t n, int fd)
+{
+	switch (in->in.msg.verb) {
+	case INIT_START:
+		start(in, n);
+		break;
+	case INIT_RUN:
+		run(in, n);
+		break;
+	case INIT_SIGNAL:
+		forward_signal(in);
+		break;
+	case INIT_TAKE:
+		take(in, n, fd);
+		break;
+	case INIT_RESTORE:
+		restore_answer(in, fd);
+		break;
+	}
+}
+
 static void take_message(struct init *in)
 {
 	auto_close int fd = -1;
@@ -358,16 +442,8 @@ static void take_message(struct init *in)
 		_exit(0); /* nobody holds the other end any more */
 	if (n < 0 && errno != EAGAIN && errno != EINTR && errno != EMSGSIZE)
 		_exit(1);
-	if (n < (ssize_t)sizeof(struct init_msg) || n > INIT_MSG_MAX || in->in.msg.version != INIT_VERSION)
-		return;
-	if (in->in.msg.verb == INIT_START)
-		start(in, (size_t)n);
-	else if (in->in.msg.verb == INIT_SIGNAL)
-		forward_signal(in);
-	else if (in->in.msg.verb == INIT_TAKE)
-		take(in, (size_t)n, fd);
-	else if (in->in.msg.verb == INIT_RESTORE)
-		restore_answer(in, fd);
+	if (n >= (ssize_t)sizeof(struct init_msg) && n <= INIT_MSG_MAX && in->in.msg.version == INIT_VERSION)
+		obey(in, (size_t)n, fd);
 }
 
 static void reap(struct init *in)
@@ -405,12 +481,16 @@ int main(int argc, char **argv)
 	sigset_t set;
 
 	/* A debug build's spawner asks for "dumpable" when a test leaves this layer out. */
-	if (prctl(PR_SET_DUMPABLE, argc > 1 && TANDEM_DEBUG && !strcmp(argv[1], "dumpable"), 0, 0, 0) < 0)
+	if (prctl(PR_SET_DUMPABLE, argc > 2 && TANDEM_DEBUG && !strcmp(argv[2], "dumpable"), 0, 0, 0) < 0)
 		return 1;
 	in.prepare = argc > 1 && !strcmp(argv[1], "prepare");
+	in.container = argc > 1 && !strcmp(argv[1], "container");
 	in.filters = own_filters() + in.prepare;
-	(void)ident_make(&in.ident, &in.no_ident);
-	for (int fd = INIT_FD_CTL; fd <= INIT_FD_LOG; fd++)
+	if (in.container)
+		err_set(&in.no_ident, ERR_INVALID, "no images are taken of containers");
+	else
+		(void)ident_make(&in.ident, &in.no_ident);
+	for (int fd = INIT_FD_CTL; fd <= (in.container ? INIT_FD_ERR : INIT_FD_LOG); fd++)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 			return 1;
 	sigemptyset(&set);

@@ -43,7 +43,7 @@ static const struct {
 		 {"stdout", "/proc/self/fd/1"},
 		 {"stderr", "/proc/self/fd/2"}};
 
-static int new_tmpfs(const char *size, const char *inodes, unsigned attrs, struct err *e)
+int base_tmpfs(const char *size, const char *inodes, unsigned attrs, struct err *e)
 {
 	auto_close int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
 	int m;
@@ -90,7 +90,7 @@ static int skeleton(int root, const char *state_dir, bool writable, struct err *
 	return etc_make(root, state_dir, e);
 }
 
-static int make_dev(int dev, struct err *e)
+int base_dev(int dev, struct err *e)
 {
 	mode_t old = umask(0);
 	int ret = 0;
@@ -148,11 +148,11 @@ static int build(const struct serve_config *c, struct stat *ret_root, struct err
 
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return err_sys(e, errno, "make a mount namespace");
-	root = new_tmpfs("64m", "20000", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, e);
+	root = base_tmpfs("64m", "20000", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, e);
 	if (root < 0 || skeleton(root, c->state_dir, writable, e) < 0)
 		return -1;
-	dev = new_tmpfs("64k", "64", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, e);
-	if (dev < 0 || make_dev(dev, e) < 0)
+	dev = base_tmpfs("64k", "64", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, e);
+	if (dev < 0 || base_dev(dev, e) < 0)
 		return -1;
 	usr = tree_of("/usr", true, e);
 	snprintf(shim, sizeof(shim), "%s/shim", c->libexec_dir);

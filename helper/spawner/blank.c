@@ -45,12 +45,13 @@ static int stage(int fd, int *at)
 /* We inherit thousands of descriptors of other sandboxes: take ours below FD_RESERVED, close the rest at once. */
 static int shed(struct blank *b, struct err *e)
 {
-	int at = INIT_FD_LOG + 1;
+	int at = INIT_FD_ERR + 1;
 
 	b->setup = stage(b->setup, &at);
 	b->ctl = stage(b->ctl, &at);
 	b->chan = stage(b->chan, &at);
 	b->log = stage(b->log, &at);
+	b->err = stage(b->err, &at);
 	b->net = stage(b->net, &at);
 	b->base.mntns = stage(b->base.mntns, &at);
 	b->base.timens = stage(b->base.timens, &at);
@@ -80,7 +81,8 @@ static int enter(const struct blank *b, struct err *e)
 	for (unsigned i = 0; i < b->n_v1_tasks; i++)
 		if (write(b->v1_tasks[i], "0", 1) != 1)
 			return err_sys(e, errno, "join a group");
-	if (b->base.timens >= 0 && setns(b->base.timens, CLONE_NEWTIME) < 0)
+	/* Only images of processes need clocks that go on after a reboot. */
+	if (b->base.timens >= 0 && !b->container && setns(b->base.timens, CLONE_NEWTIME) < 0)
 		return err_sys(e, errno, "enter the time namespace");
 	if (b->layer == LAYER_NO_IPCNS)
 		flags &= ~CLONE_NEWIPC;
@@ -89,16 +91,29 @@ static int enter(const struct blank *b, struct err *e)
 	return 0;
 }
 
-static int surroundings(const struct blank *b, int socks[BLANK_SOCKS], unsigned *ret_n, struct err *e)
+static int network(const struct blank *b, int socks[BLANK_SOCKS], unsigned *ret_n, struct err *e)
 {
-	struct stat st;
-
 	*ret_n = 0;
 	if (b->layer != LAYER_NO_NETNS) {
 		if (net_setup(b->net, b->fresh_net, socks, e) < 0)
 			return -1;
 		*ret_n = BLANK_SOCKS;
 	}
+	if (!b->container || !*ret_n)
+		return 0;
+	/* What has no answer yet is to be refused at once. */
+	for (unsigned i = 0; i < BLANK_SOCKS; i++)
+		if (i != SB_DNS - BLANK_FIRST_SOCK)
+			close(socks[i]);
+	socks[0] = socks[SB_DNS - BLANK_FIRST_SOCK];
+	*ret_n = 1;
+	return 0;
+}
+
+static int surroundings(const struct blank *b, struct err *e)
+{
+	struct stat st;
+
 	if (setns(b->base.mntns, CLONE_NEWNS) < 0 || unshare(CLONE_NEWNS | CLONE_NEWCGROUP) < 0)
 		return err_sys(e, errno, "copy the mount namespace");
 	/* Where the host itself runs in a chroot (an initramfs), the namespace's root is not the one that was put
@@ -115,18 +130,20 @@ static int surroundings(const struct blank *b, int socks[BLANK_SOCKS], unsigned 
 }
 
 /* The user namespace, and the parent's maps for it. */
-static int new_user_namespace(const struct blank *b, const int *socks, unsigned n, struct err *e)
+static int new_user_namespace(const struct blank *b, int *socks, unsigned n, int tty, struct err *e)
 {
-	struct blank_said said = {.n_socks = n};
+	struct blank_said said = {.n_socks = n, .tty = tty >= 0};
 	char go;
 
-	if (b->layer != LAYER_NO_USERNS && unshare(CLONE_NEWUSER) < 0)
+	if (b->layer != LAYER_NO_USERNS && !b->container && unshare(CLONE_NEWUSER) < 0)
 		return err_sys(e, errno, "make a user namespace");
 	/* Descriptors under way count for all of root's processes, and the limit is the sender's: it is not yet 1,024.
 	 */
+	if (said.tty)
+		socks[n++] = tty;
 	if (fds_send(b->setup, &said, sizeof(said), socks, n, 0) < 0)
 		return err_sys(e, errno, "tell the spawner");
-	if (b->layer != LAYER_NO_RLIMIT && priv_rlimit_files(e) < 0)
+	if (b->layer != LAYER_NO_RLIMIT && !b->container && priv_rlimit_files(e) < 0)
 		return -1;
 	if (read(b->setup, &go, 1) != 1)
 		return err_set(e, ERR_CANCELED, "the spawner gave up");
@@ -163,18 +180,23 @@ static int place_fds(const struct blank *b, struct err *e)
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	if (null < 0 || dup2(null, 0) < 0 || dup2(b->log, 1) < 0 || dup2(b->log, 2) < 0 ||
-	    dup2(b->ctl, INIT_FD_CTL) < 0 || dup2(b->chan, INIT_FD_CHAN) < 0 || dup2(b->log, INIT_FD_LOG) < 0)
+	    dup2(b->ctl, INIT_FD_CTL) < 0 || dup2(b->chan, INIT_FD_CHAN) < 0 || dup2(b->log, INIT_FD_LOG) < 0 ||
+	    (b->err >= 0 && dup2(b->err, INIT_FD_ERR) < 0))
 		return err_sys(e, errno, "place descriptors");
 	return 0;
 }
 
 void blank_run(const struct blank *given)
 {
-	char *argv[] = {"tandem-init", NULL, NULL};
+	char *argv[] = {"tandem-init",
+			given->container ? "container"
+			: given->prepare ? "prepare"
+					 : "plain",
+			NULL, NULL};
 	char *envp[] = {NULL};
 	struct blank b = *given;
 	struct err e = {0};
-	int socks[BLANK_SOCKS];
+	int socks[BLANK_SAID_FDS], tty = -1, userns = -1;
 	sigset_t none;
 	unsigned n;
 
@@ -182,16 +204,16 @@ void blank_run(const struct blank *given)
 	sigemptyset(&none);
 	umask(022);
 	if (b.layer == LAYER_NO_DUMPABLE)
-		argv[1] = "dumpable";
-	else if (b.prepare)
-		argv[1] = "prepare";
-	if (shed(&b, &e) < 0 || enter(&b, &e) < 0 || surroundings(&b, socks, &n, &e) < 0 ||
-	    new_user_namespace(&b, socks, n, &e) < 0)
+		argv[2] = "dumpable";
+	if (shed(&b, &e) < 0 || enter(&b, &e) < 0 || network(&b, socks, &n, &e) < 0 ||
+	    (b.container ? container_surroundings(&b, &tty, &userns, &e) : surroundings(&b, &e)) < 0)
 		fail(&b, &e);
-	if (give_up_rights(&b, &e) < 0 || place_fds(&b, &e) < 0)
+	if (new_user_namespace(&b, socks, n, tty, &e) < 0 ||
+	    (b.container ? container_become(&b, userns, &e) : give_up_rights(&b, &e)) < 0 || place_fds(&b, &e) < 0)
 		fail(&b, &e);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (b.layer != LAYER_NO_SECCOMP && priv_filter_sandbox(b.prepare, &e) < 0)
+	if (b.layer != LAYER_NO_SECCOMP &&
+	    (b.container ? priv_filter_container(&e) : priv_filter_sandbox(b.prepare, &e)) < 0)
 		fail(&b, &e);
 	fexecve(b.base.init_exe, argv, envp);
 	err_sys(&e, errno, "execute tandem-init");

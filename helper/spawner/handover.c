@@ -54,6 +54,11 @@ static void each_kept(struct spawner *s, void (*f)(int *fd))
 	f(&s->base.mntns);
 	f(&s->base.timens);
 	f(&s->base.init_exe);
+	f(&s->uppers);
+	f(&s->skel);
+	f(&s->sweep_kick);
+	for (unsigned i = 0; i < s->n_blocks; i++)
+		f(&s->block[i].lock);
 	for (unsigned i = 0; i < SL_N; i++)
 		f(&s->listener[i]);
 	for (unsigned i = 0; i < s->cg.n; i++)
@@ -174,6 +179,7 @@ int handover_resume(struct spawner *s, int fd, struct err *e)
 		return err_set(e, ERR_CORRUPT, "the predecessor's table is cut off");
 	s->upgrading = false;
 	each_kept(s, close_on_exec);
+	range_forget(s);
 	return 1;
 }
 

@@ -202,6 +202,10 @@ static void finish(struct spawner *s)
 		if (s->id[i] && s->sb[i].pid)
 			while (waitpid(s->sb[i].pid, NULL, 0) < 0 && errno == EINTR)
 				;
+	for (unsigned i = 0; i < s->high; i++)
+		if (s->id[i] && s->sb[i].range)
+			upper_remove(s, i);
+	upper_finish(s);
 	cg_remove(&s->cg);
 	state_remove_run(s);
 }
@@ -238,6 +242,8 @@ static int prepare(struct spawner *s, struct err *e)
 	if (cg_find(&s->cg, name, e) < 0)
 		return -1;
 	reap_strangers();
+	if (upper_setup(s, e) < 0)
+		return -1;
 	for (unsigned i = 0; i < s->cg.n; i++)
 		log_debug("cgroup", "%s controllers=%x", s->cg.h[i].path, s->cg.h[i].ctl);
 	return state_write_run(s, e);
@@ -328,7 +334,7 @@ int main(int argc, char **argv)
 	log_init("tandem-spawner", LOG_INFO);
 	if (s == MAP_FAILED)
 		return 1;
-	s->daemon_sock = s->daemon_pidfd = s->lock = s->ids = -1;
+	s->daemon_sock = s->daemon_pidfd = s->lock = s->ids = s->uppers = s->skel = s->sweep_kick = -1;
 	for (unsigned i = 0; i < SL_N; i++)
 		s->listener[i] = -1;
 	if (read_config(s, &resumed, &e) < 0 || set_up_process(s, &e) < 0 || (resumed && handover_watch(s, &e) < 0)) {

@@ -22,16 +22,16 @@ static const char *const masked_files[] = {"/proc/kcore",      "/proc/keys",	   
 static const char *const masked_dirs[] = {"/proc/acpi", "/proc/asound", "/proc/scsi"};
 static const char *const read_only[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
 
-static int mask_proc(struct err *e)
+int mount_mask_proc(const char *null, const char *empty, struct err *e)
 {
 	struct mount_attr ro = {.attr_set =
 					MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(masked_files); i++)
-		if (mount("/dev/null", masked_files[i], NULL, MS_BIND, NULL) < 0 && errno != ENOENT)
+		if (mount(null, masked_files[i], NULL, MS_BIND, NULL) < 0 && errno != ENOENT)
 			return err_sys(e, errno, "mask %s", masked_files[i]);
 	for (unsigned i = 0; i < ARRAY_SIZE(masked_dirs); i++)
-		if (mount("/mnt", masked_dirs[i], NULL, MS_BIND, NULL) < 0 && errno != ENOENT)
+		if (mount(empty, masked_dirs[i], NULL, MS_BIND, NULL) < 0 && errno != ENOENT)
 			return err_sys(e, errno, "mask %s", masked_dirs[i]);
 	for (unsigned i = 0; i < ARRAY_SIZE(read_only); i++) {
 		if (mount(read_only[i], read_only[i], NULL, MS_BIND, NULL) < 0) {
@@ -60,7 +60,7 @@ int mount_blank(uint64_t tmp_bytes, bool no_tmp_size, struct err *e)
 
 	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
 		return err_sys(e, errno, "mount /proc");
-	if (mask_proc(e) < 0)
+	if (mount_mask_proc("/dev/null", "/mnt", e) < 0)
 		return -1;
 	if (no_tmp_size)
 		snprintf(opt, sizeof(opt), "mode=1777,size=0");

@@ -10,6 +10,7 @@
 #include <linux/securebits.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -86,6 +87,36 @@ int priv_keep_caps(struct err *e)
 	return 0;
 }
 
+int priv_files_as(uint32_t id, struct err *e)
+{
+	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct d[2];
+
+	if (syscall(SYS_capget, &h, d) < 0)
+		return err_sys(e, errno, "capget");
+	setfsgid(id);
+	setfsuid(id); /* takes the capabilities over files with it, out of effect */
+	h.version = _LINUX_CAPABILITY_VERSION_3;
+	return syscall(SYS_capset, &h, d) < 0 ? err_sys(e, errno, "capset") : 0;
+}
+
+/* Docker's. Each is a right in the container's own user namespace: its ids, its files, its processes. */
+int priv_caps_container(struct err *e)
+{
+	const uint32_t keep = 1u << CAP_CHOWN | 1u << CAP_DAC_OVERRIDE | 1u << CAP_FOWNER | 1u << CAP_FSETID |
+			      1u << CAP_KILL | 1u << CAP_SETGID | 1u << CAP_SETUID | 1u << CAP_SETPCAP |
+			      1u << CAP_NET_BIND_SERVICE | 1u << CAP_NET_RAW | 1u << CAP_SYS_CHROOT | 1u << CAP_MKNOD |
+			      1u << CAP_AUDIT_WRITE | 1u << CAP_SETFCAP;
+	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct d[2] = {{keep, keep, 0}, {0, 0, 0}};
+
+	for (unsigned i = 0; i < CAP_NUMBERS; i++)
+		if ((i >= 32 || !(keep >> i & 1)) && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0 && errno != EINVAL)
+			return err_sys(e, errno, "drop capability %u from the bounding set", i);
+	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	return syscall(SYS_capset, &h, d) < 0 ? err_sys(e, errno, "drop capabilities") : 0;
+}
+
 static int limit(int what, rlim_t soft, rlim_t hard)
 {
 	struct rlimit now;
@@ -111,6 +142,17 @@ int priv_rlimits_sandbox(struct err *e)
 	return 0;
 }
 
+/* The pids group bounds processes; where the host has none this is what is left. */
+int priv_rlimits_container(struct err *e)
+{
+	if (limit(RLIMIT_NPROC, 32768, 32768) < 0 || limit(RLIMIT_CORE, 1, 1) < 0 ||
+	    limit(RLIMIT_STACK, 8 << 20, RLIM_INFINITY) < 0 || limit(RLIMIT_MEMLOCK, 8 << 20, 8 << 20) < 0 ||
+	    limit(RLIMIT_MSGQUEUE, 819200, 819200) < 0 || limit(RLIMIT_SIGPENDING, 8192, 8192) < 0 ||
+	    limit(RLIMIT_NOFILE, 1024, 524288) < 0)
+		return err_sys(e, errno, "set resource limits");
+	return 0;
+}
+
 int priv_rlimit_files(struct err *e)
 {
 	return limit(RLIMIT_NOFILE, 1024, 1024) < 0 ? err_sys(e, errno, "limit descriptors") : 0;
@@ -130,6 +172,11 @@ int priv_filter_sandbox(bool prepare, struct err *e)
 	if (prepare)
 		return load(seccomp_prepare_filter, ARRAY_SIZE(seccomp_prepare_filter), e);
 	return load(seccomp_filter, ARRAY_SIZE(seccomp_filter), e);
+}
+
+int priv_filter_container(struct err *e)
+{
+	return load(seccomp_container_filter, ARRAY_SIZE(seccomp_container_filter), e);
 }
 
 int priv_filter_daemon(struct err *e)

@@ -38,12 +38,24 @@ static void close_all(struct spawner *s, struct sandbox *b)
 	}
 }
 
+static uint32_t first_id(const struct spawner *s, unsigned slot)
+{
+	const struct sandbox *b = &s->sb[slot];
+
+	return b->range ? range_first(s, b->range - 1) : s->config.uid_base + 2 * slot;
+}
+
 static void slot_free(struct spawner *s, unsigned slot)
 {
 	struct sandbox *b = &s->sb[slot];
 
 	close_all(s, b);
 	cg_leaf_release(&s->cg, &b->leaf);
+	if (b->range) {
+		upper_remove(s, slot);
+		range_release(s, b->range - 1);
+		b->range = 0;
+	}
 	s->id[slot] = 0;
 	b->state = SLOT_FREE;
 	b->pid = 0;
@@ -58,7 +70,7 @@ static int nonblock(int fd)
 
 /* The child's ends of everything. */
 struct ends {
-	int setup, ctl, chan, log;
+	int setup, ctl, chan, log, err;
 };
 
 static void ends_done(struct ends *x)
@@ -67,9 +79,35 @@ static void ends_done(struct ends *x)
 	close_p(&x->ctl);
 	close_p(&x->chan);
 	close_p(&x->log);
+	close_p(&x->err);
 }
 
-static int make_ends(struct sandbox *b, uint32_t uid, struct ends *x, struct err *e)
+/* The sandbox's own, so that it can open /dev/stdout, which is this pipe by way of /proc. */
+static int out_pipe(uint32_t uid, int *ret_ours, int *ret_theirs, struct err *e)
+{
+	int p[2];
+
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return err_sys(e, errno, "make the log pipe");
+	*ret_ours = p[0], *ret_theirs = p[1];
+	if (fchown(p[1], uid, uid) < 0)
+		return err_sys(e, errno, "give the log pipe to the sandbox");
+	return nonblock(p[0]) < 0 ? err_sys(e, errno, "fcntl") : 0;
+}
+
+static int in_pipe(uint32_t uid, int *ret_ours, int *ret_theirs, struct err *e)
+{
+	int p[2];
+
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return err_sys(e, errno, "make the pipe to stdin");
+	*ret_ours = p[1], *ret_theirs = p[0];
+	if (fchown(p[0], uid, uid) < 0)
+		return err_sys(e, errno, "give the pipe to the sandbox");
+	return nonblock(p[1]) < 0 ? err_sys(e, errno, "fcntl") : 0;
+}
+
+static int make_ends(struct sandbox *b, uint32_t uid, bool container, struct ends *x, struct err *e)
 {
 	int p[2];
 
@@ -79,18 +117,16 @@ static int make_ends(struct sandbox *b, uint32_t uid, struct ends *x, struct err
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, p) < 0)
 		return err_sys(e, errno, "make a socket pair");
 	b->fd[SB_CTL] = p[0], x->ctl = p[1];
+	if (nonblock(b->fd[SB_CTL]) < 0)
+		return err_sys(e, errno, "fcntl");
+	if (out_pipe(uid, &b->fd[SB_LOG], &x->log, e) < 0)
+		return -1;
+	if (container)
+		return in_pipe(uid, &b->fd[SB_CHAN], &x->chan, e) < 0 ? -1 : out_pipe(uid, &b->fd[SB_ERR], &x->err, e);
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, p) < 0)
 		return err_sys(e, errno, "make a socket pair");
 	b->fd[SB_CHAN] = p[0], x->chan = p[1];
-	if (pipe2(p, O_CLOEXEC) < 0)
-		return err_sys(e, errno, "make the log pipe");
-	b->fd[SB_LOG] = p[0], x->log = p[1];
-	/* The sandbox's own, so that it can open /dev/stdout, which is this pipe by way of /proc. */
-	if (fchown(x->log, uid, uid) < 0)
-		return err_sys(e, errno, "give the log pipe to the sandbox");
-	if (nonblock(b->fd[SB_CTL]) < 0 || nonblock(b->fd[SB_CHAN]) < 0 || nonblock(b->fd[SB_LOG]) < 0)
-		return err_sys(e, errno, "fcntl");
-	return 0;
+	return nonblock(p[0]) < 0 ? err_sys(e, errno, "fcntl") : 0;
 }
 
 /* Only the pid namespace is made here: the others take the child's time, not ours. */
@@ -109,7 +145,8 @@ static pid_t clone_into(int layer, int v2_dir, int *ret_pidfd)
 	return (pid_t)syscall(SYS_clone3, &a, sizeof(a));
 }
 
-static int start_child(struct spawner *s, unsigned slot, struct ends *x, struct cg_fds *cf, bool prepare, struct err *e)
+static int start_child(struct spawner *s, unsigned slot, struct ends *x, struct cg_fds *cf, bool prepare,
+		       const struct container *c, struct err *e)
 {
 	struct sandbox *b = &s->sb[slot];
 	struct blank child = {
@@ -118,11 +155,13 @@ static int start_child(struct spawner *s, unsigned slot, struct ends *x, struct 
 		.ctl = x->ctl,
 		.chan = x->chan,
 		.log = x->log,
+		.err = x->err,
 		.layer = s->config.no_layer,
 		.net = net_take(s),
 		.fresh_net = &s->fresh_net,
-		.uid = s->config.uid_base + 2 * slot,
+		.uid = first_id(s, slot),
 		.prepare = prepare,
+		.container = c,
 		.n_v1_tasks = cf->n_v1_tasks,
 	};
 	pid_t pid;
@@ -148,11 +187,46 @@ static int free_slot(const struct spawner *s)
 	return -1;
 }
 
-int sandbox_make(struct spawner *s, uint64_t id, bool prepare, struct err *e)
+/* What a container needs beside all that a sandbox has; the child finds the descriptors in its socket. */
+static int make_container(struct spawner *s, unsigned slot, const struct container *c, struct err *e)
+{
+	struct sandbox *b = &s->sb[slot];
+	const struct range *r = &s->range[b->range - 1];
+	auto_close int upper = upper_make(s, slot, e);
+	int fds[FDS_MAX] = {[CF_USERNS] = r->userns, [CF_IDMAP] = r->idmap, [CF_UPPER] = upper, [CF_SKEL] = s->skel};
+
+	if (upper < 0)
+		return -1;
+	b->limits = c->limits;
+	b->assigned = 1;
+	strlcpy_(b->label, c->label, sizeof(b->label));
+	if (cg_leaf_limit(&s->cg, &b->leaf, CG_LIMITS, &b->limits, e) < 0)
+		return -1;
+	memcpy(fds + CF_LAYERS, c->layers, c->n_layers * sizeof(*fds));
+	if (!c->input && !c->tty) {
+		close(b->fd[SB_CHAN]);
+		b->fd[SB_CHAN] = -1;
+	}
+	if (fds_send(b->setup, "", 1, fds, CF_LAYERS + c->n_layers, 0) < 0)
+		return err_sys(e, errno, "hand over the layers");
+	return 0;
+}
+
+static int take_range(struct spawner *s, struct sandbox *b, struct err *e)
+{
+	int n = range_take(s, e);
+
+	if (n < 0)
+		return -1;
+	b->range = (uint16_t)(n + 1);
+	return 0;
+}
+
+int sandbox_make(struct spawner *s, uint64_t id, bool prepare, const struct container *c, struct err *e)
 {
 	int slot = free_slot(s);
 	struct sandbox *b = slot < 0 ? NULL : &s->sb[slot];
-	auto_(ends_done) struct ends x = {-1, -1, -1, -1};
+	auto_(ends_done) struct ends x = {-1, -1, -1, -1, -1};
 	struct cg_fds cf;
 
 	if (!b)
@@ -166,8 +240,9 @@ int sandbox_make(struct spawner *s, uint64_t id, bool prepare, struct err *e)
 	s->id[slot] = id;
 	if ((unsigned)slot >= s->high)
 		s->high = (unsigned)slot + 1;
-	if (make_ends(b, s->config.uid_base + 2 * (unsigned)slot, &x, e) < 0 ||
-	    start_child(s, (unsigned)slot, &x, &cf, prepare, e) < 0) {
+	if ((c && take_range(s, b, e) < 0) || make_ends(b, first_id(s, (unsigned)slot), c != NULL, &x, e) < 0 ||
+	    (c && make_container(s, (unsigned)slot, c, e) < 0) ||
+	    start_child(s, (unsigned)slot, &x, &cf, prepare, c, e) < 0) {
 		cg_fds_done(&cf);
 		slot_free(s, (unsigned)slot);
 		return -1;
@@ -208,7 +283,7 @@ static int give_maps(struct spawner *s, unsigned slot, struct err *e)
 	struct sandbox *b = &s->sb[slot];
 	uint32_t uid = s->config.uid_base + 2 * slot;
 
-	if (s->config.no_layer != LAYER_NO_USERNS &&
+	if (s->config.no_layer != LAYER_NO_USERNS && !b->range &&
 	    (write_map(b->pid, "uid_map", INSIDE_UID, uid) < 0 || write_map(b->pid, "gid_map", INSIDE_GID, uid) < 0))
 		return err_sys(e, errno, "write the id maps");
 	if (write(b->setup, "", 1) != 1)
@@ -230,8 +305,8 @@ void sandbox_setup_event(struct spawner *s, unsigned slot)
 {
 	struct sandbox *b = &s->sb[slot];
 	struct blank_said said = {0};
-	int socks[BLANK_SOCKS];
-	unsigned n = BLANK_SOCKS;
+	int socks[BLANK_SAID_FDS];
+	unsigned n = BLANK_SAID_FDS;
 	struct err e = {0};
 	ssize_t got = fds_recv(b->setup, &said, sizeof(said), socks, &n, MSG_DONTWAIT);
 
@@ -243,9 +318,13 @@ void sandbox_setup_event(struct spawner *s, unsigned slot)
 		verbs_send_made(s, SPAWNER_MADE, slot);
 		return;
 	}
-	if (got == sizeof(said) && !said.sys && n == said.n_socks) {
-		for (unsigned i = 0; i < n; i++)
-			b->fd[BLANK_FIRST_SOCK + i] = socks[i];
+	if (got == sizeof(said) && !said.sys && n == said.n_socks + said.tty) {
+		for (unsigned i = 0; i < said.n_socks; i++)
+			b->fd[b->range ? SB_DNS : BLANK_FIRST_SOCK + i] = socks[i];
+		if (said.tty) {
+			close_p(&b->fd[SB_CHAN]);
+			b->fd[SB_CHAN] = socks[n - 1];
+		}
 		if (give_maps(s, slot, &e) < 0)
 			making_failed(s, slot, &e);
 		return;
@@ -301,7 +380,7 @@ void sandbox_reap(struct spawner *s, unsigned slot)
 	if (s->config.no_layer == LAYER_NO_PIDNS)
 		cg_leaf_kill(&s->cg, &b->leaf);
 	else
-		net_keep(s, b->fd[SB_API]);
+		net_keep(s, b->fd[SB_DNS]);
 	slot_free(s, slot);
 }
 

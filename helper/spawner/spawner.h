@@ -23,6 +23,8 @@
 #define FD_RESERVED	32	       /* numbers below stay free for children to put theirs at */
 #define BLANK_TMP_BYTES (512ull << 20) /* /tmp of a blank; ASSIGN changes it when the function's differs */
 #define NET_POOL	64	       /* net namespaces that wait to be used again */
+#define RANGE_BLOCK	64	       /* ranges of ids for containers are taken from the host by so many */
+#define RANGE_BLOCKS	16
 #define INSIDE_UID	1051
 #define INSIDE_GID	990
 
@@ -30,6 +32,7 @@ enum slot_state { SLOT_FREE, SLOT_MAKING, SLOT_READY };
 struct sandbox {
 	uint32_t gen; /* of the slot: tells old events and group names from new ones */
 	uint8_t state, assigned, ending;
+	uint16_t range; /* of a container: number of its ids + 1; else 0 */
 	pid_t pid;
 	int setup;    /* to the child while MAKING; -1 */
 	int fd[SB_N]; /* what tandemd got duplicates of; -1: not there */
@@ -55,6 +58,13 @@ struct base {
 	ino_t root_ino;
 	int timens;   /* -1: the kernel has none */
 	int init_exe; /* tandem-init, executable but not readable by a sandbox */
+};
+
+/* 65,536 ids for one container. Its two user namespaces are made at the first use and kept: nothing lives in them. */
+struct range {
+	bool used;
+	int userns; /* of the container: 0 is its first id; -1: not made yet */
+	int idmap;  /* for mounts: LAYER_ID_BASE is its first id */
 };
 
 struct net_look {
@@ -86,6 +96,16 @@ struct spawner {
 	} net[NET_POOL]; /* oldest first */
 	unsigned n_nets;
 
+	int uppers, skel; /* state_dir/containers: what containers write; the layer above all of an image's */
+	pid_t sweeper;	  /* removes what dead ones wrote; 0: none */
+	int sweep_kick;	  /* a byte to it: there is something; closed: its end */
+	unsigned n_blocks;
+	struct range_block {
+		int lock;
+		uint32_t first;
+	} block[RANGE_BLOCKS];
+	struct range range[RANGE_BLOCKS * RANGE_BLOCK];
+
 	unsigned high; /* slots ever used: scans end here */
 	struct job job[JOB_MAX];
 	uint64_t id[SANDBOX_MAX];	/* 0: free. Beside the table, so that a search touches little memory */
@@ -115,7 +135,15 @@ void verbs_send_err(struct spawner *s, enum spawner_verb verb, uint64_t id, cons
 void verbs_send_made(struct spawner *s, enum spawner_verb verb, unsigned slot);
 
 /* sandbox.c: the parent's side of one sandbox */
-int sandbox_make(struct spawner *s, uint64_t id, bool prepare, struct err *e);
+struct container { /* what CONTAINER asks for, checked */
+	const int *layers;
+	unsigned n_layers;
+	bool input, tty, read_only;
+	struct cg_limits limits;
+	const char *hostname, *label;
+};
+/* c NULL: a blank */
+int sandbox_make(struct spawner *s, uint64_t id, bool prepare, const struct container *c, struct err *e);
 void sandbox_setup_event(struct spawner *s, unsigned slot);
 void sandbox_oom_event(struct spawner *s, unsigned slot);
 void sandbox_reap(struct spawner *s, unsigned slot); /* pid 1 is gone */
@@ -126,22 +154,53 @@ int sandbox_find(const struct spawner *s, uint64_t id); /* slot, or -1 */
 /* blank.c: the child's side; never returns */
 struct blank {
 	struct base base;
-	int setup, ctl, chan, log, layer;
+	int setup, ctl, chan, log, err, layer;
 	int net; /* a namespace to use again if it is as new, or -1 */
 	const struct net_look *fresh_net;
 	uint32_t uid;
-	bool prepare; /* images are taken there */
+	bool prepare;			   /* images are taken there */
+	const struct container *container; /* NULL: a blank */
 	int v1_tasks[CG_HIER_MAX];
 	unsigned n_v1_tasks;
 };
-struct blank_said {  /* what the child tells over setup, then EOF by exec */
-	int32_t sys; /* errno, or 0: namespaces are ready, sockets attached, write the id maps */
-	uint32_t n_socks;
+struct blank_said {	  /* what the child tells over setup, then EOF by exec */
+	int32_t sys;	  /* errno, or 0: namespaces are ready, sockets attached, write the id maps */
+	uint32_t n_socks; /* of a container: that of names alone */
+	uint32_t tty;	  /* behind them its terminal */
 	char step[56];
 };
 #define BLANK_FIRST_SOCK SB_RTAPI
 #define BLANK_SOCKS	 (SB_API_TLS - SB_RTAPI + 1)
+#define BLANK_SAID_FDS	 (BLANK_SOCKS + 1) /* and a container's terminal */
 void blank_run(const struct blank *b) __attribute__((noreturn));
+
+/* container.c: what the child does differently when it becomes a container */
+enum container_fd { CF_USERNS, CF_IDMAP, CF_UPPER, CF_SKEL, CF_LAYERS }; /* sent over setup before the child begins */
+int container_surroundings(struct blank *b, int *ret_tty, int *ret_userns, struct err *e);
+int container_become(const struct blank *b, int userns, struct err *e);
+
+/* rootfs.c, in the child: the root of a container in place of the one of blanks */
+struct rootfs {
+	int lower[CONTAINER_LAYERS + 1]; /* mounts that belong to no namespace yet, the lowest first */
+	unsigned n_lower;
+	int upper; /* the same, of a directory with "upper" and "work" */
+	uint32_t first;
+	bool read_only, writable_proc;
+	const char *hostname;
+};
+int rootfs_tree(int dir, int idmap, struct err *e); /* such a mount */
+int rootfs_make(const struct rootfs *r, struct err *e);
+int rootfs_skel(int dir, struct err *e); /* fills the directory that is laid over every image: what is mounted upon */
+
+/* upper.c: ranges of ids, and directories for what containers write */
+int upper_setup(struct spawner *s, struct err *e); /* at start; what a killed predecessor left is removed */
+int upper_make(struct spawner *s, unsigned slot, struct err *e); /* O_PATH */
+void upper_remove(struct spawner *s, unsigned slot);
+void upper_finish(struct spawner *s);
+int range_take(struct spawner *s, struct err *e); /* its number; both namespaces are there */
+void range_release(struct spawner *s, unsigned n);
+uint32_t range_first(const struct spawner *s, unsigned n);
+void range_forget(struct spawner *s); /* after a handover: namespaces are made again when they are needed */
 
 /* net.c, in the child: enters old_ns if nothing of its last user is left, else a new one; opens the platform's sockets
  */
@@ -159,9 +218,12 @@ int base_make(const struct serve_config *c, struct base *ret, struct err *e);
 /* Fills ./etc below the directory root. The state's own authority (ca.crt in state_dir), if there is one, is trusted in
  * it. */
 int etc_make(int root, const char *state_dir, struct err *e);
+int base_tmpfs(const char *size, const char *inodes, unsigned attrs, struct err *e);
+int base_dev(int dev, struct err *e); /* nodes and links of a blank's /dev */
 
 /* mount.c: mounts of one sandbox */
 int mount_blank(uint64_t tmp_bytes, bool no_tmp_size, struct err *e);
+int mount_mask_proc(const char *null, const char *empty, struct err *e); /* Docker's lists; both for hiding */
 int mount_assign(int pidfd, int task_tree, int opt_tree, uint64_t tmp_bytes, struct err *e);
 int mount_code_tree(int dir, uint32_t owner, struct err *e); /* read-only copy of the mount at dir, or -1 */
 int mount_layers(const int *dirs, unsigned n, uint32_t owner, struct err *e); /* several as one, the last on top */
@@ -171,6 +233,10 @@ int priv_drop_caps(struct err *e);
 int priv_keep_caps(struct err *e);	 /* debug builds, LAYER_NO_CAPDROP */
 int priv_rlimits_sandbox(struct err *e); /* all but: */
 int priv_rlimit_files(struct err *e);
+int priv_rlimits_container(struct err *e);
+int priv_files_as(uint32_t id, struct err *e); /* what is made from now on belongs to it; with all rights still */
+int priv_caps_container(struct err *e);	       /* in its user namespace: what Docker gives */
+int priv_filter_container(struct err *e);
 int priv_filter_sandbox(bool prepare, struct err *e);
 int priv_filter_daemon(struct err *e);
 int priv_filter_unpack(struct err *e);
@@ -203,7 +269,9 @@ void pull_event(struct spawner *s, struct job *j);
 
 /* state.c: state directory, lock, listeners, run file, service manager */
 int state_setup(struct spawner *s, struct err *e);
-int state_take_ids(struct spawner *s, struct err *e); /* the first range of user ids that nobody else has */
+int state_take_ids(struct spawner *s, struct err *e);	/* the first range of user ids that nobody else has */
+int state_take_block(struct spawner *s, struct err *e); /* one more block of ranges for containers */
+int state_own_dir(const char *path, uid_t uid, gid_t gid, mode_t mode, struct err *e); /* made or checked; open */
 int state_listen(struct spawner *s, struct err *e);
 int state_write_run(struct spawner *s, struct err *e);
 void state_remove_run(const struct spawner *s);

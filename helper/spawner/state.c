@@ -17,7 +17,7 @@
 #define BACKLOG 4096
 
 /* A directory of the state: made, or checked to be one, then its owner and mode set. */
-static int own_dir(const char *path, uid_t uid, gid_t gid, mode_t mode, struct err *e)
+int state_own_dir(const char *path, uid_t uid, gid_t gid, mode_t mode, struct err *e)
 {
 	int fd;
 
@@ -42,7 +42,7 @@ int state_setup(struct spawner *s, struct err *e)
 
 	if (io_mkdirs(c->state_dir, 0755, e) < 0)
 		return -1;
-	dir = own_dir(c->state_dir, 0, c->daemon_gid, 0710, e);
+	dir = state_own_dir(c->state_dir, 0, c->daemon_gid, 0710, e);
 	if (dir < 0)
 		return -1;
 	s->lock = openat(dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -54,7 +54,7 @@ int state_setup(struct spawner *s, struct err *e)
 			"Tandem already serves %s: stop that one first, or choose another directory with --state.",
 			c->state_dir);
 	snprintf(path, sizeof(path), "%s/daemon", c->state_dir);
-	s->listener[SL_STATE_DIR] = own_dir(path, c->daemon_uid, c->daemon_gid, 0700, e);
+	s->listener[SL_STATE_DIR] = state_own_dir(path, c->daemon_uid, c->daemon_gid, 0700, e);
 	return s->listener[SL_STATE_DIR] < 0 ? -1 : 0;
 }
 
@@ -64,7 +64,7 @@ int state_setup(struct spawner *s, struct err *e)
 /* Several daemons on one host: two sandboxes of one id could signal each other. */
 int state_take_ids(struct spawner *s, struct err *e)
 {
-	auto_close int dir = own_dir(IDS_DIR, 0, 0, 0755, e);
+	auto_close int dir = state_own_dir(IDS_DIR, 0, 0, 0755, e);
 
 	if (dir < 0)
 		return -1;
@@ -83,6 +83,32 @@ int state_take_ids(struct spawner *s, struct err *e)
 		s->ids = -1;
 	}
 	return err_set(e, ERR_LIMIT, "%d daemons run on this host already: no range of user ids is free", IDS_RANGES);
+}
+
+/* Above 2^31 programs begin to take ids for negative numbers. */
+int state_take_block(struct spawner *s, struct err *e)
+{
+	const uint32_t block_ids = RANGE_BLOCK * LAYER_IDS;
+	auto_close int dir = state_own_dir(IDS_DIR, 0, 0, 0755, e);
+
+	if (dir < 0)
+		return -1;
+	for (uint32_t i = 0; s->n_blocks < RANGE_BLOCKS && CONTAINER_ID_BASE + (i + 1) * block_ids <= INT32_MAX; i++) {
+		char name[24];
+		int fd;
+
+		snprintf(name, sizeof(name), "containers-%u", i);
+		fd = openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		if (fd < 0)
+			return err_sys(e, errno, "open %s/%s", IDS_DIR, name);
+		/* A lock of our own on the same file is another open file: it is refused as well. */
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+			s->block[s->n_blocks++] = (struct range_block){fd, CONTAINER_ID_BASE + i * block_ids};
+			return 0;
+		}
+		close(fd);
+	}
+	return err_set(e, ERR_LIMIT, "no range of user ids is free for another container");
 }
 
 static int listen_admin(struct spawner *s, struct err *e)

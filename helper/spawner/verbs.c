@@ -51,7 +51,7 @@ void verbs_send_made(struct spawner *s, enum spawner_verb verb, unsigned slot)
 		m.u.made.has |= 1u << i;
 		fds[n++] = b->fd[i];
 	}
-	m.u.made.uid = s->config.uid_base + 2 * slot;
+	m.u.made.uid = b->range ? range_first(s, b->range - 1) : s->config.uid_base + 2 * slot;
 	m.u.made.pid = b->pid;
 	m.u.made.assigned = b->assigned;
 	memcpy(m.u.made.label, b->label, sizeof(m.u.made.label));
@@ -88,25 +88,25 @@ static void blank(struct spawner *s, const struct spawner_msg *m)
 		err_set(&e, ERR_EXISTS, "a sandbox of that id exists");
 	else if (s->draining)
 		err_set(&e, ERR_UNAVAILABLE, "shutting down");
-	else if (sandbox_make(s, m->id, m->u.blank.prepare, &e) == 0)
+	else if (sandbox_make(s, m->id, m->u.blank.prepare, NULL, &e) == 0)
 		return;
 	verbs_send_err(s, SPAWNER_MADE, m->id, &e);
 }
 
-static int check_limits(const struct spawner_msg *m, struct cg_limits *ret, struct err *e)
+static int check_limits(const struct cg_limits *l, struct err *e)
 {
-	uint64_t mem = m->u.assign.memory_bytes, tmp = m->u.assign.tmp_bytes;
-
-	if (mem < MEMORY_MIN_BYTES || mem > MEMORY_MAX_BYTES || tmp < MEMORY_MIN_BYTES || tmp > MEMORY_MAX_BYTES)
-		return err_set(e, ERR_INVALID, "memory or /tmp size out of range");
-	if (!m->u.assign.pids_max || m->u.assign.pids_max > 32768)
+	if (!l->pids_max || l->pids_max > 32768)
 		return err_set(e, ERR_INVALID, "limit of processes out of range");
-	if (!m->u.assign.cpu_weight || m->u.assign.cpu_weight > 10000)
+	if (!l->cpu_weight || l->cpu_weight > 10000)
 		return err_set(e, ERR_INVALID, "CPU weight out of range");
-	if (m->u.assign.cpu_quota_us && (m->u.assign.cpu_quota_us < 1000 || m->u.assign.cpu_quota_us > 100000u * 4096))
+	if (l->cpu_quota_us && (l->cpu_quota_us < 1000 || l->cpu_quota_us > 100000u * 4096))
 		return err_set(e, ERR_INVALID, "CPU quota out of range");
-	*ret = (struct cg_limits){mem + tmp, m->u.assign.pids_max, m->u.assign.cpu_weight, m->u.assign.cpu_quota_us};
 	return 0;
+}
+
+static bool bytes_ok(uint64_t bytes)
+{
+	return bytes >= MEMORY_MIN_BYTES && bytes <= MEMORY_MAX_BYTES;
 }
 
 static int do_assign(struct spawner *s, int slot, const struct spawner_msg *m, const int *fds, unsigned n_fds,
@@ -114,7 +114,8 @@ static int do_assign(struct spawner *s, int slot, const struct spawner_msg *m, c
 {
 	struct sandbox *b = slot < 0 ? NULL : &s->sb[slot];
 	auto_close int task = -1, opt = -1;
-	struct cg_limits lim;
+	struct cg_limits lim = {m->u.assign.memory_bytes + m->u.assign.tmp_bytes, m->u.assign.pids_max,
+				m->u.assign.cpu_weight, m->u.assign.cpu_quota_us};
 	unsigned which = 0;
 	uint64_t tmp = m->u.assign.tmp_bytes == BLANK_TMP_BYTES ? 0 : m->u.assign.tmp_bytes;
 
@@ -124,7 +125,9 @@ static int do_assign(struct spawner *s, int slot, const struct spawner_msg *m, c
 		return err_set(e, ERR_CONFLICT, "the sandbox is assigned already");
 	if (n_fds != 1u + m->u.assign.n_layers || n_fds > 1 + LIM_LAYERS)
 		return err_set(e, ERR_INVALID, "descriptors of the code directories did not arrive");
-	if (check_limits(m, &lim, e) < 0)
+	if (!bytes_ok(m->u.assign.memory_bytes) || !bytes_ok(m->u.assign.tmp_bytes))
+		return err_set(e, ERR_INVALID, "memory or /tmp size out of range");
+	if (check_limits(&lim, e) < 0)
 		return -1;
 	if (lim.memory_bytes != b->limits.memory_bytes)
 		which |= CG_MEMORY;
@@ -168,6 +171,51 @@ static void assign(struct spawner *s, const struct spawner_msg *m, const int *fd
 	verbs_send(s, &answer, NULL, 0);
 }
 
+static bool hostname_ok(const char *n)
+{
+	size_t len = strspn(n, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-.");
+
+	return len && !n[len];
+}
+
+static int make_container(struct spawner *s, const struct spawner_msg *m, const int *fds, unsigned n_fds, struct err *e)
+{
+	struct container c = {.layers = fds,
+			      .n_layers = n_fds,
+			      .input = m->u.container.input,
+			      .tty = m->u.container.tty,
+			      .read_only = m->u.container.read_only,
+			      .limits = {m->u.container.memory_bytes, m->u.container.pids_max,
+					 m->u.container.cpu_weight, m->u.container.cpu_quota_us},
+			      .hostname = m->u.container.hostname,
+			      .label = m->u.container.label};
+
+	if (!m->id || sandbox_find(s, m->id) >= 0)
+		return err_set(e, ERR_EXISTS, "a sandbox of that id exists");
+	if (s->draining)
+		return err_set(e, ERR_UNAVAILABLE, "shutting down");
+	if (!n_fds || n_fds != m->u.container.n_layers || n_fds > CONTAINER_LAYERS)
+		return err_set(e, ERR_INVALID, "descriptors of the layers did not arrive");
+	if (!hostname_ok(c.hostname) || !bytes_ok(c.limits.memory_bytes))
+		return err_set(e, ERR_INVALID, "host name or memory size not acceptable");
+	return check_limits(&c.limits, e) < 0 ? -1 : sandbox_make(s, m->id, false, &c, e);
+}
+
+/*
+ * CONTAINER. Safe: layers are only directories that belong to the ids of layers, which nobody but the unpacker has, and
+ * are shown in the container's own ids alone: what belongs to anybody else on the host belongs to nobody in there, and
+ * no right over it can be had. What it writes lies where the spawner put it. Ids, name and limits come from the slot or
+ * are bounded here; how many there can be, too (RANGE_BLOCKS). In it runs tandem-init, which starts what tandemd says,
+ * as with BLANK, with rights in its own user namespace alone.
+ */
+static void container(struct spawner *s, const struct spawner_msg *m, const int *fds, unsigned n_fds)
+{
+	struct err e = {0};
+
+	if (make_container(s, m, fds, n_fds, &e) < 0)
+		verbs_send_err(s, SPAWNER_MADE, m->id, &e);
+}
+
 /*
  * LIVE. Safe: the limits are those of ASSIGN, checked there. A tandemd that never says it has sandboxes with the share
  * of the processors that any program has. That they could not be set ends the sandbox: nobody waits for an answer.
@@ -183,6 +231,17 @@ static void live(struct spawner *s, const struct spawner_msg *m)
 		return;
 	log_error("sandbox", "%s", e.text);
 	sandbox_kill(s, (unsigned)slot);
+}
+
+/* INPUT_END. Safe: closes our duplicate of what tandemd has, of a container alone. */
+static void input_end(struct spawner *s, const struct spawner_msg *m)
+{
+	int slot = sandbox_find(s, m->id);
+
+	if (slot < 0 || !s->sb[slot].range || s->sb[slot].state != SLOT_READY)
+		return;
+	close_p(&s->sb[slot].fd[SB_CHAN]);
+	s->sb[slot].fd[SB_CHAN] = -1;
 }
 
 /* END. Safe: a signal by pidfd to pid 1 of a sandbox; an unknown id is one that has ended already. */
@@ -248,6 +307,12 @@ static void dispatch(struct spawner *s, const struct spawner_msg *m, const int *
 		break;
 	case SPAWNER_ASSIGN:
 		assign(s, m, fds, n_fds);
+		break;
+	case SPAWNER_CONTAINER:
+		container(s, m, fds, n_fds);
+		break;
+	case SPAWNER_INPUT_END:
+		input_end(s, m);
 		break;
 	case SPAWNER_END_SANDBOX:
 		end(s, m);

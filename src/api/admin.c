@@ -216,6 +216,15 @@ static const struct admin_route routes[] = {
 	{"POST", "/v1/apply", admin_apply},
 	{"POST", "/v1/down", admin_down},
 	{"POST", "/v1/backup", admin_backup},
+	{"GET", "/v1/tasks", admin_tasks},
+	{"POST", "/v1/tasks", admin_task_run},
+	{"GET", "/v1/tasks/*", admin_task},
+	{"DELETE", "/v1/tasks/*", admin_task_remove},
+	{"POST", "/v1/tasks/*/stop", admin_task_stop},
+	{"POST", "/v1/tasks/*/signal", admin_task_signal},
+	{"POST", "/v1/tasks/*/resize", admin_task_resize},
+	{"POST", "/v1/tasks/*/stdin", admin_task_stdin},
+	{"GET", "/v1/tasks/*/attach", admin_task_attach},
 };
 
 /* Does path match the pattern? *ret_name is what stands at its star, still encoded. */

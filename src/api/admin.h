@@ -24,6 +24,14 @@
  *   POST /v1/backup?name=NAME    into <state>/daemon/backups/NAME
  *   POST /v1/debug/clock?stop=1|step_us=N|resume=1   debug builds (base/clock.h)
  *
+ *   GET  /v1/tasks, /v1/tasks/ID; POST /v1/tasks   what task/task.h says; answer as GET /v1/tasks/ID
+ *   DELETE /v1/tasks/ID   of one that has stopped; its log goes too
+ *   POST /v1/tasks/ID/stop?timeout_s=   answered when it has stopped
+ *   POST /v1/tasks/ID/signal?signal=N, /v1/tasks/ID/resize?rows=&cols=
+ *   POST /v1/tasks/ID/stdin[?eof=1]     answered when the task has taken it
+ *   GET  /v1/tasks/ID/attach    streamed: u8 what ('o' stdout, 'e' stderr, 'x' the end: as GET /v1/tasks/ID), u32 length,
+ *        little-endian, and so many bytes
+ *
  * Errors: {"error": sentence, "kind": name of base/err.h}.
  *
  * The listener of the socket needs body_max = ADMIN_BODY_MAX (a blob is as large as unpacked code may be).
@@ -37,6 +45,7 @@
 #include "ledger/logs.h"
 #include "sched/sched.h"
 #include "store/store.h"
+#include "task/task.h"
 #include "wire/spawner.h"
 #define ADMIN_BODY_MAX (LIM_UNZIPPED_BYTES + (16 << 20))
 struct admin;
@@ -45,6 +54,7 @@ struct admin_opts { /* everything is borrowed for the life of the admin */
 	struct loop *loop;
 	struct store *store;
 	struct sched *sched;
+	struct tasks *tasks;
 	struct ledger *ledger;
 	struct logs *logs;
 	struct images *images;

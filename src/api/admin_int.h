@@ -60,4 +60,14 @@ void admin_image_sweep(struct admin *a, struct http_req *r, struct str name);
 void admin_pull(struct admin *a, struct http_req *r, struct str name);
 void admin_upload(struct admin *a, struct http_req *r, struct str name);
 void admin_upload_put(struct admin *a, struct http_req *r, struct str name);
+void admin_put_tasks(struct admin *a, struct jw *w); /* "tasks": [...] */
+void admin_tasks(struct admin *a, struct http_req *r, struct str name);
+void admin_task_run(struct admin *a, struct http_req *r, struct str name);
+void admin_task(struct admin *a, struct http_req *r, struct str name);
+void admin_task_remove(struct admin *a, struct http_req *r, struct str name);
+void admin_task_stop(struct admin *a, struct http_req *r, struct str name);
+void admin_task_signal(struct admin *a, struct http_req *r, struct str name);
+void admin_task_resize(struct admin *a, struct http_req *r, struct str name);
+void admin_task_stdin(struct admin *a, struct http_req *r, struct str name);
+void admin_task_attach(struct admin *a, struct http_req *r, struct str name);
 void admin_metrics(struct admin *a, struct http_req *r, struct str name);

@@ -205,5 +205,6 @@ void admin_instances(struct admin *a, struct http_req *r, struct str name)
 	jw_arr(&w, "instances");
 	sched_each_instance(a->o.sched, put_instance, &w);
 	jw_end(&w, ']');
+	admin_put_tasks(a, &w);
 	admin_object(r, 200, &w);
 }

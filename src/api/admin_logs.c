@@ -187,8 +187,13 @@ void admin_logs(struct admin *a, struct http_req *r, struct str name)
 	bool all = !admin_query(r, "function", &function);
 	int64_t since_us = admin_query_int(r, "since_us", 0);
 	const struct function *first = function_next(a->o.store, NULL);
+	struct task *task = all ? NULL : task_find(a->o.tasks, buf_str(&function));
 	struct tail *t;
 
+	if (task && !function_get(a->o.store, buf_str(&function))) {
+		buf_clear(&function);
+		buf_adds(&function, task_log_name(task));
+	}
 	/* A name without a function has no lines; only one that could never have been one is refused here. */
 	if (!all && !str_name_ok(buf_str(&function), LIM_NAME_BYTES, "-_")) {
 		admin_errorf(r, ERR_INVALID, "\"%.80s\" is no name of a function", function.p);

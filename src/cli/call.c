@@ -111,6 +111,15 @@ int call_stream(struct cli *c, const char *method, const char *target, struct st
 	return r < 0 ? -1 : 0;
 }
 
+int call_status(struct cli *c, const char *target)
+{
+	auto_(http_answer_done) struct http_answer a = {0};
+	struct err e = {0};
+	auto_close int fd = http_connect_unix(c->sock, &e);
+
+	return fd < 0 || http_call(fd, "GET", target, NULL, STR_NULL, 0, &a, &e) < 0 ? -1 : a.status;
+}
+
 bool call_alive(struct cli *c)
 {
 	struct err e = {0};

@@ -11,7 +11,8 @@ int call_json(struct cli *c, const char *method, const char *target, struct str 
 /* As it arrives; sink non-zero stops (and is success). */
 int call_stream(struct cli *c, const char *method, const char *target, struct str body,
 		int (*sink)(void *arg, struct str piece), void *arg);
-bool call_alive(struct cli *c); /* does a daemon answer? prints nothing */
+int call_status(struct cli *c, const char *target); /* of a GET; -1: no daemon. Prints nothing */
+bool call_alive(struct cli *c);			    /* does a daemon answer? prints nothing */
 void call_target(struct buf *out, const char *before, const char *name, const char *after); /* name percent-encoded */
 void call_query(struct buf *out, const char *name, const char *value); /* "?name=value" or "&name=value" */
 void call_query_int(struct buf *out, const char *name, int64_t value);

@@ -15,9 +15,14 @@
 
 enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_TIMEOUT = 124 };
 
-enum opt_kind { OPT_FLAG, OPT_TEXT, OPT_COUNT, OPT_DURATION };
+enum opt_kind { OPT_FLAG, OPT_TEXT, OPT_COUNT, OPT_DURATION, OPT_LIST };
+#define OPT_LIST_MAX 256
+struct opt_list { /* of an option that may be said several times */
+	const char *v[OPT_LIST_MAX];
+	unsigned n;
+};
 /* One option: where its value goes is an offset into the verb's own struct (bool, const char *, int64_t, int64_t
- * microseconds). */
+ * microseconds, struct opt_list). */
 struct opt {
 	char letter;	  /* 0: none */
 	const char *name; /* NULL ends the table */
@@ -50,6 +55,7 @@ struct cli {
 
 /* Fills *into by the verb's options and the global ones (they may stand after the verb too); what is left in argv are
  * words, between min and max of them. false: help was printed or the usage was wrong, return c->exit. */
+#define CLI_COMMAND INT32_MAX /* as max: the first word ends the options; what follows belongs to another program */
 bool cli_options(struct cli *c, void *into, int *argc, char **argv, int min, int max);
 /* Options up to the verb; returns the index of the verb in argv, or -1. */
 int cli_globals(struct cli *c, int argc, char **argv);

@@ -104,8 +104,8 @@ int images_run(struct cli *c, int argc, char **argv)
 
 struct watch {
 	struct cli *c;
-	struct buf line; /* of the daemon, not whole yet */
-	bool terminal, drawn, ended, failed;
+	struct buf line;			      /* of the daemon, not whole yet */
+	bool terminal, drawn, ended, failed, for_run; /* whose output is the program's */
 	char shown[96];
 };
 
@@ -156,6 +156,8 @@ static void finished(struct watch *w, const struct json *j, struct str text)
 	auto_free char *size = size_text(json_get_int(im, "bytes", 0));
 
 	clear(w);
+	if (w->for_run)
+		return;
 	if (w->c->json)
 		printf(STR_FMT "\n", STR_ARG(text));
 	else
@@ -196,9 +198,9 @@ static int on_piece(void *arg, struct str piece)
 	return 0;
 }
 
-static int ask(struct cli *c, const char *reference, const char *auth, const char *upload)
+static int ask(struct cli *c, const char *reference, const char *auth, const char *upload, bool for_run)
 {
-	struct watch w = {.c = c, .terminal = isatty(2)};
+	struct watch w = {.c = c, .terminal = isatty(2), .for_run = for_run};
 	auto_buf body = {0};
 	struct jw out;
 	int r;
@@ -230,17 +232,28 @@ static int pull_local(struct cli *c, const char *source, const char *tag)
 		return tag ? cli_fail(&e) : cli_failf("%s; name it with --tag", e.text);
 	if (bring_upload(c, source, upload) < 0)
 		return c->exit;
-	return ask(c, r.text, NULL, upload);
+	return ask(c, r.text, NULL, upload, false);
+}
+
+int pull_reference(struct cli *c, const char *source, bool for_run)
+{
+	const char *name = strncmp(source, "docker://", 9) ? source : source + 9;
+	auto_buf auth = {0};
+	struct reference r;
+	struct err e = {0};
+	int ret;
+
+	if (reference_parse(name, &r, &e) < 0 || auth_find(c, r.host, &auth, &e) < 0)
+		return cli_fail(&e);
+	ret = ask(c, r.text, auth.n ? auth.p : NULL, NULL, for_run);
+	if (auth.n)
+		explicit_bzero(auth.p, auth.n);
+	return ret;
 }
 
 int pull_run(struct cli *c, int argc, char **argv)
 {
 	struct pull_opts o = {0};
-	auto_buf auth = {0};
-	const char *name;
-	struct reference r;
-	struct err e = {0};
-	int ret;
 
 	if (!cli_options(c, &o, &argc, argv, 1, 1))
 		return c->exit;
@@ -248,10 +261,5 @@ int pull_run(struct cli *c, int argc, char **argv)
 		return pull_local(c, argv[0], o.tag);
 	if (o.tag)
 		return cli_usage(c, "--tag is for images from files; one from a registry has its name already");
-	name = strncmp(argv[0], "docker://", 9) ? argv[0] : argv[0] + 9;
-	if (reference_parse(name, &r, &e) < 0 || auth_find(c, r.host, &auth, &e) < 0)
-		return cli_fail(&e);
-	ret = ask(c, r.text, auth.n ? auth.p : NULL, NULL);
-	explicit_bzero(auth.p, auth.n);
-	return ret;
+	return pull_reference(c, argv[0], false);
 }

@@ -107,6 +107,32 @@ int invoke_run(struct cli *c, int argc, char **argv)
 	return CLI_OK;
 }
 
+static int stop_task(struct cli *c, const char *name)
+{
+	auto_buf target = {0}, body = {0};
+	auto_json j = NULL;
+
+	call_target(&target, "/v1/tasks/", name, "/stop");
+	if (call_json(c, "POST", target.p, STR_NULL, &body, &j) < 0)
+		return c->exit;
+	if (!call_print_json(c, &body)) {
+		auto_free char *reason = cli_clean(str_dup(json_get_str(j, "reason")));
+
+		printf("%s: %s\n", name, reason);
+	}
+	return CLI_OK;
+}
+
+/* A function of that name comes first: it was there before any task could be. */
+static bool is_task(struct cli *c, const char *name)
+{
+	auto_buf function = {0}, task = {0};
+
+	call_target(&function, "/v1/functions/", name, "");
+	call_target(&task, "/v1/tasks/", name, "");
+	return call_status(c, function.p) == 404 && call_status(c, task.p) == 200;
+}
+
 int stop_run(struct cli *c, int argc, char **argv)
 {
 	auto_buf target = {0};
@@ -114,6 +140,8 @@ int stop_run(struct cli *c, int argc, char **argv)
 
 	if (!cli_options(c, NULL, &argc, argv, 1, 1))
 		return c->exit;
+	if (is_task(c, argv[0]))
+		return stop_task(c, argv[0]);
 	call_target(&target, "/v1/functions/", argv[0], "/stop");
 	if (!call_show(c, "POST", target.p, STR_NULL, &j))
 		return c->exit;

@@ -48,14 +48,25 @@ static void instance_row(struct table *t, const struct json *i)
 			     table_int(i, "memory_mb", "Mi")});
 }
 
+static void task_row(struct table *t, const struct json *k)
+{
+	char *reason = table_text(k, "reason");
+
+	table_row(t, (char *[]){table_text(k, "id"), table_text(k, "name"), table_text(k, "image"),
+				table_text(k, "state"), table_text(k, "started"), table_int(k, "memory_mb", "Mi"),
+				reason ? cli_clean(reason) : NULL});
+}
+
 int ps_run(struct cli *c, int argc, char **argv)
 {
 	static const char *const heads[] = {">ID", "FUNCTION", "STATE", ">FOR", ">PID", ">EVENTS", ">PEAK", ">MEMORY"};
+	static const char *const task_heads[] = {"TASK", "NAME", "IMAGE", "STATE", "STARTED", ">MEMORY", "END"};
 	auto_json j = NULL;
 
 	if (!cli_options(c, NULL, &argc, argv, 0, 0) || !call_show(c, "GET", "/v1/instances", STR_NULL, &j))
 		return c->exit;
 	if (!table_list(c, json_get(j, "instances"), heads, ARRAY_SIZE(heads), instance_row))
 		cli_note(c, "no instance runs; the first event starts one");
+	table_list(c, json_get(j, "tasks"), task_heads, ARRAY_SIZE(task_heads), task_row);
 	return CLI_OK;
 }

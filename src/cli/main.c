@@ -27,7 +27,9 @@ const struct verb cli_verbs[] = {
 	{"ls", "", "list functions",
 	 "Lists every declared function, also while none of them runs.\n\n  tandem ls\n  tandem ls -o json", NULL,
 	 ls_run},
-	{"ps", "", "list running instances", "Lists sandboxes that belong to a function.\n\n  tandem ps", NULL, ps_run},
+	{"ps", "", "list running instances and tasks",
+	 "Lists sandboxes that belong to a function, and containers, also those that ended lately.\n\n  tandem ps",
+	 NULL, ps_run},
 	{"describe", "NAME", "everything about one function",
 	 "Shows configuration, state with its reason, instances, what waits and why.\n\n  tandem describe iris",
 	 describe_options, describe_run},
@@ -38,7 +40,7 @@ const struct verb cli_verbs[] = {
 	 "  tandem invoke iris -p @event.json --log\n"
 	 "  generate | tandem invoke iris -p -",
 	 invoke_options, invoke_run},
-	{"stop", "NAME", "end a function's instances now",
+	{"stop", "NAME", "end a function's instances, or a task, now",
 	 "Ends every instance of a function; events that run in them fail. The function stays: the next event starts a "
 	 "new one.\n\n"
 	 "  tandem stop iris",
@@ -85,6 +87,16 @@ const struct verb cli_verbs[] = {
 	 "  tandem pull oci:layout:v1       is called localhost/layout:v1\n"
 	 "  tandem pull build:. --tag app   built by buildah from the Dockerfile in this folder",
 	 pull_options, pull_run},
+	{"run", "[options] IMAGE [COMMAND ...]", "run a container to its end",
+	 "Runs the image's program, or COMMAND in it, and exits with its code (125: it could not be run, 126 and 127: "
+	 "nor its "
+	 "program). The image is pulled when it is not here. Signals go to the program. When it has ended nothing of "
+	 "it is "
+	 "kept but its row in the ledger.\n\n"
+	 "  tandem run debian:12 cat /etc/os-release\n"
+	 "  tandem run -it --memory 512 python:3.12 python\n"
+	 "  tandem run -d --name db -e POSTGRES_PASSWORD=x postgres:16       tandem logs db, tandem stop db",
+	 run_options, run_run},
 	{"simulate", "TRACE [options]", "what keeping idle instances would have cost over a recorded day",
 	 "Replays a folder in the format of the Azure Functions 2019 trace (inv.csv, run.csv, mem.csv) on virtual "
 	 "time, "

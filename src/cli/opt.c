@@ -30,6 +30,7 @@ static const struct opt *find_letter(const struct opt *t, char letter)
 static int store_value(struct cli *c, const struct opt *o, void *into, const char *value)
 {
 	void *at = (char *)into + o->offset;
+	struct opt_list *list = at;
 	int64_t v;
 
 	switch (o->kind) {
@@ -50,6 +51,11 @@ static int store_value(struct cli *c, const struct opt *o, void *into, const cha
 					 value),
 			       -1;
 		*(int64_t *)at = v;
+		return 0;
+	case OPT_LIST:
+		if (list->n == OPT_LIST_MAX)
+			return cli_usage(c, "--%s was given more than %d times", o->name, OPT_LIST_MAX), -1;
+		list->v[list->n++] = value;
 		return 0;
 	}
 	return -1;
@@ -164,6 +170,7 @@ bool cli_options(struct cli *c, void *into, int *argc, char **argv, int min, int
 
 		if (!open || argv[i][0] != '-' || !argv[i][1]) {
 			argv[n++] = argv[i];
+			open = open && max != CLI_COMMAND;
 			continue;
 		}
 		if (!strcmp(argv[i], "--")) {

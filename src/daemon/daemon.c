@@ -32,6 +32,8 @@ static void drained(void *arg)
 {
 	struct tandemd *d = arg;
 
+	if (--d->draining)
+		return;
 	/* The answers were given to the sockets in this turn; one more lets what was queued go out. */
 	loop_timer_in(d->last_call, 1000);
 }
@@ -51,6 +53,10 @@ static void drain(struct tandemd *d, bool handover)
 	d->handover = handover;
 	http_server_drain(d->http);
 	loop_timer_in(d->last_call, handover ? HANDOVER_LIMIT_US : DRAIN_LIMIT_US);
+	/* Containers outlive a handover. */
+	d->draining = handover ? 1 : 2;
+	if (!handover)
+		tasks_drain(d->tasks, drained, d);
 	sched_drain(d->sched, handover, drained, d);
 }
 
@@ -77,10 +83,17 @@ static void on_adopt(void *arg, uint64_t id, const char *label, bool assigned, u
 {
 	struct tandemd *d = arg;
 
-	if (d->state == DAEMON_CONFIG)
-		sched_adopt(d->sched, id, label, assigned, pid, fds);
-	else
+	if (d->state != DAEMON_CONFIG)
 		sandbox_fds_close(fds); /* our parts could not be made: the next daemon will be told again */
+	else if (!assigned || !task_adopt(d->tasks, id, label, pid, fds))
+		sched_adopt(d->sched, id, label, assigned, pid, fds);
+}
+
+static bool log_wanted(void *arg, const char *name)
+{
+	struct tandemd *d = arg;
+
+	return function_get(d->store, str_of(name)) || tasks_log_wanted(d->tasks, name);
 }
 
 static void listen_on(struct tandemd *d, enum spawner_listener which, size_t body_max, http_handler *h, void *arg)
@@ -101,6 +114,7 @@ static void on_adopted(void *arg)
 	d->state = DAEMON_SERVING;
 	move_note("daemon", 0, "SERVING");
 	sched_adopted(d->sched);
+	logs_sweep(d->logs, log_wanted, d);
 	if (sched_async_recover(d->sched, &e) < 0)
 		log_error("daemon", "events of before: %s", e.text);
 	listen_on(d, SL_ADMIN, ADMIN_BODY_MAX, admin_handle, d->admin);
@@ -119,6 +133,8 @@ static void on_ended(void *arg, uint64_t id, int wait_status, uint32_t oom_kills
 {
 	struct tandemd *d = arg;
 
+	if (d->tasks && task_ended(d->tasks, id, oom_kills, cpu_us, mem_peak_bytes))
+		return;
 	if (d->sched)
 		sched_ended(d->sched, id, wait_status, oom_kills, cpu_us, mem_peak_bytes);
 }
@@ -173,6 +189,7 @@ void tandemd_done(struct tandemd *d)
 	api_free(d->api);
 	gateway_free(d->gateway);
 	sched_free(d->sched);
+	tasks_free(d->tasks);
 	http_server_free(d->http); /* after sched: each instance frees its own listeners */
 	tls_server_free(d->tls);
 	images_free(d->images);

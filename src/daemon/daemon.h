@@ -20,6 +20,7 @@
 #include "sched/sched.h"
 #include "spawn/spawn.h"
 #include "store/store.h"
+#include "task/task.h"
 #include "trigger/gateway.h"
 
 enum daemon_state { DAEMON_HELLO, DAEMON_CONFIG, DAEMON_SERVING, DAEMON_DRAINING, DAEMON_N };
@@ -38,6 +39,8 @@ struct tandemd {
 	struct tls_server *tls; /* of sandboxes' 169.254.100.2:443; NULL: no authority */
 	struct images *images;
 	struct sched *sched;
+	struct tasks *tasks;
+	unsigned draining; /* parts that have not finished yet */
 	struct gateway *gateway;
 	struct api *api;
 	struct admin *admin;

@@ -123,6 +123,10 @@ int tandemd_open(struct tandemd *d, struct err *e)
 				.sandbox_arg = &d->api};
 
 	d->sched = sched_new(&so);
+	struct tasks_opts to = {
+		.loop = d->loop, .spawn = d->spawn, .images = d->images, .logs = d->logs, .ledger = d->ledger};
+
+	d->tasks = tasks_new(&to);
 	d->gateway = gateway_new(d->sched, d->store, d->account);
 
 	struct api_opts ao = {.loop = d->loop,
@@ -142,6 +146,7 @@ int tandemd_open(struct tandemd *d, struct err *e)
 	struct admin_opts mo = {.loop = d->loop,
 				.store = d->store,
 				.sched = d->sched,
+				.tasks = d->tasks,
 				.ledger = d->ledger,
 				.logs = d->logs,
 				.images = d->images,

@@ -15,7 +15,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "loop/loop.h"
-enum ledger_kind { LEDGER_INVOKE, LEDGER_IDLE, LEDGER_PLATFORM, LEDGER_KIND_N };
+enum ledger_kind { LEDGER_INVOKE, LEDGER_IDLE, LEDGER_PLATFORM, LEDGER_TASK, LEDGER_KIND_N };
 enum ledger_lane { LANE_FUNCTION, LANE_CONTAINER, LANE_VM, LANE_N };
 enum ledger_trigger { TRIGGER_API, TRIGGER_HTTP, TRIGGER_ASYNC, TRIGGER_CHECK, TRIGGER_N };
 enum ledger_outcome {
@@ -43,14 +43,14 @@ struct ledger_row { /* as callers fill it; 128 bytes, also on disk; zero-initial
 	uint8_t request_id[16]; /* uuid as bytes; zero for idle */
 	/* waiting for an instance; sandbox; runtime + import; handler */
 	uint32_t queue_us, start_us, init_us, handler_us;
-	uint32_t idle_ms;   /* LEDGER_IDLE, LEDGER_PLATFORM: length of the stretch */
+	uint32_t idle_ms;   /* LEDGER_IDLE, LEDGER_PLATFORM, LEDGER_TASK: length of the stretch */
 	uint32_t billed_ms; /* Lambda's rule: ceil of init (cold) + handler; by ledger_add when 0 */
 	uint64_t cpu_us;    /* CPU time of the group in that stretch */
 	uint32_t memory_mb; /* limit */
-	uint32_t version;   /* number of a published version; 0: $LATEST */
+	uint32_t version;   /* number of a published version; 0: $LATEST. LEDGER_TASK: thousandths of a vCPU */
 	uint64_t mem_peak_bytes;
 	uint32_t bytes_in, bytes_out;
-	double usd_lambda;  /* what AWS Lambda would take (spec/prices.json); by ledger_add when 0 */
+	double usd_lambda; /* what AWS Lambda, of a task Fargate, would take (spec/prices.json); by ledger_add when 0 */
 	double usd_machine; /* share of the machine's own price (ledger/prices.h); by ledger_add when 0 */
 };
 struct ledger;
@@ -83,7 +83,7 @@ int ledger_machine_price(struct ledger *lg, double usd_per_hour);
  *
  * by "tag": a row counts under each of its tags, rows without tags under ""; total counts each row once.
  * by "rows": instead of total and sums "rows", the last 100 in order of time, each with "time" "workload" "tags"
- *      "revision" "version" "instance" "kind" "lane" "trigger" "outcome" "cold" "restored" "request_id" "queue_us"
+ *      "revision" "version" (of a task "vcpu") "instance" "kind" "lane" "trigger" "outcome" "cold" "restored" "request_id" "queue_us"
  *      "start_us" "init_us" "handler_us" "idle_ms" "billed_ms" "cpu_us" "memory_mb" "mem_peak_bytes" "bytes_in" "bytes_out"
  *      "usd_lambda" "usd_machine"
  */

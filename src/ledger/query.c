@@ -260,7 +260,10 @@ static void row_json(struct ledger_scan *s, struct jw *w, const struct ledger_ro
 	jw_strc(w, "workload", name_table_text(&s->names, r->workload, room));
 	jw_strc(w, "tags", name_table_text(&s->names, r->tags, room));
 	jw_int(w, "revision", (int64_t)r->revision);
-	jw_int(w, "version", r->version);
+	if (r->kind == LEDGER_TASK)
+		jw_real(w, "vcpu", r->version / 1000.0);
+	else
+		jw_int(w, "version", r->version);
 	jw_int(w, "instance", (int64_t)r->instance);
 	jw_strc(w, "kind", ledger_kind_name[r->kind]);
 	jw_strc(w, "lane", ledger_lane_name[r->lane]);

@@ -113,6 +113,9 @@ static void fill(const struct ledger *lg, struct ledger_row *r)
 		r->billed_ms = ledger_billed_ms(r->init_us, r->handler_us, r->cold);
 	if (r->usd_lambda == 0 && charged)
 		r->usd_lambda = lg->lambda_request + (double)r->memory_mb * r->billed_ms * lg->lambda_mb_ms;
+	if (r->kind == LEDGER_TASK && r->outcome != OUTCOME_FAILED && r->usd_lambda == 0)
+		r->usd_lambda = price_fargate(&lg->prices, HOST_ARCH, r->version / 1000.0, r->memory_mb / 1024.0,
+					      r->idle_ms / 1000.0);
 	if (r->usd_machine == 0)
 		r->usd_machine = price_machine_use(&lg->machine, (double)r->cpu_us, held_bytes, held_us);
 }

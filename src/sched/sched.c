@@ -321,13 +321,6 @@ void sched_adopt(struct sched *s, uint64_t id, const char *label, bool assigned,
 	spawn_end(s->o.spawn, id);
 }
 
-static bool is_function(void *arg, const char *name)
-{
-	struct sched *s = arg;
-
-	return function_get(s->o.store, str_of(name));
-}
-
 void sched_adopted(struct sched *s)
 {
 	s->adopting = false;
@@ -335,7 +328,6 @@ void sched_adopted(struct sched *s)
 	list_each(&s->workloads, it) workload_dispatch(container_of(it, struct workload, node));
 	keep_all(s);
 	prepare_next(s);
-	logs_sweep(s->o.logs, is_function, s);
 }
 
 void sched_ended(struct sched *s, uint64_t id, int wait_status, uint32_t oom_kills, int64_t cpu_us,

@@ -20,7 +20,7 @@
 struct out {
 	struct out *next;
 	struct spawner_msg m;
-	int fds[1 + LIM_LAYERS]; /* ASSIGN's are the most */
+	int fds[CONTAINER_LAYERS]; /* CONTAINER's are the most */
 	unsigned n_fds;
 };
 
@@ -197,6 +197,11 @@ void spawn_end(struct spawn *s, uint64_t id)
 	post_verb(s, SPAWNER_END_SANDBOX, id);
 }
 
+void spawn_input_end(struct spawn *s, uint64_t id)
+{
+	post_verb(s, SPAWNER_INPUT_END, id);
+}
+
 void spawn_live(struct spawn *s, uint64_t id)
 {
 	post_verb(s, SPAWNER_LIVE, id);
@@ -258,6 +263,26 @@ void spawn_assign_start(struct spawn *s, struct spawn_req *r, uint64_t id, const
 	strlcpy_(m.u.assign.label, label, sizeof(m.u.assign.label));
 	req_add(s, r, id, SPAWNER_ASSIGNED);
 	post(s, &m, dirs, n_dirs);
+}
+
+void spawn_container_start(struct spawn *s, struct spawn_req *r, const struct spawn_container *c)
+{
+	struct spawner_msg m;
+
+	assert(c->n_layers <= CONTAINER_LAYERS);
+	req_add(s, r, spawn_next_id(s), SPAWNER_MADE);
+	spawner_msg_init(&m, SPAWNER_CONTAINER, r->id);
+	m.u.container.memory_bytes = (uint64_t)c->limits.memory_bytes;
+	m.u.container.pids_max = c->limits.pids_max;
+	m.u.container.cpu_weight = c->limits.cpu_weight;
+	m.u.container.cpu_quota_us = c->limits.cpu_quota_us;
+	m.u.container.n_layers = (uint8_t)c->n_layers;
+	m.u.container.input = c->input;
+	m.u.container.tty = c->tty;
+	m.u.container.read_only = c->read_only;
+	strlcpy_(m.u.container.hostname, c->hostname, sizeof(m.u.container.hostname));
+	strlcpy_(m.u.container.label, c->label, sizeof(m.u.container.label));
+	post(s, &m, c->layers, c->n_layers);
 }
 
 void spawn_layer_start(struct spawn *s, struct spawn_req *r, enum spawner_unpack how, int archive, int dir,

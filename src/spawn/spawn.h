@@ -42,7 +42,7 @@ struct spawn_req {
 	struct spawn_req *next;
 	uint64_t id;
 	void (*done)(struct spawn_req *r, const struct err *e);
-	struct sandbox_fds fds; /* spawn_blank: filled on success; ownership moves with done */
+	struct sandbox_fds fds; /* spawn_blank, spawn_container: filled on success; ownership moves with done */
 	uint32_t uid;
 	pid_t pid;
 	int64_t bytes, files; /* spawn_unpack */
@@ -58,6 +58,16 @@ struct spawn_limits {
 /* dirs: the code, then the layers in order; borrowed O_PATH or O_RDONLY directories owned by tandemd's uid. */
 void spawn_assign_start(struct spawn *s, struct spawn_req *r, uint64_t id, const struct spawn_limits *lim,
 			const int *dirs, unsigned n_dirs, const char *label);
+/* A sandbox for one container; r->id, fds, uid and pid as of spawn_blank_start. */
+struct spawn_container {
+	struct spawn_limits limits; /* tmp_bytes is not looked at */
+	const int *layers;	    /* O_PATH descriptors of unpacked layers, the lowest first; borrowed */
+	unsigned n_layers;	    /* at most CONTAINER_LAYERS */
+	bool input, tty, read_only;
+	const char *hostname, *label;
+};
+void spawn_container_start(struct spawn *s, struct spawn_req *r, const struct spawn_container *c);
+void spawn_input_end(struct spawn *s, uint64_t id); /* SB_CHAN is closed: nothing more comes to its stdin */
 /* archive is borrowed; makes directory name below dir, whole or not at all. */
 void spawn_unpack_start(struct spawn *s, struct spawn_req *r, int archive, int dir, const char *name, int64_t max_bytes,
 			int64_t max_files);

@@ -5,6 +5,9 @@
  *
  *   START    struct init_msg, then argc + envc NUL-terminated strings (argv, env); fork, cwd, exec. Answered by STARTED
  *            (pid in value) or FAILED (errno in value).
+ *   RUN      struct init_msg, then struct init_run; strings: working directory, user, argv, env. Instead of START, in a
+ *            container, once: user and groups are looked up in the image's own /etc/passwd and /etc/group, argv[0] in
+ *            PATH; HOME is added when env has none. FAILED then has enum init_step << 16 | errno.
  *   SIGNAL   value to the process of that tag; FAILED (ESRCH) when there is none. 0 only asks.
  *   TAKE     struct init_msg, then struct init_take; one descriptor: an empty file, written with the image of the
  *            process of that tag, once it waits for an event. Only in a sandbox that was made for it (BLANK with
@@ -27,11 +30,13 @@
 #define INIT_FD_CTL  3
 #define INIT_FD_CHAN 4
 #define INIT_FD_LOG  5
+#define INIT_FD_ERR  6 /* of a container */
 enum init_verb {
 	INIT_START = 1,
 	INIT_SIGNAL,
 	INIT_TAKE,
 	INIT_RESTORE,
+	INIT_RUN,
 	INIT_STARTED = 64,
 	INIT_FAILED,
 	INIT_EXITED,
@@ -47,6 +52,12 @@ struct init_msg {
 	uint32_t keep_channel;
 	uint32_t argc, envc;
 	uint32_t text_bytes; /* of the strings that follow; the message ends exactly there */
+	uint32_t zero;
+};
+
+enum init_step { INIT_STEP_NONE, INIT_STEP_USER, INIT_STEP_CWD, INIT_STEP_EXEC };
+struct init_run {
+	uint32_t tty; /* INIT_FD_CHAN is a terminal: it becomes the controlling one, and all three streams */
 	uint32_t zero;
 };
 

@@ -31,6 +31,10 @@ int spawner_msg_check(const struct spawner_msg *m, size_t n, struct err *e)
 	case SPAWNER_ASSIGN:
 		ok = terminated(m->u.assign.label, sizeof(m->u.assign.label));
 		break;
+	case SPAWNER_CONTAINER:
+		ok = terminated(m->u.container.label, sizeof(m->u.container.label)) &&
+		     terminated(m->u.container.hostname, sizeof(m->u.container.hostname));
+		break;
 	case SPAWNER_MADE:
 	case SPAWNER_ADOPT:
 		ok = terminated(m->u.made.label, sizeof(m->u.made.label));

@@ -9,6 +9,10 @@
  *   BLANK     id: a sandbox that belongs to nobody yet. Answered by MADE, with SB_N descriptors.
  *   ASSIGN    id, with the descriptors of /var/task and /opt. Answered by ASSIGNED: limits of memory and processes set,
  *             code mounted; label kept for ADOPT.
+ *   CONTAINER id, with the descriptors of an image's layers, the lowest first: a sandbox with a root of its own, for one
+ *             container. Answered by MADE, with SB_ERR among the descriptors; it counts as assigned. What is written
+ *             below its root goes when it ends.
+ *   INPUT_END id, a container: its stdin ends, once tandemd has closed SB_CHAN too. No answer.
  *   LIVE      id, which is initialised: from now on the CPU weight and quota of ASSIGN hold. No answer.
  *   END       id: SIGKILL to its pid 1, reap, recycle; ENDED follows.
  *   UNPACK    id, with the archive and the directory. Answered by UNPACKED. Also removes what UNPACK_LAYER or PULL made.
@@ -38,9 +42,11 @@
  * nobody's: a set-id bit in a stored layer gives a right to nobody, and an idmapped mount shows them in a sandbox's own
  * range. The id behind them is skopeo's. They are fixed for ever, for they are on disk.
  */
-#define LAYER_ID_BASE 1878917120u /* 0x6ffe0000, below the default uid_base */
-#define LAYER_IDS     65536u
-#define PULL_ID	      (LAYER_ID_BASE + LAYER_IDS)
+#define LAYER_ID_BASE	  1878917120u /* 0x6ffe0000, below the default uid_base */
+#define LAYER_IDS	  65536u
+#define PULL_ID		  (LAYER_ID_BASE + LAYER_IDS)
+#define CONTAINER_LAYERS  128
+#define CONTAINER_ID_BASE 1879572480u /* ranges of LAYER_IDS ids, behind those of functions */
 
 enum spawner_verb {
 	SPAWNER_HELLO = 1,
@@ -53,6 +59,8 @@ enum spawner_verb {
 	SPAWNER_LIVE,
 	SPAWNER_PULL,
 	SPAWNER_PULL_END,
+	SPAWNER_CONTAINER,
+	SPAWNER_INPUT_END,
 	SPAWNER_CONFIG = 64,
 	SPAWNER_ADOPT,
 	SPAWNER_ADOPTED,
@@ -68,18 +76,20 @@ enum spawner_verb {
 /* Descriptors of a sandbox as MADE and ADOPT carry them, in this order. has says by bit which are there; absent ones
  * are not sent. */
 enum spawner_sb {
-	SB_CTL,	     /* seqpacket to its tandem-init (wire/init.h) */
-	SB_CHAN,     /* stream to the in-house runtime (wire/frame.h); the runtime's end is descriptor 4 */
-	SB_LOG,	     /* read end of the pipe that is stdout and stderr; non-blocking; owned by the sandbox's uid */
-	SB_RTAPI,    /* listening TCP 169.254.100.1:9001, inside its net namespace */
-	SB_CREDS,    /* listening TCP 169.254.170.2:80 */
-	SB_API,	     /* listening TCP 169.254.100.2:4566 */
-	SB_DNS,	     /* UDP 169.254.100.2:53 */
-	SB_API_TLS,  /* listening TCP 169.254.100.2:443 */
-	SB_PIDFD,    /* of its pid 1 */
-	SB_FREEZE,   /* cgroup.freeze of its v2 group, for writing "0"/"1" */
-	SB_CPU,	     /* v1 cpuacct.usage (ns) or v2 cpu.stat, for pread */
+	SB_CTL,	    /* seqpacket to its tandem-init (wire/init.h) */
+	SB_CHAN,    /* stream to the in-house runtime (wire/frame.h); the runtime's end is descriptor 4. Of a container:
+			the write end of its stdin when it has input, or its terminal */
+	SB_LOG,	    /* read end of the pipe that is stdout and stderr; non-blocking; owned by the sandbox's uid */
+	SB_RTAPI,   /* listening TCP 169.254.100.1:9001, inside its net namespace */
+	SB_CREDS,   /* listening TCP 169.254.170.2:80 */
+	SB_API,	    /* listening TCP 169.254.100.2:4566 */
+	SB_DNS,	    /* UDP 169.254.100.2:53 */
+	SB_API_TLS, /* listening TCP 169.254.100.2:443 */
+	SB_PIDFD,   /* of its pid 1 */
+	SB_FREEZE,  /* cgroup.freeze of its v2 group, for writing "0"/"1" */
+	SB_CPU,	    /* v1 cpuacct.usage (ns) or v2 cpu.stat, for pread */
 	SB_MEM_PEAK, /* v1 memory.max_usage_in_bytes or v2 memory.peak, for pread */
+	SB_ERR,	     /* of a container without a terminal: as SB_LOG, which is stdout alone then */
 	SB_N
 };
 /* Listeners of CONFIG, in this order, has bits as above. */
@@ -139,6 +149,13 @@ struct spawner_msg {
 					     on top */
 			char label[SPAWNER_LABEL]; /* tandemd's own note, given back by ADOPT */
 		} assign;
+		struct {
+			uint64_t memory_bytes;
+			uint32_t pids_max, cpu_weight, cpu_quota_us; /* as of assign, and in force at once */
+			uint8_t n_layers, input, tty, read_only;     /* without input stdin is empty */
+			char hostname[64];
+			char label[SPAWNER_LABEL];
+		} container;
 		struct {
 			uint32_t has, uid;
 			int32_t pid;

@@ -130,6 +130,25 @@ LAYERS = {
     "NO_RLIMIT": (11, [act("raise_core"), act("open_many", "2000")]),
 }
 
+# In a container all are refused but these: its root and its ids are its own, and Docker allows them too.
+CONTAINER_MAY = {("ptrace_child",), ("chroot", "{scratch}"), ("host_ids",), ("override_mode", "{scratch}"), ("chown", "{scratch}"), ("setuid", "0"),
+                 ("setuid", "1000"), ("fill", "{scratch}", str(2 * TMP_BYTES)), ("fill_inodes", "{scratch}", "5000"), ("lock_memory", str(MB)),
+                 ("open_many", "2000"), ("list", "/sys/fs/cgroup"),  # its own group, read-only
+                 *[("write_in", path) for path in ("/", "/etc", "/usr", "/usr/bin", "/var", "/var/task", "/dev")],
+                 *[("open_write", path) for path in ("/usr/bin/env", "/etc/passwd", "/var/task/acts-suid")],
+                 ("chmod", "/var/task"), ("chmod", "/usr/bin/env"), ("list", "/root"), ("list", "/var/lib"), ("see_path", "/root"), ("see_path", "/var/lib")}
+CONTAINER_LAYERS = {
+    "NO_SECCOMP": (1, [act("unshare", "user"), act("clone", "user"), act("number_unknown"), act("socket", "16", "3", "15"), act("weak_address_space")]),
+    "NO_PIDNS": (2, [act("see_process", MARKER), act("see_path", "/proc/{neighbour}")]),
+    "NO_NETNS": (3, [act("tcp", "127.0.0.1", "{port4}"), act("unix", "@" + MARKER)]),
+    "NO_IPCNS": (4, [act("shm_key", str(SHM_KEY))]),
+    "NO_USERNS": (5, [act("open_write", "/proc/1/oom_score_adj")]),
+    "NO_RO_ROOT": (6, [act("read_file", "/proc/interrupts")]),
+    "NO_CGROUP": (7, [act("fork_bomb", "300"), act("eat_memory", str(96 * MB))]),
+    "NO_DUMPABLE": (8, [act("mem_file", "1"), act("read_file", "/proc/1/maps"), act("list", "/proc/1/fd")]),
+    "NO_RLIMIT": (11, [act("raise_core")]),
+}
+
 
 def program():
     """The acts, statically linked; compiled unless somebody did it already (the VM has no compiler)."""
@@ -286,6 +305,23 @@ class Hostile(Spawner):
             self.end(sb)
             sb.close()
 
+    def image(self):
+        """Layers of a container that holds the acts."""
+        with open(self.host.acts, "rb") as f:
+            acts = f.read()
+        return [self.layer({"acts": (acts, 0o755, 0, 0), "var/task/acts-suid": (acts, 0o4755, 0, 0), "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
+                            "tmp": (None, 0o1777, 0, 0), "root/file": "x", "usr/bin/env": ("x", 0o755, 0, 0), "var/lib/file": "x"})]
+
+    def attempt_in(self, a, layers, **limits):
+        """The same in a fresh container, as its root."""
+        sb = self.container(layers, **dict({"memory": (64 if a.name == "eat_memory" else 256) * MB}, **limits))
+        try:
+            status, out, err = sb.run_in(["/acts", a.name] + [x.format(**self.context) for x in a.args], cwd="/tmp")
+            return status, out + err
+        finally:
+            self.end(sb)
+            sb.close()
+
     def stop(self):
         """The stand-in for tandemd ends at once, so that the spawner has nobody to wait for."""
         self.neighbour.close()
@@ -398,6 +434,64 @@ class Sandbox(unittest.TestCase):
         self.assertEqual(socket.gethostname(), name)
 
 
+class Container(unittest.TestCase):
+    """In a container, as its root, every act is refused but what is its own."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.image = whole.image()
+
+    def check(self, a):
+        status, out = whole.attempt_in(a, self.image)
+        self.assertEqual(status, REFUSED << 8, out)
+
+    def test_what_is_its_own(self):
+        for a in ACTS:
+            if (a.name, *a.args) in CONTAINER_MAY:
+                status, out = whole.attempt_in(a, self.image)
+                self.assertEqual(status, DONE, (a.name, a.args, out))
+
+    def test_what_few_kernels_have(self):
+        for a, _ in WITHOUT_CONTROL:
+            self.assertNotEqual(whole.attempt_in(a, self.image)[0], DONE, (a.name, a.args))
+
+    def test_read_only(self):
+        for path in ("/", "/etc", "/var/task"):
+            self.assertEqual(whole.attempt_in(act("write_in", path), self.image, read_only=1)[0], REFUSED << 8, path)
+
+    def test_limits(self):
+        sb = whole.container(self.image, memory=32 * MB)
+        sb.start_in(["/acts", "eat_memory", str(96 * MB)])
+        self.assertGreaterEqual(whole.ended(sb).oom_kills, 1)
+        sb.close()
+        self.assertEqual(whole.attempt_in(act("fork_bomb", "300"), self.image, pids=32)[0], REFUSED << 8)
+        self.assertTrue(whole.neighbour_lives())
+
+    def test_what_another_container_wrote(self):
+        """Nor is what the neighbours write to be found: by path, or by their ids."""
+        one = whole.container(self.image)
+        self.assertEqual(one.run_in(["/acts", "write_in", "/tmp"])[0], 0)
+        for path in (whole.state + "/containers", "/proc/%d/root" % one.pid):
+            self.assertEqual(whole.attempt_in(act("see_path", path), self.image)[0], REFUSED << 8, path)
+        whole.end(one)
+        one.close()
+
+    def test_layers(self):
+        """What one layer alone stops succeeds without it."""
+        for name, (number, acts) in CONTAINER_LAYERS.items():
+            with self.subTest(layer=name):
+                s = Hostile(host, number)
+                try:
+                    image = s.image()
+                    for a in acts:
+                        status, out = s.attempt_in(a, image)
+                        self.assertEqual(status, DONE, (a.name, a.args, out))
+                    if name == "NO_RO_ROOT":
+                        self.assertEqual(s.attempt_in(act("write_in", "/"), image, read_only=1)[0], DONE)
+                finally:
+                    s.stop()
+
+
 @unittest.skipUnless(os.environ.get("TANDEM_TEST_VM"), "changes the kernel's core_pattern: runs in the VM")
 class CoreHandler(unittest.TestCase):
     """A pipe in core_pattern is a program of the host that runs as root: it gets nothing from a sandbox."""
@@ -471,6 +565,8 @@ def add(case, name, *args):
 
 for one in ACTS:
     add(Sandbox, label(one, one.args), one)
+    if (one.name, *one.args) not in CONTAINER_MAY:
+        add(Container, label(one, one.args), one)
 for key, one in {(a.name, a.wrap, a.control): a for a in ACTS}.items():
     add(Control, label(one, one.control), one)
 for key, (layer, needing) in LAYERS.items():

@@ -14,13 +14,15 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("TANDEM_BUILD", os.path.join(ROOT, "build"))
 VERSION, END = 2, 0x74646D21
-HELLO, BLANK, ASSIGN, END_SANDBOX, UNPACK, READY, BYE, LIVE, PULL, PULL_END = range(1, 11)
+HELLO, BLANK, ASSIGN, END_SANDBOX, UNPACK, READY, BYE, LIVE, PULL, PULL_END, CONTAINER, INPUT_END = range(1, 13)
 CONFIG, ADOPT, ADOPTED, MADE, ASSIGNED, UNPACKED, ENDED, DRAIN, HANDOVER, PULLED = range(64, 74)
 UNPACK_CODE, UNPACK_LAYER, UNPACK_REMOVE = range(3)
-CTL, CHAN, LOG, RTAPI, CREDS, API, DNS, API_TLS, PIDFD, FREEZE, CPU, MEM_PEAK, SB_N = range(13)
+CTL, CHAN, LOG, RTAPI, CREDS, API, DNS, API_TLS, PIDFD, FREEZE, CPU, MEM_PEAK, ERR, SB_N = range(14)
 ADMIN, API4, API6, GATEWAY4, GATEWAY6, STATE_DIR, SL_N = range(7)
 DAEMON_UID = 1879048190
 UID_BASE = 1879048192
+LAYER_ID_BASE = 1878917120
+RANGE_IDS = 65536
 SLOW = int(os.environ.get("TANDEM_TEST_SLOW", "1"))  # how much slower than a real machine this one is
 TIMEOUT_S = 20 * SLOW
 
@@ -38,6 +40,11 @@ class Config(C.Structure):
 class Assign(C.Structure):
     _fields_ = [("memory_bytes", C.c_uint64), ("tmp_bytes", C.c_uint64), ("pids_max", C.c_uint32), ("cpu_weight", C.c_uint32),
                 ("cpu_quota_us", C.c_uint32), ("n_layers", C.c_uint8), ("label", C.c_char * 256)]
+
+
+class Container(C.Structure):
+    _fields_ = [("memory_bytes", C.c_uint64), ("pids_max", C.c_uint32), ("cpu_weight", C.c_uint32), ("cpu_quota_us", C.c_uint32),
+                ("n_layers", C.c_uint8), ("input", C.c_uint8), ("tty", C.c_uint8), ("read_only", C.c_uint8), ("hostname", C.c_char * 64), ("label", C.c_char * 256)]
 
 
 class Made(C.Structure):
@@ -58,12 +65,18 @@ class Pull(C.Structure):
 
 
 class Body(C.Union):
-    _fields_ = [("prepare", C.c_uint8), ("assign", Assign), ("made", Made), ("ended", Ended), ("unpack", Unpack), ("pull", Pull), ("config", Config)]
+    _fields_ = [("prepare", C.c_uint8), ("assign", Assign), ("container", Container), ("made", Made), ("ended", Ended), ("unpack", Unpack), ("pull", Pull), ("config", Config)]
 
 
 class Msg(C.Structure):
     _fields_ = [("version", C.c_uint32), ("verb", C.c_uint16), ("err", C.c_uint16), ("id", C.c_uint64), ("u", Body),
                 ("text", C.c_char * 256), ("end", C.c_uint32)]
+
+
+def parents(path):
+    while "/" in path:
+        path = path.rsplit("/", 1)[0]
+        yield path
 
 
 class Sandbox:
@@ -75,10 +88,48 @@ class Sandbox:
         self.ctl = socket.socket(fileno=os.dup(self.fd[CTL]))
         self.ctl.settimeout(TIMEOUT_S)
         self.log = b""
+        self.tty = 0
 
     def start(self, argv, env=(), tag=1, channel=1):
         text = b"".join(s.encode() + b"\0" for s in list(argv) + list(env))
         self.ctl.send(struct.pack("<HHIiIIIII", 1, 1, tag, 0, channel, len(argv), len(env), len(text), 0) + text)
+
+    def start_in(self, argv, env=(), user="", cwd="", tag=1):
+        """RUN, in a container."""
+        text = b"".join(s.encode() + b"\0" for s in [cwd, user, *argv, *env])
+        head = struct.pack("<HHIiIIIIIII", 1, 5, tag, 0, 0, len(argv), len(env), len(text), 0, self.tty, 0)
+        self.ctl.send(head + text)
+
+    def run_in(self, argv, env=(), **kw):
+        """Runs a program of the container to its end: (wait status, stdout, stderr)."""
+        self.start_in(argv, env, **kw)
+        verb, _, value = self.hear()
+        if verb == 65:
+            raise OSError(value & 0xFFFF, "step %d: %s" % (value >> 16, os.strerror(value & 0xFFFF)))
+        out, err, value = self.until_exit()
+        return value, out, err
+
+    def until_exit(self):
+        """What a container's program says until it has ended: (stdout, stderr, wait status). With a terminal all is stdout."""
+        said = {self.fd[CHAN] if self.tty else self.fd[LOG]: b"", self.fd[ERR]: b""}
+        value = None
+        while True:
+            ready = select.select([self.ctl, *said] if value is None else list(said), [], [], TIMEOUT_S if value is None else 0)[0]
+            assert ready or value is not None, said
+            if not [fd for fd in ready if fd in said and self.add(said, fd)] and value is not None:
+                return [b.decode(errors="replace") for b in said.values()] + [value]
+            if self.ctl in ready:
+                verb, _, value = self.hear()
+                assert verb == 66, verb
+
+    @staticmethod
+    def add(said, fd):
+        try:
+            part = os.read(fd, 65536)
+        except (BlockingIOError, OSError):
+            part = b""
+        said[fd] += part
+        return part
 
     def signal(self, tag, value):
         self.ctl.send(struct.pack("<HHIiIIIII", 1, 2, tag, value, 0, 0, 0, 0, 0))
@@ -270,6 +321,56 @@ class Spawner:
         sb = self.blank(prepare)
         self.assign(sb, **kw)
         return sb
+
+    def container(self, layers, memory=256 << 20, pids=64, weight=100, quota=0, input=0, tty=0, read_only=0, hostname=b"box", label=b"label"):
+        """layers: folders, the lowest first."""
+        self.next_id += 1
+        m = Msg(verb=CONTAINER, id=self.next_id)
+        m.u.container = Container(memory, pids, weight, quota, len(layers), input, tty, read_only, hostname, label)
+        fds = [os.open(path, os.O_PATH | os.O_DIRECTORY) for path in layers]
+        try:
+            sb = Sandbox(*self.ask(m, MADE, fds))
+            sb.tty = tty
+            return sb
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def layer(self, files):
+        """A folder as the unpacker leaves it. {path: text, bytes, None (folder), ("->", target), (text, mode, uid, gid)}"""
+        top = tempfile.mkdtemp(dir=self.dir)
+        os.chown(top, LAYER_ID_BASE, LAYER_ID_BASE)
+        os.chmod(top, 0o755)
+        for name, what in files.items():
+            path, owner, mode = os.path.join(top, name), (0, 0), None
+            for parent in reversed([p for p in parents(name) if not os.path.lexists(os.path.join(top, p))]):
+                os.mkdir(os.path.join(top, parent))
+                os.chown(os.path.join(top, parent), LAYER_ID_BASE, LAYER_ID_BASE)
+            if isinstance(what, tuple) and what[0] == "->":
+                os.symlink(what[1], path)
+            else:
+                if isinstance(what, tuple):
+                    what, mode, *owner = what
+                if what is None:
+                    os.mkdir(path)
+                else:
+                    with open(path, "wb") as f:
+                        f.write(what if isinstance(what, bytes) else what.encode())
+            os.chown(path, *(LAYER_ID_BASE + n for n in owner), follow_symlinks=False)
+            if mode is not None:
+                os.chmod(path, mode)
+        return top
+
+    def busybox(self, files=()):
+        """A layer with a shell and its tools, and more files."""
+        with open("/bin/busybox", "rb") as f:
+            tools = {"bin/busybox": (f.read(), 0o755, 0, 0)}
+        out = subprocess.run(["/bin/busybox", "--list"], stdout=subprocess.PIPE, check=True, text=True).stdout.split()
+        tools.update({"bin/" + name: ("->", "busybox") for name in out if name != "busybox"})
+        tools.update({"etc/passwd": "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001:an app:/home/app:/bin/sh\n",
+                      "etc/group": "root:x:0:\napp:x:1001:\naudio:x:29:root,app\n", "tmp": (None, 0o1777, 0, 0),
+                      "home/app": (None, 0o755, 1000, 1001)})
+        return self.layer(dict(tools, **dict(files)))
 
     def end(self, sb):
         self.send(Msg(verb=END_SANDBOX, id=sb.id))

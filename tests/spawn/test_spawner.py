@@ -66,7 +66,7 @@ class Life(OneSpawner):
 
     def test_blank_has_every_descriptor(self):
         sb = self.s.blank()
-        self.assertTrue(all(fd >= 0 for fd in sb.fd), sb.fd)
+        self.assertTrue(all(fd >= 0 for fd in sb.fd[:ERR]), sb.fd)
         self.assertEqual(self.s.end(sb).wait_status, signal.SIGKILL)
 
     def test_python_runs_and_speaks(self):

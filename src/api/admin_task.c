@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tasks: run, look at, talk to, stop. */
+#include <stdio.h>
+#include "api/admin_int.h"
+#include "base/clock.h"
+
+#define QUEUED_MAX  (1 << 20) /* of one who is attached; then the task waits */
+#define LOOK_US	    20000     /* whether it has taken some */
+#define FRAME_BYTES 5
+
+static struct task *find(struct admin *a, struct http_req *r, struct str name)
+{
+	struct task *k = task_find(a->o.tasks, name);
+
+	if (!k)
+		admin_errorf(r, ERR_NOT_FOUND, "there is no task \"" STR_FMT "\"; tandem ps lists those that are there",
+			     (int)(name.n < 80 ? name.n : 80), name.p);
+	return k;
+}
+
+static void put_time(struct jw *w, const char *key, int64_t wall_us)
+{
+	char when[32];
+
+	if (wall_us)
+		jw_strc(w, key, clock_fmt_iso(wall_us, when));
+}
+
+static void put_task(struct jw *w, const struct task_info *i)
+{
+	jw_obj(w, NULL);
+	jw_strc(w, "id", i->id);
+	if (*i->name)
+		jw_strc(w, "name", i->name);
+	jw_strc(w, "image", i->image);
+	jw_strc(w, "state", task_state_name[i->state]);
+	if (i->pid)
+		jw_int(w, "pid", i->pid);
+	jw_bool(w, "tty", i->tty);
+	jw_int(w, "memory_mb", i->memory_bytes >> 20);
+	jw_real(w, "cpu", i->cpu_milli / 1000.0);
+	put_time(w, "created", i->created_wall_us);
+	put_time(w, "started", i->started_wall_us);
+	put_time(w, "stopped", i->stopped_wall_us);
+	if (i->state == TASK_STOPPED) {
+		jw_int(w, "exit_code", i->exit_code);
+		if (i->signal)
+			jw_int(w, "signal", i->signal);
+		jw_strc(w, "reason", i->reason);
+		jw_bool(w, "oom", i->oom);
+		jw_int(w, "cpu_us", i->cpu_us);
+		jw_int(w, "mem_peak_bytes", i->mem_peak_bytes);
+	}
+	jw_end(w, '}');
+}
+
+static void answer(struct http_req *r, const struct task *k, int status)
+{
+	auto_buf out = {0};
+	struct task_info i;
+	struct jw w;
+
+	task_info(k, &i);
+	jw_init(&w, &out);
+	put_task(&w, &i);
+	admin_json(r, status, &out);
+}
+
+void admin_put_tasks(struct admin *a, struct jw *w)
+{
+	struct task_info i;
+
+	jw_arr(w, "tasks");
+	for (struct task *k = task_next(a->o.tasks, NULL); k; k = task_next(a->o.tasks, k)) {
+		task_info(k, &i);
+		put_task(w, &i);
+	}
+	jw_end(w, ']');
+}
+
+void admin_tasks(struct admin *a, struct http_req *r, struct str name)
+{
+	auto_buf out = {0};
+	struct jw w;
+
+	jw_init(&w, &out);
+	jw_obj(&w, NULL);
+	admin_put_tasks(a, &w);
+	jw_end(&w, '}');
+	admin_json(r, 200, &out);
+}
+
+void admin_task(struct admin *a, struct http_req *r, struct str name)
+{
+	struct task *k = find(a, r, name);
+
+	if (k)
+		answer(r, k, 200);
+}
+
+void admin_task_run(struct admin *a, struct http_req *r, struct str name)
+{
+	struct err e = {0};
+	auto_json what = json_parse(r->body, &e);
+	struct task *k;
+
+	if (!what || task_run(a->o.tasks, what, &k, &e) < 0)
+		admin_error(r, &e);
+	else
+		answer(r, k, 201);
+}
+
+static void done(struct http_req *r)
+{
+	auto_buf out = {0};
+
+	buf_adds(&out, "{}");
+	admin_json(r, 200, &out);
+}
+
+void admin_task_remove(struct admin *a, struct http_req *r, struct str name)
+{
+	struct task *k = find(a, r, name);
+	struct err e = {0};
+
+	if (k && task_remove(k, &e) < 0)
+		admin_error(r, &e);
+	else if (k)
+		done(r);
+}
+
+void admin_task_signal(struct admin *a, struct http_req *r, struct str name)
+{
+	struct task *k = find(a, r, name);
+	struct err e = {0};
+
+	if (k && task_signal(k, (int)admin_query_int(r, "signal", 0), &e) < 0)
+		admin_error(r, &e);
+	else if (k)
+		done(r);
+}
+
+void admin_task_resize(struct admin *a, struct http_req *r, struct str name)
+{
+	struct task *k = find(a, r, name);
+	int64_t rows = admin_query_int(r, "rows", 24), cols = admin_query_int(r, "cols", 80);
+	struct err e = {0};
+
+	if (!k)
+		return;
+	if (rows > UINT16_MAX || cols > UINT16_MAX)
+		admin_errorf(r, ERR_INVALID, "no terminal is of that size");
+	else if (task_resize(k, (unsigned)rows, (unsigned)cols, &e) < 0)
+		admin_error(r, &e);
+	else
+		done(r);
+}
+
+/* ---- stop: an ear that only waits for the end ---- */
+
+struct stop {
+	struct task_ear ear;
+	struct task *task;
+	struct http_req *r;
+};
+
+static void nothing_heard(struct task_ear *ear, bool err, struct str text)
+{
+}
+
+static bool never_full(struct task_ear *ear)
+{
+	return false;
+}
+
+static void has_stopped(struct task_ear *ear, const struct task_info *i)
+{
+	struct stop *s = container_of(ear, struct stop, ear);
+
+	answer(s->r, s->task, 200);
+	free(s);
+}
+
+static void stop_left(void *arg)
+{
+	struct stop *s = arg;
+
+	task_detach(s->task, &s->ear);
+	free(s);
+}
+
+void admin_task_stop(struct admin *a, struct http_req *r, struct str name)
+{
+	struct task *k = find(a, r, name);
+	int64_t timeout_s = admin_query_int(r, "timeout_s", -1);
+	struct stop *s;
+
+	if (!k)
+		return;
+	s = xcalloc(1, sizeof(*s));
+	s->ear = (struct task_ear){.output = nothing_heard, .full = never_full, .stopped = has_stopped};
+	s->task = k;
+	s->r = r;
+	http_on_gone(r, stop_left, s);
+	task_attach(k, &s->ear);
+	task_stop(k, timeout_s < 0 || timeout_s > 3600 ? -1 : timeout_s * 1000000);
+}
+
+/* ---- stdin ---- */
+
+struct stdin_text {
+	struct task_input in;
+	struct task *task;
+	struct http_req *r;
+};
+
+static void was_taken(struct task_input *in, const struct err *e)
+{
+	struct stdin_text *s = container_of(in, struct stdin_text, in);
+
+	if (e->kind)
+		admin_error(s->r, e);
+	else
+		done(s->r);
+	free(s);
+}
+
+static void stdin_left(void *arg)
+{
+	struct stdin_text *s = arg;
+
+	task_input_cancel(s->task, &s->in);
+	free(s);
+}
+
+void admin_task_stdin(struct admin *a, struct http_req *r, struct str name)
+{
+	struct task *k = find(a, r, name);
+	struct stdin_text *s;
+	struct err e = {0};
+
+	if (!k)
+		return;
+	s = xcalloc(1, sizeof(*s));
+	s->in = (struct task_input){.text = r->body, .eof = admin_query_is(r, "eof", "1"), .done = was_taken};
+	s->task = k;
+	s->r = r;
+	http_on_gone(r, stdin_left, s);
+	if (task_input_start(k, &s->in, &e) == 0)
+		return;
+	admin_error(r, &e);
+	free(s);
+}
+
+/* ---- attach ---- */
+
+struct attach {
+	struct task_ear ear;
+	struct task *task;
+	struct http_req *r;
+	struct loop_timer *look; /* armed while the client has much to take */
+};
+
+static void put_frame(struct attach *t, char what, struct str text)
+{
+	uint32_t n = (uint32_t)text.n;
+	char head[FRAME_BYTES] = {what, (char)n, (char)(n >> 8), (char)(n >> 16), (char)(n >> 24)};
+	auto_buf out = {0};
+
+	buf_add(&out, head, sizeof(head));
+	buf_addstr(&out, text);
+	(void)http_stream_write(t->r, buf_str(&out));
+}
+
+static void attach_free(struct attach *t)
+{
+	loop_timer_free(t->look);
+	free(t);
+}
+
+static void attach_output(struct task_ear *ear, bool err, struct str text)
+{
+	put_frame(container_of(ear, struct attach, ear), err ? 'e' : 'o', text);
+}
+
+static bool attach_full(struct task_ear *ear)
+{
+	struct attach *t = container_of(ear, struct attach, ear);
+	bool full = http_stream_queued(t->r) > QUEUED_MAX;
+
+	if (full)
+		loop_timer_in(t->look, LOOK_US);
+	return full;
+}
+
+static void look_again(void *arg)
+{
+	task_resume(((struct attach *)arg)->task);
+}
+
+static void attach_stopped(struct task_ear *ear, const struct task_info *i)
+{
+	struct attach *t = container_of(ear, struct attach, ear);
+	auto_buf out = {0};
+	struct jw w;
+
+	jw_init(&w, &out);
+	put_task(&w, i);
+	put_frame(t, 'x', buf_str(&out));
+	http_stream_end(t->r);
+	attach_free(t);
+}
+
+static void attach_left(void *arg)
+{
+	struct attach *t = arg;
+
+	task_detach(t->task, &t->ear);
+	attach_free(t);
+}
+
+void admin_task_attach(struct admin *a, struct http_req *r, struct str name)
+{
+	struct task *k = find(a, r, name);
+	struct attach *t;
+
+	if (!k)
+		return;
+	t = xcalloc(1, sizeof(*t));
+	t->ear = (struct task_ear){.output = attach_output, .full = attach_full, .stopped = attach_stopped};
+	t->task = k;
+	t->r = r;
+	t->look = loop_timer_new(a->o.loop, look_again, t);
+	http_on_gone(r, attach_left, t);
+	http_stream_begin(r, 200, "application/octet-stream", STR_NULL);
+	task_attach(k, &t->ear);
+}

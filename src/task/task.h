@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tasks: containers of images that run to their end.
+ *
+ *      PENDING ───► STARTING ───► RUNNING ───► STOPPING ───► STOPPED
+ *         └────────────┴─────────────┴──────────────┴──────────┘
+ *
+ *   PENDING   the spawner's word that the sandbox is made
+ *   STARTING  tandem-init's, that the program runs
+ *   RUNNING   the end of the program
+ *   STOPPING  it was asked to stop: its end, or the deadline; or it has ended: the end of the sandbox
+ *   STOPPED   nothing: exit code, signal and reason are kept for those who ask
+ *
+ * A task holds its image (image_use) until it is STOPPED. What the program says goes to the log of the task
+ * (task_log_name) and to those who are attached; when one of them is slower than the program, the program waits. The
+ * end of a task is a row of the ledger. A crash or an upgrade of tandemd touches no container: the successor takes them
+ * over by the label that the spawner keeps (task_adopt). STOPPED ones are known to one daemon only, the last
+ * TASKS_KEPT of them; their rows and figures outlive that.
+ *
+ * Everything that comes out of a container is hostile, also from its tandem-init.
+ */
+#pragma once
+#include <stdbool.h>
+#include "base/buf.h"
+#include "base/list.h"
+#include "image/image.h"
+#include "json/read.h"
+#include "ledger/ledger.h"
+#include "ledger/logs.h"
+#include "spawn/spawn.h"
+
+#define TASKS_KEPT     100
+#define TASK_ID_BYTES  12
+#define TASK_NAME_MAX  63
+#define TASK_STOP_US   10000000
+#define TASK_ATTACH_US 10000000 /* so long a task that is to be attached to waits with what it says */
+
+enum task_state { TASK_PENDING, TASK_STARTING, TASK_RUNNING, TASK_STOPPING, TASK_STOPPED, TASK_N };
+extern const char *const task_state_name[TASK_N];
+struct tasks;
+struct task;
+
+struct tasks_opts { /* borrowed */
+	struct loop *loop;
+	struct spawn *spawn;
+	struct images *images;
+	struct logs *logs;
+	struct ledger *ledger;
+};
+struct tasks *tasks_new(const struct tasks_opts *o);
+void tasks_free(struct tasks *t); /* containers live on in the spawner */
+
+/*
+ * What is to run: {"image", "command": [...], "entrypoint": [...], "env": {}, "user", "workdir", "name", "memory_mb",
+ * "cpu" (vCPUs), "read_only", "tty", "stdin", "attach", "stop_timeout_s", "rows",
+ * "cols"}; all but image may be left out. Strict: a
+ * member that is not known, or of another type, is refused. ERR_NOT_FOUND: no such image here.
+ */
+int task_run(struct tasks *t, const struct json *what, struct task **ret, struct err *e);
+/* By id, the beginning of one that only one has, or name: of those that have not stopped first. */
+struct task *task_find(const struct tasks *t, struct str word);
+struct task *task_next(const struct tasks *t, const struct task *after); /* the oldest first; NULL begins and ends */
+/* The stop signal of the image, then SIGKILL after timeout_us (-1: what was asked for when it was started). Harmless
+ * when it is stopping or has stopped. */
+void task_stop(struct task *k, int64_t timeout_us);
+int task_signal(struct task *k, int sig, struct err *e); /* to its program */
+int task_remove(struct task *k, struct err *e);		 /* STOPPED: it is forgotten, and its log */
+
+struct task_info {
+	const char *id, *name, *image;
+	enum task_state state;
+	bool tty, stdin_open;
+	pid_t pid;
+	int64_t memory_bytes, created_wall_us, started_wall_us, stopped_wall_us; /* 0: not yet */
+	uint32_t cpu_milli;
+	/* STOPPED */
+	int exit_code; /* as a shell has it: 128 + signal; 125, 126, 127 when it was never started */
+	int signal;
+	bool oom;
+	const char *reason;
+	int64_t cpu_us, mem_peak_bytes;
+};
+void task_info(const struct task *k, struct task_info *ret);
+const char *task_log_name(const struct task *k);
+
+/*
+ * Somebody who hears what the task says, from now on. output: err is stderr; borrowed. full: whether to wait with the
+ * next output; task_resume when that has changed. stopped: once, last; also when it had stopped already (never from
+ * inside task_attach). The caller detaches before it frees; after stopped it need not.
+ */
+struct task_ear {
+	struct list node;
+	void (*output)(struct task_ear *ear, bool err, struct str text);
+	bool (*full)(struct task_ear *ear);
+	void (*stopped)(struct task_ear *ear, const struct task_info *i);
+};
+void task_attach(struct task *k, struct task_ear *ear);
+void task_detach(struct task *k, struct task_ear *ear);
+void task_resume(struct task *k);
+
+/*
+ * Text for the task's stdin or terminal. done: all of it was taken, or it never will be. One at a time: a second one is
+ * refused (ERR_CONFLICT). eof: and no more follows. Never calls back before it returns.
+ */
+struct task_input {
+	struct str text; /* borrowed until done */
+	bool eof;
+	void (*done)(struct task_input *in, const struct err *e);
+};
+int task_input_start(struct task *k, struct task_input *in, struct err *e);
+void task_input_cancel(struct task *k, struct task_input *in);
+int task_resize(struct task *k, unsigned rows, unsigned cols, struct err *e);
+
+/* For daemon/: the label says whether a sandbox is a task's. Takes fds. */
+bool task_adopt(struct tasks *t, uint64_t id, const char *label, pid_t pid, struct sandbox_fds *fds);
+bool task_ended(struct tasks *t, uint64_t id, uint32_t oom_kills, int64_t cpu_us, int64_t mem_peak_bytes);
+bool tasks_log_wanted(const struct tasks *t, const char *log_name);
+/* Every task is asked to stop; done when all have (before it returns when there is none). */
+void tasks_drain(struct tasks *t, void (*done)(void *arg), void *arg);
