@@ -19,9 +19,10 @@
 #include "image/reference.h"
 #include "image/said.h"
 
-#define LOOK_US	 300000		  /* at what has come */
-#define AGAIN_US 50000		  /* another one unpacks the same layer, or too many run at once */
-#define STALL_US (60 * 1000000ll) /* without a byte */
+#define LOOK_US	 300000		    /* at what has come */
+#define AGAIN_US 50000		    /* another one unpacks the same layer, or too many run at once */
+#define STALL_US (60 * 1000000ll)   /* without a byte */
+#define TURN_US	 (3600 * 1000000ll) /* that others may keep us waiting */
 
 static const char *const state_name[PULL_N] = {"COPY", "CHECK", "UNPACK", "SAVE", "CLEAN"};
 
@@ -42,6 +43,7 @@ struct pull {
 	struct copied f;  /* the thread's in CHECK */
 	struct image *im; /* UNPACK: grows by its layers */
 	int64_t bytes, grew_us;
+	int64_t since_us; /* in this state, or at this layer */
 	struct store_op save;
 	bool busy, canceled;
 	struct err e; /* the first */
@@ -86,7 +88,22 @@ static void tell(struct pull *p)
 static void move(struct pull *p, enum pull_state to)
 {
 	p->state = to;
+	p->since_us = clock_now_us();
 	move_note("pull", 0, state_name[to]);
+}
+
+/* Others are before us: a little later again, but not for ever. */
+static void wait_turn(struct pull *p)
+{
+	struct err e = {0};
+
+	if (clock_now_us() - p->since_us < TURN_US) {
+		loop_timer_in(p->tick, AGAIN_US);
+		return;
+	}
+	err_set(&e, ERR_TIMEOUT, "others have kept it waiting for %d s", (int)(TURN_US / 1000000));
+	fail(p, &e);
+	step(p);
 }
 
 /* --- COPY --- */
@@ -140,7 +157,7 @@ static void skopeo_ended(struct spawn_req *r, const struct err *e)
 	if (e->kind == ERR_UNAVAILABLE) { /* too many at once: a little later */
 		said_done(&p->said);
 		p->asked = 0;
-		loop_timer_in(p->tick, AGAIN_US);
+		wait_turn(p);
 		return;
 	}
 	if (e->kind)
@@ -240,6 +257,7 @@ static void have_layer(struct pull *p, int64_t bytes)
 	l->bytes = bytes;
 	p->im->bytes += bytes;
 	p->im->n_layers++;
+	p->since_us = clock_now_us();
 }
 
 static void unpacked(struct spawn_req *r, const struct err *e)
@@ -248,7 +266,7 @@ static void unpacked(struct spawn_req *r, const struct err *e)
 
 	p->busy = false;
 	if (e->kind == ERR_CONFLICT || e->kind == ERR_UNAVAILABLE) {
-		loop_timer_in(p->tick, AGAIN_US);
+		wait_turn(p);
 		return;
 	}
 	if (e->kind) {
@@ -391,6 +409,7 @@ int pull_start(struct images *t, const struct pull_opts *o, struct pull **ret, s
 	p->t = t;
 	p->o = *o;
 	p->state = o->upload ? PULL_CHECK : PULL_COPY;
+	p->since_us = clock_now_us();
 	said_init(&p->said);
 	list_init(&p->node);
 	p->tick = loop_timer_new(t->loop, look, p);

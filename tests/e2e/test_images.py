@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Container images: from a registry and from files, listed, removed, swept; and what goes wrong leaves nothing."""
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -392,6 +393,25 @@ class Held(Case):
         tandem.wait_for(self.t_ready, what="the next tandemd")
         self.gone()
         self.nothing()
+        self.again()
+
+    def test_daemon_is_killed_between_two_layers(self):
+        """The first is there and nobody's yet, the second is held by a lock on the place where it is to grow."""
+        growing = os.path.join(self.t.state, "daemon/layers/.tmp-" + self.image.diff_ids[1])
+        os.mkdir(growing)
+        os.chown(growing, LAYER_ID, LAYER_ID)
+        lock = os.open(growing, os.O_RDONLY)
+        self.addCleanup(os.close, lock)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        p = self.start()
+        self.registry.release()
+        self.assertEqual([p.stderr.readline() for _ in range(4)][-1], "unpacking layer 2 of 2\n")
+        tandem.wait_for(lambda: self.image.diff_ids[0] in self.below("layers"), what="the first layer")
+        os.kill(json.loads(self.t.admin("GET", "/v1/version")[1])["pid"], signal.SIGKILL)
+        p.communicate(timeout=60 * tandem.SLOW)
+        self.assertEqual(p.returncode, 1)
+        tandem.wait_for(self.t_ready, what="the next tandemd")
+        tandem.wait_for(lambda: not self.below("layers") and not self.below("incoming"), what="what is half to go")
         self.again()
 
     def t_ready(self):
