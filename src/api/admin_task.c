@@ -26,9 +26,9 @@ static void put_time(struct jw *w, const char *key, int64_t wall_us)
 		jw_strc(w, key, clock_fmt_iso(wall_us, when));
 }
 
+/* Members of an object. */
 static void put_task(struct jw *w, const struct task_info *i)
 {
-	jw_obj(w, NULL);
 	jw_strc(w, "id", i->id);
 	if (*i->name)
 		jw_strc(w, "name", i->name);
@@ -51,19 +51,17 @@ static void put_task(struct jw *w, const struct task_info *i)
 		jw_int(w, "cpu_us", i->cpu_us);
 		jw_int(w, "mem_peak_bytes", i->mem_peak_bytes);
 	}
-	jw_end(w, '}');
 }
 
 static void answer(struct http_req *r, const struct task *k, int status)
 {
 	auto_buf out = {0};
+	struct jw w = jw_object(&out);
 	struct task_info i;
-	struct jw w;
 
 	task_info(k, &i);
-	jw_init(&w, &out);
 	put_task(&w, &i);
-	admin_json(r, status, &out);
+	admin_object(r, status, &w);
 }
 
 void admin_put_tasks(struct admin *a, struct jw *w)
@@ -73,7 +71,9 @@ void admin_put_tasks(struct admin *a, struct jw *w)
 	jw_arr(w, "tasks");
 	for (struct task *k = task_next(a->o.tasks, NULL); k; k = task_next(a->o.tasks, k)) {
 		task_info(k, &i);
+		jw_obj(w, NULL);
 		put_task(w, &i);
+		jw_end(w, '}');
 	}
 	jw_end(w, ']');
 }
@@ -81,13 +81,10 @@ void admin_put_tasks(struct admin *a, struct jw *w)
 void admin_tasks(struct admin *a, struct http_req *r, struct str name)
 {
 	auto_buf out = {0};
-	struct jw w;
+	struct jw w = jw_object(&out);
 
-	jw_init(&w, &out);
-	jw_obj(&w, NULL);
 	admin_put_tasks(a, &w);
-	jw_end(&w, '}');
-	admin_json(r, 200, &out);
+	admin_object(r, 200, &w);
 }
 
 void admin_task(struct admin *a, struct http_req *r, struct str name)
@@ -113,9 +110,9 @@ void admin_task_run(struct admin *a, struct http_req *r, struct str name)
 static void done(struct http_req *r)
 {
 	auto_buf out = {0};
+	struct jw w = jw_object(&out);
 
-	buf_adds(&out, "{}");
-	admin_json(r, 200, &out);
+	admin_object(r, 200, &w);
 }
 
 void admin_task_remove(struct admin *a, struct http_req *r, struct str name)
@@ -302,10 +299,10 @@ static void attach_stopped(struct task_ear *ear, const struct task_info *i)
 {
 	struct attach *t = container_of(ear, struct attach, ear);
 	auto_buf out = {0};
-	struct jw w;
+	struct jw w = jw_object(&out);
 
-	jw_init(&w, &out);
 	put_task(&w, i);
+	jw_end(&w, '}');
 	put_frame(t, 'x', buf_str(&out));
 	http_stream_end(t->r);
 	attach_free(t);

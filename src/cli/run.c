@@ -114,10 +114,8 @@ static void describe(const struct run_opts *o, int argc, char **argv, double cpu
 {
 	char *entry[] = {(char *)o->entrypoint};
 	struct winsize size;
-	struct jw w;
+	struct jw w = jw_object(out);
 
-	jw_init(&w, out);
-	jw_obj(&w, NULL);
 	jw_strc(&w, "image", argv[0]);
 	if (argc > 1)
 		put_words(&w, "command", argc - 1, argv + 1);
