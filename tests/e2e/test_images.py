@@ -48,6 +48,12 @@ class Case(unittest.TestCase):
     def images(self):
         return {i["reference"]: i for i in json.loads(self.t.cli("images", "-o", "json"))["images"]}
 
+    def t_ready(self):
+        try:
+            return self.t.admin("GET", "/readyz")[0] == 200
+        except OSError:
+            return False
+
     def clear(self):
         for name in self.images():
             self.t.cli("images", "rm", name)
@@ -414,12 +420,6 @@ class Held(Case):
         tandem.wait_for(lambda: not self.below("layers") and not self.below("incoming"), what="what is half to go")
         self.again()
 
-    def t_ready(self):
-        try:
-            return self.t.admin("GET", "/readyz")[0] == 200
-        except OSError:
-            return False
-
     def test_gc_meanwhile(self):
         """A sweep takes nothing that a pull counts on."""
         p = self.start()
@@ -429,6 +429,37 @@ class Held(Case):
         _, err = p.communicate(timeout=60 * tandem.SLOW)
         self.assertEqual(p.returncode, 0, err)
         self.again()
+
+
+@unittest.skipUnless(os.path.exists("/bin/busybox"), "busybox-static is not installed")
+class Used(Case):
+    def test_what_runs_keeps_its_layers(self):
+        """Through rm, a pull that gives the name to another image, gc, and the death of tandemd."""
+        with open("/bin/busybox", "rb") as f:
+            program = oci.layer({"bin/busybox": f.read()})
+        old = oci.Image(program, oci.layer({"v": b"1"}))
+        new = oci.Image(program, oci.layer({"v": b"2"}))
+        name = "localhost/used:v1"
+        self.t.cli("pull", "oci:" + old.layout(self.dir + "/old"), "--tag", name)
+        self.t.cli("run", "-d", "--name", "keeps", name, "/bin/busybox", "sleep", "100000")
+        self.assertIn("in use", self.fails("images", "rm", name))
+        self.t.cli("pull", "oci:" + new.layout(self.dir + "/new"), "--tag", name)
+        both = sorted({*old.diff_ids, *new.diff_ids})
+
+        def held():
+            self.t.cli("images", "gc")
+            self.assertEqual(self.below("layers"), both)
+            self.assertEqual({i["digest"]: (i["uses"], i["moved"]) for i in self.images().values()},
+                             {"sha256:" + old.digest: (1, True), "sha256:" + new.digest: (0, False)})
+        held()
+        os.kill(json.loads(self.t.admin("GET", "/v1/version")[1])["pid"], signal.SIGKILL)
+        tandem.wait_for(self.t_ready, what="the next tandemd")
+        held()
+        self.t.cli("stop", "keeps")
+        tandem.wait_for(lambda: not any(i["uses"] for i in self.images().values()), what="nobody to use it")
+        self.t.cli("images", "gc")
+        self.assertEqual(self.below("layers"), sorted(new.diff_ids))
+        self.clear()
 
 
 if __name__ == "__main__":
