@@ -4,7 +4,8 @@
 What a figure spans: from the first byte that the client sends on a connection that is open already to the last byte of
 the answer. Before each call nothing of any function runs, and the pool of blanks is full. "From disk": the pages of the
 image and of every file that the process maps were given back to the kernel before; what other processes of the machine
-map as well (the C library) stays.
+map as well (the C library) stays. The image has its list of pages by then (docs/snapshots.md): one start from disk
+before those that are measured made it.
 """
 import http.client
 import json
@@ -20,6 +21,7 @@ import host
 ROUNDS = 3
 MANY = 12 * os.cpu_count()
 RESTARTS = 10
+LIST_BYTES = 32768  # at the end of an image (src/wire/init.h)
 IRIS = json.dumps({"rows": [[5.1, 3.5, 1.4, 0.2]]}).encode()
 
 
@@ -139,12 +141,23 @@ def drop(fds):
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def read_all(fds):
+    """As they were before: a start from disk brings only what it needs. An image ends in a hole, of which nothing is read."""
+    for fd in fds:
+        for at in range(0, os.fstat(fd).st_blocks * 512, 1 << 20):
+            os.pread(fd, 1 << 20, at)
+
+
 def in_memory(fd):
     """Whether the first byte of a file can be read without waiting for a disk."""
     try:
         return os.preadv(fd, [bytearray(1)], 0, os.RWF_NOWAIT) == 1
     except BlockingIOError:
         return False
+
+
+def listed(image):
+    return os.pread(image, 1, os.fstat(image).st_size - LIST_BYTES) != b"\0"
 
 
 def p99(values):
@@ -214,21 +227,39 @@ class Cold:
     def pid_of(self, function):
         return next(row["pid"] for row in self.bench.instances(self.tandem, function))
 
+    def is_ours(self, fd):
+        return os.readlink(f"/proc/self/fd/{fd}").startswith(self.tandem.state)
+
     def learn_files(self, function, caller):
         """Calls it once, and takes what its process maps."""
         caller.call()
         fds = mapped_files(self.pid_of(function))
         self.admin.stop(function)
         drop(fds)
-        if any(in_memory(fd) for fd in fds if os.readlink(f"/proc/self/fd/{fd}").startswith(self.tandem.state)):
+        if any(in_memory(fd) for fd in fds if self.is_ours(fd)):
             raise host.BenchError(f"pages of {self.tandem.state} cannot be dropped: no figure of a start from disk")
         return fds
+
+    def learn_pages(self, function, caller, fds):
+        """A start from disk, so that its image has a list of the pages that an event touches."""
+        image = next(fd for fd in fds if self.is_ours(fd) and "/snapshots/" in os.readlink(f"/proc/self/fd/{fd}"))
+
+        def tried():
+            drop(fds)
+            caller.call()
+            time.sleep(0.3)  # it is looked at when it has rested
+            self.admin.stop(function)
+            return listed(image)
+
+        host.wait_until(tried, 60, f"the image of {function} has no list of pages")
 
     def once(self, case, caller, fds):
         if case.disk:
             drop(fds)
         took = caller.call()
         self.admin.stop(case.function)
+        if case.disk:
+            read_all(fds)
         return took
 
     def turns(self, round_, files):
@@ -250,7 +281,10 @@ class Cold:
         files = {}
         for case in CASES:
             if case.function not in files:
-                files[case.function] = self.learn_files(case.function, Caller(self.tandem.gateway, f"/{case.function}", case.body))
+                caller = Caller(self.tandem.gateway, f"/{case.function}", case.body)
+                files[case.function] = self.learn_files(case.function, caller)
+                if case.name.endswith("from a snapshot"):
+                    self.learn_pages(case.function, caller, files[case.function])
         forks, direct = [], []
         for round_ in range(ROUNDS):
             say(f"cold starts, round {round_ + 1} of {ROUNDS}")
@@ -287,11 +321,11 @@ class Cold:
         """Of as many functions, each with an image of its own."""
         names = [f"many-{i}" for i in range(MANY)]
         callers = [Caller(self.tandem.gateway, f"/{name}") for name in names]
-        fds = []
-        call_all(callers)
-        for name in names:
-            fds += mapped_files(self.pid_of(name))
-        self.admin.stop(*names)
+        say(f"{MANY} functions, each once from disk")
+        each = [self.learn_files(name, caller) for name, caller in zip(names, callers)]
+        for name, caller, fds in zip(names, callers, each):
+            self.learn_pages(name, caller, fds)
+        fds = sum(each, [])
         say(f"{MANY} cold starts at once")
         memory, disk = [], []
         for _ in range(max(self.options.colds // 4, 2)):
@@ -299,6 +333,7 @@ class Cold:
                 drop(dropped)
                 values += call_all(callers)
                 self.admin.stop(*names)
+                read_all(dropped)
         self.add(f"{MANY} cold Python starts at once, p50 of {len(memory)}", "us", [statistics.median(memory)], forks)
         self.add(f"{MANY} cold Python starts at once, p99", "us", [p99(memory)], forks, at_most=25000)
         self.add(f"{MANY} cold Python starts at once, snapshots on disk, p99", "us", [p99(disk)], forks)

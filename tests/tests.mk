@@ -67,7 +67,7 @@ tidy: ## clang-tidy and cppcheck (slow, advice rather than law)
 		--std=c11 -Isrc -Ihelper src helper
 
 # Programs whose images tests/snap takes: ordinary ones, as a function might be.
-$(B)/tests/snap/zoo: $(wildcard tests/snap/*.c tests/snap/*.h)
+$(B)/tests/snap/zoo: $(wildcard tests/snap/zoo*.c tests/snap/zoo.h)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O1 -g -Wall -Wextra -D_GNU_SOURCE -o $@ $(filter %.c,$^) -lm -lpthread
 test-bins: $(B)/tests/snap/zoo

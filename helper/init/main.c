@@ -4,6 +4,7 @@
  * and what could be written into here could be run by the sandbox's supervisor. Waits blank, starts or restores
  * programs when tandemd says so (wire/init.h), takes their images, reaps everybody, and reports what it started itself.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -21,6 +22,7 @@
 #include <unistd.h>
 #include "init/run.h"
 #include "seccomp_filter.h"
+#include "snap/ahead.h"
 #include "snap/remote.h"
 #include "snap/snap.h"
 #include "wire/fds.h"
@@ -28,6 +30,7 @@
 
 #define PROCS_MAX   64
 #define STRINGS_MAX 4096
+static_assert(AHEAD_BYTES == INIT_PAGES_MAX, "a list fits into its message");
 
 struct proc {
 	pid_t pid; /* 0: free */
@@ -54,6 +57,10 @@ struct init {
 	char *argv[STRINGS_MAX + 5]; /* of RUN: working directory, user; argv, NULL, env, NULL, and room for HOME */
 	union {
 		struct init_msg msg;
+		struct {
+			struct init_msg msg;
+			struct snap_ahead list;
+		} pages;
 		char bytes[INIT_MSG_MAX + 1];
 	} in;
 };
@@ -406,9 +413,27 @@ static void restore_answer(struct init *in, int image)
 	if (restore(in, image, &pid, &stats, &e) < 0)
 		in->image = (struct stat){0};
 	stats.took_us = (uint32_t)(remote_now_us() - began_us);
-	if (pid && in->in.msg.value == INIT_RESTORE_WAITS)
+	if (pid && in->in.msg.value == INIT_RESTORE_WAITS && !stats.unlisted)
 		return; /* the process itself says it next */
 	say_snap(INIT_RESTORED, in->in.msg.tag, pid, &stats, &e);
+}
+
+/* Only of what was restored here: its address space is the image's. */
+static void tell_pages(struct init *in)
+{
+	struct init_msg m = {.version = INIT_VERSION, .verb = INIT_PAGES, .tag = in->in.msg.tag};
+	struct err e;
+	ssize_t n = 0;
+
+	for (int i = 0; i < PROCS_MAX && in->image.st_ino; i++)
+		if (in->proc[i].pid && in->proc[i].tag == m.tag)
+			n = ahead_look(in->proc[i].pid, in->image.st_ino, &in->in.pages.list, &e);
+	if (n <= 0)
+		return;
+	m.text_bytes = (uint32_t)n;
+	in->in.msg = m;
+	while (send(INIT_FD_CTL, in->in.bytes, sizeof(m) + (size_t)n, MSG_NOSIGNAL) < 0 && errno == EINTR)
+		;
 }
 
 static void obey(struct init *in, size_t n, int fd)
@@ -428,6 +453,9 @@ static void obey(struct init *in, size_t n, int fd)
 		break;
 	case INIT_RESTORE:
 		restore_answer(in, fd);
+		break;
+	case INIT_PAGES:
+		tell_pages(in);
 		break;
 	}
 }

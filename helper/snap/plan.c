@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "plan.h"
+#include "ahead.h"
 
 #include <asm/prctl.h>
 #include <linux/futex.h>
@@ -24,6 +25,7 @@
 #define STACK_MAX	 (256ull << 20)
 #define STACK_GUARD	 (256ull * SNAP_PAGE)
 #define RED_ZONE	 128
+#define PARTS_MAX	 (AHEAD_WHOLE_MAX / SNAP_PAGE / 2)
 #define OPS_PER_THREAD	 10u
 #define EFLAGS		 0x202u
 #define LAZY_PAGES	 16u /* fewer are read at once: a mapping of the image costs more */
@@ -78,8 +80,8 @@ static uint64_t addr(const void *p)
 
 static size_t ops_max(const struct snap_view *v)
 {
-	return 256 + (size_t)view_n(v, TABLE_MAPS) * (3 + ADVICE_N) + (size_t)view_n(v, TABLE_RUNS) * 2 +
-	       view_n(v, TABLE_THREADS) * OPS_PER_THREAD + view_n(v, TABLE_FDS) + SNAP_GAPS_MAX;
+	return 256 + (size_t)view_n(v, TABLE_MAPS) * (4 + ADVICE_N) + (size_t)view_n(v, TABLE_RUNS) * 2 +
+	       view_n(v, TABLE_THREADS) * OPS_PER_THREAD + view_n(v, TABLE_FDS) + SNAP_GAPS_MAX + PARTS_MAX;
 }
 
 static size_t data_max(const struct snap_view *v)
@@ -115,13 +117,23 @@ static void read_pages(struct plan *p, uint64_t at, uint64_t bytes, uint64_t fro
 	op(p, WHAT_READ, SYS_pread64, (int64_t)bytes, (uint64_t)p->image, at, bytes, from, 0, 0);
 }
 
+static bool is_whole(const struct snap_map *m, const struct snap_run *r)
+{
+	return m->n_runs == 1 && r->addr == m->start && r->addr + (uint64_t)r->pages * SNAP_PAGE == m->end;
+}
+
+bool plan_reads(const struct snap_view *v, const struct snap_map *m, const struct snap_run *r)
+{
+	return (r->pages < LAZY_PAGES && !is_whole(m, r)) || m->flags & MAP_F_STACK || m->prot & PROT_EXEC ||
+	       v->head->proc.eager;
+}
+
 /* Returns whether pages were read, which needs the right to write. */
-static bool put_run(struct plan *p, const struct snap_map *m, const struct snap_run *r, bool whole)
+static bool put_run(struct plan *p, const struct snap_map *m, const struct snap_run *r)
 {
 	uint64_t at = r->addr, bytes = (uint64_t)r->pages * SNAP_PAGE, from = r->at;
 
-	if ((r->pages < LAZY_PAGES && !whole) || m->flags & MAP_F_STACK || m->prot & PROT_EXEC ||
-	    p->view->head->proc.eager) {
+	if (plan_reads(p->view, m, r)) {
 		read_pages(p, at, bytes, from);
 		return true;
 	}
@@ -153,6 +165,23 @@ static uint64_t stack_start(const struct snap_view *v, uint32_t i)
 	return m->end - below < want ? below : m->end - want;
 }
 
+/*
+ * Only what is touched is to be read, and to be mapped: where neighbours are in memory, the kernel maps 16 pages at a
+ * fault, but never more than a mapping. So each page of a small image, which comes as a whole, gets one of its own.
+ */
+static void put_by_page(struct plan *p, const struct snap_map *m, uint64_t start)
+{
+	op(p, WHAT_ADVISE, SYS_madvise, 0, start, m->end - start, MADV_RANDOM, 0, 0, 0);
+	if (p->view->head->file_bytes > AHEAD_WHOLE_MAX || view_n(p->view, TABLE_MAPS) > SNAP_MAPS_MAX / 4)
+		return;
+	for (const struct snap_run *r = &p->view->run[m->run]; r < &p->view->run[m->run + m->n_runs]; r++)
+		for (uint32_t k = 1; k < r->pages && p->n_parts < PARTS_MAX && !plan_reads(p->view, m, r); k += 2) {
+			op(p, WHAT_ADVISE, SYS_madvise, 0, r->addr + (uint64_t)k * SNAP_PAGE, SNAP_PAGE, MADV_NORMAL, 0,
+			   0, 0);
+			p->n_parts++;
+		}
+}
+
 static void put_map(struct plan *p, uint32_t i)
 {
 	const struct snap_map *m = &p->view->map[i];
@@ -160,7 +189,7 @@ static void put_map(struct plan *p, uint32_t i)
 	uint64_t start = m->flags & MAP_F_STACK ? stack_start(p->view, i) : m->start, bytes = m->end - start;
 	static const int advice[ADVICE_N] = {MADV_SEQUENTIAL, MADV_RANDOM,   MADV_DONTFORK,   MADV_WIPEONFORK,
 					     MADV_DONTDUMP,   MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_MERGEABLE};
-	bool whole = m->n_runs == 1 && r->addr == start && (uint64_t)r->pages * SNAP_PAGE == bytes, read = false;
+	bool read = false, lazy = m->file != 0;
 	uint64_t flags = MAP_FIXED | (m->flags & MAP_F_SHARED ? MAP_SHARED : MAP_PRIVATE) |
 			 (m->flags & MAP_F_NORESERVE ? MAP_NORESERVE : 0) |
 			 (m->flags & MAP_F_STACK ? MAP_GROWSDOWN : 0) | (m->file ? 0 : MAP_ANONYMOUS);
@@ -171,9 +200,12 @@ static void put_map(struct plan *p, uint32_t i)
 		flags = MAP_FIXED | MAP_ANONYMOUS | MAP_DROPPABLE_;
 	op(p, WHAT_MAP, SYS_mmap, (int64_t)start, start, bytes, prot, flags,
 	   m->file ? (uint64_t)p->file_fd[m->file - 1] : ~0ull, m->file ? m->offset : 0);
-	for (uint32_t k = 0; k < m->n_runs; k++)
-		read |= put_run(p, m, &r[k], whole);
-	if (whole && !read && p->n == before + 2) { /* nothing is left of the first */
+	for (uint32_t k = 0; k < m->n_runs; k++) {
+		bool now = put_run(p, m, &r[k]);
+
+		read |= now, lazy |= !now;
+	}
+	if (is_whole(m, r) && !read && p->n == before + 2) { /* nothing is left of the first */
 		if (p->n <= p->room)
 			p->op[before] = p->op[before + 1];
 		p->n--;
@@ -182,6 +214,8 @@ static void put_map(struct plan *p, uint32_t i)
 	}
 	if (m->key)
 		op(p, WHAT_PROTECT, SYS_pkey_mprotect, 0, start, bytes, m->prot, m->key, 0, 0);
+	if (p->by_page && lazy)
+		put_by_page(p, m, start);
 	for (unsigned a = 0; a < ADVICE_N; a++)
 		if (m->advice & 1u << a)
 			op(p, WHAT_ADVISE, SYS_madvise, 0, start, bytes, (uint64_t)advice[a], 0, 0, 0);
@@ -482,7 +516,7 @@ int plan_make(struct plan *p, struct err *e)
 	p->op = (struct arena_op *)(p->arena + SNAP_PAGE + 256);
 	p->data = (char *)(p->op + p->room);
 	p->data_end = p->data + data_max(p->view);
-	p->n = 0;
+	p->n = p->n_parts = 0;
 	op(p, WHAT_CLEAR, SYS_munmap, 0, 0, start, 0, 0, 0, 0);
 	op(p, WHAT_CLEAR, SYS_munmap, 0, end, SNAP_ADDR_END - end, 0, 0, 0, 0);
 	op(p, WHAT_VDSO, SYS_arch_prctl, ARENA_ANY, ARCH_MAP_VDSO_64, s->vdso, 0, 0, 0, 0);

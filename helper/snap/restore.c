@@ -12,18 +12,19 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include "ahead.h"
 #include "plan.h"
 #include "remote.h"
 
 #define RSEQ_BYTES 32
 #define MEM_ROOM   (SNAP_TABLES_MAX + (1 << 20))
-#define AHEAD_MAX  (16ull << 20) /* of a larger image too much is never used */
 
 struct restore {
 	struct snap_restore in;
 	bool waited;
 	struct snap_mem mem;
 	struct snap_view view;
+	struct ahead ahead;
 	int file_fd[SNAP_FILES_MAX];
 	int pipe[SNAP_FDS_MAX][2]; /* of the first descriptor of each */
 	bool filled[SNAP_FDS_MAX];
@@ -32,16 +33,6 @@ struct restore {
 static int move_up(int fd)
 {
 	return fcntl(fd, F_DUPFD_CLOEXEC, SNAP_FD_END);
-}
-
-/* A small image that is not in memory comes with few large reads instead of a read for every few pages touched. */
-static void read_ahead(int image, uint64_t bytes)
-{
-	char byte;
-	struct iovec v = {&byte, 1};
-
-	if (bytes <= AHEAD_MAX && preadv2(image, &v, 1, (off_t)(bytes / 2), RWF_NOWAIT) < 0 && errno == EAGAIN)
-		(void)posix_fadvise(image, 0, (off_t)bytes, POSIX_FADV_WILLNEED);
 }
 
 static int read_image(struct restore *r, struct err *e)
@@ -56,8 +47,7 @@ static int read_image(struct restore *r, struct err *e)
 	h = mem_take(&r->mem, sizeof(*h));
 	if (fstat(r->in.image, &st) < 0)
 		return err_sys(e, errno, "look at the image");
-	if ((uint64_t)st.st_size > SNAP_TAIL)
-		read_ahead(r->in.image, (uint64_t)st.st_size - SNAP_TAIL);
+	ahead_begin(&r->ahead, &r->mem, r->in.image, &st);
 	if (pread(r->in.image, h, sizeof(*h), 0) != (ssize_t)sizeof(*h))
 		return err_set(e, ERR_CORRUPT, "the image is too short");
 	if (view_tables_bytes(h, (uint64_t)st.st_size, &n, e) < 0)
@@ -71,6 +61,7 @@ static int read_image(struct restore *r, struct err *e)
 		return err_set(e, ERR_CONFLICT, "%s has changed", ident_differs(&h->ident, r->in.ident));
 	if (h->proc.pid != (uint32_t)getpid())
 		return err_set(e, ERR_CONFLICT, "process number %d instead of %u", (int)getpid(), h->proc.pid);
+	ahead_image(&r->ahead, &r->view);
 	return 0;
 }
 
@@ -265,6 +256,7 @@ static int make_arena(struct restore *r, struct plan *p, struct err *e)
 	p->image = r->in.image;
 	p->file_fd = r->file_fd;
 	p->told = r->in.told;
+	p->by_page = r->ahead.disk && !r->ahead.list;
 	p->channel = r->in.waits && !r->waited ? r->in.channel : -1;
 	memcpy(p->arena, arena_code, code);
 	if (mprotect(p->arena, SNAP_PAGE, PROT_READ | PROT_EXEC) < 0)
@@ -281,8 +273,10 @@ static void tell(const struct restore *r, const struct err *failed)
 		t.failed = 1;
 		snprintf(t.text, sizeof(t.text), "%.*s", (int)sizeof(t.text) - 1, failed->text);
 	} else {
-		t.stats = (struct snap_stats){
-			.bytes = h->file_bytes, .mappings = h->table[TABLE_MAPS].n, .files = h->table[TABLE_FILES].n};
+		t.stats = (struct snap_stats){.bytes = h->file_bytes,
+					      .mappings = h->table[TABLE_MAPS].n,
+					      .files = h->table[TABLE_FILES].n,
+					      .unlisted = r->ahead.disk && !r->ahead.list};
 		for (uint32_t i = 0; i < h->table[TABLE_RUNS].n; i++)
 			t.stats.pages += r->view.run[i].pages;
 	}
@@ -297,6 +291,7 @@ static int prepare(struct restore *r, struct plan *p, struct err *e)
 		return err_sys(e, errno, "place descriptors");
 	if (read_image(r, e) < 0 || place_fds(r, e) < 0 || open_mapped(r, e) < 0 || set_process(r, e) < 0)
 		return -1;
+	ahead_files(&r->ahead, r->file_fd);
 	/* Much memory is taken only when the limit is the function's. */
 	if (r->view.head->proc.eager && wait_for_sandbox(r, e) < 0)
 		return -1;

@@ -24,6 +24,7 @@ const char *ident_differs(const struct snap_ident *a, const struct snap_ident *b
 struct snap_stats {
 	uint64_t bytes;
 	uint32_t pages, mappings, files, took_us;
+	bool unlisted; /* restored from a disk, page by page: what it touches is worth a list (ahead.h) */
 };
 
 struct snap_take {

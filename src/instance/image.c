@@ -104,6 +104,27 @@ void image_heard(struct instance *i, const struct init_msg *m, struct init_snap 
 		image_not_taken(i, "%s", s->text);
 	else if (m->verb == INIT_TAKEN)
 		tell_taken(i, s);
-	else if (m->value <= 0 && i->restoring && i->state == INSTANCE_INIT)
+	else if (m->value > 0)
+		i->unlisted = true; /* also after the process itself has said that it is there */
+	else if (i->restoring && i->state == INSTANCE_INIT)
 		i->ev->not_restored(i->arg, s->text);
+}
+
+bool instance_ask_pages(struct instance *i)
+{
+	struct init_msg m = {.version = INIT_VERSION, .verb = INIT_PAGES, .tag = INIT_TAG_RUNTIME};
+
+	if (!i->unlisted)
+		return false;
+	i->unlisted = false;
+	i->pages_asked = send(i->fds.fd[SB_CTL], &m, sizeof(m), MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof(m);
+	return i->pages_asked;
+}
+
+void image_pages(struct instance *i, struct str list)
+{
+	if (!i->pages_asked)
+		return;
+	i->pages_asked = false;
+	i->ev->pages(i->arg, list);
 }

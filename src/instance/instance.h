@@ -49,7 +49,8 @@ struct instance_events {
 	void (*broken)(void *arg, const struct err *e);
 	void (*taken)(void *arg, const struct init_snap *s); /* TAKING is over; bytes 0: refused, text says why */
 	void (*not_restored)(void *arg,
-			     const char *why); /* the image is of no use here; nor is this sandbox any more */
+			     const char *why);	   /* the image is of no use here; nor is this sandbox any more */
+	void (*pages)(void *arg, struct str list); /* for snapshot_pages; borrowed */
 };
 
 /* What all instances of a daemon share. */
@@ -93,6 +94,8 @@ int instance_restore(struct instance *i, struct err *e);
 /* IDLE -> TAKING, once, in a sandbox that was made for it, before the first event. file: empty, borrowed. as_is:
  * also when it may hold what is not so any more (struct init_take). */
 int instance_take(struct instance *i, int file, uint64_t max_bytes, uint32_t deadline_ms, bool as_is, struct err *e);
+/* IDLE, after an event: whether pages() may come, which is wanted once of an image that is read from a disk. */
+bool instance_ask_pages(struct instance *i);
 int instance_probe(struct instance *i,
 		   struct err *e); /* adopted: ready() once the runtime is at a boundary and waits */
 /* IDLE -> BUSY; thaws. ev is borrowed during the call only. Also once after instance_restore: the process begins with it

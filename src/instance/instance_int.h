@@ -20,7 +20,8 @@ struct instance {
 	struct revision *revision;
 	enum instance_state state;
 	bool frozen, told_broken, probing, restoring, early;
-	int image; /* TAKING: the file, until it is tandem-init's */
+	bool unlisted, pages_asked; /* which pages it touches is worth to be known; asked for */
+	int image;		    /* TAKING: the file, until it is tandem-init's */
 	uint64_t image_max_bytes;
 	uint32_t take_ms;
 	bool as_is;
@@ -65,3 +66,4 @@ int start_prepare(struct instance *i, const struct instance_opts *o, struct err 
 void image_ask(struct instance *i); /* the runtime has done what it wants to do before */
 void image_not_taken(struct instance *i, const char *fmt, ...) PRINTF(2, 3);
 void image_heard(struct instance *i, const struct init_msg *m, struct init_snap *s); /* hostile */
+void image_pages(struct instance *i, struct str list); /* hostile, and looked at by nobody but the next restore */

@@ -72,13 +72,13 @@ static void start_failed(struct instance *i, bool extension, int error)
 void start_heard(void *arg, int events)
 {
 	struct instance *i = arg;
-	struct {
-		struct init_msg m;
-		struct init_snap s;
-	} r;
-	ssize_t n = recv(i->fds.fd[SB_CTL], &r, sizeof(r), MSG_DONTWAIT);
-	bool snap = n == sizeof(r) && (r.m.verb == INIT_TAKEN || r.m.verb == INIT_RESTORED);
-	struct init_msg m = r.m;
+	struct init_msg m;
+	struct init_snap s;
+	struct iovec iov[2] = {{&m, sizeof(m)}, {i->host->scratch, INIT_PAGES_MAX}};
+	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
+	ssize_t n = recvmsg(i->fds.fd[SB_CTL], &msg, MSG_DONTWAIT | MSG_TRUNC);
+	bool snap = n == sizeof(m) + sizeof(s) && (m.verb == INIT_TAKEN || m.verb == INIT_RESTORED);
+	bool pages = n > (ssize_t)sizeof(m) && n <= (ssize_t)sizeof(m) + INIT_PAGES_MAX && m.verb == INIT_PAGES;
 	struct err e;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -87,13 +87,16 @@ void start_heard(void *arg, int events)
 		loop_fd_free(take_ptr(i->ctl_watch));
 		return;
 	}
-	if ((n != sizeof(m) && !snap) || m.version != INIT_VERSION) {
+	if ((n != sizeof(m) && !snap && !pages) || m.version != INIT_VERSION) {
 		err_set(&e, ERR_CORRUPT, "tandem-init sent a message of %zd bytes", n);
 		instance_broken(i, &e);
 		return;
 	}
 	if (snap) {
-		image_heard(i, &m, &r.s);
+		memcpy(&s, i->host->scratch, sizeof(s));
+		image_heard(i, &m, &s);
+	} else if (pages) {
+		image_pages(i, (struct str){i->host->scratch, (size_t)n - sizeof(m)});
 	} else if (m.verb == INIT_FAILED) {
 		if (!i->adopted) {
 			start_failed(i, m.tag != INIT_TAG_RUNTIME, m.value);

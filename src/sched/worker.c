@@ -306,9 +306,16 @@ static void on_not_restored(void *arg, const char *why)
 	prepare_failed(arg, why, true);
 }
 
-const struct instance_events worker_instance_events = {on_ready, on_late,	 on_init_failed, on_answer,
-						       on_idle,	 on_output,	 on_exited,	 on_broken,
-						       on_taken, on_not_restored};
+static void on_pages(void *arg, struct str list)
+{
+	struct worker *wk = arg;
+
+	snapshot_pages(wk->w->s->o.store, wk->revision->serial, list);
+}
+
+const struct instance_events worker_instance_events = {on_ready, on_late,	  on_init_failed, on_answer,
+						       on_idle,	 on_output,	  on_exited,	  on_broken,
+						       on_taken, on_not_restored, on_pages};
 
 /* --- the end --- */
 

@@ -3,7 +3,8 @@
 #include "sched/policy.h"
 #include "sched/sched_int.h"
 
-#define IDLE_CPU_US 1000 /* a shorter pause is not worth a system call: its CPU counts for the next event */
+#define PAGES_US    50000 /* what tandem-init looks at meanwhile; frozen in it, it goes on when it is thawed */
+#define IDLE_CPU_US 1000  /* a shorter pause is not worth a system call: its CPU counts for the next event */
 
 static void unlist(struct worker *wk)
 {
@@ -89,6 +90,10 @@ void worker_rest(struct worker *wk)
 	int64_t next;
 	enum policy_idle_move m = policy_rest(&pi, &next);
 
+	if (m != POLICY_KEEP && !pi.stale && wk->served && instance_ask_pages(wk->instance)) {
+		worker_due(wk, loop_now_us(worker_loop(wk)) + PAGES_US);
+		return;
+	}
 	if (m == POLICY_STOP) {
 		wk->stopping = true;
 		worker_end(wk, INVOKE_FAILED, OUTCOME_FAILED, STR_NULL, NULL);

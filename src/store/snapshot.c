@@ -17,6 +17,7 @@
 #include "json/read.h"
 #include "json/write.h"
 #include "store/store_int.h"
+#include "wire/init.h"
 
 #define INFO_MAX   4096
 #define BASE_BYTES 256
@@ -396,6 +397,17 @@ void snapshot_keep(struct store *s, struct store_op *op, const struct snapshot *
 	strlcpy_(k->base, s->snapshots->base, sizeof(k->base));
 	list_push(&s->snapshots->keeping, &k->node);
 	loop_thread_push(s->file_thread, &op->work);
+}
+
+void snapshot_pages(const struct store *s, uint64_t serial, struct str list)
+{
+	char name[NAME_BYTES];
+	auto_close int fd = openat(s->snapshots->dirfd, name_of(serial, "", name), O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat st;
+
+	/* Behind all but the end of the image's hole: nothing is mapped there. */
+	if (fd >= 0 && fstat(fd, &st) == 0 && st.st_size >= INIT_PAGES_MAX && list.n <= INIT_PAGES_MAX)
+		(void)!pwrite(fd, list.p, list.n, st.st_size - INIT_PAGES_MAX);
 }
 
 void snapshot_forget(struct store *s, uint64_t serial)

@@ -2,7 +2,7 @@
 /*
  * Images of processes (docs/snapshots.md), at most one per revision: snapshots/<serial>, 0600, and what is known of it,
  * or why there is none, beside it in <serial>.json. A cache: what is lost is made again. An image is never written
- * again once it has its name; ending its life is unlinking it, so who runs from it keeps it.
+ * again once it has its name, its list of pages aside; ending its life is unlinking it, so who runs from it keeps it.
  *
  * It counts only while the base is the one that it was made on (snapshot_base): Tandem's version, its shims, and the
  * host's packages. Together they stay within a number of bytes; the one that was used longest ago goes first.
@@ -31,6 +31,8 @@ void snapshot_discard(const struct store *s, uint64_t serial); /* what was writt
 /* What was written is durable and counts, or the reason why nothing was, once op is done. One at a time. On failure
  * there is none. */
 void snapshot_keep(struct store *s, struct store_op *op, const struct snapshot *info);
+/* The list of pages that tandem-init gave (wire/init.h), into the image: a hint, of which nothing is promised. */
+void snapshot_pages(const struct store *s, uint64_t serial, struct str list);
 void snapshot_forget(struct store *s, uint64_t serial);	    /* as if never tried */
 void snapshot_reconsider(struct store *s, uint64_t serial); /* the same, when it was tried in vain */
 uint64_t snapshot_disk_bytes(const struct store *s);	    /* all of them */

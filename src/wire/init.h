@@ -17,7 +17,10 @@
  *            value INIT_RESTORE_WAITS: it comes while the sandbox is being assigned, so that both go on at once; nothing
  *            of the function is opened, and nothing of it runs, until something arrives in the channel. Then RESTORED
  *            is said only of one that failed.
- *            When it fails, START may follow.
+ *            When it fails, START may follow. It is said also of one that came from a disk without a list of the pages
+ *            that it will touch; then, once it has had an event,
+ *   PAGES    asks for that list. Answered by PAGES with at most INIT_PAGES_MAX bytes, or not at all. They belong into the
+ *            last INIT_PAGES_MAX bytes of the image.
  *   EXITED   a started process is gone; value is its wait status. tandem-init itself goes on until the sandbox ends.
  *
  * tag: chosen by tandemd. What arrives from a sandbox is hostile: tandemd checks all
@@ -37,6 +40,7 @@ enum init_verb {
 	INIT_TAKE,
 	INIT_RESTORE,
 	INIT_RUN,
+	INIT_PAGES,
 	INIT_STARTED = 64,
 	INIT_FAILED,
 	INIT_EXITED,
@@ -44,6 +48,7 @@ enum init_verb {
 	INIT_RESTORED,
 };
 #define INIT_RESTORE_WAITS 1
+#define INIT_PAGES_MAX	   32768
 #define INIT_TAG_RUNTIME   1 /* extensions follow */
 struct init_msg {
 	uint16_t version, verb;

@@ -6,10 +6,14 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import unittest
 import urllib.request
 
 import tandem
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "snap"))
+import snap_driver as snap  # noqa: E402
 
 HANDLER = """
 import os, random, time
@@ -182,6 +186,35 @@ def handler(event, context):
         self.assertEqual(self.snapshot()["made"], before["made"])
         self.call()
         self.started(restored=True)
+
+    def test_what_an_event_touches_is_read_ahead(self):
+        """From a disk the first start shows which pages; the list lies in the image, and goes where that goes."""
+        self.up(HANDLER)
+        self.made()
+        self.stop()
+        folder = os.path.join(self.t.state, "daemon", "snapshots")
+        [image] = [os.path.join(folder, n) for n in os.listdir(folder) if n.isdigit()]
+        if not snap.leaves_memory(image):
+            return  # images are always in memory here
+        self.call()
+        self.started(restored=True)
+        listed = self.until(lambda: self.list_in(image), lambda l: l.startswith(b"tdmahead"))
+        self.stop()
+        self.t.restart()
+        self.assertEqual(self.list_in(image), listed)
+        for _ in range(2):
+            self.assertTrue(snap.leaves_memory(image))
+            self.assertEqual(self.call()["pid"], 2)
+            self.started(restored=True)
+            self.stop()
+        self.assertEqual(self.list_in(image), listed)
+        self.t.client("lambda").delete_function(FunctionName="f")
+        tandem.wait_for(lambda: not os.path.exists(image), 30 * tandem.SLOW, lambda: os.listdir(folder))
+
+    @staticmethod
+    def list_in(image):
+        with open(image, "rb") as f:
+            return os.pread(f.fileno(), snap.LIST_BYTES, os.fstat(f.fileno()).st_size - snap.LIST_BYTES)
 
     def test_a_limit_of_the_disk(self):
         self.up(HANDLER)

@@ -31,11 +31,15 @@ static void ev_err(void *a, const struct err *e)
 static void ev_taken(void *a, const struct init_snap *s)
 {
 }
+static void ev_pages(void *a, struct str list)
+{
+}
+
 static void ev_not_restored(void *a, const char *why)
 {
 }
-static const struct instance_events evs = {ev_none, ev_late,   ev_str, ev_answer, ev_none,
-					   ev_str,  ev_exited, ev_err, ev_taken,  ev_not_restored};
+static const struct instance_events evs = {ev_none,   ev_late, ev_str,	 ev_answer,	  ev_none, ev_str,
+					   ev_exited, ev_err,  ev_taken, ev_not_restored, ev_pages};
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)

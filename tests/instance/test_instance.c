@@ -71,16 +71,26 @@ static void ev_broken(void *a, const struct err *e)
 static void ev_taken(void *a, const struct init_snap *got)
 {
 }
+static void ev_pages(void *a, struct str list)
+{
+	note(a, "pages", list);
+}
 static void ev_not_restored(void *a, const char *why)
 {
 }
-static const struct instance_events evs = {ev_ready,  ev_late,	 ev_init_failed, ev_answer, ev_idle,
-					   ev_output, ev_exited, ev_broken,	 ev_taken,  ev_not_restored};
+static const struct instance_events evs = {ev_ready,  ev_late,	 ev_init_failed, ev_answer,	  ev_idle, ev_output,
+					   ev_exited, ev_broken, ev_taken,	 ev_not_restored, ev_pages};
 
-static void rig_up(struct rig *g, bool adopted)
+static void rig_make(struct rig *g, bool adopted, bool restoring)
 {
 	int chan[2], ctl[2], log[2];
-	struct instance_opts o = {.host = &g->host, .id = 7, .pid = 1, .adopted = adopted, .events = &evs, .arg = g};
+	struct instance_opts o = {.host = &g->host,
+				  .id = 7,
+				  .pid = 1,
+				  .adopted = adopted,
+				  .restoring = restoring,
+				  .events = &evs,
+				  .arg = g};
 
 	memset(g, 0, sizeof(*g));
 	g->l = loop_new();
@@ -99,6 +109,11 @@ static void rig_up(struct rig *g, bool adopted)
 	o.revision = g->rev;
 	o.function = &g->f;
 	g->i = instance_new(&o);
+}
+
+static void rig_up(struct rig *g, bool adopted)
+{
+	rig_make(g, adopted, false);
 }
 
 static void rig_down(struct rig *g)
@@ -307,6 +322,49 @@ TEST(init_error_then_exit)
 	CHECK(send(g.ctl, &m, sizeof(m), 0) == sizeof(m));
 	until(&g, 2);
 	CHECK_STR(g.said, "init_failed({\"errorType\":\"X\"})exited()");
+	rig_down(&g);
+}
+
+/* All that has arrived. */
+static void run(struct rig *g)
+{
+	g->said[0] = 0;
+	for (int k = 0; k < 16; k++)
+		uv_run(loop_uv(g->l), UV_RUN_NOWAIT);
+}
+
+TEST(a_list_of_pages_is_asked_for_once)
+{
+	struct rig g;
+	struct {
+		struct init_msg m;
+		struct init_snap s;
+	} restored = {.m = {.version = INIT_VERSION, .verb = INIT_RESTORED, .tag = 1, .value = 2}};
+	struct {
+		struct init_msg m;
+		char list[INIT_PAGES_MAX + 1];
+	} pages = {.m = {.version = INIT_VERSION, .verb = INIT_PAGES, .tag = 1}, .list = "some"};
+	struct init_msg asked;
+
+	rig_make(&g, false, true);
+	give(&g, FRAME_RESTORED, FRAME_FLAG_END, 0, "", 0);
+	run(&g);
+	CHECK_STR(g.said, "ready()");
+	CHECK(!instance_ask_pages(g.i)); /* it was in memory */
+	CHECK(send(g.ctl, &restored, sizeof(restored), 0) == sizeof(restored));
+	CHECK(send(g.ctl, &pages, sizeof(pages.m) + 4, 0) > 0);
+	run(&g);
+	CHECK_STR(g.said, ""); /* nobody has asked */
+	CHECK(instance_ask_pages(g.i) && !instance_ask_pages(g.i));
+	CHECK(recv(g.ctl, &asked, sizeof(asked), MSG_DONTWAIT) == sizeof(asked) && asked.verb == INIT_PAGES);
+	CHECK(recv(g.ctl, &asked, sizeof(asked), MSG_DONTWAIT) < 0);
+	CHECK(send(g.ctl, &pages, sizeof(pages.m) + 4, 0) > 0);
+	CHECK(send(g.ctl, &pages, sizeof(pages.m) + 4, 0) > 0);
+	run(&g);
+	CHECK_STR(g.said, "pages(some)");
+	CHECK(send(g.ctl, &pages, sizeof(pages), 0) > 0);
+	run(&g);
+	CHECK(!strncmp(g.said, "broken(", 7));
 	rig_down(&g);
 }
 

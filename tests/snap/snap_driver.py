@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """tandem-init without a sandbox: process 1 of a new pid namespace, spoken to as tandemd does (wire/init.h)."""
 import ctypes
+import mmap
 import os
 import socket
 import struct
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "spawn"))
 from spawner_driver import BUILD, SLOW, TIMEOUT_S  # noqa: E402
 
-START, SIGNAL, TAKE, RESTORE = 1, 2, 3, 4
+START, SIGNAL, TAKE, RESTORE, RUN, PAGES = range(1, 7)
 STARTED, FAILED, EXITED, TAKEN, RESTORED = range(64, 69)
 HEAD = "<HHIiIIIII"
+HOLE, LIST_BYTES = 64 << 30, 32768  # behind an image; of the list at its end
 
 
 class Refused(Exception):
@@ -86,6 +89,48 @@ def restored(ctl):
     if not value:
         raise Refused(Stats(body).text)
     return Stats(body)
+
+
+def pages(ctl, tag=1):
+    """PAGES: the list as it is to be kept, and what is in it, as (address, pages)."""
+    ctl.send(struct.pack(HEAD, 1, PAGES, tag, 0, 0, 0, 0, 0, 0))
+    verb, _, value, body = hear(ctl)
+    assert verb == PAGES, (verb, value)
+    ranges = struct.unpack_from(f"<{(len(body) - 24) // 8}Q", body, 24)
+    return body, [(r & ~4095, r & 4095) for r in ranges]
+
+
+def keep_list(path, body):
+    with open(path, "r+b") as f:
+        os.pwrite(f.fileno(), body, os.fstat(f.fileno()).st_size - LIST_BYTES)
+
+
+def in_memory(fd, at):
+    """Asked of a mapping: a read that does not wait would start a read-ahead."""
+    there = ctypes.create_string_buffer(1)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    page = ctypes.c_void_p(libc.mmap(None, ctypes.c_size_t(4096), mmap.PROT_READ, mmap.MAP_SHARED, fd, ctypes.c_long(at & ~4095)))
+    assert libc.mincore(page, ctypes.c_size_t(1), there) == 0, os.strerror(ctypes.get_errno())
+    libc.munmap(page, ctypes.c_size_t(4096))
+    return there.raw[0] & 1 == 1
+
+
+def leaves_memory(path):
+    """The pages of an image that nobody runs from go. False: where it lies there is no disk to read it from again."""
+    with open(path + "-one", "wb+") as one, open(path, "rb") as f:
+        os.unlink(one.name)
+        one.write(b"x")
+        one.flush()
+        for file, at in ((one, 0), (f, (os.fstat(f.fileno()).st_size - HOLE) // 2)):
+            os.fsync(file.fileno())
+            end = time.monotonic() + (TIMEOUT_S if file is f else 1)
+            while in_memory(file.fileno(), at):  # a process that has ended may take a moment to let go of it
+                if time.monotonic() > end:
+                    assert file is one, "the image stays in memory"
+                    return False
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return True
 
 
 class Init:

@@ -186,6 +186,47 @@ class Function(Case):
         i = self.taken("def handler(event, context):\n    return event\n")
         self.assertEqual(i.ask({"a": 1}), {"a": 1})
 
+    def test_which_pages_it_touched(self):
+        self.taken("def handler(event, context):\n    return event\n")
+        i = self.restored()
+        self.assertEqual(i.ask(1), 1)
+        body, ranges = snap.pages(i.sb.ctl)
+        _, ino, n = struct.unpack_from("<QQQ", body)
+        self.assertEqual((ino, n), (os.stat(self.image).st_ino, len(ranges)))
+        self.assertGreater(n, 10)
+        at = 0
+        for start, count in ranges:
+            self.assertGreaterEqual(start, at)
+            self.assertGreater(count, 0)
+            at = start + count * 4096
+        with open(f"/proc/{i.sb.pid}/task/{i.sb.pid}/children") as f:
+            child = f.read().split()[0]
+        with open(f"/proc/{child}/maps") as f:
+            from_image = [[int(x, 16) for x in row.split()[0].split("-")] for row in f if row.split()[4] == str(ino)]
+        self.assertTrue(any(start < ends and begins < start + count * 4096 for start, count in ranges for begins, ends in from_image))
+        for text in (body, body[:24] + os.urandom(len(body) - 24), os.urandom(snap.LIST_BYTES)):
+            snap.keep_list(self.image, text)
+            self.assertEqual(self.restored().ask(2), 2)
+
+    def test_a_list_is_wanted_of_an_image_on_a_disk(self):
+        self.taken("def handler(event, context):\n    return event\n")
+        if not snap.leaves_memory(self.image):
+            return  # images are always in memory here
+        for listed in (False, True, False):
+            i = self.sandbox(keep=False)
+            snap.order(i.sb.ctl, self.image)
+            i.hooks(RESTORED_FRAME)
+            self.assertEqual(i.ask(3), 3)
+            if not listed:
+                self.assertEqual(snap.restored(i.sb.ctl).took_us > 0, True)
+                body, ranges = snap.pages(i.sb.ctl)
+            i.sb.ctl.send(struct.pack(snap.HEAD, 1, snap.SIGNAL, 9, 0, 0, 0, 0, 0, 0))
+            self.assertEqual(snap.hear(i.sb.ctl)[0], snap.FAILED)  # and before it nothing of a list
+            self.s.end(i.sb)
+            i.close()
+            snap.keep_list(self.image, bytes(len(body)) if listed else body)
+            self.assertTrue(snap.leaves_memory(self.image))
+
     def test_ordered_before_it_is_assigned(self):
         self.taken("f = open(__file__)\ndef handler(event, context):\n    return f.readline()\n")
         sb = self.s.blank(0)

@@ -43,6 +43,8 @@ class Zoo(unittest.TestCase):
         for again in (1, 2):
             self.assertEqual(i.ask("check" if again == 2 else "go on"), "ok")  # the one that was taken goes on
             i = self.init()
+            if again == 2 and name not in ("advice", "500 MB"):  # page by page: another advice, and much to read
+                leaves_memory(self.image)
             restore(i.ctl, self.image)
             if name == "wide registers":
                 self.assertEqual(i.ask("go on"), "ready")

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Images as files: kept whole or not at all, within their budget, of one base. */
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "store/snapshot.h"
 #include "tests/store/fixture.h"
+#include "wire/init.h"
 
 static void keep(struct fix *f, uint64_t serial, uint64_t bytes, int64_t used_wall_us, const char *reason)
 {
@@ -28,6 +30,13 @@ static bool opens(struct fix *f, uint64_t serial)
 	char text[8] = "";
 
 	return fd >= 0 && read(fd, text, sizeof(text)) == 5 && !strcmp(text, "image");
+}
+
+static int truncate_at(int dirfd, const char *name, off_t bytes)
+{
+	auto_close int fd = openat(dirfd, name, O_WRONLY | O_CLOEXEC);
+
+	return ftruncate(fd, bytes);
 }
 
 TEST(found_again_after_a_restart)
@@ -127,5 +136,32 @@ TEST(the_store_may_go_first)
 	snapshot_keep(f.s, op_new(&f), &info);
 	store_free(take_ptr(f.s));
 	wait_all(&f); /* told, and nothing of the store is touched */
+	fix_done(&f);
+}
+
+TEST(a_list_of_pages_lies_at_the_end)
+{
+	struct fix f;
+	char name[] = "snapshots/3", got[8] = "", *list = xmalloc(INIT_PAGES_MAX + 1);
+	struct stat st;
+
+	fix_init(&f);
+	snapshot_base(f.s, "one");
+	keep(&f, 3, 100, 1, "");
+	snapshot_pages(f.s, 3, STR("listed")); /* there is no room: the image stays as it is */
+	CHECK(opens(&f, 3));
+	CHECK(truncate_at(f.fd, name, 1 << 20) == 0);
+	memset(list, 'x', INIT_PAGES_MAX + 1);
+	snapshot_pages(f.s, 3, (struct str){list, INIT_PAGES_MAX + 1});
+	snapshot_pages(f.s, 4, STR("listed"));
+	snapshot_pages(f.s, 3, STR("listed"));
+	auto_close int fd = openat(f.fd, name, O_RDONLY | O_CLOEXEC);
+
+	CHECK(fstat(fd, &st) == 0 && st.st_size == 1 << 20);
+	CHECK(pread(fd, got, sizeof(got), (1 << 20) - INIT_PAGES_MAX) == 8 && !memcmp(got, "listed\0", 8));
+	CHECK(pread(fd, got, 5, 0) == 5 && !memcmp(got, "image", 5));
+	snapshot_forget(f.s, 3);
+	CHECK(faccessat(f.fd, name, F_OK, 0) < 0 && faccessat(f.fd, "snapshots/4", F_OK, 0) < 0);
+	free(list);
 	fix_done(&f);
 }
