@@ -33,7 +33,7 @@ INIT_CFLAGS = $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(CFLAGS)) \
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 LLHTTP_OBJ := $(patsubst /usr/share/llhttp/%.c,$(B)/obj/llhttp/%.o,$(LLHTTP_SRC))
-BINS := $(addprefix $(B)/,tandem tandemd tandem-spawner tandem-init tandem-unpack)
+BINS := $(addprefix $(B)/,tandem tandemd tandem-spawner tandem-init tandem-unpack tandem-net)
 
 all: $(BINS) ## build everything into build/
 
@@ -62,6 +62,8 @@ $(B)/tandem-spawner: $(call obj,$(wildcard helper/spawner/*.c) $(LOW_SRC))
 	$(CC) $(CFLAGS) $(if $(filter san,$(MODE)),,-static) -o $@ $^
 $(B)/tandem-init: $(patsubst %.c,$(B)/init/%.o,$(INIT_SRC))
 	$(CC) $(INIT_CFLAGS) -static -o $@ $^
+$(B)/tandem-net: $(call obj,$(wildcard helper/net/*.c) $(LOW_SRC))
+	$(CC) $(CFLAGS) -o $@ $^ -lnftables
 $(B)/tandem-unpack: $(call obj,$(wildcard helper/unpack/*.c) $(LOW_SRC))
 	$(CC) $(CFLAGS) -o $@ $^ -larchive -lseccomp -lcrypto
 

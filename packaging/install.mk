@@ -19,7 +19,7 @@ install: ## the release build below PREFIX (/usr/local), with systemd unit, man 
 		$(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(BASH_DIR) $(DESTDIR)$(ZSH_DIR) $(DESTDIR)$(FISH_DIR) \
 		$(DESTDIR)$(UNIT_DIR) $(DESTDIR)$(SYSUSERS_DIR) $(addprefix $(DESTDIR)$(LIBEXEC)/,$(sort $(dir $(SHIM_FILES))))
 	install -m 755 $(INSTALL_B)/tandem $(DESTDIR)$(PREFIX)/bin/tandem
-	install -m 755 $(addprefix $(INSTALL_B)/,tandemd tandem-spawner tandem-init tandem-unpack) $(DESTDIR)$(LIBEXEC)/
+	install -m 755 $(addprefix $(INSTALL_B)/,tandemd tandem-spawner tandem-init tandem-unpack tandem-net) $(DESTDIR)$(LIBEXEC)/
 	install -m 644 $(SPEC_FILES) $(DESTDIR)$(LIBEXEC)/spec/
 	for f in $(filter-out %.c,$(SHIM_FILES)); do install -m 644 $$f $(DESTDIR)$(LIBEXEC)/$$f || exit 1; done
 	install -m 644 $(INSTALL_B)/shim/node/reseed.node $(DESTDIR)$(LIBEXEC)/shim/node/

@@ -53,6 +53,7 @@ static int shed(struct blank *b, struct err *e)
 	b->log = stage(b->log, &at);
 	b->err = stage(b->err, &at);
 	b->net = stage(b->net, &at);
+	b->router = stage(b->router, &at);
 	b->base.mntns = stage(b->base.mntns, &at);
 	b->base.timens = stage(b->base.timens, &at);
 	b->base.init_exe = stage(b->base.init_exe, &at);
@@ -95,7 +96,7 @@ static int network(const struct blank *b, int socks[BLANK_SOCKS], unsigned *ret_
 {
 	*ret_n = 0;
 	if (b->layer != LAYER_NO_NETNS) {
-		if (net_setup(b->net, b->fresh_net, socks, e) < 0)
+		if (net_setup(b, socks, e) < 0)
 			return -1;
 		*ret_n = BLANK_SOCKS;
 	}

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "wire/fds.h"
 
 #define SEND_TIMEOUT_S 30
@@ -121,6 +122,7 @@ void daemon_send_config(struct spawner *s)
 	spawner_msg_init(&m, SPAWNER_CONFIG, 0);
 	m.u.config = s->config;
 	m.u.config.has = 0;
+	strlcpy_(m.text, s->egress.why, sizeof(m.text));
 	for (unsigned i = 0; i < SL_N; i++) {
 		if (s->listener[i] < 0)
 			continue;

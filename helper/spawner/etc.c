@@ -30,7 +30,7 @@ static const struct {
 	{"hostname", "localhost\n"},
 	{"nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: "
 			  "files\nservices: files\n"},
-	{"resolv.conf", "nameserver 169.254.100.2\noptions timeout:1 attempts:2\n"},
+	{"resolv.conf", "nameserver 169.254.100.2\noptions timeout:3 attempts:2 edns0\n"},
 };
 
 /* Copied when the host has them; a * at the end takes every name that begins so. */

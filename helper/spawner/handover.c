@@ -59,6 +59,8 @@ static void each_kept(struct spawner *s, void (*f)(int *fd))
 	f(&s->sweep_kick);
 	for (unsigned i = 0; i < s->n_blocks; i++)
 		f(&s->block[i].lock);
+	f(&s->egress.router);
+	f(&s->egress.own);
 	for (unsigned i = 0; i < SL_N; i++)
 		f(&s->listener[i]);
 	for (unsigned i = 0; i < s->cg.n; i++)
@@ -200,7 +202,7 @@ void handover_renew(struct spawner *s)
 		log_error("upgrade", "new sandboxes are as before: %s", e.text);
 		return;
 	}
-	net_learn(&s->fresh_net);
+	net_learn(s);
 	close_p(&s->base.mntns);
 	close_p(&s->base.init_exe);
 	close_p(&b.timens);

@@ -207,6 +207,8 @@ static void finish(struct spawner *s)
 			upper_remove(s, i);
 	upper_finish(s);
 	cg_remove(&s->cg);
+	net_drop(s);
+	egress_stop(s);
 	state_remove_run(s);
 }
 
@@ -236,7 +238,8 @@ static int prepare(struct spawner *s, struct err *e)
 		return -1;
 	if (base_make(&s->config, &s->base, e) < 0)
 		return -1;
-	net_learn(&s->fresh_net);
+	egress_start(s);
+	net_learn(s);
 	group_name(s->config.state_dir, name);
 	s->cg.no_limits = s->config.no_layer == LAYER_NO_CGROUP;
 	if (cg_find(&s->cg, name, e) < 0)
@@ -335,6 +338,7 @@ int main(int argc, char **argv)
 	if (s == MAP_FAILED)
 		return 1;
 	s->daemon_sock = s->daemon_pidfd = s->lock = s->ids = s->uppers = s->skel = s->sweep_kick = -1;
+	s->egress.router = s->egress.own = -1;
 	for (unsigned i = 0; i < SL_N; i++)
 		s->listener[i] = -1;
 	if (read_config(s, &resumed, &e) < 0 || set_up_process(s, &e) < 0 || (resumed && handover_watch(s, &e) < 0)) {
@@ -345,6 +349,7 @@ int main(int argc, char **argv)
 	if (!resumed && prepare(s, &e) < 0) {
 		fprintf(stderr, "tandem: %s\n", e.text);
 		cg_remove(&s->cg);
+		egress_stop(s);
 		return 1;
 	}
 	if (resumed)

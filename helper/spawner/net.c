@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The network of a sandbox: a namespace with nothing but lo, the platform's link-local addresses on it, and the
+ * The network of a sandbox: a namespace with lo and, where there is a way out, one device to the router; the platform's link-local addresses on it, and the
  * platform's listening sockets, opened inside and handed to tandemd. What a function reaches there is known by the
  * socket it came through.
  */
 #include "spawner.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
-#include <string.h>
+#include <stdio.h>
 #include <sys/socket.h>
+#include "wire/egress.h"
+#include "wire/nl.h"
 
 #define LO_INDEX       1 /* the first and only device of a new namespace */
 #define IP(a, b, c, d) ((uint32_t)(a) << 24 | (b) << 16 | (c) << 8 | (d))
@@ -33,72 +33,44 @@ static const struct {
 	[SB_API_TLS - BLANK_FIRST_SOCK] = {IP(169, 254, 100, 2), 443, SOCK_STREAM},
 };
 
-struct link_up {
-	struct nlmsghdr h;
-	struct ifinfomsg m;
-};
-struct add_addr {
-	struct nlmsghdr h;
-	struct ifaddrmsg m;
-	struct rtattr ra;
-	uint32_t addr;
-};
-
-static void fill_addr(struct add_addr *a, uint32_t ip)
+/* The pair, and in the router the route that leads to the sandbox's end. */
+static int link_router(int router_nl, uint32_t serial, struct err *e)
 {
-	a->h = (struct nlmsghdr){.nlmsg_len = sizeof(*a),
-				 .nlmsg_type = RTM_NEWADDR,
-				 .nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK};
-	a->m = (struct ifaddrmsg){
-		.ifa_family = AF_INET, .ifa_prefixlen = 32, .ifa_scope = RT_SCOPE_HOST, .ifa_index = LO_INDEX};
-	a->ra = (struct rtattr){.rta_len = RTA_LENGTH(sizeof(uint32_t)), .rta_type = IFA_LOCAL};
-	a->addr = htonl(ip);
+	char name[16];
+	struct nl_veth v = {.name = name,
+			    .index = (int)(serial & EGRESS_SERIAL_MASK) + EGRESS_FIRST,
+			    .flags = IFF_UP,
+			    .mtu = EGRESS_MTU,
+			    .peer_name = EGRESS_OWN,
+			    .peer_index = EGRESS_OWN_INDEX};
+	auto_close int own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	struct nl q = {0};
+
+	if (own < 0)
+		return err_sys(e, errno, "open the net namespace");
+	v.peer_ns = own;
+	snprintf(name, sizeof(name), "s%x", serial & EGRESS_SERIAL_MASK);
+	nl_add_veth(&q, &v);
+	nl_route(&q, RTM_NEWROUTE, v.index, egress_address(serial), 32);
+	return nl_do(router_nl, &q, e);
 }
 
-/* Every request is acknowledged, in one datagram or in several. */
-static int take_acks(int nl, unsigned want, struct err *e)
+static int set_devices(bool out, uint32_t serial, struct err *e)
 {
-	_Alignas(struct nlmsghdr) char buf[4096];
+	auto_close int sock = nl_open(e);
+	struct nl q = {0};
 
-	while (want) {
-		ssize_t n = recv(nl, buf, sizeof(buf), 0);
-		unsigned left = n < 0 ? 0 : (unsigned)n;
-
-		if (n <= 0)
-			return err_sys(e, n < 0 ? errno : EIO, "rtnetlink");
-		for (struct nlmsghdr *h = (struct nlmsghdr *)buf; NLMSG_OK(h, left) && want; h = NLMSG_NEXT(h, left)) {
-			struct nlmsgerr *er = NLMSG_DATA(h);
-
-			if (h->nlmsg_type != NLMSG_ERROR)
-				continue;
-			if (er->error)
-				return err_sys(e, -er->error, "set up lo");
-			want--;
-		}
-	}
-	return 0;
-}
-
-static int set_lo(struct err *e)
-{
-	struct {
-		struct link_up up;
-		struct add_addr addr[ARRAY_SIZE(addresses)];
-	} req;
-	auto_close int nl = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-
-	if (nl < 0)
-		return err_sys(e, errno, "open rtnetlink");
-	memset(&req, 0, sizeof(req));
-	req.up.h = (struct nlmsghdr){
-		.nlmsg_len = sizeof(req.up), .nlmsg_type = RTM_NEWLINK, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK};
-	req.up.m = (struct ifinfomsg){
-		.ifi_family = AF_UNSPEC, .ifi_index = LO_INDEX, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
+	if (sock < 0)
+		return -1;
+	nl_set_up(&q, LO_INDEX);
 	for (unsigned i = 0; i < ARRAY_SIZE(addresses); i++)
-		fill_addr(&req.addr[i], addresses[i]);
-	if (send(nl, &req, sizeof(req), 0) != sizeof(req))
-		return err_sys(e, errno, "send to rtnetlink");
-	return take_acks(nl, 1 + ARRAY_SIZE(addresses), e);
+		nl_add_addr(&q, LO_INDEX, addresses[i], RT_SCOPE_HOST);
+	if (out) {
+		nl_set_up(&q, EGRESS_OWN_INDEX);
+		nl_add_addr(&q, EGRESS_OWN_INDEX, egress_address(serial), RT_SCOPE_UNIVERSE);
+		nl_route(&q, RTM_NEWROUTE, EGRESS_OWN_INDEX, 0, 0);
+	}
+	return nl_do(sock, &q, e);
 }
 
 static int open_socket(unsigned i, struct err *e)
@@ -118,24 +90,33 @@ static int open_socket(unsigned i, struct err *e)
 	return fd;
 }
 
-static int new_namespace(struct err *e)
+static int new_namespace(const struct blank *b, struct err *e)
 {
-	auto_close int fd = -1;
+	auto_close int fd = -1, router_nl = -1;
 
+	if (b->router >= 0) {
+		if (setns(b->router, CLONE_NEWNET) < 0)
+			return err_sys(e, errno, "enter the router's namespace");
+		router_nl = nl_open(e);
+		if (router_nl < 0)
+			return -1;
+	}
 	if (unshare(CLONE_NEWNET) < 0)
 		return err_sys(e, errno, "make a net namespace");
 	/* /proc/sys/net shows the namespace of who opens it; /proc is still the host's here. */
 	fd = open("/proc/sys/net/ipv4/ip_unprivileged_port_start", O_WRONLY | O_CLOEXEC);
 	if (fd < 0 || write(fd, "0", 1) != 1)
 		return err_sys(e, errno, "free the low ports");
-	return set_lo(e);
+	if (router_nl >= 0 && link_router(router_nl, b->serial, e) < 0)
+		return -1;
+	return set_devices(router_nl >= 0, b->serial, e);
 }
 
-int net_setup(int old_ns, const struct net_look *fresh, int ret_socks[BLANK_SOCKS], struct err *e)
+int net_setup(const struct blank *b, int ret_socks[BLANK_SOCKS], struct err *e)
 {
-	bool again = old_ns >= 0 && setns(old_ns, CLONE_NEWNET) == 0 && net_as_new(fresh);
+	bool again = b->net >= 0 && setns(b->net, CLONE_NEWNET) == 0 && net_as_new(b->fresh_net);
 
-	if (!again && new_namespace(e) < 0)
+	if (!again && new_namespace(b, e) < 0)
 		return -1;
 	for (unsigned i = 0; i < BLANK_SOCKS; i++) {
 		ret_socks[i] = open_socket(i, e);

@@ -10,7 +10,7 @@
  * was ever sent, to lo or in vain, so there are no connections in TIME_WAIT, fragments, routes learned, flow labels.
  *
  * Addresses, routes and settings cannot differ: a function has no right in its namespace. Whatever is not as if new is
- * dropped and a fresh namespace made.
+ * dropped and a fresh namespace made. The way out stays in it, with its device and its address, as new as the rest.
  */
 #include "spawner.h"
 
@@ -27,9 +27,9 @@
 
 #define REST_US 50000 /* tandemd closes what it had, and the kernel frees sockets after a grace period only */
 
-/* Not fib_triestat: it counts looking up, which binding a socket does. */
-static const char *const seen[] = {"dev",   "snmp",  "netstat",	   "snmp6",    "igmp",
-				   "igmp6", "route", "ipv6_route", "fib_trie", "ip6_flowlabel"};
+/* Not fib_triestat: it counts looking up, which binding a socket does. Not fib_trie: it has the namespace's own address. */
+static const char *const seen[] = {"dev",   "snmp",  "netstat",	   "snmp6",	   "igmp",
+				   "igmp6", "route", "ipv6_route", "ip6_flowlabel"};
 
 static ssize_t read_net(const char *name, char *out, size_t n)
 {
@@ -72,8 +72,10 @@ bool net_as_new(const struct net_look *fresh)
 }
 
 /* Once, at start, in a child: what a namespace looks like that nobody used. Without it none is used twice. */
-void net_learn(struct net_look *ret)
+void net_learn(struct spawner *s)
 {
+	struct net_look *ret = &s->fresh_net;
+	struct blank b = {.net = -1, .fresh_net = ret, .router = s->egress.router, .serial = s->egress.serial++};
 	struct net_look *shared =
 		mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int socks[BLANK_SOCKS], status = 0;
@@ -84,7 +86,7 @@ void net_learn(struct net_look *ret)
 		return;
 	pid = fork();
 	if (pid == 0)
-		_exit(net_setup(-1, ret, socks, NULL) < 0 || look(shared) < 0);
+		_exit(net_setup(&b, socks, NULL) < 0 || look(shared) < 0);
 	if (pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status))
 		*ret = *shared;
 	munmap(shared, sizeof(*shared));

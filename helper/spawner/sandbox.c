@@ -50,6 +50,7 @@ static void slot_free(struct spawner *s, unsigned slot)
 	struct sandbox *b = &s->sb[slot];
 
 	close_all(s, b);
+	egress_forget(s, b);
 	cg_leaf_release(&s->cg, &b->leaf);
 	if (b->range) {
 		upper_remove(s, slot);
@@ -159,6 +160,8 @@ static int start_child(struct spawner *s, unsigned slot, struct ends *x, struct 
 		.layer = s->config.no_layer,
 		.net = net_take(s),
 		.fresh_net = &s->fresh_net,
+		.router = s->egress.router,
+		.serial = s->egress.serial++,
 		.uid = first_id(s, slot),
 		.prepare = prepare,
 		.container = c,
@@ -379,7 +382,7 @@ void sandbox_reap(struct spawner *s, unsigned slot)
 	}
 	if (s->config.no_layer == LAYER_NO_PIDNS)
 		cg_leaf_kill(&s->cg, &b->leaf);
-	else
+	else if (!b->own_net)
 		net_keep(s, b->fd[SB_DNS]);
 	slot_free(s, slot);
 }

@@ -32,13 +32,16 @@ enum slot_state { SLOT_FREE, SLOT_MAKING, SLOT_READY };
 struct sandbox {
 	uint32_t gen; /* of the slot: tells old events and group names from new ones */
 	uint8_t state, assigned, ending;
-	uint16_t range; /* of a container: number of its ids + 1; else 0 */
+	uint16_t range;	 /* of a container: number of its ids + 1; else 0 */
+	uint8_t own_net; /* its net namespace is not as others' any more */
 	pid_t pid;
 	int setup;    /* to the child while MAKING; -1 */
 	int fd[SB_N]; /* what tandemd got duplicates of; -1: not there */
 	struct cg_leaf leaf;
 	struct cg_limits limits; /* of the blank, then of ASSIGN */
 	char label[SPAWNER_LABEL];
+	uint32_t address; /* in the router, once ranges were declared for it; 0: none were */
+	struct spawner_egress egress;
 };
 
 /* tandem-unpack or skopeo, under way. */
@@ -67,6 +70,14 @@ struct range {
 	int idmap;  /* for mounts: LAYER_ID_BASE is its first id */
 };
 
+/* The way out (egress.c). */
+struct egress {
+	int router; /* net namespace between sandboxes and host; -1: none, and why */
+	int own;    /* the host's */
+	uint32_t serial;
+	char why[200];
+};
+
 struct net_look {
 	char text[16384];
 	size_t n; /* 0: not known */
@@ -76,6 +87,7 @@ struct spawner {
 	struct serve_config config;
 	struct base base;
 	struct cg cg;
+	struct egress egress;
 	int epoll, signals;
 	int lock, ids;	    /* on state_dir/lock and on our range of ids, for as long as we live */
 	int listener[SL_N]; /* -1: not there */
@@ -155,7 +167,9 @@ int sandbox_find(const struct spawner *s, uint64_t id); /* slot, or -1 */
 struct blank {
 	struct base base;
 	int setup, ctl, chan, log, err, layer;
-	int net; /* a namespace to use again if it is as new, or -1 */
+	int net;	 /* a namespace to use again if it is as new, or -1 */
+	int router;	 /* -1: no way out */
+	uint32_t serial; /* of a new namespace with one */
 	const struct net_look *fresh_net;
 	uint32_t uid;
 	bool prepare;			   /* images are taken there */
@@ -202,12 +216,19 @@ void range_release(struct spawner *s, unsigned n);
 uint32_t range_first(const struct spawner *s, unsigned n);
 void range_forget(struct spawner *s); /* after a handover: namespaces are made again when they are needed */
 
-/* net.c, in the child: enters old_ns if nothing of its last user is left, else a new one; opens the platform's sockets
- */
-int net_setup(int old_ns, const struct net_look *fresh, int ret_socks[BLANK_SOCKS], struct err *e);
+/* net.c, in the child: enters b->net if nothing of its last user is left, else a new one, with the way out where there is
+ * one; opens the platform's sockets */
+int net_setup(const struct blank *b, int ret_socks[BLANK_SOCKS], struct err *e);
+
+/* egress.c: never fails; without the way out there is a reason */
+void egress_start(struct spawner *s);
+void egress_stop(struct spawner *s);
+/* From here on it may connect to these. A new sandbox may to public addresses. */
+int egress_assign(struct spawner *s, struct sandbox *b, const struct spawner_egress *g, struct err *e);
+void egress_forget(struct spawner *s, struct sandbox *b); /* it is gone */
 
 /* netpool.c: namespaces that are used again */
-void net_learn(struct net_look *ret);
+void net_learn(struct spawner *s);
 bool net_as_new(const struct net_look *fresh); /* of the namespace that the caller is in */
 void net_keep(struct spawner *s, int sock);    /* that of the socket; its processes are gone */
 int net_take(struct spawner *s);	       /* -1: none; the caller closes */
@@ -272,6 +293,7 @@ int state_setup(struct spawner *s, struct err *e);
 int state_take_ids(struct spawner *s, struct err *e);	/* the first range of user ids that nobody else has */
 int state_take_block(struct spawner *s, struct err *e); /* one more block of ranges for containers */
 int state_own_dir(const char *path, uid_t uid, gid_t gid, mode_t mode, struct err *e); /* made or checked; open */
+unsigned state_ids_number(const struct spawner *s); /* which one that is: of this host's daemons ours alone */
 int state_listen(struct spawner *s, struct err *e);
 int state_write_run(struct spawner *s, struct err *e);
 void state_remove_run(const struct spawner *s);

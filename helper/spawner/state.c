@@ -111,6 +111,21 @@ int state_take_block(struct spawner *s, struct err *e)
 	return err_set(e, ERR_LIMIT, "no range of user ids is free for another container");
 }
 
+/* Also of a predecessor that knew no numbers, by the file that the lock is on. */
+unsigned state_ids_number(const struct spawner *s)
+{
+	struct stat ours, it;
+
+	for (unsigned i = 0; fstat(s->ids, &ours) == 0 && i < IDS_RANGES; i++) {
+		char path[40];
+
+		snprintf(path, sizeof(path), "%s/ids-%u", IDS_DIR, i);
+		if (stat(path, &it) == 0 && it.st_dev == ours.st_dev && it.st_ino == ours.st_ino)
+			return i;
+	}
+	return IDS_RANGES;
+}
+
 static int listen_admin(struct spawner *s, struct err *e)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};

@@ -129,6 +129,8 @@ static int do_assign(struct spawner *s, int slot, const struct spawner_msg *m, c
 		return err_set(e, ERR_INVALID, "memory or /tmp size out of range");
 	if (check_limits(&lim, e) < 0)
 		return -1;
+	if (egress_assign(s, b, &m->u.assign.egress, e) < 0)
+		return -1;
 	if (lim.memory_bytes != b->limits.memory_bytes)
 		which |= CG_MEMORY;
 	if (lim.pids_max != b->limits.pids_max)
@@ -155,7 +157,8 @@ static int do_assign(struct spawner *s, int slot, const struct spawner_msg *m, c
 
 /*
  * ASSIGN. Safe: only directories that belong to tandemd's own user are mounted, read-only, nosuid, nodev and without
- * what is mounted below them; a function so sees at most what tandemd may read anyway. Limits are bounded here; the
+ * what is mounted below them; a function so sees at most what tandemd may read anyway. Ranges that it may connect to are
+ * bounded in number and checked, and tandemd itself may connect anywhere. Limits are bounded here; the
  * label is opaque and only given back. Once per sandbox.
  */
 static void assign(struct spawner *s, const struct spawner_msg *m, const int *fds, unsigned n_fds)

@@ -60,6 +60,7 @@ struct admin_opts { /* everything is borrowed for the life of the admin */
 	struct images *images;
 	struct http_server *http;
 	const char *account, *region;
+	const char *no_egress; /* why sandboxes have no way out, or empty */
 	const struct serve_config
 		*config;	  /* addresses as they are really bound; state_dir: backups go below its daemon/ */
 	bool (*ready)(void *arg); /* /readyz; NULL: always */

@@ -38,6 +38,7 @@ void admin_list(struct admin *a, struct http_req *r, struct str name)
 		jw_end(&w, '}');
 	}
 	jw_end(&w, ']');
+	jw_strc(&w, "no_egress", a->o.no_egress);
 	admin_object(r, 200, &w);
 }
 
@@ -141,6 +142,23 @@ static void put_versions(struct admin *a, const struct function *f, struct jw *w
 	jw_end(w, ']');
 }
 
+/* What is declared, and what there is of it on this host. */
+static void put_network(struct admin *a, const struct revision *rev, struct jw *w)
+{
+	const char *declared = rev->egress ? rev->egress : "internet";
+	auto_buf text = {0};
+
+	jw_strc(w, "egress", declared);
+	if (!strcmp(declared, "none"))
+		buf_addstr(&text, STR("loopback and the platform's addresses only"));
+	else if (a->o.no_egress[0])
+		buf_addf(&text, "loopback and the platform's addresses only: %s", a->o.no_egress);
+	else
+		buf_addf(&text, "the platform's addresses, and over IPv4 %s",
+			 rev->egress ? "what egress says" : "public addresses");
+	jw_str(w, "network", buf_str(&text));
+}
+
 void admin_describe(struct admin *a, struct http_req *r, struct str name)
 {
 	struct function *f = admin_function(a, r, name);
@@ -160,7 +178,7 @@ void admin_describe(struct admin *a, struct http_req *r, struct str name)
 	if (f->updating)
 		jw_bool(&w, "updating", true);
 	put_status(a, f, &w, true);
-	jw_strc(&w, "network", "loopback and platform addresses only; no egress yet");
+	put_network(a, f->latest, &w);
 	if (f->route) {
 		buf_clear(&text);
 		buf_addf(&text, "%s%s", a->gateway, f->route);

@@ -96,6 +96,8 @@ static struct revision *wanted(const struct apply *a, const struct plan_entry *e
 		strlcpy_(r->layers[i], en->layer_sha256[i] ? en->layer_sha256[i] : "", sizeof(r->layers[i]));
 	r->memory_mb = w->memory_mb, r->timeout_s = w->timeout_s, r->tmp_mb = w->tmp_mb;
 	r->cpu_quota_us = w->cpu_quota_us;
+	free(r->egress);
+	r->egress = xstrdup(w->egress);
 	pairs_copy(&r->env, &w->env);
 	return r;
 }

@@ -2,6 +2,7 @@
 #include "app/manifest.h"
 #include "app/value.h"
 #include "base/mem.h"
+#include "store/egress.h"
 
 #define MEMORY_MIN    128
 #define MEMORY_MAX    10240
@@ -266,6 +267,33 @@ static int read_allow(const struct tree_opts *o, const struct node *v, void *int
 	return 0;
 }
 
+static int read_way(const struct tree_opts *o, const struct node *v, struct spawner_egress *to, struct err *e)
+{
+	auto_free char *word = NULL;
+	struct err why;
+
+	if (value_text(o, v, 40, &word, e) < 0)
+		return -1;
+	return egress_add(to, str_of(word), &why) < 0 ? fail(o, v, e, why.text) : 0;
+}
+
+static int read_egress(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	struct spawner_egress g = {0};
+
+	if (v->kind == NODE_MAP || (v->kind == NODE_LIST && !v->n))
+		return fail(o, v, e, "egress is internet, none, or a list of addresses and ranges like 10.1.0.0/16");
+	if (v->kind == NODE_LIST) {
+		for (size_t i = 0; i < v->n; i++)
+			if (read_way(o, &v->child[i], &g, e) < 0)
+				return -1;
+	} else if (strcmp(v->text, "none") && read_way(o, v, &g, e) < 0) {
+		return -1;
+	}
+	((struct manifest_function *)into)->egress = egress_text(&g);
+	return 0;
+}
+
 static const struct key function_keys[] = {
 	{"code", read_code, true},
 	{"runtime", read_runtime, true},
@@ -283,6 +311,7 @@ static const struct key function_keys[] = {
 	{"tags", read_tags, false},
 	{"route", read_route, false},
 	{"allow", read_allow, false},
+	{"egress", read_egress, false},
 	{"layers", read_layers, false},
 	{"description", read_description, false},
 	{0},
@@ -420,6 +449,7 @@ void manifest_free(struct manifest *m)
 		free(f->description);
 		free(f->route);
 		free(f->allow);
+		free(f->egress);
 		for (unsigned k = 0; k < LIM_LAYERS; k++)
 			free(f->layers[k]);
 		pairs_done(&f->env);

@@ -15,6 +15,7 @@ struct manifest_function {
 	char *runtime, *handler;
 	char *description, *route; /* NULL: none */
 	char *allow;		   /* JSON array of {"action","resource"}, or NULL */
+	char *egress;		   /* store/egress.h; NULL: internet */
 	char *layers[LIM_LAYERS];
 	unsigned n_layers;
 	int memory_mb, timeout_s, tmp_mb;

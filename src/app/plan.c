@@ -92,6 +92,7 @@ static void compare(struct plan_entry *en)
 	compare_text(en, "snapshot", snapshot_wish_name[f->scale.snapshot], snapshot_wish_name[w->scale.snapshot]);
 	compare_int(en, "pool", "", f->scale.pool, w->scale.pool);
 	compare_text(en, "route", f->route, w->route);
+	compare_text(en, "egress", r->egress ? r->egress : "internet", w->egress ? w->egress : "internet");
 	if (!same_text(f->allow, w->allow))
 		changed(en, xstrdup("allow"));
 	if (!en->n_changes && f->state == FUNCTION_FAILED)

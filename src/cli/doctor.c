@@ -31,6 +31,18 @@ void doctor_say(struct doctor *d, enum finding f, const char *check, const char 
 	free(p);
 }
 
+static void look_egress(struct doctor *d, struct str why)
+{
+	if (why.n)
+		doctor_say(d, FINDING_NOTE, "egress", "Functions have no way out: " STR_FMT ".", STR_ARG(why));
+	else
+		doctor_say(
+			d, FINDING_OK, "egress",
+			"Functions reach the internet by way of this host. A firewall of its own that drops forwarded "
+			"packets, as Docker's does, has to let through what comes from the devices tandem*: "
+			"iptables -I DOCKER-USER -i tandem+ -j ACCEPT, and the same with -o.");
+}
+
 static void look_daemon(struct doctor *d)
 {
 	auto_buf body = {0};
@@ -53,6 +65,7 @@ static void look_daemon(struct doctor *d)
 		   json_len(list));
 	for (size_t i = 0; i < json_len(list); i++)
 		failed += str_eqc(json_get_str(json_at(list, i), "state"), "Failed");
+	look_egress(d, json_get_str(j, "no_egress"));
 	if (failed)
 		doctor_say(d, FINDING_NOTE, "functions",
 			   "%lld of them failed to start; tandem describe NAME tells why.", (long long)failed);

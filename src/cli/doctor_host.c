@@ -258,7 +258,8 @@ static void look_runtimes(struct doctor *d)
 
 static void look_helpers(struct doctor *d)
 {
-	static const char *const helpers[] = {"tandemd", "tandem-spawner", "tandem-init", "tandem-unpack"};
+	static const char *const helpers[] = {"tandemd", "tandem-spawner", "tandem-init", "tandem-unpack",
+					      "tandem-net"};
 	auto_buf lack = {0};
 	struct err e = {0};
 	char lib[4096];

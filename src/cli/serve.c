@@ -21,7 +21,7 @@
 
 struct serve_opts {
 	const char *api, *gateway, *auth, *no_layer;
-	bool debug;
+	bool debug, no_egress;
 };
 #define AT(f) offsetof(struct serve_opts, f)
 const struct opt serve_options[] = {
@@ -31,6 +31,8 @@ const struct opt serve_options[] = {
 	{0, "auth", OPT_TEXT, "sigv4|none", "none: calls are not verified; only on loopback", AT(auth)},
 	{0, "debug", OPT_FLAG, NULL, "more log lines", AT(debug)},
 #if TANDEM_DEBUG
+	{0, "no-egress", OPT_FLAG, NULL, "no way out for functions: this host's network is left as it is",
+	 AT(no_egress)},
 	{0, "no-layer", OPT_TEXT, "NAME", NULL, AT(no_layer)},
 #endif
 	{0},
@@ -83,8 +85,8 @@ bool serve_is_loopback(const struct sockaddr_in6 *a)
 static int layer_of(const char *name, uint8_t *ret)
 {
 	static const char *const names[LAYER_N] = {
-		"",	   "seccomp", "pidns",	  "netns",   "ipcns",	 "userns",
-		"ro-root", "cgroup",  "dumpable", "capdrop", "tmp-size", "rlimit",
+		"",	  "seccomp",  "pidns",	 "netns",    "ipcns",  "userns",       "ro-root",
+		"cgroup", "dumpable", "capdrop", "tmp-size", "rlimit", "egress-rules",
 	};
 
 	for (int i = 1; i < LAYER_N; i++)
@@ -129,6 +131,7 @@ static int settle(struct cli *c, const struct serve_opts *o, struct serve_config
 #endif
 	s->version = SPAWNER_VERSION;
 	s->debug = o->debug;
+	s->has = o->no_egress ? SERVE_NO_EGRESS : 0;
 	s->uid_base = UID_BASE;
 	s->end = SPAWNER_END;
 	pw = getpwnam("tandem");

@@ -62,12 +62,13 @@ static void drain(struct tandemd *d, bool handover)
 
 /* --- what the spawner says --- */
 
-static void on_config(void *arg, const struct serve_config *c, int listeners[SL_N])
+static void on_config(void *arg, const struct serve_config *c, int listeners[SL_N], const char *no_egress)
 {
 	struct tandemd *d = arg;
 	struct err e;
 
 	d->config = *c;
+	strlcpy_(d->no_egress, no_egress, sizeof(d->no_egress));
 	memcpy(d->listeners, listeners, sizeof(d->listeners));
 	log_init("tandemd", c->debug ? LOG_DEBUG : LOG_INFO);
 	if (tandemd_open(d, &e) < 0) {
@@ -190,6 +191,7 @@ void tandemd_done(struct tandemd *d)
 	gateway_free(d->gateway);
 	sched_free(d->sched);
 	tasks_free(d->tasks);
+	forward_free(d->forward);
 	http_server_free(d->http); /* after sched: each instance frees its own listeners */
 	tls_server_free(d->tls);
 	images_free(d->images);

@@ -15,6 +15,7 @@
 #include "http/server.h"
 #include "http/tls.h"
 #include "image/image.h"
+#include "instance/forward.h"
 #include "ledger/ledger.h"
 #include "ledger/logs.h"
 #include "sched/sched.h"
@@ -36,7 +37,9 @@ struct tandemd {
 	struct ledger *ledger;
 	struct logs *logs;
 	struct http_server *http;
-	struct tls_server *tls; /* of sandboxes' 169.254.100.2:443; NULL: no authority */
+	struct tls_server *tls;	 /* of sandboxes' 169.254.100.2:443; NULL: no authority */
+	struct forward *forward; /* NULL: sandboxes have no way out, because of: */
+	char no_egress[200];
 	struct images *images;
 	struct sched *sched;
 	struct tasks *tasks;

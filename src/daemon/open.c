@@ -13,7 +13,8 @@
 #include "ledger/prices.h"
 #include "store/snapshot.h"
 
-#define PRICES_MAX 65536
+#define PRICES_MAX	65536
+#define RESOLV_CONF_MAX 65536
 
 static int read_prices(struct tandemd *d, struct buf *ret, struct err *e)
 {
@@ -99,6 +100,18 @@ static int open_tls(struct tandemd *d, struct err *e)
 	return ret < 0 ? -1 : tls_server_new(ca, &d->tls, e);
 }
 
+/* Without the file, or one that can be read, its own default holds. */
+static void open_forward(struct tandemd *d)
+{
+	auto_buf text = {0};
+
+	if (d->no_egress[0])
+		return;
+	if (io_read_file(AT_FDCWD, "/etc/resolv.conf", RESOLV_CONF_MAX, &text, NULL) < 0)
+		buf_clear(&text);
+	d->forward = forward_new(d->loop, buf_str(&text));
+}
+
 int tandemd_open(struct tandemd *d, struct err *e)
 {
 	if (open_state(d, e) < 0)
@@ -108,6 +121,7 @@ int tandemd_open(struct tandemd *d, struct err *e)
 	if (images_open(d->loop, d->store, d->spawn, &d->images, e) < 0)
 		return -1;
 	d->http = http_server_new(d->loop);
+	open_forward(d);
 
 	struct sched_opts so = {.loop = d->loop,
 				.store = d->store,
@@ -120,11 +134,16 @@ int tandemd_open(struct tandemd *d, struct err *e)
 				.sandbox_api = api_handle_sandbox,
 				.tls = d->tls,
 				.creds = api_handle_credentials,
+				.forward = d->forward,
 				.sandbox_arg = &d->api};
 
 	d->sched = sched_new(&so);
-	struct tasks_opts to = {
-		.loop = d->loop, .spawn = d->spawn, .images = d->images, .logs = d->logs, .ledger = d->ledger};
+	struct tasks_opts to = {.loop = d->loop,
+				.spawn = d->spawn,
+				.images = d->images,
+				.logs = d->logs,
+				.ledger = d->ledger,
+				.forward = d->forward};
 
 	d->tasks = tasks_new(&to);
 	d->gateway = gateway_new(d->sched, d->store, d->account);
@@ -155,6 +174,7 @@ int tandemd_open(struct tandemd *d, struct err *e)
 				.region = d->region,
 				.config = &d->config,
 				.ready = is_ready,
+				.no_egress = d->no_egress,
 				.arg = d};
 
 	d->admin = admin_new(&mo);

@@ -9,6 +9,7 @@
 #include "base/rand.h"
 #include "instance/instance_int.h"
 #include "instance/resolver.h"
+#include "store/egress.h"
 
 #define OUTPUT_PER_TURN (256 * 1024) /* a function that prints for ever must not hold the loop */
 
@@ -117,6 +118,14 @@ static void rt_late(void *arg, struct str request_id, bool is_error)
 
 static const struct rtapi_events rt_events = {rt_ready, rt_answer, rt_error, rt_init_error, rt_late};
 
+static bool has_way_out(const struct revision *r)
+{
+	struct spawner_egress g;
+
+	egress_of(r->egress, &g);
+	return g.internet || g.n;
+}
+
 static void listen_inside(struct instance *i)
 {
 	struct instance_host *h = i->host;
@@ -137,7 +146,7 @@ static void listen_inside(struct instance *i)
 		i->rtapi = rtapi_new(h->http, h->loop, i->fds.fd[SB_RTAPI], &i->rtapi_info, &rt_events, i);
 	}
 	if (i->fds.fd[SB_DNS] >= 0)
-		i->resolver = resolver_new(h->loop, i->fds.fd[SB_DNS]);
+		i->resolver = resolver_new(h->loop, i->fds.fd[SB_DNS], has_way_out(i->revision) ? h->forward : NULL);
 	if (h->sandbox_api && i->fds.fd[SB_API] >= 0)
 		i->api = http_listen(h->http, i->fds.fd[SB_API], &api);
 	api.tls = h->tls;

@@ -61,7 +61,8 @@ struct instance_host {
 	http_handler *sandbox_api; /* see sched_opts */
 	struct tls_server *tls;
 	http_handler *creds;
-	char *scratch; /* INSTANCE_SCRATCH bytes, used within one callback */
+	struct forward *forward; /* NULL: sandboxes have no way out */
+	char *scratch;		 /* INSTANCE_SCRATCH bytes, used within one callback */
 };
 #define INSTANCE_SCRATCH (65536 + 64)
 

@@ -7,10 +7,12 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "instance/forward.h"
 
 #define HEAD	       12
 #define TYPE_A	       1
 #define CLASS_IN       1
+#define RCODE_SERVFAIL 2
 #define RCODE_NXDOMAIN 3
 #define RCODE_NOTIMP   4
 #define PER_TURN       32 /* a function that asks for ever must not hold the loop */
@@ -18,6 +20,8 @@
 struct resolver {
 	struct loop_fd *watch;
 	int fd;
+	struct forward *forward;
+	struct forward_list asks;
 };
 
 /* The name of the first question as dotted lower-case text. Returns the offset behind it, 0 when malformed; compression
@@ -58,7 +62,7 @@ static bool known(struct str name, uint8_t addr[4])
 	return false;
 }
 
-size_t resolver_answer(const uint8_t *q, size_t n, uint8_t *out)
+size_t resolver_answer(const uint8_t *q, size_t n, uint8_t *out, size_t *ret_unknown)
 {
 	uint8_t addr[4], rcode = 0;
 	char name[256];
@@ -66,6 +70,7 @@ size_t resolver_answer(const uint8_t *q, size_t n, uint8_t *out)
 	unsigned type, class;
 	bool yes;
 
+	*ret_unknown = 0;
 	if (n < HEAD + 5 || n > RESOLVER_MESSAGE_MAX - 16 || q[2] & 0x80 || q[4] || q[5] != 1)
 		return 0;
 	end = read_name(q, n, name);
@@ -78,7 +83,7 @@ size_t resolver_answer(const uint8_t *q, size_t n, uint8_t *out)
 	if (q[2] & 0x78 || class != CLASS_IN)
 		rcode = RCODE_NOTIMP;
 	else if (!yes)
-		rcode = RCODE_NXDOMAIN;
+		rcode = RCODE_NXDOMAIN, *ret_unknown = end;
 	memcpy(out, q, end);
 	out[2] = (uint8_t)(0x84 | (q[2] & 0x01)); /* answer, authoritative, their wish for recursion */
 	out[3] = (uint8_t)(0x80 | rcode);
@@ -98,25 +103,31 @@ static void on_query(void *arg, int events)
 
 	for (int k = 0; k < PER_TURN; k++) {
 		uint8_t q[RESOLVER_MESSAGE_MAX], a[RESOLVER_MESSAGE_MAX];
-		struct sockaddr_in6 from;
+		struct sockaddr_in from;
 		socklen_t len = sizeof(from);
 		ssize_t n = recvfrom(r->fd, q, sizeof(q), MSG_DONTWAIT, (struct sockaddr *)&from, &len);
-		size_t m;
+		size_t m, unknown;
 
 		if (n < 0)
 			return;
-		m = resolver_answer(q, (size_t)n, a);
+		m = resolver_answer(q, (size_t)n, a, &unknown);
+		if (unknown && r->forward) {
+			if (forward_start(r->forward, &r->asks, q, (size_t)n, unknown, r->fd, &from))
+				continue;
+			a[3] = 0x80 | RCODE_SERVFAIL; /* it may ask again */
+		}
 		/* An answer that the socket does not take is lost like any datagram: the client asks again. */
 		if (m && sendto(r->fd, a, m, MSG_DONTWAIT, (struct sockaddr *)&from, len) < 0)
 			continue;
 	}
 }
 
-struct resolver *resolver_new(struct loop *l, int udp)
+struct resolver *resolver_new(struct loop *l, int udp, struct forward *f)
 {
 	struct resolver *r = xcalloc(1, sizeof(*r));
 
 	r->fd = udp;
+	r->forward = f;
 	r->watch = loop_fd_new(l, udp, LOOP_READ, on_query, r);
 	return r;
 }
@@ -125,6 +136,7 @@ void resolver_free(struct resolver *r)
 {
 	if (!r)
 		return;
+	forward_cancel(&r->asks);
 	loop_fd_free(r->watch);
 	free(r);
 }

@@ -38,6 +38,7 @@ struct sched *sched_new(const struct sched_opts *o)
 					 .sandbox_api = o->sandbox_api,
 					 .tls = o->tls,
 					 .creds = o->creds,
+					 .forward = o->forward,
 					 .scratch = xmalloc(INSTANCE_SCRATCH)};
 	list_init(&s->workloads);
 	list_init(&s->lru);

@@ -23,6 +23,7 @@ struct sched_opts {
 				      listener_arg is struct instance * */
 	struct tls_server *tls;	   /* for port 443; NULL: it is not answered */
 	http_handler *creds;	   /* the same for 169.254.170.2:80 */
+	struct forward *forward;   /* for names that the platform does not know; NULL: there is no way out */
 	void *sandbox_arg;	   /* what sched_instance_arg gives to these two */
 };
 struct instance;

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "sched/policy.h"
 #include "sched/sched_int.h"
+#include "store/egress.h"
 
 #define PIDS_MAX 1024 /* Lambda's documented number of processes and threads */
 
@@ -145,6 +146,7 @@ static void taken(struct pool_take *t, const struct err *e)
 		worker_failed(wk, e);
 		return;
 	}
+	egress_of(r->egress, &lim.egress);
 	has_sandbox(wk, t->id);
 	worker_move(wk, WORKER_ASSIGN);
 	if (open_code(wk->w->s->o.store, r, dirs, &n_dirs, &fail) < 0) {

@@ -260,6 +260,7 @@ void spawn_assign_start(struct spawn *s, struct spawn_req *r, uint64_t id, const
 	m.u.assign.cpu_weight = lim->cpu_weight;
 	m.u.assign.cpu_quota_us = lim->cpu_quota_us;
 	m.u.assign.n_layers = (uint8_t)(n_dirs - 1);
+	m.u.assign.egress = lim->egress;
 	strlcpy_(m.u.assign.label, label, sizeof(m.u.assign.label));
 	req_add(s, r, id, SPAWNER_ASSIGNED);
 	post(s, &m, dirs, n_dirs);
@@ -432,7 +433,7 @@ static int config(struct spawn *s, const struct spawner_msg *m, int *fds, unsign
 	if (s->configured || sort_fds(m->u.config.has, SL_N, fds, n_fds, listeners) < 0)
 		return err_set(e, ERR_CORRUPT, "the spawner's configuration makes no sense");
 	s->configured = true;
-	s->ev->config(s->arg, &m->u.config, listeners);
+	s->ev->config(s->arg, &m->u.config, listeners, m->text);
 	return 0;
 }
 

@@ -13,8 +13,8 @@ struct sandbox_fds {
 };
 void sandbox_fds_close(struct sandbox_fds *fds);
 struct spawn_events {
-	void (*config)(void *arg, const struct serve_config *c,
-		       int listeners[SL_N]); /* once; ownership of the descriptors moves */
+	/* Once; ownership of the descriptors moves. no_egress: why sandboxes have no way out, or empty */
+	void (*config)(void *arg, const struct serve_config *c, int listeners[SL_N], const char *no_egress);
 	void (*adopt)(void *arg, uint64_t id, const char *label, bool assigned, uint32_t uid, pid_t pid,
 		      struct sandbox_fds *fds); /* ownership moves */
 	void (*adopted)(void *arg);
@@ -54,6 +54,7 @@ void spawn_blank_start(struct spawn *s, struct spawn_req *r, bool prepare);
 struct spawn_limits {
 	int64_t memory_bytes, tmp_bytes;
 	uint32_t pids_max, cpu_weight, cpu_quota_us;
+	struct spawner_egress egress;
 };
 /* dirs: the code, then the layers in order; borrowed O_PATH or O_RDONLY directories owned by tandemd's uid. */
 void spawn_assign_start(struct spawn *s, struct spawn_req *r, uint64_t id, const struct spawn_limits *lim,

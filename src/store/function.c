@@ -85,6 +85,7 @@ void revision_unref(struct revision *r)
 	free(r->handler);
 	free(r->role);
 	free(r->description);
+	free(r->egress);
 	pairs_done(&r->env);
 	free(r);
 }
@@ -103,6 +104,7 @@ struct revision *revision_clone(const struct revision *r)
 	c->handler = xstrdup(r->handler);
 	c->role = xstrdup(r->role);
 	c->description = xstrdup(r->description);
+	c->egress = xstrdup(r->egress);
 	c->env = (struct pairs){0};
 	pairs_copy(&c->env, &r->env);
 	return c;

@@ -41,6 +41,7 @@ struct revision {
 	char layers[LIM_LAYERS][65]; /* hex digests of layer archives, in order; "" ends */
 	int memory_mb, timeout_s, tmp_mb;
 	uint32_t cpu_quota_us; /* per 100 ms; 0: weight only */
+	char *egress;	       /* store/egress.h; NULL: internet */
 	struct pairs env;
 	int64_t modified_wall_us;
 	int version;	/* number of a published version; 0: $LATEST's */

@@ -40,7 +40,7 @@ static void take_sandbox(struct task *k, uint64_t id, pid_t pid, const struct sa
 	k->log = logs_get(k->t->o.logs, k->log_name);
 	k->ctl = loop_fd_new(k->t->o.loop, k->fds.fd[SB_CTL], LOOP_READ, task_heard, k);
 	if (k->fds.fd[SB_DNS] >= 0)
-		k->resolver = resolver_new(k->t->o.loop, k->fds.fd[SB_DNS]);
+		k->resolver = resolver_new(k->t->o.loop, k->fds.fd[SB_DNS], k->t->o.forward);
 	streams_open(k);
 }
 

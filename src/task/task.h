@@ -46,6 +46,7 @@ struct tasks_opts { /* borrowed */
 	struct images *images;
 	struct logs *logs;
 	struct ledger *ledger;
+	struct forward *forward; /* for names; NULL: there is no way out */
 };
 struct tasks *tasks_new(const struct tasks_opts *o);
 void tasks_free(struct tasks *t); /* containers live on in the spawner */

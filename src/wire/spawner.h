@@ -33,7 +33,7 @@
 #pragma once
 #include <netinet/in.h>
 #include "base/err.h"
-#define SPAWNER_VERSION 2
+#define SPAWNER_VERSION 3
 #define SPAWNER_END	0x74646d21u
 #define SPAWNER_LABEL	256
 #define SPAWNER_REF	392
@@ -105,10 +105,11 @@ struct serve_config {
 	char libexec_dir[256];		  /* where tandemd, tandem-init, tandem-unpack, shim/ and spec/ lie */
 	struct sockaddr_in6 api, gateway; /* v4 addresses are v4-mapped; port 0: the kernel picks */
 	uint8_t auth_none;
-	uint8_t debug;	   /* log level debug */
-	uint8_t no_layer;  /* debug builds: which sandbox layer to leave out (tests/hostile), enum spawner_layer */
-	uint8_t has;	   /* CONFIG: which listeners come with it, bits of enum spawner_listener */
-	uint32_t uid_base; /* 1879048192 */
+	uint8_t debug;	  /* log level debug */
+	uint8_t no_layer; /* debug builds: which sandbox layer to leave out (tests/hostile), enum spawner_layer */
+	uint8_t has;	  /* CONFIG: which listeners come with it, bits of enum spawner_listener; before: */
+#define SERVE_NO_EGRESS 0x80
+	uint32_t uid_base;		 /* 1879048192 */
 	uint32_t daemon_uid, daemon_gid; /* of user "tandem", looked up by the CLI; 1879048190 when there is none */
 	uint32_t end;			 /* SPAWNER_END */
 };
@@ -125,12 +126,24 @@ enum spawner_layer {
 	LAYER_NO_CAPDROP,
 	LAYER_NO_TMP_SIZE,
 	LAYER_NO_RLIMIT,
+	LAYER_NO_EGRESS_RULES,
 	LAYER_N
 };
 
 /* UNPACK_CODE: as tandemd's user. The others in a user namespace of LAYER_IDS: a layer, whose name is the SHA-256 of its
  * plain tar, and that is checked; the end of a tree that belongs to these ids. */
 enum spawner_unpack { UNPACK_CODE, UNPACK_LAYER, UNPACK_REMOVE, UNPACK_N };
+
+/* Where a sandbox may connect to; nothing set: nowhere. */
+#define SPAWNER_RANGES 16
+struct spawner_egress {
+	uint8_t internet; /* public addresses */
+	uint8_t n;
+	struct {
+		uint32_t ip;  /* the first, host order */
+		uint8_t bits; /* of the prefix; all behind it are 0 */
+	} range[SPAWNER_RANGES];
+};
 
 struct spawner_msg {
 	uint32_t version;
@@ -148,6 +161,7 @@ struct spawner_msg {
 			uint8_t n_layers; /* descriptors behind the first, which is /var/task: together /opt, the last
 					     on top */
 			char label[SPAWNER_LABEL]; /* tandemd's own note, given back by ADOPT */
+			struct spawner_egress egress;
 		} assign;
 		struct {
 			uint64_t memory_bytes;
@@ -181,7 +195,7 @@ struct spawner_msg {
 		} pull;
 		struct serve_config config;
 	} u;
-	char text[256]; /* error text of an answer */
+	char text[256]; /* error text of an answer; CONFIG: why sandboxes have no way out, or empty */
 	uint32_t end;	/* SPAWNER_END */
 };
 int spawner_msg_check(const struct spawner_msg *m, size_t n, struct err *e); /* size, version, end, texts terminated */

@@ -83,6 +83,18 @@ static const struct {
 	{F "    tags:\n      aws:x: y\n",
 	 "t.yaml:8:7: a tag has a name of at most 128 bytes, not beginning with aws:, and a value of at most 256"},
 	{F "    layers: x\n", "t.yaml:7:13: layers is a list of folders"},
+	{F "    egress: {internet: yes}\n",
+	 "t.yaml:7:13: egress is internet, none, or a list of addresses and ranges like 10.1.0.0/16"},
+	{F "    egress: []\n",
+	 "t.yaml:7:13: egress is internet, none, or a list of addresses and ranges like 10.1.0.0/16"},
+	{F "    egress: everywhere\n",
+	 "t.yaml:7:13: \"everywhere\" is neither internet nor an address or a range like 10.1.0.0/16"},
+	{F "    egress: [internet, none]\n",
+	 "t.yaml:7:24: \"none\" is neither internet nor an address or a range like 10.1.0.0/16"},
+	{F "    egress: [10.1.2.3/8]\n", "t.yaml:7:14: 10.1.2.3/8 has bits behind its prefix; the range is 10.0.0.0/8"},
+	{F "    egress: [\"fd00::/8\"]\n", "t.yaml:7:14: fd00::/8 is IPv6: there is a way out over IPv4 only"},
+	{F "    egress: 127.0.0.1\n", "t.yaml:7:13: 127.0.0.1 cannot be reached from a sandbox, whatever is declared"},
+	{F "    egress: [[10.0.0.0/8]]\n", "t.yaml:7:14: an item takes one value, not a list"},
 	{F "    allow: yes\n", "t.yaml:7:12: allow is a list of items with action and resource"},
 	{F "    allow:\n      - action: lambda:InvokeFunction\n",
 	 "t.yaml:8:9: an item of allow needs the key \"resource\""},
@@ -139,9 +151,11 @@ TEST(reads_everything)
 				   "    allow:\n"
 				   "      - action: lambda:InvokeFunction\n"
 				   "        resource: \"*\"\n"
+				   "    egress: [10.1.0.0/16, internet, 192.168.1.5]\n"
 				   "  native:\n"
 				   "    code: bin\n"
-				   "    runtime: provided.al2023\n";
+				   "    runtime: provided.al2023\n"
+				   "    egress: internet\n";
 	auto_(manifest_free_p) struct manifest *m = NULL;
 	struct err e = {0};
 	const struct manifest_function *f;
@@ -167,10 +181,11 @@ TEST(reads_everything)
 	CHECK_STR(pairs_get(&f->env, "NONE"), "");
 	CHECK_STR(pairs_get(&f->tags, "cost"), "007");
 	CHECK_STR(f->allow, "[{\"action\":\"lambda:InvokeFunction\",\"resource\":\"*\"}]");
+	CHECK_STR(f->egress, "internet 10.1.0.0/16 192.168.1.5/32");
 	f = &m->functions[1];
 	CHECK_STR(f->handler, "bootstrap");
 	CHECK(f->memory_mb == 128 && f->timeout_s == 3 && f->tmp_mb == 512 && !f->cpu_quota_us && !f->route &&
-	      !f->allow && !f->scale.min && !f->scale.max && f->scale.keep_us == -1);
+	      !f->allow && !f->egress && !f->scale.min && !f->scale.max && f->scale.keep_us == -1);
 }
 
 /* Small files that would become large trees, and trees that would become deep stacks. */

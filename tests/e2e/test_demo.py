@@ -3,20 +3,27 @@
 import os
 import re
 import subprocess
+import sys
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests", "spawn"))
+import net_world  # noqa: E402 pylint: disable=wrong-import-position
 
 
-def make(target):
+def make(target, net):
+    """In a host of the test's: the daemon changes the network of the one that it runs on."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "AWS_", "TANDEM_"))}
-    return subprocess.run(["make", target], cwd=ROOT, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return subprocess.run(["nsenter", "--net=" + net, "make", target], cwd=ROOT, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
 
 
 @unittest.skipUnless(os.geteuid() == 0, "needs root")
 class Demo(unittest.TestCase):
     def setUp(self):
-        self.addCleanup(make, "demo-stop")
+        world = net_world.World()
+        self.addCleanup(world.close)
+        self.net = world.host
+        self.addCleanup(make, "demo-stop", self.net)
 
     def check(self, done):
         out = done.stdout
@@ -38,19 +45,19 @@ class Demo(unittest.TestCase):
         self.assertIn("make demo-stop", out)
 
     def test_twice_then_stop(self):
-        first = make("demo")
+        first = make("demo", self.net)
         self.check(first)
-        again = make("demo")
+        again = make("demo", self.net)
         self.check(again)
         self.assertIn("restarted", again.stdout)
         with open(f"{ROOT}/build/demo.pid") as f:
             pid = int(f.read())
         self.assertTrue(os.path.exists(f"/proc/{pid}"))
-        ended = make("demo-stop")
+        ended = make("demo-stop", self.net)
         self.assertEqual(ended.returncode, 0, ended.stderr)
         self.assertIn("stopped", ended.stdout)
         self.assertFalse(os.path.exists(f"/proc/{pid}"))
-        self.assertIn("does not run", make("demo-stop").stdout)
+        self.assertIn("does not run", make("demo-stop", self.net).stdout)
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ class Copied(Base):
         owner = os.stat(db)
         self.t.stop()
         os.chown(db, 12345, 12345)
-        said = subprocess.run([tandem.PROGRAM, "serve", "--state", self.t.state], capture_output=True, text=True, timeout=20, check=False)
+        said = subprocess.run([tandem.PROGRAM, "serve", "--no-egress", "--state", self.t.state], capture_output=True, text=True, timeout=20, check=False)
         self.assertEqual(said.returncode, 1)
         self.assertIn(f"chown -R {owner.st_uid}:{owner.st_gid} {os.path.dirname(db)}", said.stderr)
         os.chown(db, owner.st_uid, owner.st_gid)

@@ -71,7 +71,7 @@ class System:
         self.serve = None
 
     def start(self):
-        self.serve = subprocess.Popen([TANDEM, "serve", "--state", self.state, "--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0"],
+        self.serve = subprocess.Popen([TANDEM, "serve", "--no-egress", "--state", self.state, "--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0"],
                                       env=self.env, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         end = time.monotonic() + WAIT_S
         while self.run("ls", check=False).returncode:

@@ -450,7 +450,7 @@ class Ends(unittest.TestCase):
         with open(f"{libexec}/tandemd", "w", encoding="ascii") as f:
             f.write("#!/bin/sh\nkill -9 $$\n")
         os.chmod(f"{libexec}/tandemd", 0o755)
-        done = subprocess.run([f"{libexec}/tandem", "serve", "--state", f"{self.dir}/s2", "--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0"],
+        done = subprocess.run([f"{libexec}/tandem", "serve", "--no-egress", "--state", f"{self.dir}/s2", "--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0"],
                               capture_output=True, text=True, timeout=WAIT_S, check=False)
         self.assertEqual(done.returncode, 1)
         self.assertIn("tandemd was ended by signal 9 before it was ready", done.stdout + done.stderr)

@@ -242,7 +242,7 @@ class Backup(unittest.TestCase):
                 os.chown(f"{state}/daemon/{name}", owner.st_uid, owner.st_gid)
         with open(path, "rb") as f:
             before = f.read()
-        done = subprocess.run([tandem.PROGRAM, "serve", "--state", state, "--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0"],
+        done = subprocess.run([tandem.PROGRAM, "serve", "--no-egress", "--state", state, "--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0"],
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=WAIT_S, check=False)
         self.assertNotEqual(done.returncode, 0)
         said = [line for line in done.stderr.splitlines() if "newer Tandem" in line]

@@ -6,6 +6,7 @@ Control: each act succeeds as root outside of any sandbox; otherwise its refusal
 even to root, the control is skipped with the reason: it runs in the VM (make vm), on another kernel.
 Sandbox: each is refused there.
 Layers: a debug build leaves out one layer, and acts that this layer alone stops succeed: they would turn red.
+Ways out: the same with a sandbox that may connect to the internet, in a host that the test made (../spawn/net_world.py).
 """
 import collections
 import os
@@ -21,7 +22,8 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "spawn"))
-from spawner_driver import BUILD, BYE, TIMEOUT_S, Msg, Spawner  # noqa: E402
+import net_world as net  # noqa: E402
+from spawner_driver import BUILD, BYE, TIMEOUT_S, Msg, Spawner, enter_net  # noqa: E402
 
 MB = 1 << 20
 TMP_BYTES = 8 * MB
@@ -150,6 +152,15 @@ CONTAINER_LAYERS = {
 }
 
 
+# With a way out: what it does not lead to. Over IPv6 there is none at all.
+ELSEWHERE = [act("tcp", a, str(net.PORT)) for a in (net.HOST, net.LAN, net.NEIGHBOUR, net.METADATA, *net.PRIVATE, *net.SPECIAL)]
+ELSEWHERE += [act("tcp", "::ffff:" + a, str(net.PORT)) for a in (net.HOST, net.LAN, net.METADATA, net.PRIVATE[0])]
+ELSEWHERE += [act("tcp", "{neighbour_address}", "7001", control=(net.PUBLIC, str(net.PORT))),
+              act("tcp", "::ffff:{neighbour_address}", "7001", control=(net.PUBLIC, str(net.PORT)))]
+OVER_V6 = [act("tcp", a, str(net.PORT)) for a in (net.HOST6, net.PUBLIC6, *net.SPECIAL6)]
+NO_NETNS, NO_EGRESS_RULES = 3, 12
+
+
 def program():
     """The acts, statically linked; compiled unless somebody did it already (the VM has no compiler)."""
     out = os.path.join(BUILD, "tests", "hostile", "acts")
@@ -240,14 +251,15 @@ class Host:
                 except OSError:
                     pass
 
-    def control(self, a, context):
-        """(exit status, output) of an act outside of any sandbox, upon a victim of its own."""
+    def control(self, a, context, where=None):
+        """(exit status, output) of an act outside of any sandbox, upon a victim of its own. where: in that net namespace."""
         victim, _ = self.hold("victim")
         extra = os.open("/dev/null", os.O_RDONLY)
         try:
             words = [w for w in a.wrap if w != "@fd"] + [a.name] + [x.format(victim=victim.pid, **context) for x in a.control]
             r = subprocess.run([self.acts, "control", self.scratch] + words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, pass_fds=(extra,) if "@fd" in a.wrap else (), timeout=TIMEOUT_S)
+                               stderr=subprocess.STDOUT, pass_fds=(extra,) if "@fd" in a.wrap else (), timeout=TIMEOUT_S,
+                               preexec_fn=(lambda: enter_net(where)) if where else None)
             return r.returncode, r.stdout.decode(errors="replace")
         finally:
             os.close(extra)
@@ -274,10 +286,11 @@ class Host:
 class Hostile(Spawner):
     """A spawner whose code directories hold the acts, and a neighbour to disturb."""
 
-    def __init__(self, host, no_layer=0):
+    def __init__(self, host, no_layer=0, where=None):
         self.host = host
-        super().__init__(no_layer=no_layer)
-        self.neighbour = self.make()
+        super().__init__(no_layer=no_layer, net=where)
+        self.egress = ["internet"] if where else []
+        self.neighbour = self.make(egress=self.egress)
         self.context = dict(host.context, scratch="/tmp", state=self.state, neighbour_port="7001")
         mark = "%s-neighbour-%d" % (MARKER, no_layer)
         self.neighbour.start(["/var/task/acts", "hold", mark], tag=1)
@@ -298,7 +311,7 @@ class Hostile(Spawner):
 
     def attempt(self, a, **limits):
         """(wait status, output) of an act in a fresh sandbox."""
-        sb = self.make(**dict({"tmp": TMP_BYTES, "memory": 256 * MB}, **limits))
+        sb = self.make(**dict({"tmp": TMP_BYTES, "memory": 256 * MB, "egress": self.egress}, **limits))
         try:
             return sb.run(["/var/task/acts", a.name] + [x.format(**self.context) for x in a.args])
         finally:
@@ -554,6 +567,39 @@ class Layers(unittest.TestCase):
             s.stop()
 
 
+class WaysOut(unittest.TestCase):
+    """A sandbox that may connect to the internet may connect to nothing else."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.world = net.World()
+        cls.addClassCleanup(cls.world.close)
+        cls.spawners = {}
+        cls.addClassCleanup(lambda: [s.stop() for s in cls.spawners.values()])
+
+    def spawner(self, no_layer=0):
+        """One for each layer that is left out; it knows the address of the neighbour."""
+        if no_layer not in self.spawners:
+            s = self.spawners[no_layer] = Hostile(host, no_layer=no_layer, where=self.world.host)
+            status, out = s.neighbour.python("import fcntl, socket, struct\nprint(socket.inet_ntoa("
+                                             "fcntl.ioctl(socket.socket(), 0x8915, struct.pack('256s', b'eth0'))[20:24]))")
+            s.context["neighbour_address"] = out.strip() if status == 0 else "none"
+        return self.spawners[no_layer]
+
+    def check(self, a, layer):
+        status, out = host.control(a, host.context, where=self.world.host)
+        self.assertEqual(status, DONE, out)
+        status, out = self.spawner().attempt(a)
+        self.assertTrue(os.WIFEXITED(status) and os.WEXITSTATUS(status) == REFUSED, "wait status %#x: %s" % (status, out))
+        status, out = self.spawner(layer).attempt(a)
+        self.assertEqual(status, DONE, "it is not stopped by this layer alone, or it is not left out: " + out)
+
+    def test_the_internet_is_there(self):
+        for address in (net.PUBLIC, "::ffff:" + net.PUBLIC):
+            status, out = self.spawner().attempt(act("tcp", address, str(net.PORT)))
+            self.assertEqual(status, DONE, out)
+
+
 def method(*args):
     return lambda self: self.check(*args)
 
@@ -571,6 +617,11 @@ for key, one in {(a.name, a.wrap, a.control): a for a in ACTS}.items():
     add(Control, label(one, one.control), one)
 for key, (layer, needing) in LAYERS.items():
     add(Layers, key, layer, needing)
+
+for one in ELSEWHERE:
+    add(WaysOut, label(one, one.args), one, NO_EGRESS_RULES)
+for one in OVER_V6:
+    add(WaysOut, label(one, one.args), one, NO_NETNS)
 
 if __name__ == "__main__":
     unittest.main()

@@ -38,12 +38,13 @@ TEST(names)
 
 	for (size_t k = 0; k < ARRAY_SIZE(t); k++) {
 		uint8_t q[512], a[512];
-		size_t n = question(q, t[k].name, t[k].type), m = resolver_answer(q, n, a);
+		size_t unknown, n = question(q, t[k].name, t[k].type), m = resolver_answer(q, n, a, &unknown);
 
 		CHECK(m == n + (t[k].answers ? 16 : 0));
 		CHECK(a[0] == 0x12 && a[1] == 0x34 && (a[2] & 0x80));
 		CHECK((a[3] & 15) == t[k].rcode);
 		CHECK(a[7] == t[k].answers);
+		CHECK(unknown == (t[k].rcode == 3 ? n : 0));
 		if (t[k].addr)
 			CHECK(!memcmp(a + m - 4, t[k].addr, 4));
 	}
@@ -52,15 +53,15 @@ TEST(names)
 TEST(malformed_gets_no_answer)
 {
 	uint8_t q[512], a[512];
-	size_t n = question(q, "lambda.amazonaws.com", 1);
+	size_t unknown, n = question(q, "lambda.amazonaws.com", 1);
 
 	for (size_t cut = 0; cut < n; cut++)
-		CHECK(resolver_answer(q, cut, a) == 0);
+		CHECK(resolver_answer(q, cut, a, &unknown) == 0 && !unknown);
 	q[12] = 200; /* a label past the end */
-	CHECK(resolver_answer(q, n, a) == 0);
+	CHECK(resolver_answer(q, n, a, &unknown) == 0 && !unknown);
 	q[12] = 0xc0; /* compression in a question */
-	CHECK(resolver_answer(q, n, a) == 0);
+	CHECK(resolver_answer(q, n, a, &unknown) == 0 && !unknown);
 	n = question(q, "localhost", 1);
 	q[2] |= 0x80; /* an answer is not a question */
-	CHECK(resolver_answer(q, n, a) == 0);
+	CHECK(resolver_answer(q, n, a, &unknown) == 0 && !unknown);
 }

@@ -13,7 +13,7 @@ import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("TANDEM_BUILD", os.path.join(ROOT, "build"))
-VERSION, END = 2, 0x74646D21
+VERSION, END = 3, 0x74646D21
 HELLO, BLANK, ASSIGN, END_SANDBOX, UNPACK, READY, BYE, LIVE, PULL, PULL_END, CONTAINER, INPUT_END = range(1, 13)
 CONFIG, ADOPT, ADOPTED, MADE, ASSIGNED, UNPACKED, ENDED, DRAIN, HANDOVER, PULLED = range(64, 74)
 UNPACK_CODE, UNPACK_LAYER, UNPACK_REMOVE = range(3)
@@ -23,8 +23,20 @@ DAEMON_UID = 1879048190
 UID_BASE = 1879048192
 LAYER_ID_BASE = 1878917120
 RANGE_IDS = 65536
+NO_EGRESS = 0x80
+LIBC = C.CDLL(None, use_errno=True)
 SLOW = int(os.environ.get("TANDEM_TEST_SLOW", "1"))  # how much slower than a real machine this one is
 TIMEOUT_S = 20 * SLOW
+
+
+def enter_net(path):
+    """The net namespace of this thread becomes the one of that file."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if LIBC.setns(fd, 0x40000000):
+            raise OSError(C.get_errno(), "setns")
+    finally:
+        os.close(fd)
 
 
 class Sockaddr6(C.Structure):
@@ -37,9 +49,30 @@ class Config(C.Structure):
                 ("uid_base", C.c_uint32), ("daemon_uid", C.c_uint32), ("daemon_gid", C.c_uint32), ("end", C.c_uint32)]
 
 
+class Range(C.Structure):
+    _fields_ = [("ip", C.c_uint32), ("bits", C.c_uint8)]
+
+
+class Egress(C.Structure):
+    _fields_ = [("internet", C.c_uint8), ("n", C.c_uint8), ("range", Range * 16)]
+
+    @classmethod
+    def of(cls, words):
+        """As in tandem.yaml: "internet" and ranges."""
+        out = cls()
+        for word in words:
+            if word == "internet":
+                out.internet = 1
+            else:
+                ip, _, bits = word.partition("/")
+                out.range[out.n] = Range(int.from_bytes(socket.inet_aton(ip), "big"), int(bits or 32))
+                out.n += 1
+        return out
+
+
 class Assign(C.Structure):
     _fields_ = [("memory_bytes", C.c_uint64), ("tmp_bytes", C.c_uint64), ("pids_max", C.c_uint32), ("cpu_weight", C.c_uint32),
-                ("cpu_quota_us", C.c_uint32), ("n_layers", C.c_uint8), ("label", C.c_char * 256)]
+                ("cpu_quota_us", C.c_uint32), ("n_layers", C.c_uint8), ("label", C.c_char * 256), ("egress", Egress)]
 
 
 class Container(C.Structure):
@@ -179,9 +212,11 @@ class Sandbox:
 
 
 class Spawner:
-    """A spawner on a state directory of its own, and this program in tandemd's place."""
+    """A spawner on a state directory of its own, and this program in tandemd's place. net: the net namespace that is its host's, a file;
+    without it sandboxes have no way out, for the machine of who runs tests is not to be touched. replace: scripts in place of helpers,
+    None: it is missing."""
 
-    def __init__(self, no_layer=0, state=None, api=("127.0.0.1", 0), auth_none=0, ready=True, debug=0):
+    def __init__(self, no_layer=0, state=None, api=("127.0.0.1", 0), auth_none=0, ready=True, debug=0, net=None, replace=None):
         self.dir = tempfile.mkdtemp(prefix="tandem-spawner-")
         os.chmod(self.dir, 0o755)
         self.state = state or os.path.join(self.dir, "state")
@@ -192,9 +227,15 @@ class Spawner:
             shutil.copy(fake, self.libexec + "/tandemd")
         else:
             subprocess.run(["gcc", "-O1", "-o", self.libexec + "/tandemd", os.path.join(ROOT, "tests/spawn/fake_daemon.c")], check=True)
-        for name in ("tandem-spawner", "tandem-init", "tandem-unpack"):
+        for name in ("tandem-spawner", "tandem-init", "tandem-unpack", "tandem-net"):
             if os.path.exists(os.path.join(BUILD, name)):
                 shutil.copy(os.path.join(BUILD, name), self.libexec)
+        for name, script in (replace or {}).items():
+            os.unlink(os.path.join(self.libexec, name))
+            if script:
+                with open(os.path.join(self.libexec, name), "w", encoding="ascii") as f:
+                    f.write(script)
+                os.chmod(os.path.join(self.libexec, name), 0o755)
         shutil.copytree(os.path.join(BUILD, "shim"), self.libexec + "/shim")
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(self.dir + "/test.sock")
@@ -203,7 +244,7 @@ class Spawner:
         self.listener.settimeout(TIMEOUT_S)
         self.next_id, self.pending, self.sandboxes = 1, [], {}
         self.link = self.sock = None
-        self.proc = self.spawn(no_layer, api, auth_none, debug)
+        self.proc = self.spawn(no_layer, api, auth_none, debug, net)
         if ready:
             self.attach()
             self.send(Msg(verb=READY))
@@ -214,9 +255,10 @@ class Spawner:
         a.addr[:] = socket.inet_pton(socket.AF_INET6, "::ffff:" + host)
         return a
 
-    def spawn(self, no_layer, api, auth_none, debug):
+    def spawn(self, no_layer, api, auth_none, debug, net):
         c = Config(version=VERSION, state_dir=self.state.encode(), libexec_dir=self.libexec.encode(), api=self.address(*api),
-                   gateway=self.address("127.0.0.1", 0), auth_none=auth_none, debug=debug, no_layer=no_layer, uid_base=UID_BASE,
+                   gateway=self.address("127.0.0.1", 0), auth_none=auth_none, debug=debug, no_layer=no_layer, has=0 if net else NO_EGRESS,
+                   uid_base=UID_BASE,
                    daemon_uid=DAEMON_UID, daemon_gid=DAEMON_UID, end=END)
         mem = os.memfd_create("config")
         os.write(mem, bytes(c))
@@ -229,6 +271,8 @@ class Spawner:
 
         def place():
             os.dup2(mem, 3)
+            if net:
+                enter_net(net)
             if group:
                 with open(group + "/cgroup.procs", "w") as f:
                     f.write("0")
@@ -308,11 +352,11 @@ class Spawner:
         os.chown(path, DAEMON_UID, DAEMON_UID)
         return path
 
-    def assign(self, sb, files=(), memory=256 << 20, tmp=512 << 20, pids=64, label=b"label", weight=100, quota=0):
+    def assign(self, sb, files=(), memory=256 << 20, tmp=512 << 20, pids=64, label=b"label", weight=100, quota=0, egress=()):
         fd = os.open(self.code_dir(files), os.O_PATH | os.O_DIRECTORY)
         try:
             m = Msg(verb=ASSIGN, id=sb.id)
-            m.u.assign = Assign(memory, tmp, pids, weight, quota, 0, label)
+            m.u.assign = Assign(memory, tmp, pids, weight, quota, 0, label, Egress.of(egress))
             self.ask(m, ASSIGNED, [fd])
         finally:
             os.close(fd)

@@ -20,7 +20,7 @@ struct world {
 	struct spawn_req *last;
 };
 
-static void on_config(void *arg, const struct serve_config *c, int listeners[SL_N])
+static void on_config(void *arg, const struct serve_config *c, int listeners[SL_N], const char *no_egress)
 {
 	struct world *w = arg;
 

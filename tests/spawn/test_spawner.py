@@ -383,8 +383,14 @@ class NetNamespaces(unittest.TestCase):
         "s = socket(AF_INET6, SOCK_DGRAM); s.setsockopt(41, 32, inet_pton(AF_INET6, '::1') + struct.pack('!I', 0x12345) + struct.pack('BBHHHI', 0, 255, 1, 60, 60, 0))",
     )
 
+    def spawner(self):
+        return Spawner()
+
+    def make(self):
+        return self.s.make()
+
     def setUp(self):
-        self.s = Spawner()
+        self.s = self.spawner()
         self.held = []  # so that no other namespace gets a number that we have seen
 
     def tearDown(self):
@@ -398,7 +404,7 @@ class NetNamespaces(unittest.TestCase):
         return os.fstat(fd).st_ino
 
     def tenant(self, code=None, close=True):
-        sb = self.s.make()
+        sb = self.make()
         number = self.number(sb)
         if code:
             self.assertEqual(sb.python(self.IMPORTS + code)[0], 0, code)
@@ -423,7 +429,7 @@ class NetNamespaces(unittest.TestCase):
         for code in self.NO_TRACE:
             # On a slow machine the kernel may not be through with its sockets when the turn comes: then it is dropped, too.
             self.assertTrue(any(self.comes_back(self.tenant(code)) for _ in range(8)), code)
-        sb = self.s.make()
+        sb = self.make()
         status, text = sb.python("for name in ('tcp', 'tcp6', 'udp6', 'unix', 'dev', 'sockstat', 'ip6_flowlabel'): print(open('/proc/net/' + name).read())")
         self.assertEqual(status, 0)
         self.assertNotIn("left", text)
