@@ -30,9 +30,9 @@ const struct opt serve_options[] = {
 	 AT(gateway)},
 	{0, "auth", OPT_TEXT, "sigv4|none", "none: calls are not verified; only on loopback", AT(auth)},
 	{0, "debug", OPT_FLAG, NULL, "more log lines", AT(debug)},
-#if TANDEM_DEBUG
 	{0, "no-egress", OPT_FLAG, NULL, "no way out for functions: this host's network is left as it is",
 	 AT(no_egress)},
+#if TANDEM_DEBUG
 	{0, "no-layer", OPT_TEXT, "NAME", NULL, AT(no_layer)},
 #endif
 	{0},
