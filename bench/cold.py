@@ -327,6 +327,10 @@ class Cold:
             self.learn_pages(name, caller, fds)
         fds = sum(each, [])
         say(f"{MANY} cold starts at once")
+        read_all(fds)
+        for _ in range(3):  # so many sandboxes at once want slots, groups and namespaces that are made when they are first used
+            call_all(callers)
+            self.admin.stop(*names)
         memory, disk = [], []
         for _ in range(max(self.options.colds // 4, 2)):
             for values, dropped in ((memory, []), (disk, fds)):
