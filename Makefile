@@ -17,7 +17,7 @@ CFLAGS += -std=gnu11 $(OPT_$(MODE)) $(WARN) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
 LIBS := -luv -lsqlite3 -ljansson -lyaml -lssl -lcrypto -lpthread -lm
 
 LOW := base wire
-DAEMON_DIRS := base json loop wire http store ledger spawn instance image sched task trigger app api daemon
+DAEMON_DIRS := base json loop wire http store ledger spawn instance image sched task service trigger app api daemon
 CORE_SRC := $(foreach d,$(filter-out daemon,$(DAEMON_DIRS)),$(wildcard src/$(d)/*.c))
 DAEMON_SRC := $(wildcard src/daemon/*.c)
 CLI_SRC := $(wildcard src/cli/*.c) $(foreach d,base json wire advise,$(wildcard src/$(d)/*.c)) src/http/client.c src/http/ca.c \

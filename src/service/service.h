@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Services: tasks of a definition that are kept up, found by route or port, scaled by what there is to do, and replaced
+ * by those of another revision without an error.
+ *
+ * A service has deployments: one revision of a definition each, with its instances (tasks). The first is what is wanted
+ * (PRIMARY); during a rollout a second one, the last that was complete, goes on serving; any others only end. What is
+ * open (struct service_use: a request, a tunnel) is counted by instance: the least loaded one gets the next, one that is
+ * to go gets no more and is asked to stop when the last is over. With no instance ready the work waits here, for a
+ * reason that can be shown and SERVICE_HOLD_US at most. What decides has no clock: policy.h.
+ *
+ * Durable is what is wanted (record "service/CLUSTER/NAME", in the words of spec.c) and the revision that was last
+ * complete. Running tasks outlive tandemd: the successor finds them by their group. Tests: tests/service,
+ * tests/e2e/test_services.py.
+ */
+#pragma once
+#include <netinet/in.h>
+#include "base/list.h"
+#include "http/server.h"
+#include "ledger/ledger.h"
+#include "spawn/spawn.h"
+#include "store/definition.h"
+#include "task/task.h"
+
+#define SERVICE_NAME_MAX  255
+#define SERVICE_HOLD_US	  60000000ll
+#define SERVICE_HELD_MAX  4096
+#define SERVICE_EVENTS	  100
+#define SERVICE_MAX	  1000 /* instances of one */
+#define SERVICE_PORTS_MAX 16
+#define ROLLOUT_STEPS_MAX 8
+
+enum service_restart { RESTART_ALWAYS, RESTART_ON_FAILURE, RESTART_NEVER, RESTART_N };
+enum rollout_strategy { ROLLOUT_ROLLING, ROLLOUT_REPLACE, ROLLOUT_BLUE_GREEN, ROLLOUT_CANARY, ROLLOUT_STRATEGY_N };
+struct rollout_spec {
+	enum rollout_strategy strategy;
+	int steps[ROLLOUT_STEPS_MAX], n_steps; /* canary: percent of the requests, rising; all of them follow the last */
+	int64_t wait_us;		       /* how long each step is watched */
+	int max_percent, min_percent;	       /* rolling: instances of both revisions; those that stay ready */
+	bool breaker, rollback;		       /* give up a revision that fails; and go back */
+};
+struct service_port {
+	struct sockaddr_in6 at; /* of the host */
+	uint16_t to;		/* of the instance */
+};
+struct service_spec {
+	char cluster[SERVICE_NAME_MAX + 1], name[SERVICE_NAME_MAX + 1];
+	char project[LIM_NAME_BYTES + 1]; /* "api": made through ECS */
+	char family[DEFINITION_FAMILY_MAX + 1];
+	int revision;
+	uint16_t port;	 /* where its instances take requests; 0: nothing is known to listen */
+	char route[257]; /* "": none */
+	int min, max;	 /* ECS's desired count is both */
+	int concurrency; /* open at an instance, before another one is started; 0: one does for any number */
+	int cpu_percent; /* of what an instance may use, before another one is started; 0: not looked at */
+	int64_t idle_us; /* so long an instance has too little to do before it goes */
+	enum service_restart restart;
+	struct rollout_spec rollout;
+	struct service_port ports[SERVICE_PORTS_MAX];
+	unsigned n_ports;
+	char *source; /* of those who made it (ECS): kept, not read. NULL: none. Owned by whoever owns the struct */
+};
+void service_spec_default(struct service_spec *s); /* zeroes it first */
+void service_spec_done(struct service_spec *s);
+/* One member by the name that it has in tandem.yaml ("min", "route", "rollout" ...). -1: what is wrong with it. */
+int service_spec_set(struct service_spec *s, const char *key, const struct json *value, struct err *e);
+const char *service_spec_key(const void *unused, size_t i); /* NULL ends */
+int service_spec_check(const struct service_spec *s, struct err *e); /* members that do not go together */
+void service_spec_write(const struct service_spec *s, struct jw *w); /* members of an object that is begun */
+
+struct services;
+struct service;
+struct services_opts { /* borrowed */
+	struct loop *loop;
+	struct store *store;
+	struct spawn *spawn;
+	struct tasks *tasks;
+	struct ledger *ledger;
+};
+struct services *services_new(const struct services_opts *o); /* reads the records; nothing is started */
+void services_ready(struct services *ss);		      /* running tasks were adopted: takes them, starts the rest */
+void services_drain(struct services *ss, bool handover);      /* starts nothing any more; work that waits is refused */
+void services_free(struct services *ss);		      /* containers live on in the spawner */
+
+/*
+ * Makes a service or changes it; durable when op is done (op may be NULL). Another family, revision or port, or again,
+ * begins a rollout. Errors: the definition is not there (ERR_NOT_FOUND), the route is another's (ERR_CONFLICT).
+ */
+int service_put(struct services *ss, struct store_op *op, const struct service_spec *spec, bool again, struct err *e);
+/* Its instances end when what is open is over; until then it is there as DRAINING, and for a while as INACTIVE. */
+void service_del(struct services *ss, struct store_op *op, struct service *sv);
+struct service *service_get(const struct services *ss, struct str cluster, struct str name); /* also a deleted one */
+struct service *service_next(const struct services *ss, const struct service *after);	     /* by cluster, name */
+struct service *service_by_route(const struct services *ss, struct str path);		     /* longest, as functions' */
+const struct service_spec *service_spec_of(const struct service *sv);
+
+/* A rollout under way: to its end without waiting, or back. undo of one that is over begins one to the revision before. */
+int service_promote(struct service *sv, struct err *e);
+int service_undo(struct service *sv, struct err *e);
+
+/* What waits for an instance or is open at one. ready: once, never from inside of service_use: an instance, or NULL and
+ * why. Ended with service_unuse by its owner, at any time. */
+struct service_instance;
+struct service_use {
+	struct list node;
+	struct service *service;
+	struct service_instance *at;
+	int64_t since_us;
+	void (*ready)(struct service_use *u, const struct err *e);
+};
+/* true: at an instance now. */
+bool service_use(struct service *sv, struct service_use *u);
+void service_unuse(struct service_use *u); /* NULL service: harmless */
+
+void service_request(struct service *sv, struct http_req *r); /* passed to an instance, and counted */
+
+enum service_state { SERVICE_ACTIVE, SERVICE_DRAINING, SERVICE_INACTIVE, SERVICE_STATE_N };
+enum deployment_state { DEPLOYMENT_IN_PROGRESS, DEPLOYMENT_COMPLETED, DEPLOYMENT_FAILED, DEPLOYMENT_STATE_N };
+extern const char *const service_state_name[SERVICE_STATE_N], *const deployment_state_name[DEPLOYMENT_STATE_N];
+struct deployment_info {
+	char id[32]; /* "ecs-svc/" and 19 digits */
+	bool primary;
+	enum deployment_state state;
+	const char *family, *reason;
+	int revision, desired, pending, running, failed, weight; /* percent of the requests */
+	int64_t created_wall_us, updated_wall_us;
+};
+struct service_event {
+	uint64_t id; /* of this daemon's */
+	int64_t wall_us;
+	char text[256];
+};
+struct service_info {
+	enum service_state state;
+	int desired, pending, running, open, held;
+	const char *waits_for; /* what does wait, or NULL */
+	int64_t created_wall_us;
+	uint64_t requests, errors; /* since the daemon began; 5xx */
+	unsigned n_deployments, n_events;
+};
+void service_info(const struct service *sv, struct service_info *ret);
+void service_deployment(const struct service *sv, unsigned i, struct deployment_info *ret);
+const struct service_event *service_event(const struct service *sv, unsigned i); /* the latest first */
+/* The service and deployment (its id) that a task belongs to, or NULL. */
+struct service *service_of_task(const struct services *ss, const struct task *k, const char **ret_deployment);
+void services_metrics(const struct services *ss, struct buf *out);
