@@ -26,6 +26,8 @@ static const char *const query_sql[DB_QUERY_N] = {
 	[DB_EVENT_DEL] = "DELETE FROM event WHERE id=?",
 	[DB_IMAGE_PUT] = "INSERT OR REPLACE INTO image VALUES (?,?,?,?,?,?,?,?)",
 	[DB_IMAGE_DEL] = "DELETE FROM image WHERE reference=?",
+	[DB_RECORD_PUT] = "INSERT OR REPLACE INTO record VALUES (?,?)",
+	[DB_RECORD_DEL] = "DELETE FROM record WHERE key=?",
 };
 
 /* SQLite would resolve /proc/self/fd/N to the directory's full path, which we may have no right to walk. */

@@ -25,6 +25,8 @@ enum db_query {
 	DB_EVENT_DEL,
 	DB_IMAGE_PUT,
 	DB_IMAGE_DEL,
+	DB_RECORD_PUT,
+	DB_RECORD_DEL,
 	DB_QUERY_N
 };
 struct db {

@@ -72,6 +72,10 @@ int change_apply(struct db *d, const struct change *c, struct err *e)
 			      c->image->layers, c->image->config, (int64_t)c->image->moved);
 	case CHANGE_IMAGE_DEL:
 		return db_run(d, DB_IMAGE_DEL, e, "t", c->name);
+	case CHANGE_RECORD_PUT:
+		return db_run(d, DB_RECORD_PUT, e, "tt", c->name, c->value);
+	case CHANGE_RECORD_DEL:
+		return db_run(d, DB_RECORD_DEL, e, "t", c->name);
 	case CHANGE_TIDY:
 		return 0;
 	}
@@ -238,7 +242,8 @@ static int open_once(struct loop *l, int state_dirfd, struct store **ret, struct
 	}
 	if (blob_open_dirs(s, e) < 0 || db_open(&s->db, s->dirfd, "tandem.db", true, e) < 0 ||
 	    check_not_lost(s, e) < 0 || db_migrate(&s->db, migrations, ARRAY_SIZE(migrations), e) < 0 ||
-	    db_prepare(&s->db, e) < 0 || settings_load(s, e) < 0 || table_load(s, e) < 0 || snapshots_open(s, e) < 0)
+	    db_prepare(&s->db, e) < 0 || settings_load(s, e) < 0 || table_load(s, e) < 0 || records_load(s, e) < 0 ||
+	    snapshots_open(s, e) < 0)
 		goto failed;
 	s->db_thread = loop_thread_new(l, "store");
 	s->file_thread = loop_thread_new(l, "files");
@@ -286,6 +291,7 @@ void store_free(struct store *s)
 		free(v);
 	}
 	map_done(&s->settings);
+	records_done(s);
 	blob_done(s);
 	snapshots_done(s);
 	if (s->dirfd >= 0)

@@ -9,6 +9,7 @@
 #include "store/db.h"
 #include "store/function.h"
 #include "store/image.h"
+#include "store/record.h"
 
 struct setting {
 	char *name, *value;
@@ -46,13 +47,15 @@ enum change_kind {
 	CHANGE_EVENT_DEL,
 	CHANGE_IMAGE_PUT,
 	CHANGE_IMAGE_DEL, /* name: its reference */
+	CHANGE_RECORD_PUT,
+	CHANGE_RECORD_DEL,
 	CHANGE_TIDY
 };
 struct change {
 	enum change_kind kind;
 	struct list node;	   /* store.pending */
 	struct store_op *op, *own; /* own: op was made by us because nobody waits */
-	char *name, *value;	   /* setting; function's name */
+	char *name, *value;	   /* setting, record; function's name */
 	struct function *f;	   /* FUNCTION_PUT, VERSION_PUT: a reference */
 	struct revision *rev;	   /* a reference; immutable, so the thread may read it */
 	bool inserted;
@@ -68,6 +71,11 @@ struct change {
 	struct store_image *image; /* a copy in one piece of memory */
 };
 
+struct records {
+	struct record *sorted; /* by key */
+	size_t n, cap;
+};
+
 struct store {
 	struct loop *loop;
 	struct loop_thread *db_thread, *file_thread;
@@ -75,6 +83,7 @@ struct store {
 	int dirfd, blobs_fd, code_fd;
 	struct map settings; /* of struct setting */
 	struct table table;
+	struct records records;
 	struct list pending; /* changes whose done has not run */
 	int64_t next_event;
 	struct gc *gc;		     /* under way, or NULL */
@@ -107,6 +116,9 @@ void table_tell(struct store *s, struct function *f);
 /* version.c */
 void version_insert(struct function *f, struct revision *r); /* takes the reference */
 void version_take_out(struct store *s, struct function *f, struct revision *r);
+/* record.c */
+int records_load(struct store *s, struct err *e);
+void records_done(struct store *s);
 /* rows.c */
 struct change *rows_change(enum change_kind kind, struct function *f, struct revision *r);
 int rows_apply(struct db *d, const struct change *c, struct err *e);
