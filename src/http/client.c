@@ -2,7 +2,6 @@
 #include "http/client.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -56,30 +55,6 @@ int http_connect_unix(const char *path, struct err *e)
 		return err_sys(e, errno, "connect to %s", path);
 	}
 	return take_fd(fd);
-}
-
-int http_connect_tcp(const char *host, const char *port, struct err *e)
-{
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *all = NULL;
-	int r = getaddrinfo(host, port, &hints, &all), fd = -1, sys = 0;
-
-	if (r)
-		return err_set(e, ERR_UNAVAILABLE, "%s: %s", host, gai_strerror(r));
-	for (struct addrinfo *a = all; a && fd < 0; a = a->ai_next) {
-		fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		if (fd >= 0 && connect(fd, a->ai_addr, a->ai_addrlen) < 0) {
-			sys = errno;
-			close(take_fd(fd));
-		} else if (fd < 0) {
-			sys = errno;
-		}
-	}
-	freeaddrinfo(all);
-	if (fd >= 0)
-		return fd;
-	if (sys == ECONNREFUSED)
-		return err_set(e, ERR_UNAVAILABLE, "nobody listens on %s:%s", host, port);
-	return err_sys(e, sys, "connect to %s:%s", host, port);
 }
 
 /* ---- bytes ---- */
@@ -196,11 +171,6 @@ static struct str header_of(const struct buf *head, const char *name)
 			return str_trim(value);
 	}
 	return STR_NULL;
-}
-
-struct str http_answer_header(const struct http_answer *a, const char *name)
-{
-	return header_of(&a->head, name);
 }
 
 static int read_head(struct call *c)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A blocking HTTP/1.1 client for the CLI: one request on a unix or TCP socket. */
+/* A blocking HTTP/1.1 client for the CLI: one request on a unix socket. */
 #pragma once
 #include "base/buf.h"
 #include "base/err.h"
@@ -9,8 +9,6 @@ struct http_answer {
 };
 void http_answer_done(struct http_answer *a);
 int http_connect_unix(const char *path, struct err *e); /* fd */
-int http_connect_tcp(const char *host, const char *port, struct err *e);
-struct str http_answer_header(const struct http_answer *a, const char *name);
 /* fd stays the caller's, and may serve another call unless the answer said Connection: close. headers: "Name:
  * value\r\n"... or NULL. timeout_us for the whole; 0: none. */
 int http_call(int fd, const char *method, const char *target, const char *headers, struct str body, int64_t timeout_us,

@@ -320,19 +320,9 @@ bool instance_frozen(const struct instance *i)
 	return i->frozen;
 }
 
-uint64_t instance_id(const struct instance *i)
-{
-	return i->id;
-}
-
 pid_t instance_pid(const struct instance *i)
 {
 	return i->pid;
-}
-
-struct revision *instance_revision(const struct instance *i)
-{
-	return i->revision;
 }
 
 void *instance_arg(const struct instance *i)

@@ -112,9 +112,7 @@ void instance_drain_output(struct instance *i); /* what is in the log pipe now *
 
 enum instance_state instance_state(const struct instance *i);
 bool instance_frozen(const struct instance *i);
-uint64_t instance_id(const struct instance *i);
 pid_t instance_pid(const struct instance *i);
-struct revision *instance_revision(const struct instance *i);
 void *instance_arg(const struct instance *i);		   /* opts.arg */
 const char *instance_log_stream(const struct instance *i); /* "2026/11/21/[$LATEST]<32 hex>" */
 int64_t instance_cpu_us(const struct instance *i);	   /* of its group since it was made; -1: not known */

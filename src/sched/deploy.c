@@ -72,10 +72,7 @@ static void finish(struct deploy *d)
 	free(take_ptr(d->allow_));
 	pairs_done(&d->tags_);
 	move(d, DEPLOY_DONE);
-	if (d->done)
-		d->done(d, &d->e);
-	else
-		free(d); /* cancelled: nobody else has it */
+	d->done(d, &d->e);
 	function_unref(f);
 }
 
@@ -308,9 +305,4 @@ void deploy_start(struct sched *s, struct deploy *d)
 		snprintf(f->access_key, sizeof(f->access_key), "ASIAT%015llX", (unsigned long long)(rand_u64() >> 4));
 	}
 	loop_defer(s->o.loop, &d->defer, begin, d);
-}
-
-void deploy_cancel(struct deploy *d)
-{
-	d->done = NULL;
 }

@@ -47,8 +47,6 @@ struct deploy {
 	struct loop_defer defer;
 };
 void deploy_start(struct sched *s, struct deploy *d); /* ERR_CONFLICT through done when function->updating */
-void deploy_cancel(struct deploy *d); /* done is not called any more; what began goes on by itself, and d (the start of
-					 a heap block) is freed by it */
 /* An instance of r began well: a function that FAILED at its deploy is ACTIVE from here on. */
 void deploy_works(struct sched *s, struct function *f, const struct revision *r);
 /* Which runtime kind serves this name on this host: 0, or -1 ERR_INVALID with the list of those it can. */

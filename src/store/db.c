@@ -185,6 +185,23 @@ int db_run(struct db *d, enum db_query q, struct err *e, const char *types, ...)
 	return rc == SQLITE_DONE ? 0 : -1;
 }
 
+int db_rows(struct db *d, const char *sql, int (*row)(void *arg, sqlite3_stmt *st, struct err *e), void *arg,
+	    struct err *e)
+{
+	sqlite3_stmt *st = NULL;
+	int rc = sqlite3_prepare_v2(d->h, sql, -1, &st, NULL), failed = 0;
+
+	while (rc == SQLITE_OK || rc == SQLITE_ROW) {
+		rc = sqlite3_step(st);
+		if (rc == SQLITE_ROW && (failed = row(arg, st, e)) < 0)
+			break;
+	}
+	if (!failed && rc != SQLITE_DONE)
+		failed = db_fail(d, "read the database", e);
+	sqlite3_finalize(st);
+	return failed;
+}
+
 int db_copy(struct db *d, const char *path, struct err *e)
 {
 	sqlite3_stmt *st = NULL;

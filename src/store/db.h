@@ -47,5 +47,8 @@ int db_version(struct db *d, int64_t *ret, struct err *e);
 int db_prepare(struct db *d, struct err *e); /* all of enum db_query; after db_migrate */
 /* Runs a statement that gives no rows. types: i int64_t, t const char * or NULL, b const void * and size_t. */
 int db_run(struct db *d, enum db_query q, struct err *e, const char *types, ...);
+/* Each row of a query of its own; row() fails: the rest is not read. */
+int db_rows(struct db *d, const char *sql, int (*row)(void *arg, sqlite3_stmt *st, struct err *e), void *arg,
+	    struct err *e);
 /* Whole consistent copy into a file of that path, which must not be there. */
 int db_copy(struct db *d, const char *path, struct err *e);

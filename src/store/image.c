@@ -54,35 +54,30 @@ static const char *text_at(sqlite3_stmt *st, int i)
 	return t ? t : "";
 }
 
+struct each_image {
+	void (*each)(void *arg, const struct store_image *im);
+	void *arg;
+};
+
+static int image_row(void *arg, sqlite3_stmt *st, struct err *e)
+{
+	const struct each_image *to = arg;
+	struct store_image im = {
+		text_at(st, 0),
+		text_at(st, 1),
+		text_at(st, 2),
+		text_at(st, 5),
+		text_at(st, 6),
+		sqlite3_column_int64(st, 3),
+		sqlite3_column_int64(st, 4),
+		sqlite3_column_int(st, 7) != 0,
+	};
+
+	to->each(to->arg, &im);
+	return 0;
+}
+
 int store_image_each(struct store *s, void (*each)(void *arg, const struct store_image *im), void *arg, struct err *e)
 {
-	struct db d = {0}; /* a connection of its own: the first one belongs to its thread */
-	sqlite3_stmt *st = NULL;
-	int rc = SQLITE_ERROR;
-
-	if (db_open(&d, s->dirfd, "tandem.db", false, e) < 0) {
-		db_close(&d);
-		return -1;
-	}
-	if (sqlite3_prepare_v2(d.h, "SELECT * FROM image ORDER BY reference", -1, &st, NULL) == SQLITE_OK) {
-		while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
-			struct store_image im = {
-				text_at(st, 0),
-				text_at(st, 1),
-				text_at(st, 2),
-				text_at(st, 5),
-				text_at(st, 6),
-				sqlite3_column_int64(st, 3),
-				sqlite3_column_int64(st, 4),
-				sqlite3_column_int(st, 7) != 0,
-			};
-
-			each(arg, &im);
-		}
-	}
-	if (rc != SQLITE_DONE)
-		db_fail(&d, "read the images", e);
-	sqlite3_finalize(st);
-	db_close(&d);
-	return rc == SQLITE_DONE ? 0 : -1;
+	return store_each(s, "SELECT * FROM image ORDER BY reference", image_row, &(struct each_image){each, arg}, e);
 }

@@ -99,19 +99,15 @@ const struct record *record_last(const struct store *s, const char *prefix)
 	return at && str_starts(str_of(t->sorted[at - 1].key), prefix) ? &t->sorted[at - 1] : NULL;
 }
 
+static int load(void *arg, sqlite3_stmt *st, struct err *e)
+{
+	set(arg, (const char *)sqlite3_column_text(st, 0), (const char *)sqlite3_column_text(st, 1));
+	return 0;
+}
+
 int records_load(struct store *s, struct err *e)
 {
-	sqlite3_stmt *st = NULL;
-	int rc;
-
-	if (sqlite3_prepare_v2(s->db.h, "SELECT key,value FROM record ORDER BY key", -1, &st, NULL) != SQLITE_OK)
-		return db_fail(&s->db, "read the records", e);
-	while ((rc = sqlite3_step(st)) == SQLITE_ROW)
-		set(&s->records, (const char *)sqlite3_column_text(st, 0), (const char *)sqlite3_column_text(st, 1));
-	if (rc != SQLITE_DONE)
-		db_fail(&s->db, "read the records", e);
-	sqlite3_finalize(st);
-	return rc == SQLITE_DONE ? 0 : -1;
+	return db_rows(&s->db, "SELECT key,value FROM record ORDER BY key", load, &s->records, e);
 }
 
 void records_done(struct store *s)

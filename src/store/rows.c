@@ -233,8 +233,9 @@ static int load_revision(sqlite3_stmt *st, struct revision *r, struct err *e)
 	return pairs_read(&r->env, (const char *)sqlite3_column_text(st, 14), e);
 }
 
-static int load_function(struct store *s, sqlite3_stmt *st, struct err *e)
+static int load_function(void *arg, sqlite3_stmt *st, struct err *e)
 {
+	struct store *s = arg;
 	int at = FUNCTION_AT, state = sqlite3_column_int(st, at + 2);
 	struct function *f =
 		function_new((const char *)sqlite3_column_text(st, at), (const char *)sqlite3_column_text(st, at + 1));
@@ -269,7 +270,7 @@ static int load_function(struct store *s, sqlite3_stmt *st, struct err *e)
 	return 0;
 }
 
-static int load_version(struct store *s, sqlite3_stmt *st, struct err *e)
+static int load_version(void *arg, sqlite3_stmt *st, struct err *e)
 {
 	struct revision *r = revision_new();
 	struct function *f;
@@ -279,28 +280,12 @@ static int load_version(struct store *s, sqlite3_stmt *st, struct err *e)
 		revision_unref(r);
 		return -1;
 	}
-	f = function_get(s, str_of(r->name));
+	f = function_get(arg, str_of(r->name));
 	if (f)
 		version_insert(f, r);
 	else
 		revision_unref(r);
 	return 0;
-}
-
-static int load_rows(struct store *s, const char *sql, int (*load)(struct store *, sqlite3_stmt *, struct err *),
-		     struct err *e)
-{
-	sqlite3_stmt *st = NULL;
-	int rc, failed = 0;
-
-	if (sqlite3_prepare_v2(s->db.h, sql, -1, &st, NULL) != SQLITE_OK)
-		return db_fail(&s->db, "read the functions", e);
-	while ((rc = sqlite3_step(st)) == SQLITE_ROW && !failed)
-		failed = load(s, st, e);
-	if (!failed && rc != SQLITE_DONE)
-		failed = db_fail(&s->db, "read the functions", e);
-	sqlite3_finalize(st);
-	return failed;
 }
 
 static int load_next(struct store *s, const char *table_name, int64_t *ret, struct err *e)
@@ -325,14 +310,14 @@ int table_load(struct store *s, struct err *e)
 {
 	if (load_next(s, "revision", &s->table.next_serial, e) < 0 || load_next(s, "event", &s->next_event, e) < 0)
 		return -1;
-	if (load_rows(s,
-		      "SELECT " REVISION_COLUMNS ",f.name,f.project,f.state,f.reason,f.reason_code,f.tags,f.route,"
-		      "f.allow,f.access_key,f.secret_key,f.created_us,f.last_version,f.aliases,f.provisioned,"
-		      "f.reserved,f.min_instances,f.max_instances,f.keep_us,f.snapshot,f.pool "
-		      "FROM function f JOIN revision r ON r.serial=f.revision ORDER BY f.name",
-		      load_function, e) < 0)
+	if (db_rows(&s->db,
+		    "SELECT " REVISION_COLUMNS ",f.name,f.project,f.state,f.reason,f.reason_code,f.tags,f.route,"
+		    "f.allow,f.access_key,f.secret_key,f.created_us,f.last_version,f.aliases,f.provisioned,"
+		    "f.reserved,f.min_instances,f.max_instances,f.keep_us,f.snapshot,f.pool "
+		    "FROM function f JOIN revision r ON r.serial=f.revision ORDER BY f.name",
+		    load_function, s, e) < 0)
 		return -1;
-	return load_rows(s,
-			 "SELECT " REVISION_COLUMNS " FROM revision r WHERE r.version>0 ORDER BY r.function,r.version",
-			 load_version, e);
+	return db_rows(&s->db,
+		       "SELECT " REVISION_COLUMNS " FROM revision r WHERE r.version>0 ORDER BY r.function,r.version",
+		       load_version, s, e);
 }

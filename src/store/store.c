@@ -199,19 +199,10 @@ void store_setting_put(struct store *s, struct store_op *op, const char *name, c
 	store_change_start(s, op, c);
 }
 
-static int settings_load(struct store *s, struct err *e)
+static int load_setting(void *arg, sqlite3_stmt *st, struct err *e)
 {
-	sqlite3_stmt *st = NULL;
-	int rc;
-
-	if (sqlite3_prepare_v2(s->db.h, "SELECT name,value FROM setting", -1, &st, NULL) != SQLITE_OK)
-		return db_fail(&s->db, "read the settings", e);
-	while ((rc = sqlite3_step(st)) == SQLITE_ROW)
-		setting_set(s, (const char *)sqlite3_column_text(st, 0), (const char *)sqlite3_column_text(st, 1));
-	if (rc != SQLITE_DONE)
-		db_fail(&s->db, "read the settings", e);
-	sqlite3_finalize(st);
-	return rc == SQLITE_DONE ? 0 : -1;
+	setting_set(arg, (const char *)sqlite3_column_text(st, 0), (const char *)sqlite3_column_text(st, 1));
+	return 0;
 }
 
 /* An empty database beside archives is one that was lost: to go on would sweep all that it named, logs too. */
@@ -242,8 +233,8 @@ static int open_once(struct loop *l, int state_dirfd, struct store **ret, struct
 	}
 	if (blob_open_dirs(s, e) < 0 || db_open(&s->db, s->dirfd, "tandem.db", true, e) < 0 ||
 	    check_not_lost(s, e) < 0 || db_migrate(&s->db, migrations, ARRAY_SIZE(migrations), e) < 0 ||
-	    db_prepare(&s->db, e) < 0 || settings_load(s, e) < 0 || table_load(s, e) < 0 || records_load(s, e) < 0 ||
-	    snapshots_open(s, e) < 0)
+	    db_prepare(&s->db, e) < 0 || db_rows(&s->db, "SELECT name,value FROM setting", load_setting, s, e) < 0 ||
+	    table_load(s, e) < 0 || records_load(s, e) < 0 || snapshots_open(s, e) < 0)
 		goto failed;
 	s->db_thread = loop_thread_new(l, "store");
 	s->file_thread = loop_thread_new(l, "files");
@@ -337,40 +328,43 @@ void store_event_del(struct store *s, struct store_op *op, int64_t id)
 	store_change_start(s, op, c);
 }
 
-static void event_row(sqlite3_stmt *st, struct store_event *ev)
+int store_each(struct store *s, const char *sql, int (*row)(void *arg, sqlite3_stmt *st, struct err *e), void *arg,
+	       struct err *e)
 {
-	ev->id = sqlite3_column_int64(st, 0);
-	strlcpy_(ev->request_id, (const char *)sqlite3_column_text(st, 1), sizeof(ev->request_id));
-	strlcpy_(ev->function, (const char *)sqlite3_column_text(st, 2), sizeof(ev->function));
-	ev->accepted_wall_us = sqlite3_column_int64(st, 3);
-	ev->not_before_wall_us = sqlite3_column_int64(st, 4);
-	ev->attempts = sqlite3_column_int(st, 5);
-	ev->payload = (char *)sqlite3_column_blob(st, 6);
-	ev->payload_n = (size_t)sqlite3_column_bytes(st, 6);
-	strlcpy_(ev->qualifier, (const char *)sqlite3_column_text(st, 7), sizeof(ev->qualifier));
+	struct db d = {0}; /* a connection of its own: the first one belongs to its thread */
+	int r = db_open(&d, s->dirfd, "tandem.db", false, e);
+
+	if (!r)
+		r = db_rows(&d, sql, row, arg, e);
+	db_close(&d);
+	return r;
+}
+
+struct each_event {
+	void (*each)(void *arg, const struct store_event *ev);
+	void *arg;
+};
+
+static int event_row(void *arg, sqlite3_stmt *st, struct err *e)
+{
+	const struct each_event *to = arg;
+	struct store_event ev = {
+		.id = sqlite3_column_int64(st, 0),
+		.accepted_wall_us = sqlite3_column_int64(st, 3),
+		.not_before_wall_us = sqlite3_column_int64(st, 4),
+		.attempts = sqlite3_column_int(st, 5),
+		.payload = (char *)sqlite3_column_blob(st, 6),
+		.payload_n = (size_t)sqlite3_column_bytes(st, 6),
+	};
+
+	strlcpy_(ev.request_id, (const char *)sqlite3_column_text(st, 1), sizeof(ev.request_id));
+	strlcpy_(ev.function, (const char *)sqlite3_column_text(st, 2), sizeof(ev.function));
+	strlcpy_(ev.qualifier, (const char *)sqlite3_column_text(st, 7), sizeof(ev.qualifier));
+	to->each(to->arg, &ev);
+	return 0;
 }
 
 int store_event_each(struct store *s, void (*each)(void *arg, const struct store_event *ev), void *arg, struct err *e)
 {
-	struct db d = {0}; /* a connection of its own: the first one belongs to its thread */
-	sqlite3_stmt *st = NULL;
-	int rc = SQLITE_ERROR;
-
-	if (db_open(&d, s->dirfd, "tandem.db", false, e) < 0) {
-		db_close(&d);
-		return -1;
-	}
-	if (sqlite3_prepare_v2(d.h, "SELECT * FROM event ORDER BY id", -1, &st, NULL) == SQLITE_OK) {
-		while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
-			struct store_event ev = {0};
-
-			event_row(st, &ev);
-			each(arg, &ev);
-		}
-	}
-	if (rc != SQLITE_DONE)
-		db_fail(&d, "read the events", e);
-	sqlite3_finalize(st);
-	db_close(&d);
-	return rc == SQLITE_DONE ? 0 : -1;
+	return store_each(s, "SELECT * FROM event ORDER BY id", event_row, &(struct each_event){each, arg}, e);
 }

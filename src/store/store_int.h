@@ -93,6 +93,9 @@ struct store {
 	_Atomic unsigned backups; /* under way: nothing is swept */
 };
 
+/* db_rows on a connection of its own. */
+int store_each(struct store *s, const char *sql, int (*row)(void *arg, sqlite3_stmt *st, struct err *e), void *arg,
+	       struct err *e);
 /* The change is taken. */
 void store_change_start(struct store *s, struct store_op *op, struct change *c);
 struct change *change_new(enum change_kind kind);

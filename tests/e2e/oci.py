@@ -13,7 +13,8 @@ import subprocess
 import tarfile
 import tempfile
 import threading
-import time
+
+import tandem
 
 REGISTRY = shutil.which("docker-registry")
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
@@ -85,17 +86,17 @@ class Registry:
             f.write("version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: %s/data\nhttp:\n  addr: %s\n" % (self.dir, self.host))
         with open(self.dir + "/log", "wb") as log:
             self.process = subprocess.Popen([REGISTRY, "serve", self.dir + "/config.yml"], stdout=log, stderr=log)
-        host, port = self.host.split(":")
-        end = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection((host, int(port)), 5).close()
-                return self
-            except OSError:
-                if self.process.poll() is not None or time.monotonic() > end:
-                    with open(self.dir + "/log", encoding="utf-8") as f:
-                        raise AssertionError("docker-registry did not come up: " + f.read()) from None
-                time.sleep(0.05)
+        tandem.wait_for(self.answers, 60, self.said)
+        return self
+
+    def answers(self):
+        assert self.process.poll() is None, self.said()
+        with socket.socket() as s:
+            return s.connect_ex(("127.0.0.1", int(self.host.split(":")[1]))) == 0
+
+    def said(self):
+        with open(self.dir + "/log", encoding="utf-8") as f:
+            return "docker-registry did not come up: " + f.read()
 
     def __exit__(self, *error):
         self.process.kill()

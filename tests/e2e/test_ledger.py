@@ -3,21 +3,14 @@
 Costs and logs of a running system: what `tandem cost` adds up is what its rows say, in every direction, also after a restart;
 logs are read back with their START, END and REPORT; a function that prints for ever is cut and says so.
 """
-import http.client
 import json
 import math
 import os
 import re
-import shutil
-import socket
-import subprocess
 import tempfile
-import time
 import unittest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-TANDEM = f"{ROOT}/build/tandem"
-WAIT_S = 30
+import tandem
 
 MANIFEST = """\
 # SPDX-License-Identifier: Apache-2.0
@@ -58,52 +51,6 @@ SUMMED = ("queue_us", "start_us", "init_us", "handler_us", "idle_ms", "billed_ms
           "usd_machine")
 
 
-class System:
-    """One daemon on a state directory of its own and ports that the kernel picks."""
-
-    def __init__(self):
-        self.dir = tempfile.mkdtemp(prefix="tandem-e2e-ledger-")
-        os.chmod(self.dir, 0o755)
-        self.state = f"{self.dir}/state"
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "TANDEM_"))}
-        self.env["TANDEM_STATE"] = self.state
-        self.log = open(f"{self.dir}/serve.log", "wb")
-        self.serve = None
-
-    def start(self):
-        self.serve = subprocess.Popen([TANDEM, "serve", "--no-egress", "--state", self.state, "--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0"],
-                                      env=self.env, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        end = time.monotonic() + WAIT_S
-        while self.run("ls", check=False).returncode:
-            if self.serve.poll() is not None or time.monotonic() > end:
-                raise AssertionError("serve did not come up:\n" + self.said())
-            time.sleep(0.02)
-
-    def stop(self):
-        if self.serve and self.serve.poll() is None:
-            self.serve.terminate()
-            self.serve.wait(WAIT_S)
-        return self.serve.returncode if self.serve else 0
-
-    def said(self):
-        with open(f"{self.dir}/serve.log", encoding="utf-8", errors="replace") as f:
-            return f.read()[-4000:]
-
-    def run(self, *args, check=True, **kw):
-        done = subprocess.run([TANDEM, *args], env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, **kw)
-        if check and done.returncode:
-            raise AssertionError(f"tandem {' '.join(args)}: {done.returncode}\n{done.stdout}{done.stderr}\n{self.said()}")
-        return done
-
-    def json(self, *args):
-        return json.loads(self.run(*args, "-o", "json").stdout)
-
-    def close(self):
-        self.stop()
-        self.log.close()
-        shutil.rmtree(self.dir, ignore_errors=True)
-
-
 def close_to(a, b):
     return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-15)
 
@@ -112,33 +59,33 @@ def close_to(a, b):
 class Ledger(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.s = System()
-        cls.addClassCleanup(cls.s.close)
-        app = f"{cls.s.dir}/app"
-        os.mkdir(app)
+        cls.t = cls.enterClassContext(tandem.Tandem())
+        app = cls.enterClassContext(tempfile.TemporaryDirectory(prefix="tandem-e2e-ledger-"))
         for name, text in (("tandem.yaml", MANIFEST), ("app.py", CODE)):
             with open(f"{app}/{name}", "w", encoding="utf-8") as f:
                 f.write(text)
-        cls.s.start()
-        cls.s.run("up", cwd=app)
+        cls.t.cli("up", cwd=app)
+
+    def cost(self, *question):
+        return json.loads(self.t.cli("cost", *question, "-o", "json"))
+
+    def invoke(self, function, event):
+        return json.loads(self.t.cli("invoke", function, "--payload", json.dumps(event)))
 
     def calls(self, n):
         for i in range(n):
-            self.assertEqual(self.s.run("invoke", "add", "--payload", json.dumps({"a": i, "b": 1})).stdout.strip(), str(i + 1))
+            self.assertEqual(self.invoke("add", {"a": i, "b": 1}), i + 1)
 
     def rows(self, workload):
-        return self.s.json("cost", "--by", "rows", "--workload", workload)["rows"]
+        return self.cost("--by", "rows", "--workload", workload)["rows"]
 
     def with_rows(self, *question):
         """An answer and the rows it was made from: idle time is written when it ends, so both are asked until they meet."""
-        end = time.monotonic() + WAIT_S
-        rows = self.rows("books/add")
-        while time.monotonic() < end:
-            answer, after = self.s.json("cost", "--workload", "books/add", *question), self.rows("books/add")
-            if rows == after:
-                return rows, answer
-            rows = after
-        self.fail("rows go on coming")
+        def settled():
+            rows, answer = self.rows("books/add"), self.cost("--workload", "books/add", *question)
+            return rows == self.rows("books/add") and (rows, answer)
+
+        return tandem.wait_for(settled)
 
     def check_sums(self, rows, answer, key):
         """The rows, summed here, are the sum there."""
@@ -154,7 +101,7 @@ class Ledger(unittest.TestCase):
 
     def test_sums_are_the_rows(self):
         self.calls(12)
-        self.s.run("invoke", "add", "--payload", '{"a": 1}', check=False)  # KeyError
+        self.t.admin("POST", "/v1/functions/add/invoke", '{"a": 1}')  # KeyError
         rows, answer = self.with_rows()
         self.assertLess(len(rows), 100, "all rows must be in the answer")
         invoked = [r for r in rows if r["kind"] == "invoke" and r["trigger"] != "check"]
@@ -173,7 +120,7 @@ class Ledger(unittest.TestCase):
     def test_every_direction_adds_up(self):
         self.calls(3)
         for by in ("workload", "trigger", "hour"):
-            answer = self.s.json("cost", "--by", by)
+            answer = self.cost("--by", by)
             self.assertEqual(answer["bad_rows"], 0)
             self.assertEqual(answer["dropped_rows"], 0)
             for name in SUMMED + ("invocations", "cold", "errors", "gb_s"):
@@ -182,12 +129,7 @@ class Ledger(unittest.TestCase):
 
     def test_metrics_count_the_same(self):
         self.calls(2)
-        connection = http.client.HTTPConnection("localhost")
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.connect(f"{self.s.state}/admin.sock")
-        connection.request("GET", "/metrics")
-        text = connection.getresponse().read().decode()
-        connection.close()
+        text = self.t.admin("GET", "/metrics")[1].decode()
         self.assertRegex(text, r'tandem_invocations_total\{workload="books/add",lane="function",trigger="api",outcome="ok"\} \d+\n')
         counts = dict(re.findall(r'tandem_invocation_duration_seconds_bucket\{workload="books/add",le="([^"]+)"\} (\d+)', text))
         self.assertIn("0.0001", counts)
@@ -199,18 +141,17 @@ class Ledger(unittest.TestCase):
 
     def test_kept_over_a_restart(self):
         self.calls(2)
-        before = self.s.json("cost", "--workload", "books/add")["total"]
-        self.assertEqual(self.s.stop(), 0, self.s.said())
-        self.s.start()
-        after = self.s.json("cost", "--workload", "books/add")["total"]
+        before = self.cost("--workload", "books/add")["total"]
+        self.t.restart()
+        after = self.cost("--workload", "books/add")["total"]
         self.assertEqual(after["invocations"], before["invocations"])
         self.assertTrue(close_to(after["usd_lambda"], before["usd_lambda"]))
-        self.assertEqual(self.s.run("invoke", "add", "--payload", '{"a": 1, "b": 1}').stdout.strip(), "2")
-        self.assertEqual(self.s.json("cost", "--workload", "books/add")["total"]["invocations"], before["invocations"] + 1)
+        self.calls(1)
+        self.assertEqual(self.cost("--workload", "books/add")["total"]["invocations"], before["invocations"] + 1)
 
     def test_log_lines(self):
         self.calls(1)
-        lines = self.s.run("logs", "add").stdout.splitlines()
+        lines = self.t.cli("logs", "add").splitlines()
         last = max(i for i, line in enumerate(lines) if " REPORT RequestId: " in line)
         request = re.search(r" REPORT RequestId: (\S+)\t", lines[last]).group(1)
         mine = [line for line in lines if f" {request} " in line]
@@ -222,13 +163,12 @@ class Ledger(unittest.TestCase):
 
     def test_printing_for_ever_is_cut(self):
         lines = 40000  # 40 MB: far above burst and what the disk may hold for one workload
-        answer = self.s.run("invoke", "shout", "--payload", json.dumps({"lines": lines})).stdout
-        self.assertEqual(json.loads(answer), "done")
+        self.assertEqual(self.invoke("shout", {"lines": lines}), "done")
         self.calls(1)  # nobody else was stalled
-        text = self.s.run("logs", "shout").stdout
+        text = self.t.cli("logs", "shout")
         self.assertRegex(text, r"dropped \d+ lines")
         self.assertIn("END RequestId: ", text)
-        folder = f"{self.s.state}/daemon/logs/shout"
+        folder = f"{self.t.state}/daemon/logs/shout"
         self.assertLess(sum(os.path.getsize(f"{folder}/{name}") for name in os.listdir(folder)), 33 << 20)
 
 

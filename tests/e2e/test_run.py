@@ -141,7 +141,7 @@ class Run(Case):
 
     def test_signals(self):
         for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
-            p = self.start("localhost/box:v1", "sh", "-c", "trap 'echo heard; exit 6' INT TERM USR2; echo ready; while :; do sleep 0.1; done")
+            p = self.start("localhost/box:v1", "sh", "-c", "trap 'echo heard; exit 6' INT TERM USR2; echo ready; while :; do sleep 1000 & wait; done")
             self.assertEqual(self.line(p), "ready\n")
             p.send_signal(sig)
             self.assertEqual((self.line(p), p.wait(LIMIT_S)), ("heard\n", 6))
@@ -208,7 +208,7 @@ class Tasks(Case):
     def test_detached(self):
         """Its life as ps, logs, stop and the ledger tell it."""
         id_ = self.t.cli("run", "-d", "--name", "worker", "-m", "64", "--cpu", "0.5", "localhost/box:v1", "sh", "-c",
-                         "trap 'echo -n asked; exit 3' USR1; echo one; echo two >&2; while :; do sleep 0.1; done").strip()
+                         "trap 'echo -n asked; exit 3' USR1; echo one; echo two >&2; while :; do sleep 1000 & wait; done").strip()
         running = self.until("worker", "RUNNING")
         self.assertEqual((running["id"], running["image"], running["memory_mb"], running["cpu"]), (id_, "localhost/box:v1", 64, 0.5))
         self.assertIn(id_, self.t.cli("ps"))
@@ -232,7 +232,7 @@ class Tasks(Case):
 
     def test_one_that_does_not_listen(self):
         body = json.dumps({"image": "localhost/box:v1", "name": "deaf", "stop_timeout_s": 1,
-                           "command": ["sh", "-c", "trap : USR1; while :; do sleep 0.1; done"]})
+                           "command": ["sh", "-c", "trap : USR1; while :; do sleep 1000 & wait; done"]})
         self.assertEqual(self.t.admin("POST", "/v1/tasks", body)[0], 201)
         self.until("deaf", "RUNNING")
         self.assertIn("killed", self.t.cli("stop", "deaf"))
@@ -310,7 +310,7 @@ class Restarts(Case):
 
     def test_its_end_while_nobody_is_there(self):
         """The exit code of a program that ended while tandemd was down is kept."""
-        fifo = self.t.cli("run", "-d", "--name", "ends", "localhost/box:v1", "sh", "-c", "trap 'exit 11' TERM; while :; do sleep 0.1; done").strip()
+        fifo = self.t.cli("run", "-d", "--name", "ends", "localhost/box:v1", "sh", "-c", "trap 'exit 11' TERM; while :; do sleep 1000 & wait; done").strip()
         pid, old = self.until("ends", "RUNNING")["pid"], self.daemon()
         with open("/proc/%d/task/%d/children" % (pid, pid), encoding="ascii") as f:
             child = int(f.read().split()[0])

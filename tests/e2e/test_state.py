@@ -75,8 +75,7 @@ class Load:
     def __enter__(self):
         for t in self.threads:
             t.start()
-        while self.rounds < 10 and not self.errors:
-            time.sleep(0.01)
+        tandem.wait_for(lambda: self.rounds >= 10 or self.errors, WAIT_S)
         return self
 
     def __exit__(self, *_):

@@ -72,7 +72,6 @@ TEST(request_as_sent)
 	ssize_t n;
 
 	CHECK(!http_call(fd, "POST", "/p?q", "X-B: c\r\n", STR("body"), 0, &a, NULL));
-	CHECK(str_eqc(http_answer_header(&a, "x-a"), "b") && !http_answer_header(&a, "x-b").p);
 	n = recv(server, got, sizeof(got) - 1, MSG_DONTWAIT);
 	got[n > 0 ? n : 0] = 0;
 	CHECK_STR(got, "POST /p?q HTTP/1.1\r\nHost: localhost\r\nX-B: c\r\nContent-Length: 4\r\n\r\nbody");
@@ -125,5 +124,4 @@ TEST(nobody_there)
 	struct err e = {0};
 
 	CHECK(http_connect_unix("/tmp/tandem-test-no-such-socket", &e) == -1 && e.kind == ERR_UNAVAILABLE);
-	CHECK(http_connect_tcp("127.0.0.1", "1", &e) == -1 && e.kind == ERR_UNAVAILABLE);
 }

@@ -7,11 +7,14 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests", "e2e"))
+from tandem import wait_for  # noqa: E402,F401 pylint: disable=unused-import
 BUILD = os.environ.get("TANDEM_BUILD", os.path.join(ROOT, "build"))
 VERSION, END = 3, 0x74646D21
 HELLO, BLANK, ASSIGN, END_SANDBOX, UNPACK, READY, BYE, LIVE, PULL, PULL_END, CONTAINER, INPUT_END = range(1, 13)

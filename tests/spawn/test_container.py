@@ -8,7 +8,6 @@ import socket
 import struct
 import sys
 import termios
-import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -18,13 +17,6 @@ MB = 1 << 20
 USER, CWD, EXEC = 1, 2, 3  # enum init_step
 # Not id, which looks into the same files: user, group, groups, home.
 WHO = "echo $(sed -n 's/^[UG]id:.\\([0-9]*\\).*/\\1/p; s/^Groups:.//p' /proc/self/status) $HOME"
-
-
-def wait_for(true, what):
-    end = time.monotonic() + TIMEOUT_S
-    while not true():
-        assert time.monotonic() < end, what
-        time.sleep(0.01)
 
 
 class Containers(OneSpawner):
@@ -88,7 +80,7 @@ class Containers(OneSpawner):
 
     def test_terminal_signals(self):
         sb = self.s.container([self.box], tty=1)
-        sb.start_in(["sh", "-c", "trap 'echo got it; exit 5' INT; echo ready; while :; do sleep 1; done"])
+        sb.start_in(["sh", "-c", "trap 'echo got it; exit 5' INT; echo ready; while :; do sleep 1000 & wait; done"])
         self.assertEqual(sb.hear()[0], 64)
         said = b""
         while b"ready" not in said:
@@ -103,7 +95,7 @@ class Containers(OneSpawner):
 
     def test_signals_reach_the_program(self):
         sb = self.s.container([self.box])
-        sb.start_in(["sh", "-c", "trap 'echo term; exit 7' TERM; echo up; while :; do sleep 0.1; done"])
+        sb.start_in(["sh", "-c", "trap 'echo term; exit 7' TERM; echo up; while :; do sleep 1000 & wait; done"])
         self.assertEqual(sb.hear()[0], 64)
         sb.output(b"up")
         sb.signal(1, signal.SIGTERM)
@@ -146,7 +138,7 @@ class Containers(OneSpawner):
                     self.assertIn(st.st_uid - LAYER_ID_BASE, (0, 1000))
         self.s.end(first)
         first.close()
-        wait_for(lambda: sorted(os.listdir(stored)) == ["gone", "skel"] and not os.listdir(stored + "/gone"), "what it wrote stays")
+        wait_for(lambda: sorted(os.listdir(stored)) == ["gone", "skel"] and not os.listdir(stored + "/gone"), TIMEOUT_S, "what it wrote stays")
 
     def test_deep_and_many(self):
         """What a container wrote is removed whatever it looks like."""
@@ -157,7 +149,7 @@ class Containers(OneSpawner):
         self.s.end(sb)
         sb.close()
         stored = self.s.state + "/containers"
-        wait_for(lambda: sorted(os.listdir(stored)) == ["gone", "skel"] and not os.listdir(stored + "/gone"), "what it wrote stays")
+        wait_for(lambda: sorted(os.listdir(stored)) == ["gone", "skel"] and not os.listdir(stored + "/gone"), TIMEOUT_S, "what it wrote stays")
         self.assertTrue(os.path.exists("/etc/passwd"))
 
     def test_layers(self):
@@ -310,7 +302,7 @@ class Refusals(OneSpawner):
     def test_nothing_is_left_of_one_that_failed(self):
         self.refused(["/etc"])
         stored = self.s.state + "/containers"
-        wait_for(lambda: sorted(os.listdir(stored)) == ["gone", "skel"] and not os.listdir(stored + "/gone"), "a folder stays")
+        wait_for(lambda: sorted(os.listdir(stored)) == ["gone", "skel"] and not os.listdir(stored + "/gone"), TIMEOUT_S, "a folder stays")
         with open("/proc/%d/task/%d/children" % (self.s.proc.pid, self.s.proc.pid)) as f:
             self.assertLessEqual(len(f.read().split()), 2)  # tandemd and the sweeper
 
@@ -321,7 +313,7 @@ class Lives(unittest.TestCase):
     def test_tandemd_dies(self):
         s = Spawner()
         sb = s.container([s.busybox()], label=b"task one")
-        sb.start_in(["sh", "-c", "trap 'echo bye; exit 9' TERM; echo up; while :; do sleep 0.1; done"])
+        sb.start_in(["sh", "-c", "trap 'echo bye; exit 9' TERM; echo up; while :; do sleep 1000 & wait; done"])
         self.assertEqual(sb.hear()[0], 64)
         sb.output(b"up")
         sb.close()
@@ -340,7 +332,7 @@ class Lives(unittest.TestCase):
         s = Spawner()
         box = s.busybox()
         sb = s.container([box])
-        sb.start_in(["sh", "-c", "echo x >/written; echo up; while :; do sleep 0.1; done"])
+        sb.start_in(["sh", "-c", "echo x >/written; echo up; while :; do sleep 1000 & wait; done"])
         self.assertEqual(sb.hear()[0], 64)
         sb.output(b"up")
         s.send(Msg(verb=READY))
@@ -355,7 +347,7 @@ class Lives(unittest.TestCase):
         s.end(other)
         s.end(again)
         stored = s.state + "/containers"
-        wait_for(lambda: sorted(os.listdir(stored)) == ["gone", "skel"] and not os.listdir(stored + "/gone"), "what it wrote stays")
+        wait_for(lambda: sorted(os.listdir(stored)) == ["gone", "skel"] and not os.listdir(stored + "/gone"), TIMEOUT_S, "what it wrote stays")
         for x in (sb, again, other):
             x.close()
         self.assertEqual(s.stop(), 0, s.errors())
@@ -364,16 +356,16 @@ class Lives(unittest.TestCase):
         """Its containers die with it; the next one removes what they wrote."""
         s = Spawner()
         sb = s.container([s.busybox()])
-        sb.start_in(["sh", "-c", "echo x >/written; echo up; while :; do sleep 0.1; done"])
+        sb.start_in(["sh", "-c", "echo x >/written; echo up; while :; do sleep 1000 & wait; done"])
         self.assertEqual(sb.hear()[0], 64)
         sb.output(b"up")
         s.proc.kill()
         s.proc.wait()
-        wait_for(lambda: not os.path.exists("/proc/%d" % sb.pid) or " Z " in open("/proc/%d/stat" % sb.pid).read(), "it lives on")
+        wait_for(lambda: not os.path.exists("/proc/%d" % sb.pid) or " Z " in open("/proc/%d/stat" % sb.pid).read(), TIMEOUT_S, "it lives on")
         stored = s.state + "/containers"
         self.assertEqual(len(os.listdir(stored)), 3)
         next_ = Spawner(state=s.state)
-        wait_for(lambda: sorted(os.listdir(stored)) == ["gone", "skel"] and not os.listdir(stored + "/gone"), "what it wrote stays")
+        wait_for(lambda: sorted(os.listdir(stored)) == ["gone", "skel"] and not os.listdir(stored + "/gone"), TIMEOUT_S, "what it wrote stays")
         self.assertEqual(next_.stop(), 0, next_.errors())
         sb.close()
         s.stop()
@@ -381,7 +373,7 @@ class Lives(unittest.TestCase):
     def test_stop_takes_all(self):
         s = Spawner()
         sb = s.container([s.busybox()])
-        sb.start_in(["sh", "-c", "echo x >/written; echo up; while :; do sleep 0.1; done"])
+        sb.start_in(["sh", "-c", "echo x >/written; echo up; while :; do sleep 1000 & wait; done"])
         self.assertEqual(sb.hear()[0], 64)
         sb.output(b"up")
         state = s.state

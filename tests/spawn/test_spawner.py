@@ -54,11 +54,7 @@ def alive(pid):
 
 
 def wait_gone(pid):
-    end = time.monotonic() + TIMEOUT_S
-    while alive(pid):
-        if time.monotonic() > end:
-            raise AssertionError("process %d does not end" % pid)
-        select.select([], [], [], 0.01)
+    wait_for(lambda: not alive(pid), TIMEOUT_S, "process %d does not end" % pid)
 
 
 class Life(OneSpawner):
