@@ -11,7 +11,7 @@
 #define HEAD_US		  20000000 /* from the first byte to the end of the head */
 #define BODY_US		  60000000 /* from the first byte to the end, and more for more bytes: */
 #define BODY_BYTES_PER_MS 16
-#define STUCK_US	  60000000 /* without the client taking a byte of the answer */
+#define STUCK_US	  60000000 /* without the client taking a byte of the answer, or giving one that is awaited */
 #define LINGER_US	  2000000
 #define SHAKE_US	  10000000 /* from connecting to the end of the TLS handshake */
 
@@ -46,7 +46,7 @@ int64_t conn_deadline_us(const struct conn *c)
 			return c->req.start_us + HEAD_US;
 		return c->req.start_us + BODY_US + (int64_t)(c->p.body_n / BODY_BYTES_PER_MS) * 1000;
 	case CONN_PENDING:
-		return c->blocked ? c->since_us + STUCK_US : INT64_MAX;
+		return c->blocked || conn_body_awaited(c) ? c->since_us + STUCK_US : INT64_MAX;
 	case CONN_FLUSH:
 		return c->since_us + STUCK_US;
 	case CONN_LINGER:
@@ -77,6 +77,14 @@ void conn_want(struct conn *c)
 
 /* ---- making and ending ---- */
 
+static bool ask_streams(struct parse *p)
+{
+	struct conn *c = container_of(p, struct conn, p);
+
+	parse_fill(p, &c->req);
+	return c->hl->o.streams(c->hl->o.arg, &c->req);
+}
+
 void conn_new(struct http_listener *hl, int fd, const char *peer, int peer_uid)
 {
 	struct conn *c = xcalloc(1, sizeof(*c));
@@ -93,6 +101,7 @@ void conn_new(struct http_listener *hl, int fd, const char *peer, int peer_uid)
 	strlcpy_(c->req.peer, peer, sizeof(c->req.peer));
 	c->req.peer_uid = peer_uid;
 	parse_init(&c->p);
+	c->p.streams = hl->o.streams ? ask_streams : NULL;
 	parse_begin(&c->p, hl->o.body_max);
 	c->w = loop_fd_new(c->l, fd, LOOP_READ, on_event, c);
 	list_push(&hl->conns, &c->node);
@@ -102,7 +111,7 @@ void conn_new(struct http_listener *hl, int fd, const char *peer, int peer_uid)
 static void destroy(struct conn *c)
 {
 	loop_defer_cancel(c->l, &c->later);
-	if (c->busy) {
+	if (c->busy || c->pumping) {
 		c->freed = true;
 		return;
 	}
@@ -111,12 +120,19 @@ static void destroy(struct conn *c)
 	free(c);
 }
 
+void conn_unref(struct conn *c)
+{
+	if (c->freed)
+		destroy(c);
+}
+
 /* Gives back all that belongs to the server; the request may live on. */
 static void detach(struct conn *c)
 {
 	struct http_listener *hl = c->hl;
 
 	loop_defer_cancel(c->l, &c->later);
+	conn_body_over(c);
 	loop_fd_free(take_ptr(c->w));
 	if (c->tls)
 		tls_bye(c->tls);
@@ -228,10 +244,18 @@ void conn_next(struct conn *c)
 
 static void dispatch(struct conn *c)
 {
+	size_t head = c->p.in.n + 1;
+
+	/* The strings of the request lie in the same buffer: from now on it must not move. */
+	if (conn_body_open(c))
+		buf_reserve(&c->p.in, head < BODY_PIECE_BYTES / 2 ? BODY_PIECE_BYTES - head : BODY_PIECE_BYTES);
 	parse_fill(&c->p, &c->req);
+	c->req.streams = conn_body_open(c);
+	if (c->req.streams)
+		c->req.body = STR_NULL;
 	c->req.user = NULL;
 	c->req.listener_arg = c->hl->o.arg;
-	c->gone = NULL;
+	c->gone = c->drained = NULL;
 	c->streaming = false;
 	c->held = false;
 	if (!c->p.keep_alive)
@@ -266,7 +290,7 @@ static void conn_run(struct conn *c)
 		whole = r == PARSE_WHOLE;
 		if (r == PARSE_FAIL) {
 			reply_refuse(c, c->p.fail);
-		} else if (whole) {
+		} else if (whole || c->p.streamed) {
 			dispatch(c);
 			held |= c->held;
 		} else if (c->p.in.n) {
@@ -279,13 +303,21 @@ static void conn_run(struct conn *c)
 	    conn_send(c, NULL, 0) < 0)
 		conn_close(c);
 	c->busy = false;
-	if (c->freed)
-		destroy(c);
+	conn_unref(c);
 }
 
-static ssize_t socket_recv(struct conn *c, void *p, size_t n)
+ssize_t conn_recv(struct conn *c, size_t room)
 {
-	return c->tls ? tls_recv(c->tls, p, n) : recv(c->fd, p, n, 0);
+	struct buf *in = &c->p.in;
+	ssize_t got = c->tls ? tls_recv(c->tls, in->p + in->n, room) : recv(c->fd, in->p + in->n, room, 0);
+
+	if (got > 0) {
+		in->n += (size_t)got;
+	} else if (got < 0 && errno == EAGAIN && c->tls && tls_wants_write(c->tls)) {
+		c->blocked = true;
+		conn_want(c);
+	}
+	return got;
 }
 
 static void receive(struct conn *c)
@@ -298,19 +330,13 @@ static void receive(struct conn *c)
 		reply_refuse(c, 503);
 		return;
 	}
-	got = socket_recv(c, in->p + in->n, in->cap - in->n - 1);
-	if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
-		if (c->tls && tls_wants_write(c->tls)) {
-			c->blocked = true;
-			conn_want(c);
-		}
+	got = conn_recv(c, in->cap - in->n - 1);
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	}
 	if (got <= 0) {
 		conn_close(c);
 		return;
 	}
-	in->n += (size_t)got;
 	if (c->tls &&
 	    tls_pending(c->tls)) { /* the rest of a record: at most 16 KiB, of which the socket says nothing */
 		buf_reserve(in, tls_pending(c->tls));
@@ -357,7 +383,10 @@ static bool on_writable(struct conn *c)
 	}
 	conn_touch(c);
 	conn_want(c);
-	return false;
+	if (!c->drained)
+		return false;
+	c->drained(c->drained_arg);
+	return true; /* it may be gone; what can be read is said again */
 }
 
 static void on_event(void *arg, int events)
@@ -374,7 +403,10 @@ static void on_event(void *arg, int events)
 		receive(c);
 		break;
 	case CONN_PENDING:
-		look_for_end(c);
+		if (conn_body_awaited(c))
+			conn_body_read(c);
+		else
+			look_for_end(c);
 		break;
 	case CONN_LINGER:
 		discard(c);

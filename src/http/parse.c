@@ -163,6 +163,7 @@ static int on_head(llhttp_t *hp)
 {
 	struct parse *p = of(hp);
 	uint32_t end = check_line(p, 0);
+	bool here;
 
 	if (hp->http_major != 1 || hp->http_minor > 1)
 		return refuse(p, 505);
@@ -180,6 +181,11 @@ static int on_head(llhttp_t *hp)
 		return refuse(p, 400);
 	if (p->te_seen && (hp->flags & F_CONTENT_LENGTH))
 		return refuse(p, 400);
+	here = !p->te_seen && hp->content_length <= p->in.n - p->head_n && hp->content_length <= p->body_max;
+	if (!here && p->streams && p->streams(p)) {
+		p->streamed = true;
+		p->body_max = SIZE_MAX;
+	}
 	if ((hp->flags & F_CONTENT_LENGTH) && hp->content_length > p->body_max)
 		return refuse(p, 413);
 	p->head_done = true;
@@ -245,7 +251,8 @@ void parse_begin(struct parse *p, size_t body_max)
 	p->url = p->url_n = p->n_spans = 0;
 	p->body_max = body_max;
 	p->fail = 0;
-	p->in_name = p->head_done = p->whole = p->keep_alive = p->wants_continue = p->host_seen = p->te_seen = false;
+	p->streamed = p->in_name = p->head_done = p->whole = p->keep_alive = p->wants_continue = p->host_seen =
+		p->te_seen = false;
 }
 
 void parse_next(struct parse *p)
@@ -300,6 +307,13 @@ enum parse_result parse_run(struct parse *p)
 	if (p->te_seen && p->head_done)
 		p->in.n = p->fed = p->head_n + p->body_n;
 	return PARSE_MORE;
+}
+
+void parse_drop_body(struct parse *p)
+{
+	p->body_n = 0;
+	if (!p->whole)
+		p->in.n = p->fed = p->head_n;
 }
 
 size_t parse_room(const struct parse *p)

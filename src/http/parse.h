@@ -4,7 +4,8 @@
  * message begin at in.p; everything is kept as an offset until the message is
  * whole, so the buffer may move while it grows. llhttp does the grammar; what
  * two parsers could read differently (folds, bare line ends, spaces around
- * names, two framings) is refused here besides.
+ * names, two framings) is refused here besides. The body of one that streams
+ * lies there only until parse_drop_body.
  */
 #pragma once
 #include <llhttp.h>
@@ -27,7 +28,9 @@ struct parse {
 	struct http_header *headers;
 	unsigned n_spans, cap_spans;
 	size_t head_n, body_n, body_max;
-	int fail; /* HTTP status to refuse with */
+	int fail;			  /* HTTP status to refuse with */
+	bool (*streams)(struct parse *p); /* asked for a message whose body is not all there; NULL: none does */
+	bool streamed;			  /* it said so: the body has no limit, and is taken out as it comes */
 	bool in_name, head_done, whole, keep_alive, wants_continue, host_seen, te_seen;
 };
 
@@ -37,4 +40,5 @@ void parse_begin(struct parse *p, size_t body_max);   /* a message at in.p; byte
 void parse_next(struct parse *p);		      /* drops the whole message, and memory that it alone needed */
 enum parse_result parse_run(struct parse *p);	      /* PARSE_FAIL: p->fail is set */
 size_t parse_room(const struct parse *p);	      /* how many bytes to make room for before the next read */
+void parse_drop_body(struct parse *p);		      /* streamed: what is there of it was used */
 void parse_fill(struct parse *p, struct http_req *r); /* after PARSE_WHOLE: the borrowed strings */

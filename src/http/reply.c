@@ -2,6 +2,7 @@
 #include "http/server_int.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -124,11 +125,20 @@ static void put_head(struct conn *c, int status, const char *content_type, struc
 	}
 }
 
+/* What the handler has not pulled by now: nobody wants it, and it must not be taken for a request. */
+static void body_given_up(struct conn *c)
+{
+	conn_body_over(c);
+	if (conn_body_open(c))
+		c->close_after = c->linger = true;
+}
+
 static void answer(struct conn *c, const struct http_reply *a)
 {
 	bool head_only = c->p.head_done && c->p.hp.method == HTTP_HEAD;
 	struct str body = head_only || bodiless(a->status) ? STR_NULL : a->body;
 
+	body_given_up(c);
 	put_head(c, a->status, a->content_type, a->headers);
 	if (!bodiless(a->status)) {
 		buf_addstr(&c->out, STR("Content-Length: "));
@@ -179,6 +189,12 @@ void reply_refuse(struct conn *c, int status)
 
 void http_stream_begin(struct http_req *r, int status, const char *content_type, struct str headers)
 {
+	http_stream_begin_sized(r, status, content_type, headers, -1);
+}
+
+void http_stream_begin_sized(struct http_req *r, int status, const char *content_type, struct str headers,
+			     int64_t length)
+{
 	struct conn *c = container_of(r, struct conn, req);
 
 	if (c->state == CONN_GONE)
@@ -186,13 +202,16 @@ void http_stream_begin(struct http_req *r, int status, const char *content_type,
 	assert(c->state == CONN_PENDING && !c->streaming);
 	c->streaming = true;
 	c->no_body = c->p.hp.method == HTTP_HEAD || bodiless(status);
-	c->chunked = c->p.hp.http_minor > 0 && !bodiless(status);
+	c->left = length;
+	c->chunked = length < 0 && c->p.hp.http_minor > 0 && !bodiless(status);
 	/* To HTTP/1.0 the end of the connection is the end of the body. */
-	if (!c->p.hp.http_minor && !bodiless(status))
+	if (length < 0 && !c->chunked && !bodiless(status))
 		c->close_after = true;
 	put_head(c, status, content_type, headers);
 	if (c->chunked)
 		buf_addstr(&c->out, STR("Transfer-Encoding: chunked\r\n"));
+	else if (length >= 0)
+		buf_addf(&c->out, "Content-Length: %" PRId64 "\r\n", length);
 	buf_addstr(&c->out, STR("\r\n"));
 	/* Not sent at once: most often the first piece of the body follows in this very turn. */
 	conn_queue(c);
@@ -213,12 +232,22 @@ bool http_stream_write(struct http_req *r, struct str data)
 		parts[0] = (struct str){size, (size_t)snprintf(size, sizeof(size), "%zx\r\n", data.n)};
 	} else {
 		parts[2] = STR_NULL;
+		assert(c->left < 0 || (size_t)c->left >= data.n);
+		c->left -= c->left < 0 ? 0 : (int64_t)data.n;
 	}
 	if (conn_send(c, parts, 3) < 0) {
 		conn_lost(c);
 		return false;
 	}
 	return true;
+}
+
+void http_on_drained(struct http_req *r, void (*drained)(void *arg), void *arg)
+{
+	struct conn *c = container_of(r, struct conn, req);
+
+	c->drained = drained;
+	c->drained_arg = arg;
 }
 
 size_t http_stream_queued(const struct http_req *r)
@@ -238,10 +267,11 @@ void http_stream_end(struct http_req *r)
 		return;
 	}
 	assert(c->streaming);
-	c->gone = NULL;
+	c->gone = c->drained = NULL;
+	body_given_up(c);
 	if (!c->chunked || c->no_body)
 		last = STR_NULL;
-	if (conn_send(c, &last, 1) < 0) {
+	if ((c->left > 0 && !c->no_body) || conn_send(c, &last, 1) < 0) {
 		conn_lost(c);
 		conn_release(c);
 		return;

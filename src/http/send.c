@@ -80,6 +80,8 @@ static ssize_t send_now(struct conn *c, const struct str *parts, unsigned n)
 	for (unsigned i = 0; i < n; i++)
 		if (parts[i].n)
 			iov[mh.msg_iovlen++] = (struct iovec){(void *)(uintptr_t)parts[i].p, parts[i].n};
+	if (!mh.msg_iovlen)
+		return 0;
 	do
 		put = socket_send(c, &mh);
 	while (put < 0 && errno == EINTR);
@@ -127,8 +129,12 @@ static void send_queued(void *arg)
 {
 	struct conn *c = arg;
 
-	if (!c->blocked && c->out.n > c->out_at && conn_send(c, NULL, 0) < 0)
+	if (c->blocked || c->out.n == c->out_at)
+		return;
+	if (conn_send(c, NULL, 0) < 0)
 		conn_close(c);
+	else if (!c->blocked && c->drained)
+		c->drained(c->drained_arg);
 }
 
 void conn_queue(struct conn *c)

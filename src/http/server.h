@@ -6,7 +6,8 @@
  * - One request of a connection is with the handler at a time; pipelined ones wait in the buffer, reading stops
  * meanwhile.
  * - The body is whole when the handler is called (limit by listener: 413 with Connection: close beyond it); Expect:
- * 100-continue is answered.
+ * 100-continue is answered. Or it is pulled, where the listener says so: then it has no limit, and no more of it is
+ * held than one piece.
  * - Exactly one of http_reply or http_stream_begin..end per request, now or later. Every request must be answered
  * unless gone() was called.
  * - Keep-alive, HEAD (body left out), chunked requests, 400/408/413/414/417/431/501/505 for bad ones. Conflicting
@@ -34,6 +35,7 @@ struct http_req {
 	const struct http_header *headers;
 	unsigned n_headers;
 	struct str body;
+	bool streams;	  /* body is empty: it is to be pulled, http_body_start */
 	char peer[56];	  /* address of the client, "" for unix */
 	int peer_uid;	  /* unix sockets: SO_PEERCRED uid; -1 otherwise */
 	int64_t start_us; /* clock_now_us when its first byte was seen */
@@ -44,6 +46,9 @@ struct http_listener_opts {
 	size_t body_max;
 	int64_t idle_us; /* 0: 75 s */
 	http_handler *handler;
+	/* Whether the handler is to be called before the body is here. Asked only when it does not come with the head:
+	 * others are whole. NULL: no. */
+	bool (*streams)(void *listener_arg, const struct http_req *r);
 	void *arg;
 	bool guest;
 	struct tls_server *tls; /* http/tls.h; borrowed; NULL: none */
@@ -74,9 +79,29 @@ struct http_reply {
 	bool together;		  /* may leave a little later, with others: a client is woken once for them */
 };
 void http_reply(struct http_req *r, const struct http_reply *a); /* r is invalid after */
+
+/*
+ * The body of a request that streams. piece: all of it is to be taken; at most 64 KiB. end: that was all. Neither comes
+ * before http_body_start returns, while paused, or after the request was answered. A body that is malformed, or of which
+ * nothing comes for a minute, is a client that left: gone(). To answer before the end is fine: the connection closes.
+ * Who waits for 100 Continue gets it when the body is asked for.
+ */
+struct http_sink {
+	void (*piece)(struct http_sink *s, struct str piece);
+	void (*end)(struct http_sink *s);
+};
+void http_body_start(struct http_req *r, struct http_sink *s);
+void http_body_pause(struct http_req *r);
+void http_body_resume(struct http_req *r);
+
 /* Chunked answer. write returns false when the client is gone (then call nothing more but end). */
 void http_stream_begin(struct http_req *r, int status, const char *content_type, struct str headers);
+/* With a Content-Length, which must come true: with less the connection closes. -1: chunked, the same as above. */
+void http_stream_begin_sized(struct http_req *r, int status, const char *content_type, struct str headers,
+			     int64_t length);
 bool http_stream_write(struct http_req *r, struct str data);
 size_t http_stream_queued(const struct http_req *r); /* bytes the client has not taken yet */
-void http_stream_end(struct http_req *r);	     /* r is invalid after */
+/* drained: the client has taken all that was queued; until the end of the answer. */
+void http_on_drained(struct http_req *r, void (*drained)(void *arg), void *arg);
+void http_stream_end(struct http_req *r); /* r is invalid after */
 const char *http_status_text(int status);

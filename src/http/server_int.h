@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* For this folder: what server.c (listeners, time), conn.c (one connection), send.c (what it sends) and reply.c
+/* For this folder: what server.c (listeners, time), conn.c (one connection), body.c (bodies that are pulled), send.c (what it sends) and reply.c
  * (answers) share. */
 #pragma once
 #include "base/list.h"
@@ -71,12 +71,19 @@ struct conn {
 	struct loop_defer later;
 	void (*gone)(void *arg);
 	void *gone_arg;
+	void (*drained)(void *arg);
+	void *drained_arg;
+	struct http_sink *sink; /* of a body that is not over */
+	struct loop_defer body_later;
+	int64_t left;	  /* of a streamed answer's Content-Length; -1: none */
 	bool close_after; /* no other request after this answer */
 	bool linger;	  /* the request was not read to its end */
 	bool blocked;	  /* the socket takes no more for now */
 	bool streaming, chunked, no_body;
-	bool busy; /* conn_run is on the stack: it frees */
-	bool held; /* the answer is in out only, see conn_may_hold */
+	bool paused;  /* the sink takes no more for now */
+	bool busy;    /* conn_run is on the stack: it frees */
+	bool pumping; /* the same of body.c */
+	bool held;    /* the answer is in out only, see conn_may_hold */
 	bool freed;
 };
 
@@ -90,7 +97,19 @@ void conn_move(struct conn *c, enum conn_state to);
 void conn_touch(struct conn *c); /* there was progress */
 void conn_want(struct conn *c);	 /* says what we wait for to the loop; it asks the kernel only when that has changed */
 int64_t conn_deadline_us(const struct conn *c);
-void conn_timeout(struct conn *c); /* never calls the handler's code */
+void conn_timeout(struct conn *c);		/* never calls the handler's code */
+void conn_unref(struct conn *c);		/* frees, if it is to be freed */
+ssize_t conn_recv(struct conn *c, size_t room); /* into p.in */
+#define BODY_PIECE_BYTES 65536
+
+/* body.c */
+void conn_body_read(struct conn *c);	      /* there may be more of it */
+void conn_body_over(struct conn *c);	      /* the sink hears no more */
+bool conn_body_awaited(const struct conn *c); /* from the client */
+static inline bool conn_body_open(const struct conn *c)
+{
+	return c->p.streamed && !c->p.whole;
+}
 
 /* send.c */
 /* What clients other than the operator's own make us keep in memory is bounded. False: this one asks for too much. */
