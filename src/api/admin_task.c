@@ -99,9 +99,13 @@ void admin_task_run(struct admin *a, struct http_req *r, struct str name)
 {
 	struct err e = {0};
 	auto_json what = json_parse(r->body, &e);
+	struct task_opts o = {.name = json_get_str(what, "name").p,
+			      .attach = json_get_bool(what, "attach", false),
+			      .rows = (unsigned)json_get_int(what, "rows", 0),
+			      .cols = (unsigned)json_get_int(what, "cols", 0)};
 	struct task *k;
 
-	if (!what || task_run(a->o.tasks, what, &k, &e) < 0)
+	if (!what || task_run(a->o.tasks, r->body, &o, &k, &e) < 0)
 		admin_error(r, &e);
 	else
 		answer(r, k, 201);

@@ -88,27 +88,27 @@ static void label_write(const struct task *k, char out[SPAWNER_LABEL])
 	const struct task_spec *s = &k->spec;
 
 	snprintf(out, SPAWNER_LABEL, "task %s %s %lld %lld %u %d %d%d%d%d %lld %s", k->id, k->image->digest,
-		 (long long)k->created_wall_us, (long long)s->memory_bytes, s->cpu_milli, k->stop_signal, s->tty,
-		 s->stdin_open, s->read_only, s->attach, (long long)s->stop_timeout_us, s->name);
+		 (long long)k->created_wall_us, (long long)s->memory_bytes, s->cpu_milli, s->stop_signal, s->tty,
+		 s->stdin_open, s->read_only, k->to_attach, (long long)s->stop_timeout_us, k->name);
 }
 
 static bool label_read(struct task *k, const char *label, char digest[72])
 {
-	char id[TASK_ID_BYTES + 1], name[TASK_NAME_MAX + 1] = "", hex[65], tty, in, ro, at;
+	char id[TASK_ID_MAX + 1], name[TASK_NAME_MAX + 1] = "", hex[65], tty, in, ro, at;
 	long long created, memory, stop;
 	struct task_spec *s = &k->spec;
 
-	if (sscanf(label, "task %12[0-9a-f] %64[0-9a-f] %lld %lld %u %d %c%c%c%c %lld %63s", id, hex, &created, &memory,
-		   &s->cpu_milli, &k->stop_signal, &tty, &in, &ro, &at, &stop, name) < 11)
+	if (sscanf(label, "task %32[0-9a-f] %64[0-9a-f] %lld %lld %u %d %c%c%c%c %lld %63s", id, hex, &created, &memory,
+		   &s->cpu_milli, &s->stop_signal, &tty, &in, &ro, &at, &stop, name) < 11)
 		return false;
 	set_id(k, id);
 	snprintf(digest, 72, "sha256:%s", hex);
-	snprintf(s->name, sizeof(s->name), "%s", name);
+	snprintf(k->name, sizeof(k->name), "%s", name);
 	k->created_wall_us = created;
 	k->started_wall_us = created; /* to a few milliseconds */
 	s->memory_bytes = memory;
 	s->stop_timeout_us = stop;
-	s->tty = tty == '1', s->stdin_open = in == '1', s->read_only = ro == '1', s->attach = at == '1';
+	s->tty = tty == '1', s->stdin_open = in == '1', s->read_only = ro == '1', k->to_attach = at == '1';
 	return true;
 }
 
@@ -159,38 +159,66 @@ static int start(struct task *k, struct err *e)
 	return 0;
 }
 
-int task_run(struct tasks *t, const struct json *what, struct task **ret, struct err *e)
+static int read_what(struct task *k, struct str doc, const struct task_opts *o, struct err *e)
 {
-	struct str reference = json_get_str(what, "image");
-	struct image *im = reference.n ? image_find(t->o.images, reference.p) : NULL;
+	struct str reference;
+	struct image *im;
+
+	k->doc = json_parse(doc, e);
+	if (!k->doc || task_doc_check(k->doc, e) < 0)
+		return -1;
+	if (o->overrides.n) {
+		k->over = json_parse(o->overrides, e);
+		if (!k->over || task_overrides_check(k->over, k->doc, e) < 0)
+			return -1;
+	}
+	if (task_doc_n(k->doc) > 1)
+		return err_set(e, ERR_LIMIT, "tasks of several containers are not there yet");
+	reference = json_get_str(task_doc_container(k->doc, 0), "image");
+	im = image_find(k->t->o.images, reference.p);
+	if (!im)
+		return err_set(e, ERR_NOT_FOUND, "no image \"%.200s\" is here", reference.p);
+	k->image = image_use(im);
+	snprintf(k->reference, sizeof(k->reference), "%s", im->reference);
+	return task_spec_read(&(struct task_wish){task_doc_container(k->doc, 0), NULL}, &im->config, k->id, &k->spec,
+			      e);
+}
+
+static int check_opts(const struct tasks *t, const struct task_opts *o, struct err *e)
+{
+	struct str name = str_of(o->name);
+	const struct task *k;
+
+	if (t->draining)
+		return err_set(e, ERR_UNAVAILABLE, "the daemon is on its way out");
+	if (o->name && !str_name_ok(name, TASK_NAME_MAX, "-_."))
+		return err_set(e, ERR_INVALID, "name is of letters, digits, \"-\", \"_\" and \".\", at most %d",
+			       TASK_NAME_MAX);
+	k = task_find(t, name);
+	if (k && !strcmp(k->name, o->name) && k->state != TASK_STOPPED)
+		return err_set(e, ERR_EXISTS, "a task of the name %s runs already", o->name);
+	return 0;
+}
+
+int task_run(struct tasks *t, struct str doc, const struct task_opts *o, struct task **ret, struct err *e)
+{
 	struct task *k;
 	uint8_t random[TASK_ID_BYTES / 2];
 	char id[TASK_ID_BYTES + 1];
-	struct task_spec spec = {0};
 
-	if (!reference.n)
-		return err_set(e, ERR_INVALID, "image: which one?");
-	if (t->draining)
-		return err_set(e, ERR_UNAVAILABLE, "the daemon is on its way out");
-	if (!im)
-		return err_set(e, ERR_NOT_FOUND, "no image \"%.200s\" is here", reference.p);
+	if (check_opts(t, o, e) < 0)
+		return -1;
 	rand_bytes(random, sizeof(random));
 	enc_hex(random, sizeof(random), id);
-	if (task_spec_read(what, &im->config, id, &spec, e) < 0)
-		return -1;
-	k = *spec.name ? task_find(t, str_of(spec.name)) : NULL;
-	if (k && k->state != TASK_STOPPED) {
-		task_spec_done(&spec);
-		return err_set(e, ERR_EXISTS, "a task of the name %s runs already", spec.name);
-	}
 	k = task_new(t);
-	set_id(k, id);
-	k->spec = spec;
-	k->image = image_use(im);
-	k->stop_signal = im->config.stop_signal > 0 && im->config.stop_signal < 65 ? im->config.stop_signal : SIGTERM;
-	snprintf(k->reference, sizeof(k->reference), "%s", im->reference);
+	set_id(k, o->id ? o->id : id);
+	snprintf(k->name, sizeof(k->name), "%s", o->name ? o->name : "");
+	k->group = xstrdup(o->group ? o->group : "");
+	k->definition = xstrdup(o->definition ? o->definition : "");
+	k->note = xstrdup(o->note ? o->note : "");
+	k->to_attach = o->attach, k->rows = o->rows, k->cols = o->cols;
 	k->created_wall_us = clock_wall_us();
-	if (start(k, e) < 0) {
+	if (read_what(k, doc, o, e) < 0 || start(k, e) < 0) {
 		task_free(k);
 		return -1;
 	}
@@ -212,6 +240,7 @@ bool task_adopt(struct tasks *t, uint64_t id, const char *label, pid_t pid, stru
 		task_free(k);
 		return false;
 	}
+	k->group = xstrdup(""), k->definition = xstrdup(""), k->note = xstrdup("");
 	k->adopted = true;
 	k->state = TASK_RUNNING;
 	im = image_find(t->o.images, digest);

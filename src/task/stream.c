@@ -285,12 +285,12 @@ void streams_open(struct task *k)
 		if (fd_of(&k->stream[i]) >= 0)
 			k->stream[i].watch = loop_fd_new(l, fd_of(&k->stream[i]), 0, on_stream, &k->stream[i]);
 	}
-	if (k->spec.tty && k->spec.rows)
-		(void)task_resize(k, k->spec.rows, k->spec.cols, NULL);
+	if (k->spec.tty && k->rows)
+		(void)task_resize(k, k->rows, k->cols, NULL);
 	if (!k->spec.tty && k->fds.fd[SB_CHAN] >= 0)
 		k->in_watch = loop_fd_new(l, k->fds.fd[SB_CHAN], 0, on_writable, k);
 	/* Of a daemon before: who was attached comes again, and is to miss nothing. */
-	if (k->spec.attach && list_empty(&k->ears)) {
+	if (k->to_attach && list_empty(&k->ears)) {
 		k->attach = loop_timer_new(l, nobody_came, k);
 		loop_timer_in(k->attach, TASK_ATTACH_US);
 	}

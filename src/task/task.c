@@ -23,14 +23,39 @@ static const uint8_t next[TASK_N] = {
 	[TASK_RUNNING] = 1 << TASK_STOPPING | 1 << TASK_STOPPED,
 	[TASK_STOPPING] = 1 << TASK_STOPPED,
 };
+const char *const task_health_name[TASK_HEALTH_N] = {"NONE", "UNKNOWN", "HEALTHY", "UNHEALTHY"};
 const char *const task_state_name[TASK_N] = {"PENDING", "STARTING", "RUNNING", "STOPPING", "STOPPED"};
 static_assert(TASK_N == 5, "names and moves");
+
+static void tell_changed(void *arg)
+{
+	struct task *k = arg;
+
+	list_each(&k->t->watches, it)
+	{
+		struct task_watch *w = container_of(it, struct task_watch, node);
+
+		w->changed(w, k);
+	}
+}
+
+void task_watch(struct tasks *t, struct task_watch *w)
+{
+	list_push(&t->watches, &w->node);
+}
+
+void task_unwatch(struct task_watch *w)
+{
+	list_del(&w->node);
+}
 
 void task_move(struct task *k, enum task_state to)
 {
 	assert(next[k->state] >> to & 1);
 	k->state = to;
 	move_note("task", k->sandbox, task_state_name[to]);
+	if (!k->changed_later.queued)
+		loop_defer(k->t->o.loop, &k->changed_later, tell_changed, k);
 }
 
 void task_set_end(struct task *k, int exit_code, int sig, const char *fmt, ...)
@@ -57,6 +82,7 @@ void task_free(struct task *k)
 	loop_defer_cancel(l, &k->in_later);
 	loop_defer_cancel(l, &k->stopped_later);
 	loop_defer_cancel(l, &k->finish_later);
+	loop_defer_cancel(l, &k->changed_later);
 	loop_timer_free(k->deadline);
 	loop_fd_free(k->ctl);
 	resolver_free(k->resolver);
@@ -67,6 +93,11 @@ void task_free(struct task *k)
 	for (unsigned i = 0; i < TASK_STREAMS; i++)
 		buf_done(&k->stream[i].line);
 	task_spec_done(&k->spec);
+	json_free(k->doc);
+	json_free(k->over);
+	free(k->group);
+	free(k->definition);
+	free(k->note);
 	list_del(&k->node);
 	free(k);
 }
@@ -79,7 +110,8 @@ static void keep_few(struct tasks *t)
 
 		if (t->n_stopped <= TASKS_KEPT)
 			return;
-		if (k->state == TASK_STOPPED && list_empty(&k->ears) && !k->stopped_later.queued)
+		if (k->state == TASK_STOPPED && list_empty(&k->ears) && !k->stopped_later.queued &&
+		    !k->changed_later.queued)
 			(void)task_remove(k, NULL);
 	}
 }
@@ -106,7 +138,7 @@ static void add_row(struct task *k)
 
 	/* By image where there is no name: names are kept for ever. */
 	base = strrchr(k->reference, '/');
-	snprintf(name, sizeof(name), "task/%.128s", *k->spec.name ? k->spec.name : base ? base + 1 : k->reference);
+	snprintf(name, sizeof(name), "task/%.128s", *k->name ? k->name : base ? base + 1 : k->reference);
 	row.start_wall_us = began;
 	row.workload = ledger_intern(lg, name);
 	row.instance = k->sandbox;
@@ -320,11 +352,11 @@ void task_stop(struct task *k, int64_t timeout_us)
 	if (timeout_us < 0)
 		timeout_us = k->spec.stop_timeout_us;
 	if (k->state == TASK_PENDING) {
-		task_set_end(k, EXIT_OF_SIGNAL + k->stop_signal, k->stop_signal, "stopped before it ran");
+		task_set_end(k, EXIT_OF_SIGNAL + k->spec.stop_signal, k->spec.stop_signal, "stopped before it ran");
 		task_end_sandbox(k);
 		return;
 	}
-	if (!timeout_us || task_signal(k, k->stop_signal, &e) < 0) {
+	if (!timeout_us || task_signal(k, k->spec.stop_signal, &e) < 0) {
 		task_set_end(k, EXIT_OF_SIGNAL + SIGKILL, SIGKILL, "killed");
 		task_end_sandbox(k);
 		return;
@@ -348,8 +380,13 @@ int task_remove(struct task *k, struct err *e)
 void task_info(const struct task *k, struct task_info *ret)
 {
 	*ret = (struct task_info){.id = k->id,
-				  .name = k->spec.name,
+				  .name = k->name,
+				  .group = k->group,
+				  .definition = k->definition,
+				  .note = k->note,
 				  .image = k->reference,
+				  .doc = k->doc,
+				  .n_containers = 1,
 				  .state = k->state,
 				  .tty = k->spec.tty,
 				  .stdin_open = k->spec.stdin_open,
@@ -365,6 +402,22 @@ void task_info(const struct task *k, struct task_info *ret)
 				  .reason = k->reason,
 				  .cpu_us = k->cpu_us,
 				  .mem_peak_bytes = k->mem_peak_bytes};
+}
+
+void task_container_info(const struct task *k, unsigned i, struct task_info *ret)
+{
+	task_info(k, ret);
+	ret->name = task_doc_name(k->doc, i);
+}
+
+enum task_health task_health(const struct task *k)
+{
+	return TASK_NOT_CHECKED;
+}
+
+uint64_t task_sandbox(const struct task *k)
+{
+	return k->sandbox_gone ? 0 : k->sandbox;
 }
 
 const char *task_log_name(const struct task *k)
@@ -385,7 +438,7 @@ struct task *task_find(const struct tasks *t, struct str word)
 	unsigned n_begin = 0;
 
 	for (struct task *k = task_next(t, NULL); k && word.n; k = task_next(t, k)) {
-		bool name = *k->spec.name && str_eqc(word, k->spec.name);
+		bool name = *k->name && str_eqc(word, k->name);
 
 		if (str_eqc(word, k->id) || (name && k->state != TASK_STOPPED))
 			return k;
@@ -422,6 +475,7 @@ struct tasks *tasks_new(const struct tasks_opts *o)
 
 	t->o = *o;
 	list_init(&t->all);
+	list_init(&t->watches);
 	return t;
 }
 

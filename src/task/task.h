@@ -28,10 +28,11 @@
 #include "ledger/ledger.h"
 #include "ledger/logs.h"
 #include "spawn/spawn.h"
+#include "task/doc.h"
 
 #define TASKS_KEPT     100
-#define TASK_ID_BYTES  12
-#define TASK_NAME_MAX  63
+#define TASK_ID_BYTES  12 /* of one that is made here */
+#define TASK_ID_MAX    32
 #define TASK_STOP_US   10000000
 #define TASK_ATTACH_US 10000000 /* so long a task that is to be attached to waits with what it says */
 
@@ -52,12 +53,20 @@ struct tasks *tasks_new(const struct tasks_opts *o);
 void tasks_free(struct tasks *t); /* containers live on in the spawner */
 
 /*
- * What is to run: {"image", "command": [...], "entrypoint": [...], "env": {}, "user", "workdir", "name", "memory_mb",
- * "cpu" (vCPUs), "read_only", "tty", "stdin", "attach", "stop_timeout_s", "rows",
- * "cols"}; all but image may be left out. Strict: a
- * member that is not known, or of another type, is refused. ERR_NOT_FOUND: no such image here.
+ * doc: task/doc.h. All in opts may be left out and is borrowed. ERR_NOT_FOUND: an image is not here (the text says
+ * which). What is refused later, by the spawner or the container's tandem-init, is the reason of a task that STOPPED.
  */
-int task_run(struct tasks *t, const struct json *what, struct task **ret, struct err *e);
+struct task_opts {
+	const char *id;		/* hex digits, at most TASK_ID_MAX, which nobody has had; NULL: one is made */
+	const char *name;	/* for ps, logs and stop; one task that has not stopped has it */
+	const char *group;	/* what it belongs to, for people: "service:web" */
+	const char *definition; /* "family:revision" */
+	const char *note;	/* JSON of whoever runs it: kept with it, over the death of tandemd, for task_info */
+	struct str overrides;	/* task_overrides_check */
+	bool attach;		/* somebody will attach, and is to miss nothing */
+	unsigned rows, cols;	/* of its terminal, at first */
+};
+int task_run(struct tasks *t, struct str doc, const struct task_opts *opts, struct task **ret, struct err *e);
 /* By id, the beginning of one that only one has, or name: of those that have not stopped first. */
 struct task *task_find(const struct tasks *t, struct str word);
 struct task *task_next(const struct tasks *t, const struct task *after); /* the oldest first; NULL begins and ends */
@@ -67,9 +76,17 @@ void task_stop(struct task *k, int64_t timeout_us);
 int task_signal(struct task *k, int sig, struct err *e); /* to its program */
 int task_remove(struct task *k, struct err *e);		 /* STOPPED: it is forgotten, and its log */
 
-struct task_info {
-	const char *id, *name, *image;
+/* Whether the essential containers that have a health check are well. */
+enum task_health { TASK_NOT_CHECKED, TASK_UNKNOWN, TASK_HEALTHY, TASK_UNHEALTHY, TASK_HEALTH_N };
+extern const char *const task_health_name[TASK_HEALTH_N];
+
+struct task_info {					   /* borrowed */
+	const char *id, *name, *group, *definition, *note; /* "": none */
+	const char *image;				   /* of its first container */
+	const struct json *doc;
 	enum task_state state;
+	enum task_health health;
+	unsigned n_containers;
 	bool tty, stdin_open;
 	pid_t pid;
 	int64_t memory_bytes, created_wall_us, started_wall_us, stopped_wall_us; /* 0: not yet */
@@ -82,6 +99,19 @@ struct task_info {
 	int64_t cpu_us, mem_peak_bytes;
 };
 void task_info(const struct task *k, struct task_info *ret);
+/* The same of one of its containers: name, image, state, health, exit and figures are its own. */
+void task_container_info(const struct task *k, unsigned i, struct task_info *ret);
+enum task_health task_health(const struct task *k);
+uint64_t task_sandbox(const struct task *k); /* whose network its containers share; 0: none (any more) */
+
+/* Hears of every change of state or health of any task, from the loop, some time after it; what changed twice meanwhile
+ * is told once. May do anything to the task but remove it. */
+struct task_watch {
+	struct list node;
+	void (*changed)(struct task_watch *w, struct task *k);
+};
+void task_watch(struct tasks *t, struct task_watch *w);
+void task_unwatch(struct task_watch *w);
 const char *task_log_name(const struct task *k);
 
 /*

@@ -16,18 +16,21 @@ enum { EXIT_NOT_STARTED = 125, EXIT_NOT_ALLOWED, EXIT_NOT_FOUND, EXIT_OF_SIGNAL 
 
 enum task_stream { TASK_OUT, TASK_ERR, TASK_STREAMS };
 
+/* One container of a doc that was checked, and what this run has in place of it, or NULL. */
+struct task_wish {
+	const struct json *doc, *over;
+};
 /* What was asked for, with the image's configuration. */
 struct task_spec {
-	char name[TASK_NAME_MAX + 1];
 	int64_t memory_bytes, stop_timeout_us;
+	int stop_signal;
 	uint32_t cpu_milli;
-	bool quota, read_only, tty, stdin_open, attach;
-	unsigned rows, cols; /* of the terminal, at first */
+	bool quota, read_only, tty, stdin_open;
 	unsigned argc, envc;
 	struct buf text; /* working directory, user, argv, env: as INIT_RUN wants them */
 };
 void task_spec_done(struct task_spec *s);
-int task_spec_read(const struct json *what, const struct image_config *image, const char *hostname,
+int task_spec_read(const struct task_wish *what, const struct image_config *image, const char *hostname,
 		   struct task_spec *ret, struct err *e);
 
 struct stream {
@@ -40,6 +43,7 @@ struct stream {
 struct tasks {
 	struct tasks_opts o;
 	struct list all; /* the oldest first */
+	struct list watches;
 	unsigned n_stopped;
 	bool draining;
 	void (*drained)(void *arg);
@@ -49,11 +53,15 @@ struct tasks {
 struct task {
 	struct list node;
 	struct tasks *t;
-	char id[TASK_ID_BYTES + 1], log_name[TASK_ID_BYTES + 6];
+	char id[TASK_ID_MAX + 1], log_name[TASK_ID_MAX + 6], name[TASK_NAME_MAX + 1];
+	char *group, *definition, *note; /* never NULL */
+	struct json *doc, *over;	 /* over: NULL for none */
+	bool to_attach;
+	unsigned rows, cols;
 	struct image *image; /* NULL: not here any more, or STOPPED */
 	char reference[IMAGE_REF_MAX + 1];
 	struct task_spec spec;
-	int stop_signal, early_signal; /* early: came while PENDING */
+	int early_signal; /* came while PENDING */
 	enum task_state state;
 	struct spawn_req made;
 	uint64_t sandbox; /* 0: none */
@@ -80,7 +88,7 @@ struct task {
 	bool oom;
 	char reason[300];
 	int64_t cpu_us, mem_peak_bytes;
-	struct loop_defer stopped_later, finish_later;
+	struct loop_defer stopped_later, finish_later, changed_later;
 };
 
 /* task.c */
