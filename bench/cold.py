@@ -247,7 +247,9 @@ class Cold:
         def tried():
             drop(fds)
             caller.call()
-            time.sleep(0.3)  # it is looked at when it has rested
+            end = time.monotonic() + 2
+            while not listed(image) and time.monotonic() < end:  # it is looked at when it has rested; not, if it did not look like a disk
+                time.sleep(0.01)
             self.admin.stop(function)
             return listed(image)
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes spec/prices.json from a price book: tools/gen-prices.py PRICE-BOOK.json > spec/prices.json
 
-Keeps only what src/ledger/prices.c reads. Each section names its sources and how far they were checked:
+Keeps what lanes are compared by; what rows are charged, src/ledger/prices.c reads of it. Each section names its sources and how far they were checked:
 A price list with rate codes, B tests of a cost tool made from the provider's price interface, C provider's page,
 D another page quoting the provider, M from memory.
 """

@@ -30,9 +30,7 @@ static void prices_use(struct ledger *lg)
 	lg->vcpus = cpus > 0 ? (double)cpus : 1;
 	lg->memory_bytes = sysinfo(&si) == 0 ? (double)si.totalram * si.mem_unit : 1e9;
 	lg->lambda_request = lg->prices.lambda.request;
-	/* The first tier: one machine has not enough memory to reach the second, at six thousand million GB-seconds a
-	 * month. */
-	lg->lambda_mb_ms = lg->prices.lambda.duration[HOST_ARCH].t[0].usd / 1024 / 1000;
+	lg->lambda_mb_ms = lg->prices.lambda.gb_s[HOST_ARCH] / 1024 / 1000;
 	price_machine_init(&lg->machine, &lg->prices, lg->prices.machine_usd_hour, lg->vcpus, lg->memory_bytes);
 }
 

@@ -34,10 +34,11 @@ enum service_restart { RESTART_ALWAYS, RESTART_ON_FAILURE, RESTART_NEVER, RESTAR
 enum rollout_strategy { ROLLOUT_ROLLING, ROLLOUT_REPLACE, ROLLOUT_BLUE_GREEN, ROLLOUT_CANARY, ROLLOUT_STRATEGY_N };
 struct rollout_spec {
 	enum rollout_strategy strategy;
-	int steps[ROLLOUT_STEPS_MAX], n_steps; /* canary: percent of the requests, rising; all of them follow the last */
-	int64_t wait_us;		       /* how long each step is watched */
-	int max_percent, min_percent;	       /* rolling: instances of both revisions; those that stay ready */
-	bool breaker, rollback;		       /* give up a revision that fails; and go back */
+	int steps[ROLLOUT_STEPS_MAX],
+		n_steps;	      /* canary: percent of the requests, rising; all of them follow the last */
+	int64_t wait_us;	      /* how long each step is watched */
+	int max_percent, min_percent; /* rolling: instances of both revisions; those that stay ready */
+	bool breaker, rollback;	      /* give up a revision that fails; and go back */
 };
 struct service_port {
 	struct sockaddr_in6 at; /* of the host */
@@ -64,7 +65,7 @@ void service_spec_default(struct service_spec *s); /* zeroes it first */
 void service_spec_done(struct service_spec *s);
 /* One member by the name that it has in tandem.yaml ("min", "route", "rollout" ...). -1: what is wrong with it. */
 int service_spec_set(struct service_spec *s, const char *key, const struct json *value, struct err *e);
-const char *service_spec_key(const void *unused, size_t i); /* NULL ends */
+const char *service_spec_key(const void *unused, size_t i);	     /* NULL ends */
 int service_spec_check(const struct service_spec *s, struct err *e); /* members that do not go together */
 void service_spec_write(const struct service_spec *s, struct jw *w); /* members of an object that is begun */
 
@@ -78,9 +79,9 @@ struct services_opts { /* borrowed */
 	struct ledger *ledger;
 };
 struct services *services_new(const struct services_opts *o); /* reads the records; nothing is started */
-void services_ready(struct services *ss);		      /* running tasks were adopted: takes them, starts the rest */
-void services_drain(struct services *ss, bool handover);      /* starts nothing any more; work that waits is refused */
-void services_free(struct services *ss);		      /* containers live on in the spawner */
+void services_ready(struct services *ss);		 /* running tasks were adopted: takes them, starts the rest */
+void services_drain(struct services *ss, bool handover); /* starts nothing any more; work that waits is refused */
+void services_free(struct services *ss);		 /* containers live on in the spawner */
 
 /*
  * Makes a service or changes it; durable when op is done (op may be NULL). Another family, revision or port, or again,
@@ -91,7 +92,7 @@ int service_put(struct services *ss, struct store_op *op, const struct service_s
 void service_del(struct services *ss, struct store_op *op, struct service *sv);
 struct service *service_get(const struct services *ss, struct str cluster, struct str name); /* also a deleted one */
 struct service *service_next(const struct services *ss, const struct service *after);	     /* by cluster, name */
-struct service *service_by_route(const struct services *ss, struct str path);		     /* longest, as functions' */
+struct service *service_by_route(const struct services *ss, struct str path); /* longest, as functions' */
 const struct service_spec *service_spec_of(const struct service *sv);
 
 /* A rollout under way: to its end without waiting, or back. undo of one that is over begins one to the revision before. */

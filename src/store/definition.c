@@ -127,6 +127,5 @@ struct definition *definition_next(const struct store *s, const char *family, co
 	char prefix[KEY_BYTES], after[KEY_BYTES];
 
 	snprintf(prefix, sizeof(prefix), "definition/%s%s", family ? family : "", family ? ":" : "");
-	return read_record(
-		record_next(s, prefix, after_family ? key_of(after, after_family, after_revision) : NULL));
+	return read_record(record_next(s, prefix, after_family ? key_of(after, after_family, after_revision) : NULL));
 }

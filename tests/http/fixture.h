@@ -179,3 +179,12 @@ static inline const char *statuses(struct side *x, char out[128])
 }
 
 #define H "Host: x\r\n"
+
+/* A side whose first request waits in hold(). */
+static inline void side_held(struct side *x)
+{
+	side_open(x, hold, 64);
+	dial(x);
+	say(x, STR("GET / HTTP/1.1\r\n" H "\r\n"));
+	turn(x), turn(x);
+}

@@ -10,10 +10,7 @@ TEST(gone)
 	struct side x;
 
 	/* While the answer is awaited. */
-	side_open(&x, hold, 64);
-	dial(&x);
-	say(&x, STR("GET / HTTP/1.1\r\n" H "\r\n"));
-	turn(&x), turn(&x);
+	side_held(&x);
 	CHECK(x.held);
 	hang_up(&x);
 	turn(&x);
@@ -96,10 +93,7 @@ TEST(drain)
 {
 	struct side x, y;
 
-	side_open(&x, hold, 64);
-	dial(&x);
-	say(&x, STR("GET / HTTP/1.1\r\n" H "\r\n"));
-	turn(&x), turn(&x);
+	side_held(&x);
 	/* A second client, idle, of the same server. */
 	y = (struct side){.l = x.l, .listener = x.listener, .fd = -1};
 	dial(&y);
@@ -288,10 +282,7 @@ TEST(tcp_peer)
 {
 	struct side x;
 
-	side_open(&x, hold, 64);
-	dial(&x);
-	say(&x, STR("GET / HTTP/1.1\r\n" H "\r\n"));
-	turn(&x), turn(&x);
+	side_held(&x);
 	CHECK(x.held && x.held->peer_uid == (int)getuid() && !x.held->peer[0]);
 	http_listener_free(x.hl);
 	close(x.listener);

@@ -282,10 +282,7 @@ TEST(stream)
 {
 	struct side x;
 
-	side_open(&x, hold, 64);
-	dial(&x);
-	say(&x, STR("GET / HTTP/1.1\r\n" H "\r\n"));
-	turn(&x), turn(&x);
+	side_held(&x);
 	http_stream_begin(x.held, 200, "text/event-stream", STR("X-B: c\r\n"));
 	wait_for(&x, "\r\n\r\n"); /* the head does not wait for the body */
 	CHECK(strstr(x.got.p, "Transfer-Encoding: chunked\r\n") && strstr(x.got.p, "X-B: c\r\n"));

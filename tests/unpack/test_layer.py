@@ -17,28 +17,12 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "spawn"))
 import spawner_driver as sd  # noqa: E402
+from test_unpack import link, tar_of  # noqa: E402
 
 BASE, DAEMON = 1878917120, sd.DAEMON_UID
 MB = 1 << 20
 LIMIT, INVALID, CORRUPT = 2, 1, 10
 CAP = struct.pack("<IIIII", 0x02000000, 1 << 10, 0, 0, 0)  # net_bind_service, effective off
-
-
-def tar_of(*entries, fmt=tarfile.PAX_FORMAT):
-    """entries: (name, bytes or None, fields of TarInfo)"""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=fmt) as t:
-        for name, data, *fields in entries:
-            info = tarfile.TarInfo(name)
-            info.size = len(data or b"")
-            for key, value in (fields[0] if fields else {}).items():
-                setattr(info, key, value)
-            t.addfile(info, io.BytesIO(data or b""))
-    return out.getvalue()
-
-
-def link(name, target, kind=tarfile.SYMTYPE, **more):
-    return (name, None, dict(type=kind, linkname=target, **more))
 
 
 def folder(name, **more):

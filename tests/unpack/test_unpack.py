@@ -50,8 +50,8 @@ def tar_of(*entries, mode="w", fmt=tarfile.PAX_FORMAT):
     return out.getvalue()
 
 
-def link(name, target, kind=tarfile.SYMTYPE):
-    return (name, None, {"type": kind, "linkname": target})
+def link(name, target, kind=tarfile.SYMTYPE, **more):
+    return (name, None, {"type": kind, "linkname": target, **more})
 
 
 class Answer:
