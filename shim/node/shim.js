@@ -20,6 +20,7 @@ const HELLO = 1, EVENT = 2, DATA = 3, ERROR = 5, PING = 7, SNAPSHOT = 8, RESTORE
 const FLAG_END = 1, FLAG_LAST = 2;
 
 const env = process.env;
+if (env.SSL_CERT_DIR) env.NODE_EXTRA_CA_CERTS ??= '/etc/ssl/certs/tandem.pem'; // for Nodes that the function starts: src/instance/env.c
 const fd = Number(env.TANDEM_FD || 4);
 delete env.TANDEM_FD;
 

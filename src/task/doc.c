@@ -35,12 +35,9 @@ struct member {
 };
 
 static const struct member mount_members[] = {
-	{"path", TEXT, 1, 1024, NULL, true},
-	{"volume", TEXT, 1, TASK_NAME_MAX, NULL, false},
-	{"host", TEXT, 1, 1024, NULL, false},
-	{"tmpfs_mb", WHOLE, 1, TASK_MEMORY_MB_MAX, NULL, false},
-	{"read_only", BOOL, 0, 0, NULL, false},
-	{0},
+	{"path", TEXT, 1, 1024, NULL, true},	{"volume", TEXT, 1, TASK_NAME_MAX, NULL, false},
+	{"host", TEXT, 1, 1024, NULL, false},	{"tmpfs_mb", WHOLE, 1, TASK_MEMORY_MB_MAX, NULL, false},
+	{"read_only", BOOL, 0, 0, NULL, false}, {0},
 };
 static const struct member secret_members[] = {
 	{"name", TEXT, 1, TASK_NAME_MAX, NULL, true},

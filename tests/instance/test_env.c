@@ -31,7 +31,8 @@ static void run(enum runtime_kind kind, struct init_msg *m, struct buf *b)
 				  .region = "us-east-1",
 				  .log_stream = "stream",
 				  .provisioned = kind == RUNTIME_NODE,
-				  .image = kind == RUNTIME_NODE};
+				  .image = kind == RUNTIME_NODE,
+				  .tls = true};
 	struct err e;
 
 	strlcpy_(r->name, "hello", sizeof(r->name));
@@ -56,7 +57,8 @@ TEST(command_lines)
 		{RUNTIME_PYTHON,
 		 {"/usr/bin/python3", "-S", "-X", "utf8", "-c",
 		  "import sys; sys.path.insert(0, \"/var/runtime/python\"); import shim; shim.main()"}},
-		{RUNTIME_NODE, {"/usr/bin/node", "--max-old-space-size=460", "/var/runtime/node/shim.js"}},
+		{RUNTIME_NODE,
+		 {"/usr/bin/node", "--max-old-space-size=460", "--use-openssl-ca", "/var/runtime/node/shim.js"}},
 		{RUNTIME_PROVIDED, {"/var/task/bootstrap"}},
 	};
 
@@ -98,6 +100,7 @@ TEST(how_it_was_initialised)
 	CHECK(has(&seventh, &m, "AWS_LAMBDA_FUNCTION_VERSION=7"));
 	CHECK(has(&seventh, &m, "AWS_LAMBDA_INITIALIZATION_TYPE=provisioned-concurrency"));
 	CHECK(has(&seventh, &m, "TANDEM_IMAGE=1"));
+	CHECK(has(&seventh, &m, "SSL_CERT_DIR=/etc/ssl/certs"));
 	run(RUNTIME_PROVIDED, &m, &third);
 	CHECK(has(&third, &m, "AWS_LAMBDA_INITIALIZATION_TYPE=snap-start"));
 }
