@@ -235,9 +235,8 @@ static const struct key allow_keys[] = {
 	{0},
 };
 
-static int read_allow(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+int manifest_allow(const struct tree_opts *o, const struct node *v, char **ret, struct err *e)
 {
-	struct manifest_function *f = into;
 	auto_buf out = {0};
 	struct jw w;
 
@@ -263,8 +262,13 @@ static int read_allow(const struct tree_opts *o, const struct node *v, void *int
 			return -1;
 	}
 	jw_end(&w, ']');
-	f->allow = v->n ? buf_take(&out) : NULL;
+	*ret = v->n ? buf_take(&out) : NULL;
 	return 0;
+}
+
+static int read_allow(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	return manifest_allow(o, v, &((struct manifest_function *)into)->allow, e);
 }
 
 static int read_way(const struct tree_opts *o, const struct node *v, struct spawner_egress *to, struct err *e)
@@ -277,7 +281,7 @@ static int read_way(const struct tree_opts *o, const struct node *v, struct spaw
 	return egress_add(to, str_of(word), &why) < 0 ? fail(o, v, e, why.text) : 0;
 }
 
-static int read_egress(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+int manifest_egress(const struct tree_opts *o, const struct node *v, char **ret, struct err *e)
 {
 	struct spawner_egress g = {0};
 
@@ -290,8 +294,13 @@ static int read_egress(const struct tree_opts *o, const struct node *v, void *in
 	} else if (strcmp(v->text, "none") && read_way(o, v, &g, e) < 0) {
 		return -1;
 	}
-	((struct manifest_function *)into)->egress = egress_text(&g);
+	*ret = egress_text(&g);
 	return 0;
+}
+
+static int read_egress(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	return manifest_egress(o, v, &((struct manifest_function *)into)->egress, e);
 }
 
 static const struct key function_keys[] = {
@@ -387,11 +396,15 @@ static int read_version(const struct tree_opts *o, const struct node *v, void *i
 	return strcmp(text, "1") ? fail(o, v, e, "this Tandem reads version 1 of the file") : 0;
 }
 
+/* The project's name, which is in the names of their images, may follow. */
+static int read_later(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	return v->kind == NODE_MAP ? 0 : fail(o, v, e, "services and tasks are maps from names to what they are");
+}
+
 static const struct key top_keys[] = {
-	{"name", read_name, true},
-	{"version", read_version, false},
-	{"functions", read_functions, false},
-	{0},
+	{"name", read_name, true},	 {"version", read_version, false}, {"functions", read_functions, false},
+	{"services", read_later, false}, {"tasks", read_later, false},	   {0},
 };
 
 static const char *key_at(const void *keys, size_t i)
@@ -422,6 +435,23 @@ static int read_keys(const struct tree_opts *o, const struct node *map, const st
 	return 0;
 }
 
+static int read_workloads(const struct tree_opts *o, const struct node *root, struct manifest *m, struct err *e)
+{
+	const struct node *maps[] = {tree_get(root, "services"), tree_get(root, "tasks")};
+
+	m->workloads = xcalloc((maps[0] ? maps[0]->n : 0) + (maps[1] ? maps[1]->n : 0) + 1, sizeof(*m->workloads));
+	for (size_t k = 0; k < ARRAY_SIZE(maps); k++)
+		for (size_t i = 0; maps[k] && i < maps[k]->n; i++) {
+			const struct node *v = &maps[k]->child[i];
+
+			if (k && tree_get(maps[0], v->key))
+				return tree_error(o, v->key_line, v->key_col, e, "\"%s\" is a service already", v->key);
+			if (workload_read(o, m->name, v, !k, &m->workloads[m->n_workloads++], e) < 0)
+				return -1;
+		}
+	return 0;
+}
+
 int manifest_parse(const struct tree_opts *o, struct str text, struct manifest **ret, struct err *e)
 {
 	auto_(tree_free_p) struct node *root = NULL;
@@ -430,7 +460,7 @@ int manifest_parse(const struct tree_opts *o, struct str text, struct manifest *
 	if (tree_parse(o, text, &root, e) < 0)
 		return -1;
 	m->file = xstrdup(o->file);
-	if (read_keys(o, root, top_keys, "tandem.yaml", m, e) < 0)
+	if (read_keys(o, root, top_keys, "tandem.yaml", m, e) < 0 || read_workloads(o, root, m, e) < 0)
 		return -1;
 	*ret = take_ptr(m);
 	return 0;
@@ -455,6 +485,9 @@ void manifest_free(struct manifest *m)
 		pairs_done(&f->env);
 		pairs_done(&f->tags);
 	}
+	for (size_t i = 0; i < m->n_workloads; i++)
+		workload_done(&m->workloads[i]);
+	free(m->workloads);
 	free(m->functions);
 	free(m->file);
 	free(m);

@@ -5,7 +5,7 @@
  * compares them). Hostile text is fine: see app/tree.h for the limits.
  */
 #pragma once
-#include "app/tree.h"
+#include "app/workload.h"
 #include "base/limits.h"
 #include "store/function.h"
 struct manifest_function {
@@ -28,6 +28,8 @@ struct manifest {
 	char *file;
 	struct manifest_function *functions; /* in order of the file */
 	size_t n;
+	struct workload *workloads; /* services, then tasks */
+	size_t n_workloads;
 };
 int manifest_parse(const struct tree_opts *o, struct str text, struct manifest **ret, struct err *e);
 void manifest_free(struct manifest *m);
@@ -35,6 +37,8 @@ static inline void manifest_free_p(struct manifest **m)
 {
 	manifest_free(*m);
 }
-const char *
-manifest_key(int table,
-	     size_t i); /* names of known keys: table 0 the top, 1 a function, 2 an item of allow; NULL ends */
+/* Names of known keys: table 0 the top, 1 a function, 2 an item of allow; NULL ends. Others: workload_key. */
+const char *manifest_key(int table, size_t i);
+/* Values that functions and workloads have alike; the caller frees. NULL: what is so when nothing is said. */
+int manifest_allow(const struct tree_opts *o, const struct node *v, char **ret, struct err *e);
+int manifest_egress(const struct tree_opts *o, const struct node *v, char **ret, struct err *e);

@@ -212,6 +212,9 @@ int plan_up(const struct store *s, struct manifest *m, struct plan_digest *diges
 		if (dec_hex(str_of(digests[i].sha256), raw, sizeof(raw)) < 0)
 			return err_set(e, ERR_INVALID, "the digest of %.80s is not 64 hexadecimal digits",
 				       digests[i].folder);
+	if (m->n_workloads)
+		return err_set(e, ERR_INVALID, "%s:%u:%u: services and tasks cannot be brought up yet", m->file,
+			       m->workloads->line, m->workloads->col);
 	for (size_t i = 0; i < m->n; i++)
 		if (plan_one(p, s, &m->functions[i], e) < 0)
 			return -1;

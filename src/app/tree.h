@@ -24,6 +24,7 @@ struct node {
 typedef const char *tree_lookup(void *arg, const char *name);
 struct tree_opts {
 	const char *file;    /* for messages */
+	const char *dir;     /* absolute: where it lies; NULL: nobody said */
 	tree_lookup *lookup; /* NULL: there are none */
 	void *arg;
 };

@@ -33,7 +33,24 @@ static const struct {
 	{"- a\n", "t.yaml:1:1: here stands tandem.yaml, which is keys with values"},
 	{"functions: {}\n", "t.yaml:1:1: tandem.yaml needs the key \"name\""},
 	{"name: p\nfunctoins: {}\n", "t.yaml:2:1: unknown key \"functoins\"; did you mean \"functions\"?"},
-	{"name: p\nservices: {}\n", "t.yaml:2:1: unknown key \"services\"; known here are: name, version, functions"},
+	{"name: p\ncrons: {}\n",
+	 "t.yaml:2:1: unknown key \"crons\"; known here are: name, version, functions, services, tasks"},
+	{"name: p\ntasks: []\n", "t.yaml:2:8: services and tasks are maps from names to what they are"},
+	{"name: p\ntasks: {a: {}}\n", "t.yaml:2:9: \"a\" needs one of image and build"},
+	{"name: p\ntasks: {a: {image: i, build: b}}\n", "t.yaml:2:9: \"a\" needs one of image and build"},
+	{"name: p\ntasks: {a: {image: i, memroy: 1}}\n",
+	 "t.yaml:2:23: unknown key \"memroy\"; did you mean \"memory\"?"},
+	{"name: p\ntasks: {a: {image: i, volumes: [x]}}\n",
+	 "t.yaml:2:33: a volume looks like data:/var/lib/x, or ./conf:/etc/x:ro"},
+	{"name: p\ntasks: {a: {image: i, volumes: [./x:/x]}}\n",
+	 "t.yaml:2:33: whoever sent this file did not say in which folder it lies; begin with /"},
+	{"name: p\ntasks: {a: {image: i, stop_signal: SIGNOTHING}}\n",
+	 "t.yaml:2:36: a signal is a name like SIGTERM, or a number from 1 to 64"},
+	{"name: p\ntasks: {a: {image: i, depends_on: [b]}}\n",
+	 "t.yaml:2:9: \"a\": containers[0]: depends_on: there is no container \"b\" in this task"},
+	{"name: p\ntasks: {a: {image: i, health: {}}}\n",
+	 "t.yaml:2:9: \"a\": containers[0]: health: one of command, http and tcp says how to look"},
+	{"name: p\nservices: {a: {image: i}}\ntasks: {a: {image: i}}\n", "t.yaml:3:9: \"a\" is a service already"},
 	{"name: Prod\n", "t.yaml:1:7: a project's name is made of small letters, digits and -"},
 	{"name: api\n", "t.yaml:1:7: the name api stands for what was made through the AWS API; choose another"},
 	{"name:\n", "t.yaml:1:1: \"name\" has no value"},
@@ -216,7 +233,61 @@ TEST(bounds_what_hostile_text_costs)
 	CHECK(strstr(e.text, "more than 4096 keys") != NULL);
 }
 
+TEST(workloads_become_documents)
+{
+	static const char text[] =
+		"services:\n"
+		"  web:\n"
+		"    build: ./web\n"
+		"    port: 8080\n"
+		"    route: /shop/*\n"
+		"    min: 2\n"
+		"    ports: [\"8443:8080\"]\n"
+		"    memory: 256\n"
+		"    cpu: 500m\n"
+		"    environment: {B: 1, A: x}\n"
+		"    command: serve --fast\n"
+		"    health: {http: /healthz, interval: 1m}\n"
+		"    volumes: [\"data:/var/lib/x\", \"/etc/x:/etc/x:ro\"]\n"
+		"    tmpfs: /run/x:8\n"
+		"    secrets: [a, {name: b, env: B}]\n"
+		"    ulimits: {nofile: 1024}\n"
+		"    stop_signal: QUIT\n"
+		"    uses: [db, \"cache:6379\"]\n"
+		"    egress: none\n"
+		"    containers:\n"
+		"      log: {image: logger, essential: false, memory: 32, depends_on: {web: healthy}}\n"
+		"name: p\n";
+	auto_(manifest_free_p) struct manifest *m = NULL;
+	struct err e = {0};
+	const struct workload *w;
+
+	CHECK(parse(text, &m, &e) == 0);
+	CHECK_STR(e.text, "");
+	if (!m)
+		return;
+	w = m->workloads;
+	CHECK(m->n_workloads == 1 && w->is_service && w->port == 8080 && w->n_images == 2);
+	CHECK_STR(w->images[0].build, "./web");
+	CHECK_STR(w->images[0].reference, "localhost/p-web:latest");
+	CHECK(!w->images[1].build);
+	CHECK_STR(w->more.p, "{\"route\":\"/shop/*\",\"ports\":[\"8443:8080\"],\"min\":2}");
+	CHECK_STR(
+		w->doc,
+		"{\"containers\":[{\"name\":\"web\",\"image\":\"localhost/p-web:latest\","
+		"\"command\":[\"/bin/sh\",\"-c\",\"serve --fast\"],\"env\":{\"A\":\"x\",\"B\":\"1\"},\"stop_signal\":3,"
+		"\"secrets\":[{\"name\":\"a\"},{\"name\":\"b\",\"env\":\"B\"}],\"ulimits\":{\"nofile\":[1024,1024]},"
+		"\"health\":{\"http\":\"/healthz\",\"interval_s\":60,\"port\":8080},\"ports\":[8080],"
+		"\"mounts\":[{\"volume\":\"data\",\"path\":\"/var/lib/x\"},"
+		"{\"host\":\"/etc/x\",\"path\":\"/etc/x\",\"read_only\":true},{\"tmpfs_mb\":8,\"path\":\"/run/x\"}]},"
+		"{\"name\":\"log\",\"image\":\"logger\",\"memory_mb\":32,\"essential\":false,"
+		"\"depends_on\":[{\"container\":\"web\",\"condition\":\"HEALTHY\"}]}],"
+		"\"memory_mb\":256,\"cpu\":0.5,\"egress\":\"none\","
+		"\"uses\":[{\"service\":\"db\"},{\"port\":6379,\"service\":\"cache\"}]}");
+}
+
 struct compare {
+	const char *(*key)(int table, size_t i);
 	int table;
 	size_t n;
 };
@@ -227,7 +298,7 @@ static int known(void *arg, const char *key, const struct json *value)
 	bool found = false;
 	const char *name;
 
-	for (size_t i = 0; (name = manifest_key(c->table, i)); i++)
+	for (size_t i = 0; (name = c->key(c->table, i)); i++)
 		found |= !strcmp(name, key);
 	if (!found)
 		printf("the schema has a key that the parser does not know: %s\n", key);
@@ -236,13 +307,13 @@ static int known(void *arg, const char *key, const struct json *value)
 	return 0;
 }
 
-static void same_keys(int table, const struct json *object)
+static void same_keys(const char *(*key)(int, size_t), int table, const struct json *object)
 {
-	struct compare c = {.table = table};
+	struct compare c = {.key = key, .table = table};
 	size_t n = 0;
 
 	json_each(json_get(object, "properties"), known, &c);
-	while (manifest_key(table, n))
+	while (key(table, n))
 		n++;
 	CHECK(c.n == n);
 }
@@ -258,7 +329,12 @@ TEST(schema_has_the_same_keys)
 	j = json_parse(buf_str(&text), &e);
 	CHECK(j != NULL);
 	f = json_get(json_get(j, "definitions"), "function");
-	same_keys(0, j);
-	same_keys(1, f);
-	same_keys(2, json_get(json_get(json_get(f, "properties"), "allow"), "items"));
+	for (int i = 0; i < 4; i++) {
+		static const char *const of[] = {"task", "container", "health", "service"};
+
+		same_keys(workload_key, i, json_get(json_get(j, "definitions"), of[i]));
+	}
+	same_keys(manifest_key, 0, j);
+	same_keys(manifest_key, 1, f);
+	same_keys(manifest_key, 2, json_get(json_get(json_get(f, "properties"), "allow"), "items"));
 }

@@ -39,7 +39,11 @@ class Schema(unittest.TestCase):
         self.assertTrue(self.check.is_valid({"name": "p", "functions": {"f": good}}))
         for wish in yaml.safe_load("[auto, on, off]"):
             self.assertTrue(self.check.is_valid({"name": "p", "functions": {"f": {**good, "snapshot": wish}}}))
-        for top in ({}, {"name": "P"}, {"name": "api"}, {"name": "p", "services": {}}, {"name": "p", "version": 2}):
+        for change in ({"rout": "/x"}, {"memory": "lots"}, {"containers": {"a": {"route": "/"}}}, {"health": {"https": "/"}}, {"depends_on": {"a": "later"}}):
+            with self.subTest(change):
+                self.assertFalse(self.check.is_valid({"name": "p", "tasks": {"t": {"image": "i", **change}}}))
+        self.assertTrue(self.check.is_valid({"name": "p", "services": {"s": {"image": "i", "route": "/", "health": {"http": "/"}}}}))
+        for top in ({}, {"name": "P"}, {"name": "api"}, {"name": "p", "crons": {}}, {"name": "p", "version": 2}):
             with self.subTest(top):
                 self.assertFalse(self.check.is_valid(top))
 
