@@ -183,21 +183,27 @@ struct lookup {
 	struct principal who;
 };
 
-static const char *secret_of(void *arg, struct str key)
+const char *api_secret(const struct api *a, struct str key, struct principal *ret)
 {
-	struct lookup *l = arg;
-	const char *operator_key = store_setting(l->a->o.store, "operator_access_key");
+	const char *operator_key = store_setting(a->o.store, "operator_access_key");
 	struct function *f;
 
 	if (operator_key && str_eqc(key, operator_key)) {
-		l->who = (struct principal){.kind = PRINCIPAL_OPERATOR};
-		return store_setting(l->a->o.store, "operator_secret_key");
+		*ret = (struct principal){.kind = PRINCIPAL_OPERATOR};
+		return store_setting(a->o.store, "operator_secret_key");
 	}
-	f = function_by_access_key(l->a->o.store, key);
+	f = function_by_access_key(a->o.store, key);
 	if (!f)
 		return NULL;
-	l->who = (struct principal){.kind = PRINCIPAL_WORKLOAD, .name = f->name, .allow = f->allow};
+	*ret = (struct principal){.kind = PRINCIPAL_WORKLOAD, .name = f->name, .allow = f->allow};
 	return f->secret_key;
+}
+
+static const char *secret_of(void *arg, struct str key)
+{
+	struct lookup *l = arg;
+
+	return api_secret(l->a, key, &l->who);
 }
 
 /* A web page of anybody's makes a browser on this machine call us, with its Origin, or by a name that it has for our
@@ -217,12 +223,8 @@ static bool by_a_page(const struct http_req *r)
 	return i < host.n && !str_caseeqc(host, "localhost") && !str_ends(host, ".localhost");
 }
 
-static int identify(struct api_call *c, const struct function *sandbox)
+int api_identify_unsigned(struct api_call *c, const struct function *sandbox)
 {
-	struct lookup l = {.a = c->a};
-	struct sigv4_check check = {.now_wall_us = clock_wall_us(), .secret = secret_of, .arg = &l};
-	struct sigv4_scope scope;
-
 	if (sandbox) {
 		c->who = (struct principal){.kind = PRINCIPAL_WORKLOAD, .name = sandbox->name, .allow = sandbox->allow};
 		return 0;
@@ -231,10 +233,19 @@ static int identify(struct api_call *c, const struct function *sandbox)
 		return api_fail(&c->e, API_ACCESS_DENIED,
 				"Without signatures (--auth none) no browser may call, and only by an address or as "
 				"localhost.");
-	if (c->a->o.auth_none) {
-		c->who = (struct principal){.kind = PRINCIPAL_ANONYMOUS};
-		return 0;
-	}
+	c->who = (struct principal){.kind = PRINCIPAL_ANONYMOUS};
+	return !c->a->o.auth_none;
+}
+
+static int identify(struct api_call *c, const struct function *sandbox)
+{
+	struct lookup l = {.a = c->a};
+	struct sigv4_check check = {.now_wall_us = clock_wall_us(), .secret = secret_of, .arg = &l};
+	struct sigv4_scope scope;
+	int rc = api_identify_unsigned(c, sandbox);
+
+	if (rc <= 0)
+		return rc;
 	if (sigv4_verify(c->a->sigv4, c->r, &check, &scope, &c->e) < 0)
 		return -1;
 	c->who = l.who;
@@ -293,6 +304,10 @@ static int run(struct api_call *c, const struct function *sandbox)
 
 	if (code_url_is(c->r))
 		return code_url_handle(c);
+	if (oci_is(c->r)) {
+		oci_handle(c, sandbox);
+		return 0;
+	}
 	rc = route(c, &rt);
 	c->op = rt.op;
 	/* Without authentication, and on a sandbox's own socket, a signature is not looked at: it may be any. */

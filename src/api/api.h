@@ -8,6 +8,7 @@
 #pragma once
 #include <stdbool.h>
 #include "http/server.h"
+#include "image/image.h"
 #include "ledger/ledger.h"
 #include "ledger/logs.h"
 #include "sched/sched.h"
@@ -19,6 +20,7 @@ struct api_opts { /* all borrowed for the life of the api */
 	struct sched *sched;
 	struct ledger *ledger;
 	struct logs *logs;
+	struct images *images;
 	const char *account, *region;
 	bool auth_none;
 };
@@ -30,6 +32,7 @@ void api_bootstrap(struct store *s, struct store_op *op);
 
 /* Handlers of listeners (http_handler). */
 void api_handle(void *api, struct http_req *r);
+bool api_streams(void *api, const struct http_req *r); /* blobs on their way to the registry */
 /* Inside sandboxes: arg is the struct instance; sched_opts.sandbox_arg is the address of the variable that holds the
  * struct api *. Who asks is whose socket it is; no signature is needed, and none is looked at. */
 void api_handle_sandbox(void *instance, struct http_req *r);

@@ -56,6 +56,10 @@ void api_reply_err(struct api_call *c); /* c->e */
 void api_reply_fail(struct api_call *c, enum api_code code, const char *fmt, ...) PRINTF(3, 4);
 void api_xml_text(struct buf *out, struct str s);
 
+/* The secret of an access key, and whose it is; NULL: nobody's. */
+const char *api_secret(const struct api *a, struct str key, struct principal *ret);
+/* Who asks, where that needs no signature: 1 when it does; -1: c->e. */
+int api_identify_unsigned(struct api_call *c, const struct function *sandbox);
 int api_allowed(struct api_call *c, const char *resource); /* authz for c->op; -1: c->e */
 /* The function that c->name names, without a qualifier but $LATEST; NULL: c->e says so. */
 struct function *api_function(struct api_call *c);
@@ -74,6 +78,16 @@ int api_stale(struct api_call *c); /* -1, c->e: the RevisionId that the caller g
 struct json *api_body(struct api_call *c);
 /* A member of the query string, decoded (percent and +) into out; false: not there or not decodable. */
 bool api_query(const struct http_req *r, const char *name, struct buf *out);
+
+/* oci.c: registry clients */
+bool oci_is(const struct http_req *r);
+void oci_handle(struct api_call *c, const struct function *sandbox); /* answers c->r */
+/* A password for an access key, added to out; how long it is good, in seconds since the epoch. */
+int64_t oci_password(struct str key, const char *secret, struct buf *out);
+/* ecr.c: a repository that is asked for the first time; 0, or -1 and e. */
+int ecr_make_repository(struct api *a, struct store_op *op, const char *name, const struct json *request,
+			struct err *e);
+char *ecr_arn(const struct api *a, const char *repository); /* the caller frees */
 
 /* function_config.c: Lambda's FunctionConfiguration of a revision of f, all members of one object. qualifier: how the
  * ARN names it, or NULL. */

@@ -40,7 +40,11 @@
 #define LIM_IMAGE_LAYERS	127	     /* docker's own figure; overlayfs takes 500 */
 #define LIM_IMAGE_BYTES		68719476736  /* on their way from a registry, packed */
 #define LIM_UPLOADS		16	     /* of images at once */
-#define LIM_UPLOAD_PIECE	8388608	     /* copied in memory: the request may go */
-#define LIM_LAYER_BYTES		68719476736  /* of one layer, unpacked */
+#define LIM_PUSHES		64	     /* of blobs to the registry at once */
+#define LIM_REPOSITORIES	10000
+#define LIM_REPOSITORY_IMAGES	1000 /* each is looked at for each blob */
+#define LIM_MANIFEST_PARTS	1000
+#define LIM_UPLOAD_PIECE	8388608	    /* copied in memory: the request may go */
+#define LIM_LAYER_BYTES		68719476736 /* of one layer, unpacked */
 #define LIM_LAYER_FILES		2000000
 #define LIM_IMAGES		10000

@@ -99,7 +99,8 @@ static bool log_wanted(void *arg, const char *name)
 
 static void listen_on(struct tandemd *d, enum spawner_listener which, size_t body_max, http_handler *h, void *arg)
 {
-	struct http_listener_opts o = {.body_max = body_max, .handler = h, .arg = arg};
+	struct http_listener_opts o = {
+		.body_max = body_max, .handler = h, .arg = arg, .streams = h == api_handle ? api_streams : NULL};
 
 	if (d->listeners[which] >= 0)
 		http_listen(d->http, d->listeners[which], &o);

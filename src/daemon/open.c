@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/daemon.h"
+#include "image/registry.h"
 #include "ledger/prices.h"
 #include "store/snapshot.h"
 
@@ -153,6 +154,7 @@ int tandemd_open(struct tandemd *d, struct err *e)
 			      .sched = d->sched,
 			      .ledger = d->ledger,
 			      .logs = d->logs,
+			      .images = d->images,
 			      .account = d->account,
 			      .region = d->region,
 			      .auth_none = d->config.auth_none};
@@ -161,6 +163,10 @@ int tandemd_open(struct tandemd *d, struct err *e)
 
 	real_address(first_fd(d, SL_API4, SL_API6), &d->config.api);
 	real_address(first_fd(d, SL_GATEWAY4, SL_GATEWAY6), &d->config.gateway);
+
+	auto_free char *own = xasprintf("%s.dkr.ecr.%s.amazonaws.com", d->account, d->region);
+
+	images_own(d->images, own, ntohs(d->config.api.sin6_port));
 
 	struct admin_opts mo = {.loop = d->loop,
 				.store = d->store,

@@ -174,7 +174,10 @@ struct image *image_find(const struct images *t, const char *reference)
 
 	if (!im && !strncmp(reference, "sha256:", 7))
 		return by_digest(t, str_of(reference + 7));
-	if (!im && reference_parse(reference, &r, NULL) == 0)
+	if (im || reference_parse(reference, &r, NULL) < 0)
+		return im;
+	im = map_get(&t->by_reference, str_of(r.text));
+	if (!im && registry_owns(t, reference, &r))
 		im = map_get(&t->by_reference, str_of(r.text));
 	return im;
 }
@@ -248,6 +251,8 @@ int images_open(struct loop *l, struct store *st, struct spawn *sp, struct image
 	t->next_incoming = rand_u64();
 	list_init(&t->pulls);
 	list_init(&t->uploads);
+	list_init(&t->pushes);
+	registry_open(t);
 	if (open_dir(store_dirfd(st), "layers", &t->layers_fd, e) < 0 ||
 	    open_dir(store_dirfd(st), "incoming", &t->incoming_fd, e) < 0 || store_image_each(st, load, t, e) < 0) {
 		images_free(t);
@@ -262,7 +267,9 @@ void images_free(struct images *t)
 {
 	if (!t)
 		return;
+	registry_close(t);
 	pulls_free(t);
+	pushes_free(t);
 	uploads_free(t);
 	sweep_free(t);
 	if (t->thread)

@@ -5,6 +5,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "image/image.h"
+#include "image/reference.h"
 #include "loop/loop.h"
 #include "spawn/spawn.h"
 
@@ -18,7 +19,12 @@ struct images {
 	struct map by_reference; /* of struct image */
 	struct image **sorted;
 	unsigned n, cap;
-	struct list pulls, uploads;
+	struct list pulls, uploads, pushes;
+	struct list puts,
+		holds; /* registry.c: manifests on their way; blobs that came, and that no manifest names yet */
+	struct loop_timer *holds_due;
+	char own[REFERENCE_NAME_MAX]; /* the registry's name at AWS; and our port, where clients on this machine find it */
+	uint16_t own_port;
 	struct sweep *sweep;	   /* under way, or NULL */
 	struct image_sweep *asked; /* wait for the next one */
 	bool again;
@@ -47,3 +53,15 @@ void sweep_free(struct images *t);
 /* upload.c */
 bool upload_names(const struct images *t, const char *incoming);
 void uploads_free(struct images *t);
+/* push.c */
+void pushes_free(struct images *t);
+/* registry.c */
+void registry_open(struct images *t);
+void registry_close(struct images *t);
+void registry_puts_end(struct images *t);
+/* Whether text, of which *r was made, is a name for one of ours: by our host, our port on this machine, or no host at
+ * all (text NULL: that is left out). Then *r becomes our name for it. */
+bool registry_owns(const struct images *t, const char *text, struct reference *r);
+/* A directory in incoming/ with what is there of it, as skopeo's dir: would have it. */
+int registry_stage(struct images *t, const struct reference *r, char ret_name[24], struct err *e);
+void registry_tidy(struct images *t); /* what lost its tag some time ago goes */

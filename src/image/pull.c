@@ -405,10 +405,10 @@ static void begin(void *arg)
 int pull_start(struct images *t, const struct pull_opts *o, struct pull **ret, struct err *e)
 {
 	struct pull *p = xcalloc(1, sizeof(*p));
+	bool own;
 
 	p->t = t;
 	p->o = *o;
-	p->state = o->upload ? PULL_CHECK : PULL_COPY;
 	p->since_us = clock_now_us();
 	said_init(&p->said);
 	list_init(&p->node);
@@ -420,8 +420,14 @@ int pull_start(struct images *t, const struct pull_opts *o, struct pull **ret, s
 	}
 	if (reference_parse(o->reference, &p->ref, e) < 0)
 		goto failed;
-	if (o->upload) {
+	own = registry_owns(t, NULL, &p->ref);
+	if (own || o->upload)
+		p->state = PULL_CHECK;
+	if (o->upload)
 		strlcpy_(p->dir, o->upload, sizeof(p->dir));
+	else if (own && registry_stage(t, &p->ref, p->dir, e) < 0)
+		goto failed;
+	if (p->dir[0]) {
 		p->dir_fd = openat(t->incoming_fd, p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 		if (p->dir_fd < 0)
 			err_sys(e, errno, "open what was uploaded");

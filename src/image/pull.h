@@ -5,7 +5,7 @@
  *      COPY ───► CHECK ───► UNPACK ───► SAVE ──┐
  *        └─────────┴──────────┴──────────┴─────┴──► CLEAN ───► (done)
  *
- *   COPY    skopeo's end (the spawner's word); passed through by an upload
+ *   COPY    skopeo's end (the spawner's word); passed through by an upload, and by what our own registry has
  *   CHECK   the thread that reads manifest and configuration and compares their digests
  *   UNPACK  the spawner's word that a layer is there, one after another; those that are there are skipped
  *   SAVE    the row to be durable
@@ -32,7 +32,7 @@ struct pull_progress {
 struct pull_opts {
 	const char *reference;
 	const char *auth;   /* text of an auth.json, or NULL; not kept */
-	const char *upload; /* a directory in incoming/ with image/ in it, which is taken; NULL: from the registry */
+	const char *upload; /* a directory in incoming/ with image/ in it, which is taken; NULL: from its registry */
 	void (*progress)(void *arg, const struct pull_progress *p);
 	void (*done)(void *arg, struct image *im, const struct err *e); /* once; im: borrowed, NULL on failure */
 	void *arg;

@@ -58,7 +58,7 @@ static bool path_ok(struct str path)
 	return path.p[path.n - 1] != '/';
 }
 
-static bool tag_ok(struct str tag)
+bool reference_tag_ok(struct str tag)
 {
 	return only(tag, LOWER UPPER DIGITS "_.-") && tag.n <= REFERENCE_TAG_MAX && !strchr(".-", tag.p[0]);
 }
@@ -114,7 +114,7 @@ int reference_parse(const char *text, struct reference *ret, struct err *e)
 	if (colon && (!slash || colon > slash)) {
 		tag = (struct str){colon + 1, (size_t)(name.p + name.n - colon - 1)};
 		name.n = (size_t)(colon - name.p);
-		if (!tag_ok(tag))
+		if (!reference_tag_ok(tag))
 			return err_set(e, ERR_INVALID, "\"%.300s\": a tag is made of letters, digits, _ . and -", text);
 	}
 	if (!name.n || settle_name(name, &r) < 0)

@@ -21,4 +21,5 @@ struct reference {
 	bool loopback;			   /* the registry is on this machine: it may speak without TLS */
 };
 int reference_parse(const char *text, struct reference *ret, struct err *e);
+bool reference_tag_ok(struct str tag);
 bool reference_digest_ok(struct str hex); /* 64 lower-case hex digits */

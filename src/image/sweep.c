@@ -209,6 +209,7 @@ void images_sweep(struct images *t)
 
 void image_sweep_start(struct images *t, struct image_sweep *a)
 {
+	registry_tidy(t);
 	a->next = t->asked;
 	t->asked = a;
 	images_sweep(t);

@@ -130,6 +130,39 @@ int store_blob_open(const struct store *s, const char sha256_hex[65], struct err
 	return fd < 0 ? err_sys(e, errno, "open archive %.12s", sha256_hex) : fd;
 }
 
+int store_blob_new(const struct store *s, struct err *e)
+{
+	int fd = openat(s->blobs_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	return fd < 0 ? err_sys(e, errno, "make a blob") : fd;
+}
+
+int store_blob_keep(const struct store *s, int fd, const char sha256_hex[65], struct err *e)
+{
+	char self[32];
+
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	/* Young from here on, whenever its bytes came. */
+	if (futimens(fd, NULL) < 0 || fsync(fd) < 0 ||
+	    (linkat(AT_FDCWD, self, s->blobs_fd, sha256_hex, AT_SYMLINK_FOLLOW) < 0 &&
+	     !(errno == EEXIST && touch(s->blobs_fd, sha256_hex))))
+		return err_sys(e, errno, "keep blob %.12s", sha256_hex);
+	return fsync(s->blobs_fd) < 0 ? err_sys(e, errno, "sync blobs") : 0;
+}
+
+int store_blob_link(const struct store *s, const char sha256_hex[65], int dirfd, const char *name, struct err *e)
+{
+	if (!hex_ok(sha256_hex) || linkat(s->blobs_fd, sha256_hex, dirfd, name, 0) < 0)
+		return err_sys(e, errno, "link blob %.12s", sha256_hex);
+	return 0;
+}
+
+void store_on_sweep(struct store *s, void (*names)(void *arg, struct buf *out), void *arg)
+{
+	s->swept = names;
+	s->swept_arg = arg;
+}
+
 int store_code_dir(const struct store *s)
 {
 	return s->code_fd;
@@ -299,6 +332,7 @@ static void gc_decide(struct loop_work *w)
 {
 	struct gc *g = container_of(w, struct gc, work);
 	struct map live = {0}, serials = {0};
+	auto_buf others = {0};
 	char to[80];
 
 	if (!g->s) {
@@ -306,6 +340,11 @@ static void gc_decide(struct loop_work *w)
 		return;
 	}
 	live_set(g->s, &live, &serials);
+	if (g->s->swept)
+		g->s->swept(g->s->swept_arg, &others);
+	for (const char *p = others.p; p && p < others.p + others.n; p += strlen(p) + 1)
+		if (!map_get(&live, str_of(p)))
+			map_put(&live, str_of(p), g);
 	snapshots_sweep(g->s, &serials);
 	map_done(&serials);
 	for (int i = 0; i < 2; i++) {

@@ -38,6 +38,41 @@ void digest_sha256_hex(const void *p, size_t n, char out[65])
 	enc_hex(d, sizeof(d), out);
 }
 
+/* A struct digest is an EVP_MD_CTX. Like malloc, it fails only without memory: then we end as base/mem.h does. */
+static EVP_MD_CTX *must(EVP_MD_CTX *c, int ok)
+{
+	if (!c || !ok)
+		abort();
+	return c;
+}
+
+struct digest *digest_new(void)
+{
+	EVP_MD_CTX *c = EVP_MD_CTX_new();
+
+	return (struct digest *)must(c, c && EVP_DigestInit_ex2(c, sha256_md, NULL));
+}
+
+void digest_add(struct digest *d, const void *p, size_t n)
+{
+	must((EVP_MD_CTX *)d, EVP_DigestUpdate((EVP_MD_CTX *)d, p, n));
+}
+
+void digest_hex(const struct digest *d, char out[65])
+{
+	EVP_MD_CTX *c = EVP_MD_CTX_new();
+	uint8_t raw[32];
+
+	must(c, c && EVP_MD_CTX_copy_ex(c, (const EVP_MD_CTX *)d) && EVP_DigestFinal_ex(c, raw, NULL));
+	EVP_MD_CTX_free(c);
+	enc_hex(raw, sizeof(raw), out);
+}
+
+void digest_free(struct digest *d)
+{
+	EVP_MD_CTX_free((EVP_MD_CTX *)d);
+}
+
 void digest_hmac_sha256(const void *key, size_t key_n, const void *p, size_t n, uint8_t out[32])
 {
 	/* RFC 2104 over the fetched digest: HMAC() of OpenSSL 3 fetches again on every call. */

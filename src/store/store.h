@@ -8,6 +8,7 @@
  */
 #pragma once
 #include <stdbool.h>
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/limits.h"
 #include "loop/loop.h"
@@ -37,10 +38,17 @@ void store_setting_put(struct store *s, struct store_op *op, const char *name, c
 void store_blob_put(struct store *s, struct store_op *op, const char sha256_hex[65], const void *p, size_t n);
 bool store_blob_has(const struct store *s, const char sha256_hex[65]);
 int store_blob_open(const struct store *s, const char sha256_hex[65], struct err *e); /* read-only fd */
+/* For one that is too big for memory: a file without a name, which goes when it is closed. keep: blocking, for a thread;
+ * it is the blob of that digest from then on (the caller has checked it), fsynced, also when it was there before. */
+int store_blob_new(const struct store *s, struct err *e);
+int store_blob_keep(const struct store *s, int fd, const char sha256_hex[65], struct err *e);
+int store_blob_link(const struct store *s, const char sha256_hex[65], int dirfd, const char *name, struct err *e);
+/* Asked when blobs are swept: adds NUL-terminated digests that stay, beside those of functions. */
+void store_on_sweep(struct store *s, void (*names)(void *arg, struct buf *out), void *arg);
 int store_code_dir(const struct store *s); /* dirfd of code/, where spawn_unpack makes <sha256>/ */
 int store_code_open(const struct store *s, const char sha256_hex[65],
 		    struct err *e); /* O_PATH dirfd, ERR_NOT_FOUND when not unpacked */
-/* Soon removes blobs and code directories that no function names (nor a replaced revision that somebody still holds)
+/* Soon removes blobs and code directories that nobody names (no function, nor a replaced revision that somebody still holds)
  * and that nobody asked for in the last minute; what is too young goes a minute later. At start and after deletes.
  * Deleting is the file thread's. */
 void store_gc(struct store *s);

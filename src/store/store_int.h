@@ -90,6 +90,8 @@ struct store {
 	struct loop_timer *gc_timer; /* armed: wanted soon */
 	bool gc_again;
 	struct snapshots *snapshots;
+	void (*swept)(void *arg, struct buf *out);
+	void *swept_arg;
 	_Atomic unsigned backups; /* under way: nothing is swept */
 };
 
