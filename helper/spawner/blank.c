@@ -92,25 +92,6 @@ static int enter(const struct blank *b, struct err *e)
 	return 0;
 }
 
-static int network(const struct blank *b, int socks[BLANK_SOCKS], unsigned *ret_n, struct err *e)
-{
-	*ret_n = 0;
-	if (b->layer != LAYER_NO_NETNS) {
-		if (net_setup(b, socks, e) < 0)
-			return -1;
-		*ret_n = BLANK_SOCKS;
-	}
-	if (!b->container || !*ret_n)
-		return 0;
-	/* What has no answer yet is to be refused at once. */
-	for (unsigned i = 0; i < BLANK_SOCKS; i++)
-		if (i != SB_DNS - BLANK_FIRST_SOCK)
-			close(socks[i]);
-	socks[0] = socks[SB_DNS - BLANK_FIRST_SOCK];
-	*ret_n = 1;
-	return 0;
-}
-
 static int surroundings(const struct blank *b, struct err *e)
 {
 	struct stat st;
@@ -131,9 +112,9 @@ static int surroundings(const struct blank *b, struct err *e)
 }
 
 /* The user namespace, and the parent's maps for it. */
-static int new_user_namespace(const struct blank *b, int *socks, unsigned n, int tty, struct err *e)
+static int new_user_namespace(const struct blank *b, int *socks, int n, int tty, struct err *e)
 {
-	struct blank_said said = {.n_socks = n, .tty = tty >= 0};
+	struct blank_said said = {.sockets = n ? b->sockets : 0, .tty = tty >= 0};
 	char go;
 
 	if (b->layer != LAYER_NO_USERNS && !b->container && unshare(CLONE_NEWUSER) < 0)
@@ -142,7 +123,7 @@ static int new_user_namespace(const struct blank *b, int *socks, unsigned n, int
 	 */
 	if (said.tty)
 		socks[n++] = tty;
-	if (fds_send(b->setup, &said, sizeof(said), socks, n, 0) < 0)
+	if (fds_send(b->setup, &said, sizeof(said), socks, (unsigned)n, 0) < 0)
 		return err_sys(e, errno, "tell the spawner");
 	if (b->layer != LAYER_NO_RLIMIT && !b->container && priv_rlimit_files(e) < 0)
 		return -1;
@@ -197,16 +178,16 @@ void blank_run(const struct blank *given)
 	char *envp[] = {NULL};
 	struct blank b = *given;
 	struct err e = {0};
-	int socks[BLANK_SAID_FDS], tty = -1, userns = -1;
+	int socks[BLANK_SAID_FDS], n = 0, tty = -1, userns = -1;
 	sigset_t none;
-	unsigned n;
 
 	signal(SIGPIPE, SIG_DFL); /* ignoring it would be inherited */
 	sigemptyset(&none);
 	umask(022);
 	if (b.layer == LAYER_NO_DUMPABLE)
 		argv[2] = "dumpable";
-	if (shed(&b, &e) < 0 || enter(&b, &e) < 0 || network(&b, socks, &n, &e) < 0 ||
+	if (shed(&b, &e) < 0 || enter(&b, &e) < 0 ||
+	    (b.layer != LAYER_NO_NETNS && (n = net_setup(&b, socks, &e)) < 0) ||
 	    (b.container ? container_surroundings(&b, &tty, &userns, &e) : surroundings(&b, &e)) < 0)
 		fail(&b, &e);
 	if (new_user_namespace(&b, socks, n, tty, &e) < 0 ||

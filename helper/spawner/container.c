@@ -9,12 +9,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/openat2.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "wire/fds.h"
 
@@ -41,17 +43,33 @@ static int take_trees(const int *fds, unsigned n, struct rootfs *r, struct err *
 	return r->lower[r->n_lower - 1] < 0 || r->upper < 0 ? -1 : 0;
 }
 
-static int open_terminal(struct blank *b, int *ret_master, struct err *e)
+/* Mount points cannot be moved or replaced by who lives there, and no link is followed: this is the container's devpts. */
+int container_terminal(const char *root, uint32_t uid, int *ret_master, int *ret_slave, struct err *e)
 {
-	int master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC), unlock = 0, slave;
+	struct open_how how = {.flags = O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC,
+			       .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+	auto_close int top = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	auto_close int master = (int)syscall(SYS_openat2, top, "dev/pts/ptmx", &how, sizeof(how));
+	auto_close int slave = -1;
+	int unlock = 0;
 
 	if (master < 0 || ioctl(master, TIOCSPTLCK, &unlock) < 0)
 		return err_sys(e, errno, "make a terminal");
 	slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (slave < 0 || fchown(slave, b->uid, (gid_t)-1) < 0 || dup3(slave, b->chan, O_CLOEXEC) < 0)
+	if (slave < 0 || fchown(slave, uid, (gid_t)-1) < 0)
 		return err_sys(e, errno, "open a terminal");
-	*ret_master = master;
+	*ret_master = take_fd(master);
+	*ret_slave = take_fd(slave);
 	return 0;
+}
+
+static int own_terminal(struct blank *b, int *ret_master, struct err *e)
+{
+	auto_close int slave = -1;
+
+	if (container_terminal("/", b->uid, ret_master, &slave, e) < 0)
+		return -1;
+	return dup3(slave, b->chan, O_CLOEXEC) < 0 ? err_sys(e, errno, "place the terminal") : 0;
 }
 
 int container_surroundings(struct blank *b, int *ret_tty, int *ret_userns, struct err *e)
@@ -70,7 +88,7 @@ int container_surroundings(struct blank *b, int *ret_tty, int *ret_userns, struc
 		return -1;
 	if (setns(b->base.mntns, CLONE_NEWNS) < 0 || unshare(CLONE_NEWNS | CLONE_NEWCGROUP) < 0)
 		return err_sys(e, errno, "copy the mount namespace");
-	if (rootfs_make(&r, e) < 0 || (c->tty && open_terminal(b, ret_tty, e) < 0))
+	if (rootfs_make(&r, e) < 0 || (c->tty && own_terminal(b, ret_tty, e) < 0))
 		return -1;
 	if (sethostname(c->hostname, strlen(c->hostname)) < 0)
 		return err_sys(e, errno, "set the host name");

@@ -83,11 +83,11 @@ void egress_start(struct spawner *s)
 	unsigned n = 1;
 	int sock = -1, ran;
 
+	g->own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (s->config.has & SERVE_NO_EGRESS) {
 		strlcpy_(g->why, "switched off by tandem serve --no-egress", sizeof(g->why));
 		return;
 	}
-	g->own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	ran = run_tandem_net(s, s->config.no_layer == LAYER_NO_EGRESS_RULES ? "open" : "up", &sock);
 	if (ran < 0 || fds_recv(sock, &said, sizeof(said), &g->router, &n, MSG_DONTWAIT) != sizeof(said)) {
 		g->router = -1;
@@ -118,24 +118,29 @@ void egress_stop(struct spawner *s)
 	close_p(&s->egress.router);
 }
 
-/* A socket is of the namespace in which it was made, for ever. */
-static int socket_in(int ns, int own, int (*open_it)(struct err *e), struct err *e)
+int egress_within(const struct spawner *s, int ns, int (*f)(void *arg, struct err *e), void *arg, struct err *e)
 {
-	int sock;
+	int ret;
 
-	if (setns(ns, CLONE_NEWNET) < 0)
+	if (s->egress.own < 0 || setns(ns, CLONE_NEWNET) < 0)
 		return err_sys(e, errno, "enter a net namespace");
-	sock = open_it(e);
-	if (setns(own, CLONE_NEWNET) < 0) { /* nothing that we would do from here on would be done in the right place */
+	ret = f(arg, e);
+	if (setns(s->egress.own, CLONE_NEWNET) <
+	    0) { /* nothing that we would do from here on would be done in the right place */
 		log_error("egress", "cannot return to the host's net namespace: %s", strerror(errno));
 		abort();
 	}
-	return sock;
+	return ret;
 }
 
-static int cut_at(int ns, int own, int index, uint32_t ip, uint8_t bits, struct err *e)
+static int open_route(void *arg, struct err *e)
 {
-	auto_close int nl = socket_in(ns, own, nl_open, e);
+	return nl_open(e);
+}
+
+static int cut_at(const struct spawner *s, int ns, int index, uint32_t ip, uint8_t bits, struct err *e)
+{
+	auto_close int nl = egress_within(s, ns, open_route, NULL, e);
 	struct nl q = {0};
 
 	if (nl < 0)
@@ -154,9 +159,9 @@ static int cut(struct spawner *s, const struct sandbox *b, uint32_t ip, struct e
 
 	if (ns < 0)
 		return err_sys(e, errno, "look at a sandbox's namespace");
-	if (cut_at(s->egress.router, s->egress.own, (int)(ip & EGRESS_SERIAL_MASK) + EGRESS_FIRST, ip, 32, e) < 0)
+	if (cut_at(s, s->egress.router, (int)(ip & EGRESS_SERIAL_MASK) + EGRESS_FIRST, ip, 32, e) < 0)
 		return -1;
-	return cut_at(ns, s->egress.own, EGRESS_OWN_INDEX, 0, 0, e);
+	return cut_at(s, ns, EGRESS_OWN_INDEX, 0, 0, e);
 }
 
 static void put_message(struct nl *q, uint16_t type, uint16_t flags, uint8_t family, uint16_t res_id)
@@ -192,7 +197,7 @@ static void put_element(struct nl *q, uint16_t verb, const char *set, const uint
 	nl_nest_end(q, list);
 }
 
-static int open_netfilter(struct err *e)
+static int open_netfilter(void *arg, struct err *e)
 {
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
 
@@ -203,7 +208,7 @@ static int open_netfilter(struct err *e)
 static int change_sets(struct spawner *s, uint16_t verb, uint32_t address, const struct spawner_egress *g,
 		       struct err *e)
 {
-	auto_close int sock = socket_in(s->egress.router, s->egress.own, open_netfilter, e);
+	auto_close int sock = egress_within(s, s->egress.router, open_netfilter, NULL, e);
 	struct nl q = {0};
 	uint32_t ip = htonl(address);
 

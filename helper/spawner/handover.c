@@ -61,6 +61,9 @@ static void each_kept(struct spawner *s, void (*f)(int *fd))
 		f(&s->block[i].lock);
 	f(&s->egress.router);
 	f(&s->egress.own);
+	for (unsigned i = 0; i < DOOR_MAX; i++)
+		if (s->door[i].at.sin6_family)
+			f(&s->door[i].fd);
 	for (unsigned i = 0; i < SL_N; i++)
 		f(&s->listener[i]);
 	for (unsigned i = 0; i < s->cg.n; i++)

@@ -25,12 +25,10 @@ static const struct {
 	uint32_t ip;
 	uint16_t port;
 	int type;
-} sockets[BLANK_SOCKS] = {
-	[SB_RTAPI - BLANK_FIRST_SOCK] = {IP(169, 254, 100, 1), 9001, SOCK_STREAM},
-	[SB_CREDS - BLANK_FIRST_SOCK] = {IP(169, 254, 170, 2), 80, SOCK_STREAM},
-	[SB_API - BLANK_FIRST_SOCK] = {IP(169, 254, 100, 2), 4566, SOCK_STREAM},
-	[SB_DNS - BLANK_FIRST_SOCK] = {IP(169, 254, 100, 2), 53, SOCK_DGRAM},
-	[SB_API_TLS - BLANK_FIRST_SOCK] = {IP(169, 254, 100, 2), 443, SOCK_STREAM},
+} sockets[SB_N] = {
+	[SB_RTAPI] = {IP(169, 254, 100, 1), 9001, SOCK_STREAM},	 [SB_CREDS] = {IP(169, 254, 170, 2), 80, SOCK_STREAM},
+	[SB_API] = {IP(169, 254, 100, 2), 4566, SOCK_STREAM},	 [SB_DNS] = {IP(169, 254, 100, 2), 53, SOCK_DGRAM},
+	[SB_API_TLS] = {IP(169, 254, 100, 2), 443, SOCK_STREAM},
 };
 
 /* The pair, and in the router the route that leads to the sandbox's end. */
@@ -114,14 +112,19 @@ static int new_namespace(const struct blank *b, struct err *e)
 
 int net_setup(const struct blank *b, int ret_socks[BLANK_SOCKS], struct err *e)
 {
-	bool again = b->net >= 0 && setns(b->net, CLONE_NEWNET) == 0 && net_as_new(b->fresh_net);
+	bool entered = b->net >= 0 && setns(b->net, CLONE_NEWNET) == 0;
+	int n = 0;
 
-	if (!again && new_namespace(b, e) < 0)
+	if (b->join)
+		return entered ? 0 : err_sys(e, errno, "enter the other's network");
+	if (!(entered && net_as_new(b->fresh_net)) && new_namespace(b, e) < 0)
 		return -1;
-	for (unsigned i = 0; i < BLANK_SOCKS; i++) {
-		ret_socks[i] = open_socket(i, e);
-		if (ret_socks[i] < 0)
+	for (unsigned i = 0; i < SB_N; i++) {
+		if (!(b->sockets >> i & 1))
+			continue;
+		ret_socks[n] = open_socket(i, e);
+		if (ret_socks[n++] < 0)
 			return -1; /* the child that we run in is given up: its descriptors go with it */
 	}
-	return 0;
+	return n;
 }

@@ -75,7 +75,11 @@ bool net_as_new(const struct net_look *fresh)
 void net_learn(struct spawner *s)
 {
 	struct net_look *ret = &s->fresh_net;
-	struct blank b = {.net = -1, .fresh_net = ret, .router = s->egress.router, .serial = s->egress.serial++};
+	struct blank b = {.net = -1,
+			  .sockets = SB_PLATFORM,
+			  .fresh_net = ret,
+			  .router = s->egress.router,
+			  .serial = s->egress.serial++};
 	struct net_look *shared =
 		mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int socks[BLANK_SOCKS], status = 0;

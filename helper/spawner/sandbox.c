@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <linux/sockios.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -25,6 +27,19 @@ int sandbox_find(const struct spawner *s, uint64_t id)
 		if (s->id[i] == id)
 			return (int)i;
 	return -1;
+}
+
+int sandbox_net(struct spawner *s, unsigned slot)
+{
+	struct sandbox *b = &s->sb[slot];
+
+	for (unsigned i = 0; b->fd[SB_DNS] < 0 && i < s->high; i++)
+		if (s->id[i] && s->sb[i].group == s->sb[slot].group && s->sb[i].fd[SB_DNS] >= 0)
+			b = &s->sb[i];
+	if (b->fd[SB_DNS] < 0)
+		return -1;
+	b->own_net = 1;
+	return ioctl(b->fd[SB_DNS], SIOCGSKNS);
 }
 
 static void close_all(struct spawner *s, struct sandbox *b)
@@ -45,12 +60,35 @@ static uint32_t first_id(const struct spawner *s, unsigned slot)
 	return b->range ? range_first(s, b->range - 1) : s->config.uid_base + 2 * slot;
 }
 
+/* A network lives for as long as somebody is in it: the next one keeps what belongs to it. */
+static void leave_network(struct spawner *s, unsigned slot)
+{
+	struct sandbox *b = &s->sb[slot], *heir;
+
+	for (unsigned i = 0; b->own_net && i < s->high; i++) {
+		heir = &s->sb[i];
+		if (i == slot || !s->id[i] || heir->group != b->group)
+			continue;
+		heir->own_net = 1;
+		heir->address = b->address;
+		heir->egress = b->egress;
+		for (unsigned k = SB_RTAPI; k <= SB_API_TLS; k++) {
+			heir->fd[k] = b->fd[k];
+			b->fd[k] = -1;
+		}
+		return;
+	}
+	egress_forget(s, b);
+	if (b->own_net)
+		open_forget(s, b->group);
+}
+
 static void slot_free(struct spawner *s, unsigned slot)
 {
 	struct sandbox *b = &s->sb[slot];
 
+	leave_network(s, slot);
 	close_all(s, b);
-	egress_forget(s, b);
 	cg_leaf_release(&s->cg, &b->leaf);
 	if (b->range) {
 		upper_remove(s, slot);
@@ -150,6 +188,7 @@ static int start_child(struct spawner *s, unsigned slot, struct ends *x, struct 
 		       const struct container *c, struct err *e)
 {
 	struct sandbox *b = &s->sb[slot];
+	bool join = b->group != s->id[slot];
 	struct blank child = {
 		.base = s->base,
 		.setup = x->setup,
@@ -158,7 +197,9 @@ static int start_child(struct spawner *s, unsigned slot, struct ends *x, struct 
 		.log = x->log,
 		.err = x->err,
 		.layer = s->config.no_layer,
-		.net = net_take(s),
+		.net = join ? sandbox_net(s, slot) : net_take(s),
+		.join = join,
+		.sockets = c ? c->sockets : SB_PLATFORM,
 		.fresh_net = &s->fresh_net,
 		.router = s->egress.router,
 		.serial = s->egress.serial++,
@@ -201,6 +242,7 @@ static int make_container(struct spawner *s, unsigned slot, const struct contain
 	if (upper < 0)
 		return -1;
 	b->limits = c->limits;
+	b->egress = *c->egress;
 	b->assigned = 1;
 	strlcpy_(b->label, c->label, sizeof(b->label));
 	if (cg_leaf_limit(&s->cg, &b->leaf, CG_LIMITS, &b->limits, e) < 0)
@@ -234,7 +276,8 @@ int sandbox_make(struct spawner *s, uint64_t id, bool prepare, const struct cont
 
 	if (!b)
 		return err_set(e, ERR_LIMIT, "there are %d sandboxes already", SANDBOX_MAX);
-	*b = (struct sandbox){.gen = b->gen + 1, .setup = -1, .limits = cg_blank_limits};
+	*b = (struct sandbox){
+		.gen = b->gen + 1, .setup = -1, .limits = cg_blank_limits, .group = c && c->group ? c->group : id};
 	for (unsigned i = 0; i < SB_N; i++)
 		b->fd[i] = -1;
 	if (cg_leaf_make(&s->cg, (unsigned)slot, b->gen, &b->leaf, &cf, e) < 0)
@@ -321,14 +364,15 @@ void sandbox_setup_event(struct spawner *s, unsigned slot)
 		verbs_send_made(s, SPAWNER_MADE, slot);
 		return;
 	}
-	if (got == sizeof(said) && !said.sys && n == said.n_socks + said.tty) {
-		for (unsigned i = 0; i < said.n_socks; i++)
-			b->fd[b->range ? SB_DNS : BLANK_FIRST_SOCK + i] = socks[i];
+	if (got == sizeof(said) && !said.sys && n == (unsigned)__builtin_popcount(said.sockets) + said.tty) {
+		for (unsigned i = 0, at = 0; i < SB_N; i++)
+			if (said.sockets >> i & 1)
+				b->fd[i] = socks[at++];
 		if (said.tty) {
 			close_p(&b->fd[SB_CHAN]);
 			b->fd[SB_CHAN] = socks[n - 1];
 		}
-		if (give_maps(s, slot, &e) < 0)
+		if ((b->range && said.sockets && egress_assign(s, b, &b->egress, &e) < 0) || give_maps(s, slot, &e) < 0)
 			making_failed(s, slot, &e);
 		return;
 	}

@@ -23,7 +23,8 @@
 #define FD_RESERVED	32	       /* numbers below stay free for children to put theirs at */
 #define BLANK_TMP_BYTES (512ull << 20) /* /tmp of a blank; ASSIGN changes it when the function's differs */
 #define NET_POOL	64	       /* net namespaces that wait to be used again */
-#define RANGE_BLOCK	64	       /* ranges of ids for containers are taken from the host by so many */
+#define DOOR_MAX	1024
+#define RANGE_BLOCK	64 /* ranges of ids for containers are taken from the host by so many */
 #define RANGE_BLOCKS	16
 #define INSIDE_UID	1051
 #define INSIDE_GID	990
@@ -34,6 +35,7 @@ struct sandbox {
 	uint8_t state, assigned, ending;
 	uint16_t range;	 /* of a container: number of its ids + 1; else 0 */
 	uint8_t own_net; /* its net namespace is not as others' any more */
+	uint64_t group;	 /* id of the sandbox that its network was made for; one of those in it has SB_DNS */
 	pid_t pid;
 	int setup;    /* to the child while MAKING; -1 */
 	int fd[SB_N]; /* what tandemd got duplicates of; -1: not there */
@@ -78,6 +80,14 @@ struct egress {
 	char why[200];
 };
 
+/* A listener that tandemd asked for (open.c). */
+struct door {
+	uint64_t group;	   /* whose network it is in; 0: the host's */
+	uint32_t asked_by; /* daemon_gen: which tandemd wanted it last */
+	int fd;
+	struct sockaddr_in6 at; /* family 0: free */
+};
+
 struct net_look {
 	char text[16384];
 	size_t n; /* 0: not known */
@@ -118,6 +128,7 @@ struct spawner {
 	} block[RANGE_BLOCKS];
 	struct range range[RANGE_BLOCKS * RANGE_BLOCK];
 
+	struct door door[DOOR_MAX];
 	unsigned high; /* slots ever used: scans end here */
 	struct job job[JOB_MAX];
 	uint64_t id[SANDBOX_MAX];	/* 0: free. Beside the table, so that a search touches little memory */
@@ -153,6 +164,9 @@ struct container { /* what CONTAINER asks for, checked */
 	bool input, tty, read_only;
 	struct cg_limits limits;
 	const char *hostname, *label;
+	uint64_t group; /* whose network it shares; 0: its own, with these sockets and */
+	uint32_t sockets;
+	const struct spawner_egress *egress;
 };
 /* c NULL: a blank */
 int sandbox_make(struct spawner *s, uint64_t id, bool prepare, const struct container *c, struct err *e);
@@ -162,14 +176,18 @@ void sandbox_reap(struct spawner *s, unsigned slot); /* pid 1 is gone */
 void sandbox_kill(struct spawner *s, unsigned slot);
 void sandbox_forget_making(struct spawner *s);		/* those that a dead tandemd asked for and nobody got */
 int sandbox_find(const struct spawner *s, uint64_t id); /* slot, or -1 */
+/* The net namespace that it is in, which is not used a second time from now on; -1: none. The caller closes. */
+int sandbox_net(struct spawner *s, unsigned slot);
 
 /* blank.c: the child's side; never returns */
 struct blank {
 	struct base base;
 	int setup, ctl, chan, log, err, layer;
-	int net;	 /* a namespace to use again if it is as new, or -1 */
-	int router;	 /* -1: no way out */
-	uint32_t serial; /* of a new namespace with one */
+	int net;	  /* a namespace to use again if it is as new, or -1 */
+	bool join;	  /* net is somebody's; that is where it goes */
+	uint32_t sockets; /* of SB_PLATFORM, to open there */
+	int router;	  /* -1: no way out */
+	uint32_t serial;  /* of a new namespace with one */
 	const struct net_look *fresh_net;
 	uint32_t uid;
 	bool prepare;			   /* images are taken there */
@@ -179,18 +197,18 @@ struct blank {
 };
 struct blank_said {	  /* what the child tells over setup, then EOF by exec */
 	int32_t sys;	  /* errno, or 0: namespaces are ready, sockets attached, write the id maps */
-	uint32_t n_socks; /* of a container: that of names alone */
+	uint32_t sockets; /* which of SB_PLATFORM come along */
 	uint32_t tty;	  /* behind them its terminal */
 	char step[56];
 };
-#define BLANK_FIRST_SOCK SB_RTAPI
-#define BLANK_SOCKS	 (SB_API_TLS - SB_RTAPI + 1)
-#define BLANK_SAID_FDS	 (BLANK_SOCKS + 1) /* and a container's terminal */
+#define BLANK_SOCKS    (SB_API_TLS - SB_RTAPI + 1)
+#define BLANK_SAID_FDS (BLANK_SOCKS + 1) /* and a container's terminal */
 void blank_run(const struct blank *b) __attribute__((noreturn));
 
 /* container.c: what the child does differently when it becomes a container */
 enum container_fd { CF_USERNS, CF_IDMAP, CF_UPPER, CF_SKEL, CF_LAYERS }; /* sent over setup before the child begins */
 int container_surroundings(struct blank *b, int *ret_tty, int *ret_userns, struct err *e);
+int container_terminal(const char *root, uint32_t uid, int *ret_master, int *ret_slave, struct err *e);
 int container_become(const struct blank *b, int userns, struct err *e);
 
 /* rootfs.c, in the child: the root of a container in place of the one of blanks */
@@ -216,9 +234,20 @@ void range_release(struct spawner *s, unsigned n);
 uint32_t range_first(const struct spawner *s, unsigned n);
 void range_forget(struct spawner *s); /* after a handover: namespaces are made again when they are needed */
 
-/* net.c, in the child: enters b->net if nothing of its last user is left, else a new one, with the way out where there is
- * one; opens the platform's sockets */
+/* net.c, in the child: enters b->net if nothing of its last user is left (or to join it), else a new one, with the way out
+ * where there is one; opens the platform's sockets. Their number */
 int net_setup(const struct blank *b, int ret_socks[BLANK_SOCKS], struct err *e);
+
+/* open.c: what tandemd gets besides whole sandboxes */
+struct opened {
+	int fd[OPEN_MAX_FDS];
+	unsigned n;
+	bool kept; /* by us too */
+};
+int open_make(struct spawner *s, const struct spawner_msg *m, struct opened *ret, struct err *e);
+void open_unlisten(struct spawner *s, const struct sockaddr_in6 *at);
+void open_forget(struct spawner *s, uint64_t group); /* listeners in a network that is gone */
+void open_sweep(struct spawner *s);		     /* the host's that this tandemd did not ask for */
 
 /* egress.c: never fails; without the way out there is a reason */
 void egress_start(struct spawner *s);
@@ -226,6 +255,8 @@ void egress_stop(struct spawner *s);
 /* From here on it may connect to these. A new sandbox may to public addresses. */
 int egress_assign(struct spawner *s, struct sandbox *b, const struct spawner_egress *g, struct err *e);
 void egress_forget(struct spawner *s, struct sandbox *b); /* it is gone */
+/* Does f in a net namespace and returns what it returned: a socket is of the one in which it was made, for ever. */
+int egress_within(const struct spawner *s, int ns, int (*f)(void *arg, struct err *e), void *arg, struct err *e);
 
 /* netpool.c: namespaces that are used again */
 void net_learn(struct spawner *s);
@@ -295,6 +326,9 @@ int state_take_block(struct spawner *s, struct err *e); /* one more block of ran
 int state_own_dir(const char *path, uid_t uid, gid_t gid, mode_t mode, struct err *e); /* made or checked; open */
 unsigned state_ids_number(const struct spawner *s); /* which one that is: of this host's daemons ours alone */
 int state_listen(struct spawner *s, struct err *e);
+/* A listening socket at a; a's port becomes the one that the kernel picked. -1 and errno. */
+int state_listen_at(struct sockaddr_in6 *a);
+void state_show_address(const struct sockaddr_in6 *a, char out[64]);
 int state_write_run(struct spawner *s, struct err *e);
 void state_remove_run(const struct spawner *s);
 void state_notify(const char *text);

@@ -165,7 +165,7 @@ static bool is_loopback(const struct sockaddr_in6 *a)
 	return is_v4(a) ? a->sin6_addr.s6_addr[12] == 127 : IN6_IS_ADDR_LOOPBACK(&a->sin6_addr);
 }
 
-static void show(const struct sockaddr_in6 *a, char out[64])
+void state_show_address(const struct sockaddr_in6 *a, char out[64])
 {
 	char ip[INET6_ADDRSTRLEN];
 
@@ -176,8 +176,7 @@ static void show(const struct sockaddr_in6 *a, char out[64])
 		snprintf(out, 64, "[%s]:%u", inet_ntop(AF_INET6, &a->sin6_addr, ip, sizeof(ip)), ntohs(a->sin6_port));
 }
 
-/* A listening socket at a; a's port becomes the one that the kernel picked. -1 and errno. */
-static int listen_at(struct sockaddr_in6 *a)
+int state_listen_at(struct sockaddr_in6 *a)
 {
 	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = a->sin6_port};
 	struct sockaddr *sa = is_v4(a) ? (struct sockaddr *)&v4 : (struct sockaddr *)a;
@@ -207,7 +206,7 @@ static int refused(const struct sockaddr_in6 *a, const char *what, const char *o
 	char text[64];
 	int sys = errno;
 
-	show(a, text);
+	state_show_address(a, text);
 	if (sys == EADDRINUSE)
 		return err_set(e, ERR_CONFLICT,
 			       "Port in use: another program listens on %s. Stop it, or choose another address for the "
@@ -224,18 +223,18 @@ static int listen_pair(struct sockaddr_in6 *a, int *ret_v4, int *ret_v6, const c
 	struct sockaddr_in6 asked = *a, v6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
 
 	if (!is_v4(a)) {
-		*ret_v6 = listen_at(a);
+		*ret_v6 = state_listen_at(a);
 		return *ret_v6 < 0 ? refused(a, what, option, e) : 0;
 	}
 	for (int tries = 0; tries < 16; tries++) {
 		*a = asked;
-		*ret_v4 = listen_at(a);
+		*ret_v4 = state_listen_at(a);
 		if (*ret_v4 < 0)
 			return refused(a, what, option, e);
 		if (memcmp(a->sin6_addr.s6_addr + 12, home, 4))
 			return 0;
 		v6.sin6_port = a->sin6_port;
-		*ret_v6 = listen_at(&v6);
+		*ret_v6 = state_listen_at(&v6);
 		if (*ret_v6 >= 0 || errno != EADDRINUSE)
 			return 0;
 		close(*ret_v4);
@@ -269,8 +268,8 @@ int state_write_run(struct spawner *s, struct err *e)
 	auto_close int dir = open(s->config.state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int n;
 
-	show(&s->config.api, api);
-	show(&s->config.gateway, gateway);
+	state_show_address(&s->config.api, api);
+	state_show_address(&s->config.gateway, gateway);
 	n = snprintf(text, sizeof(text), "api=%s gateway=%s pid=%d\n", api, gateway, (int)getpid());
 	if (dir < 0)
 		return err_sys(e, errno, "open %s", s->config.state_dir);

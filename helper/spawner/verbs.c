@@ -191,7 +191,10 @@ static int make_container(struct spawner *s, const struct spawner_msg *m, const 
 			      .limits = {m->u.container.memory_bytes, m->u.container.pids_max,
 					 m->u.container.cpu_weight, m->u.container.cpu_quota_us},
 			      .hostname = m->u.container.hostname,
-			      .label = m->u.container.label};
+			      .label = m->u.container.label,
+			      .sockets = m->u.container.sockets,
+			      .egress = &m->u.container.egress};
+	int other = sandbox_find(s, m->u.container.join);
 
 	if (!m->id || sandbox_find(s, m->id) >= 0)
 		return err_set(e, ERR_EXISTS, "a sandbox of that id exists");
@@ -201,6 +204,11 @@ static int make_container(struct spawner *s, const struct spawner_msg *m, const 
 		return err_set(e, ERR_INVALID, "descriptors of the layers did not arrive");
 	if (!hostname_ok(c.hostname) || !bytes_ok(c.limits.memory_bytes))
 		return err_set(e, ERR_INVALID, "host name or memory size not acceptable");
+	if (c.sockets & ~SB_PLATFORM || (m->u.container.join ? c.sockets : !(c.sockets >> SB_DNS & 1)))
+		return err_set(e, ERR_INVALID, "who has a network of its own, and nobody else, has SB_DNS there");
+	if (m->u.container.join && (other < 0 || s->sb[other].state != SLOT_READY))
+		return err_set(e, ERR_NOT_FOUND, "the sandbox whose network is to be shared is not there");
+	c.group = other < 0 ? 0 : s->sb[other].group;
 	return check_limits(&c.limits, e) < 0 ? -1 : sandbox_make(s, m->id, false, &c, e);
 }
 
@@ -209,7 +217,8 @@ static int make_container(struct spawner *s, const struct spawner_msg *m, const 
  * are shown in the container's own ids alone: what belongs to anybody else on the host belongs to nobody in there, and
  * no right over it can be had. What it writes lies where the spawner put it. Ids, name and limits come from the slot or
  * are bounded here; how many there can be, too (RANGE_BLOCKS). In it runs tandem-init, which starts what tandemd says,
- * as with BLANK, with rights in its own user namespace alone.
+ * as with BLANK, with rights in its own user namespace alone. A network that is shared belongs to the first user namespace
+ * like all: who joins may use it and has no right over it, and it stays with its egress until the last one has gone.
  */
 static void container(struct spawner *s, const struct spawner_msg *m, const int *fds, unsigned n_fds)
 {
@@ -245,6 +254,28 @@ static void input_end(struct spawner *s, const struct spawner_msg *m)
 		return;
 	close_p(&s->sb[slot].fd[SB_CHAN]);
 	s->sb[slot].fd[SB_CHAN] = -1;
+}
+
+/*
+ * OPEN. Safe: sockets inside of a sandbox reach what that sandbox does, whose every program tandemd chose. On the host it
+ * may listen where any program may, that is on no port that is kept for root: from there others would trust it. What is
+ * kept is bounded in number. A terminal is made through the container's own root, in which no link is followed.
+ */
+static void open_(struct spawner *s, const struct spawner_msg *m)
+{
+	struct opened o = {0};
+	struct spawner_msg answer;
+	struct err e = {0};
+
+	if (open_make(s, m, &o, &e) < 0) {
+		verbs_send_err(s, SPAWNER_OPENED, m->id, &e);
+	} else {
+		spawner_msg_init(&answer, SPAWNER_OPENED, m->id);
+		answer.u.open.n = (uint8_t)o.n;
+		verbs_send(s, &answer, o.fd, o.n);
+	}
+	for (unsigned i = 0; i < o.n && !o.kept; i++)
+		close(o.fd[i]);
 }
 
 /* END. Safe: a signal by pidfd to pid 1 of a sandbox; an unknown id is one that has ended already. */
@@ -290,10 +321,11 @@ static void pull(struct spawner *s, const struct spawner_msg *m, const int *fds,
 	verbs_send_err(s, SPAWNER_PULLED, m->id, &e);
 }
 
-/* READY. Safe: tells the service manager once; a liar is a service that does not work. */
+/* READY. Safe: closes listeners of its own; tells the service manager once; a liar is a service that does not work. */
 static void ready(struct spawner *s)
 {
 	s->daemon_ready = true;
+	open_sweep(s);
 	if (!s->notified)
 		state_notify("READY=1");
 	s->notified = true;
@@ -316,6 +348,12 @@ static void dispatch(struct spawner *s, const struct spawner_msg *m, const int *
 		break;
 	case SPAWNER_INPUT_END:
 		input_end(s, m);
+		break;
+	case SPAWNER_OPEN:
+		open_(s, m);
+		break;
+	case SPAWNER_UNLISTEN: /* Safe: one of its own. */
+		open_unlisten(s, &m->u.open.at);
 		break;
 	case SPAWNER_END_SANDBOX:
 		end(s, m);

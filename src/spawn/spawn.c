@@ -283,7 +283,55 @@ void spawn_container_start(struct spawn *s, struct spawn_req *r, const struct sp
 	m.u.container.read_only = c->read_only;
 	strlcpy_(m.u.container.hostname, c->hostname, sizeof(m.u.container.hostname));
 	strlcpy_(m.u.container.label, c->label, sizeof(m.u.container.label));
+	m.u.container.join = c->join;
+	m.u.container.sockets = c->join ? 0 : SB_PLATFORM & ~(c->rtapi ? 0u : 1u << SB_RTAPI);
+	m.u.container.egress = c->limits.egress;
 	post(s, &m, c->layers, c->n_layers);
+}
+
+static void open_start(struct spawn *s, struct spawn_req *r, enum spawner_open how, uint64_t id, unsigned n,
+		       const struct sockaddr_in6 *at)
+{
+	struct spawner_msg m;
+
+	req_add(s, r, spawn_next_id(s), SPAWNER_OPENED);
+	spawner_msg_init(&m, SPAWNER_OPEN, r->id);
+	m.u.open.how = (uint8_t)how;
+	m.u.open.sandbox = id;
+	m.u.open.n = (uint8_t)n;
+	if (at)
+		m.u.open.at = *at;
+	post(s, &m, NULL, 0);
+}
+
+void spawn_sockets_start(struct spawn *s, struct spawn_req *r, uint64_t id, unsigned n)
+{
+	assert(n && n <= OPEN_MAX_FDS);
+	open_start(s, r, OPEN_SOCKETS, id, n, NULL);
+}
+
+void spawn_listen_in_start(struct spawn *s, struct spawn_req *r, uint64_t id, uint16_t port)
+{
+	open_start(s, r, OPEN_LISTEN_IN, id, 1, &(struct sockaddr_in6){.sin6_port = htons(port)});
+}
+
+void spawn_listen_start(struct spawn *s, struct spawn_req *r, const struct sockaddr_in6 *at)
+{
+	open_start(s, r, OPEN_LISTEN, 0, 1, at);
+}
+
+void spawn_unlisten(struct spawn *s, const struct sockaddr_in6 *at)
+{
+	struct spawner_msg m;
+
+	spawner_msg_init(&m, SPAWNER_UNLISTEN, 0);
+	m.u.open.at = *at;
+	post(s, &m, NULL, 0);
+}
+
+void spawn_tty_start(struct spawn *s, struct spawn_req *r, uint64_t id)
+{
+	open_start(s, r, OPEN_TTY, id, 2, NULL);
 }
 
 void spawn_layer_start(struct spawn *s, struct spawn_req *r, enum spawner_unpack how, int archive, int dir,
@@ -382,7 +430,23 @@ void sandbox_fds_close(struct sandbox_fds *fds)
 	close_fds(fds->fd, SB_N);
 }
 
-/* At our limit of open files a message arrives without its descriptors: that sandbox is lost, and nothing else. */
+/* At our limit of open files a message arrives without its descriptors: that answer is lost, and nothing else. */
+static int opened(const struct spawner_msg *m, struct spawn_req *r, int *fds, unsigned n_fds, int socks[OPEN_MAX_FDS],
+		  struct err *why, struct err *e)
+{
+	if (n_fds > OPEN_MAX_FDS || (n_fds && n_fds != m->u.open.n))
+		return err_set(e, ERR_CORRUPT, "the spawner's descriptors do not match its message");
+	if (!n_fds)
+		err_set(why, ERR_LIMIT, "no descriptor is free");
+	if (!r)
+		return 0;
+	memcpy(socks, fds, n_fds * sizeof(*fds));
+	memset(fds, -1, n_fds * sizeof(*fds));
+	r->socks = socks;
+	r->n_socks = n_fds;
+	return 0;
+}
+
 static bool without_room(const struct spawner_msg *m, unsigned n_fds)
 {
 	return m->u.made.has && !n_fds;
@@ -393,6 +457,7 @@ static int answer(struct spawn *s, const struct spawner_msg *m, int *fds, unsign
 	struct spawn_req *r = req_take(s, m->id, m->verb);
 	struct sandbox_fds sb;
 	struct err why = {0};
+	int socks[OPEN_MAX_FDS];
 
 	if (m->verb == SPAWNER_UNPACKED && s->unpacking)
 		unpack_next(s);
@@ -414,6 +479,8 @@ static int answer(struct spawn *s, const struct spawner_msg *m, int *fds, unsign
 		r->uid = m->u.made.uid;
 		r->pid = m->u.made.pid;
 	}
+	if (m->verb == SPAWNER_OPENED && !m->err && opened(m, r, fds, n_fds, socks, &why, e) < 0)
+		return -1;
 	if (!r)
 		return 0;
 	if (m->verb == SPAWNER_UNPACKED) {
@@ -467,6 +534,7 @@ static int dispatch(struct spawn *s, const struct spawner_msg *m, int *fds, unsi
 	case SPAWNER_ASSIGNED:
 	case SPAWNER_UNPACKED:
 	case SPAWNER_PULLED:
+	case SPAWNER_OPENED:
 		return answer(s, m, fds, n_fds, e);
 	case SPAWNER_ENDED:
 		s->ev->ended(s->arg, m->id, m->u.ended.wait_status, m->u.ended.oom_kills, (int64_t)m->u.ended.cpu_us,

@@ -47,6 +47,8 @@ struct spawn_req {
 	pid_t pid;
 	int64_t bytes, files; /* spawn_unpack */
 	int wait_status;      /* spawn_pull: of skopeo */
+	const int *socks;     /* spawn_sockets_start and below: n_socks, for done alone; ownership moves */
+	unsigned n_socks;
 	uint16_t awaits;
 };
 /* r->id: the new sandbox. prepare: one in which tandem-init may take an image. */
@@ -65,10 +67,28 @@ struct spawn_container {
 	const int *layers;	    /* O_PATH descriptors of unpacked layers, the lowest first; borrowed */
 	unsigned n_layers;	    /* at most CONTAINER_LAYERS */
 	bool input, tty, read_only;
+	uint64_t
+		join; /* a sandbox whose network it shares, and goes on in when that one ends; 0: its own, with limits.egress,
+			  SB_CREDS, SB_API, SB_API_TLS, SB_DNS and */
+	bool rtapi; /* SB_RTAPI */
 	const char *hostname, *label;
 };
 void spawn_container_start(struct spawn *s, struct spawn_req *r, const struct spawn_container *c);
 void spawn_input_end(struct spawn *s, uint64_t id); /* SB_CHAN is closed: nothing more comes to its stdin */
+/*
+ * Sockets and terminals, in r->socks. Of a network that containers share, any of them may be named.
+ *   sockets    n <= OPEN_MAX_FDS unconnected TCP sockets, for connecting to 127.0.0.1 inside
+ *   listen_in  [0] listens on 127.0.0.1:port inside; the same one whenever it is asked for. Before the program begins, or its
+ *              port may be taken (ERR_CONFLICT)
+ *   listen     [0] listens on the host. It stays open, also while no tandemd runs, until spawn_unlisten; a successor asks
+ *              for all that it wants before spawn_ready. ERR_CONFLICT: taken; ERR_DENIED: a port for root alone
+ *   tty        [0] the master, [1] the slave of a new terminal inside of a container, for INIT_EXEC
+ */
+void spawn_sockets_start(struct spawn *s, struct spawn_req *r, uint64_t id, unsigned n);
+void spawn_listen_in_start(struct spawn *s, struct spawn_req *r, uint64_t id, uint16_t port);
+void spawn_listen_start(struct spawn *s, struct spawn_req *r, const struct sockaddr_in6 *at);
+void spawn_unlisten(struct spawn *s, const struct sockaddr_in6 *at);
+void spawn_tty_start(struct spawn *s, struct spawn_req *r, uint64_t id);
 /* archive is borrowed; makes directory name below dir, whole or not at all. */
 void spawn_unpack_start(struct spawn *s, struct spawn_req *r, int archive, int dir, const char *name, int64_t max_bytes,
 			int64_t max_files);

@@ -129,7 +129,8 @@ static int start(struct task *k, struct err *e)
 			   .pids_max = PIDS_MAX,
 			   .cpu_weight =
 				   s->cpu_milli * CPU_WEIGHT_UNIT / 1000 ? s->cpu_milli * CPU_WEIGHT_UNIT / 1000 : 1,
-			   .cpu_quota_us = s->quota ? s->cpu_milli * QUOTA_PERIOD_MS : 0},
+			   .cpu_quota_us = s->quota ? s->cpu_milli * QUOTA_PERIOD_MS : 0,
+			   .egress.internet = 1},
 		.layers = layers,
 		.input = s->stdin_open,
 		.tty = s->tty,

@@ -12,7 +12,14 @@
  *   CONTAINER id, with the descriptors of an image's layers, the lowest first: a sandbox with a root of its own, for one
  *             container. Answered by MADE, with SB_ERR among the descriptors; it counts as assigned. What is written
  *             below its root goes when it ends.
+ *             With join its network is the one of that sandbox, for as long as anybody is in there: egress, sockets and what
+ *             OPEN made belong to the network.
  *   INPUT_END id, a container: its stdin ends, once tandemd has closed SB_CHAN too. No answer.
+ *   OPEN      id of the request: sockets or a terminal, inside of a sandbox or on the host (enum spawner_open). Answered
+ *             by OPENED with the descriptors. Listeners stay with the spawner: who asks for the same gets the same, also
+ *             the successor of a killed tandemd.
+ *   UNLISTEN  a listener of the host that OPEN made is closed. Those for which nobody has asked until READY are, too. No
+ *             answer.
  *   LIVE      id, which is initialised: from now on the CPU weight and quota of ASSIGN hold. No answer.
  *   END       id: SIGKILL to its pid 1, reap, recycle; ENDED follows.
  *   UNPACK    id, with the archive and the directory. Answered by UNPACKED. Also removes what UNPACK_LAYER or PULL made.
@@ -33,7 +40,7 @@
 #pragma once
 #include <netinet/in.h>
 #include "base/err.h"
-#define SPAWNER_VERSION 3
+#define SPAWNER_VERSION 4
 #define SPAWNER_END	0x74646d21u
 #define SPAWNER_LABEL	256
 #define SPAWNER_REF	392
@@ -61,6 +68,8 @@ enum spawner_verb {
 	SPAWNER_PULL_END,
 	SPAWNER_CONTAINER,
 	SPAWNER_INPUT_END,
+	SPAWNER_OPEN,
+	SPAWNER_UNLISTEN,
 	SPAWNER_CONFIG = 64,
 	SPAWNER_ADOPT,
 	SPAWNER_ADOPTED,
@@ -71,6 +80,7 @@ enum spawner_verb {
 	SPAWNER_DRAIN,
 	SPAWNER_HANDOVER,
 	SPAWNER_PULLED,
+	SPAWNER_OPENED,
 };
 
 /* Descriptors of a sandbox as MADE and ADOPT carry them, in this order. has says by bit which are there; absent ones
@@ -92,6 +102,8 @@ enum spawner_sb {
 	SB_ERR,	     /* of a container without a terminal: as SB_LOG, which is stdout alone then */
 	SB_N
 };
+/* What tandemd listens on inside of a sandbox; a container has those that were asked for. */
+#define SB_PLATFORM (1u << SB_RTAPI | 1u << SB_CREDS | 1u << SB_API | 1u << SB_DNS | 1u << SB_API_TLS)
 /* Listeners of CONFIG, in this order, has bits as above. */
 /* SL_STATE_DIR is the directory state_dir/daemon, owned by tandemd's uid (0700): everything tandemd writes lies there.
  */
@@ -145,6 +157,16 @@ struct spawner_egress {
 	} range[SPAWNER_RANGES];
 };
 
+/* Addresses are IPv6, or v4-mapped. OPEN_LISTEN with port 0: the kernel picks one, and nobody gets it again by that. */
+enum spawner_open {
+	OPEN_SOCKETS,	/* n unconnected TCP sockets (IPv4) of a sandbox's network, non-blocking */
+	OPEN_LISTEN_IN, /* listening on 127.0.0.1 inside, at the port of at */
+	OPEN_LISTEN,	/* listening on the host, at at; no port that is kept for root */
+	OPEN_TTY,	/* a new terminal inside of a container: master, non-blocking, and slave */
+	OPEN_N
+};
+#define OPEN_MAX_FDS 64
+
 struct spawner_msg {
 	uint32_t version;
 	uint16_t verb;
@@ -169,7 +191,15 @@ struct spawner_msg {
 			uint8_t n_layers, input, tty, read_only;     /* without input stdin is empty */
 			char hostname[64];
 			char label[SPAWNER_LABEL];
+			uint64_t join;	  /* 0: a network of its own, with: */
+			uint32_t sockets; /* of SB_PLATFORM */
+			struct spawner_egress egress;
 		} container;
+		struct {
+			uint64_t sandbox;
+			struct sockaddr_in6 at;
+			uint8_t how, n; /* n: of OPEN_SOCKETS, and of descriptors in OPENED */
+		} open;			/* OPEN, OPENED, UNLISTEN */
 		struct {
 			uint32_t has, uid;
 			int32_t pid;

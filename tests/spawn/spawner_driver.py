@@ -16,10 +16,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 sys.path.insert(0, os.path.join(ROOT, "tests", "e2e"))
 from tandem import wait_for  # noqa: E402,F401 pylint: disable=unused-import
 BUILD = os.environ.get("TANDEM_BUILD", os.path.join(ROOT, "build"))
-VERSION, END = 3, 0x74646D21
-HELLO, BLANK, ASSIGN, END_SANDBOX, UNPACK, READY, BYE, LIVE, PULL, PULL_END, CONTAINER, INPUT_END = range(1, 13)
-CONFIG, ADOPT, ADOPTED, MADE, ASSIGNED, UNPACKED, ENDED, DRAIN, HANDOVER, PULLED = range(64, 74)
+VERSION, END = 4, 0x74646D21
+HELLO, BLANK, ASSIGN, END_SANDBOX, UNPACK, READY, BYE, LIVE, PULL, PULL_END, CONTAINER, INPUT_END, OPEN, UNLISTEN = range(1, 15)
+CONFIG, ADOPT, ADOPTED, MADE, ASSIGNED, UNPACKED, ENDED, DRAIN, HANDOVER, PULLED, OPENED = range(64, 75)
 UNPACK_CODE, UNPACK_LAYER, UNPACK_REMOVE = range(3)
+OPEN_SOCKETS, OPEN_LISTEN_IN, OPEN_LISTEN, OPEN_TTY = range(4)
 CTL, CHAN, LOG, RTAPI, CREDS, API, DNS, API_TLS, PIDFD, FREEZE, CPU, MEM_PEAK, ERR, SB_N = range(14)
 ADMIN, API4, API6, GATEWAY4, GATEWAY6, STATE_DIR, SL_N = range(7)
 DAEMON_UID = 1879048190
@@ -80,7 +81,8 @@ class Assign(C.Structure):
 
 class Container(C.Structure):
     _fields_ = [("memory_bytes", C.c_uint64), ("pids_max", C.c_uint32), ("cpu_weight", C.c_uint32), ("cpu_quota_us", C.c_uint32),
-                ("n_layers", C.c_uint8), ("input", C.c_uint8), ("tty", C.c_uint8), ("read_only", C.c_uint8), ("hostname", C.c_char * 64), ("label", C.c_char * 256)]
+                ("n_layers", C.c_uint8), ("input", C.c_uint8), ("tty", C.c_uint8), ("read_only", C.c_uint8), ("hostname", C.c_char * 64), ("label", C.c_char * 256),
+                ("join", C.c_uint64), ("sockets", C.c_uint32), ("egress", Egress)]
 
 
 class Made(C.Structure):
@@ -100,8 +102,12 @@ class Pull(C.Structure):
     _fields_ = [("reference", C.c_char * 392), ("plain_http", C.c_uint8), ("has_auth", C.c_uint8), ("wait_status", C.c_int32)]
 
 
+class Open(C.Structure):
+    _fields_ = [("sandbox", C.c_uint64), ("at", Sockaddr6), ("how", C.c_uint8), ("n", C.c_uint8)]
+
+
 class Body(C.Union):
-    _fields_ = [("prepare", C.c_uint8), ("assign", Assign), ("container", Container), ("made", Made), ("ended", Ended), ("unpack", Unpack), ("pull", Pull), ("config", Config)]
+    _fields_ = [("prepare", C.c_uint8), ("assign", Assign), ("container", Container), ("made", Made), ("ended", Ended), ("unpack", Unpack), ("pull", Pull), ("config", Config), ("open", Open)]
 
 
 class Msg(C.Structure):
@@ -255,8 +261,20 @@ class Spawner:
     def address(self, host, port):
         a = Sockaddr6(family=socket.AF_INET6)
         a.port[:] = port.to_bytes(2, "big")
-        a.addr[:] = socket.inet_pton(socket.AF_INET6, "::ffff:" + host)
+        a.addr[:] = socket.inet_pton(socket.AF_INET6, host if ":" in host else "::ffff:" + host)
         return a
+
+    def open(self, how, sb=None, n=1, at=("127.0.0.1", 0), answer=True):
+        """Descriptors that OPEN makes; sb may be an id."""
+        self.next_id += 1
+        m = Msg(verb=OPEN, id=self.next_id)
+        m.u.open = Open(getattr(sb, "id", sb) or 0, self.address(*at), how, n)
+        got, fds = self.ask(m, OPENED)
+        assert got.u.open.n == len(fds)
+        return fds
+
+    def sockets(self, sb, how=OPEN_SOCKETS, **kw):
+        return [socket.socket(fileno=fd) for fd in self.open(how, sb, **kw)]
 
     def spawn(self, no_layer, api, auth_none, debug, net):
         c = Config(version=VERSION, state_dir=self.state.encode(), libexec_dir=self.libexec.encode(), api=self.address(*api),
@@ -317,7 +335,7 @@ class Spawner:
         socket.send_fds(self.sock, [bytes(m)], fds)
 
     def receive(self):
-        data, fds, _, _ = socket.recv_fds(self.sock, C.sizeof(Msg) + 1, 32)
+        data, fds, _, _ = socket.recv_fds(self.sock, C.sizeof(Msg) + 1, 160)
         assert len(data) == C.sizeof(Msg), len(data)
         m = Msg.from_buffer_copy(data)
         assert m.version == VERSION and m.end == END
@@ -369,11 +387,13 @@ class Spawner:
         self.assign(sb, **kw)
         return sb
 
-    def container(self, layers, memory=256 << 20, pids=64, weight=100, quota=0, input=0, tty=0, read_only=0, hostname=b"box", label=b"label"):
+    def container(self, layers, memory=256 << 20, pids=64, weight=100, quota=0, input=0, tty=0, read_only=0, hostname=b"box", label=b"label",
+                  join=0, sockets=1 << DNS, egress=("internet",)):
         """layers: folders, the lowest first."""
         self.next_id += 1
         m = Msg(verb=CONTAINER, id=self.next_id)
-        m.u.container = Container(memory, pids, weight, quota, len(layers), input, tty, read_only, hostname, label)
+        m.u.container = Container(memory, pids, weight, quota, len(layers), input, tty, read_only, hostname, label,
+                                    getattr(join, "id", join), 0 if join else sockets, Egress.of(egress))
         fds = [os.open(path, os.O_PATH | os.O_DIRECTORY) for path in layers]
         try:
             sb = Sandbox(*self.ask(m, MADE, fds))

@@ -162,6 +162,31 @@ class Containers(unittest.TestCase):
         finally:
             self.assertEqual(s.stop(), 0)
 
+    def test_declared(self):
+        """From its first program on; for all who share the network, to the end of the last."""
+        script = "for a in %s; do nc -w 30 $a %d </dev/null || echo -n -; done" % (" ".join((net.PUBLIC, net.HOST, net.NEIGHBOUR)), net.PORT)
+        s = Spawner(net=world.host)
+        try:
+            for egress, found in (([], "---"), ([net.HOST], "-x-"), (["internet", net.NEIGHBOUR], "x-x")):
+                first = s.container([s.busybox()], egress=egress)
+                two = [s.container([s.busybox()], join=first) for _ in range(2)]
+                self.assertEqual([sb.run_in(["sh", "-c", script])[1] for sb in (first, two[0])], [found] * 2)
+                s.end(first)
+                s.end(two[0])
+                self.assertEqual(two[1].run_in(["sh", "-c", script])[1], found)
+                s.end(two[1])
+                for sb in (first, *two):
+                    sb.close()
+            with self.assertRaisesRegex(RuntimeError, "no range of addresses"):
+                bad = Egress.of(["10.0.0.1/8"])
+                Egress.of, of = lambda words: bad, Egress.of
+                try:
+                    s.container([s.busybox()])
+                finally:
+                    Egress.of = of
+        finally:
+            self.assertEqual(s.stop(), 0)
+
 
 class Again(test_spawner.NetNamespaces):
     """With the way out in them, namespaces are used again as others are, and one that was used is not."""

@@ -71,6 +71,14 @@ static void on_done(struct spawn_req *r, const struct err *e)
 	loop_stop(now->loop);
 }
 
+static void on_socks(struct spawn_req *r, const struct err *e)
+{
+	CHECK(r->n_socks == (e->kind ? 0 : 3));
+	for (unsigned i = 0; i < r->n_socks; i++)
+		CHECK(close(r->socks[i]) == 0);
+	on_done(r, e);
+}
+
 static void begin(struct world *w)
 {
 	int p[2];
@@ -120,9 +128,9 @@ static struct spawner_msg hear(struct world *w)
 
 static void say(struct world *w, struct spawner_msg *m, unsigned n_fds)
 {
-	int fds[SB_N], null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int fds[OPEN_MAX_FDS + 1], null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
-	for (unsigned i = 0; i < SB_N; i++)
+	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++)
 		fds[i] = null;
 	CHECK(fds_send(w->spawner, m, sizeof(*m), fds, n_fds, 0) == sizeof(*m));
 	close(null);
@@ -315,6 +323,56 @@ TEST(full_socket_keeps_all_layers)
 	while (n)
 		close(fds[--n]);
 	spawn_cancel(&r);
+	finish(&w);
+}
+
+TEST(sockets_are_the_askers)
+{
+	static const struct {
+		uint8_t said, sent;
+		enum err_kind kind; /* what the asker hears */
+		unsigned lost;
+	} cases[] = {{3, 3, ERR_NONE, 0}, {3, 0, ERR_LIMIT, 0}, {3, 2, ERR_NONE, 1}, {65, 65, ERR_NONE, 1}};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct world w;
+		struct spawn_req r = {.done = on_socks};
+		struct spawner_msg m;
+
+		begin(&w);
+		spawn_sockets_start(w.spawn, &r, 7, 3);
+		m = hear(&w);
+		CHECK(m.verb == SPAWNER_OPEN && m.id == r.id && m.u.open.sandbox == 7 && m.u.open.n == 3);
+		m.verb = SPAWNER_OPENED;
+		m.u.open.n = cases[i].said;
+		say(&w, &m, cases[i].sent);
+		turn(&w);
+		CHECK(w.lost == cases[i].lost && w.done == !cases[i].lost && w.err.kind == cases[i].kind);
+		finish(&w);
+	}
+}
+
+TEST(sockets_that_nobody_awaits_are_closed)
+{
+	struct world w;
+	struct spawn_req r = {.done = on_done};
+	struct sockaddr_in6 at = {.sin6_port = 7};
+	struct spawner_msg m;
+	int before, after;
+
+	begin(&w);
+	spawn_listen_start(w.spawn, &r, &at);
+	m = hear(&w);
+	spawn_cancel(&r);
+	CHECK(m.u.open.how == OPEN_LISTEN && m.u.open.at.sin6_port == 7);
+	before = dup(0);
+	close(before);
+	m.verb = SPAWNER_OPENED;
+	say(&w, &m, 1);
+	turn(&w);
+	after = dup(0);
+	close(after);
+	CHECK(after == before && !w.done && !w.lost);
 	finish(&w);
 }
 
