@@ -5,6 +5,7 @@
 
 #include "api/api_int.h"
 #include "api/code_url.h"
+#include "api/shape.h"
 #include "base/clock.h"
 #include "base/enc.h"
 #include "base/mem.h"
@@ -51,7 +52,7 @@ static const struct api_op ops[] = {
 	{"lambda", "GET", FN "/{F}/aliases/{X}", "GetAlias", SUBJECT_FUNCTION, lambda_get_alias},
 	{"lambda", "PUT", FN "/{F}/aliases/{X}", "UpdateAlias", SUBJECT_FUNCTION, lambda_update_alias},
 	{"lambda", "DELETE", FN "/{F}/aliases/{X}", "DeleteAlias", SUBJECT_FUNCTION, lambda_delete_alias},
-	{"sts", NULL, "GetCallerIdentity", "GetCallerIdentity", SUBJECT_OPEN, sts_get_caller_identity},
+	{"sts", NULL, NULL, "GetCallerIdentity", SUBJECT_OPEN, sts_get_caller_identity},
 	{"lambda", "POST", FN "/{F}/policy", "AddPermission", SUBJECT_FUNCTION, NULL},
 	{"lambda", "GET", FN "/{F}/policy", "GetPolicy", SUBJECT_FUNCTION, NULL},
 	{"lambda", "DELETE", FN "/{F}/policy/{X}", "RemovePermission", SUBJECT_FUNCTION, NULL},
@@ -149,10 +150,26 @@ static bool route_query(struct api_call *c, struct route *rt)
 		return false;
 	c->form = FORM_QUERY;
 	for (size_t i = 0; i < ARRAY_SIZE(ops); i++)
-		if (!ops[i].method && str_eqc(rt->operation, ops[i].path) &&
+		if (!ops[i].method && str_eqc(rt->operation, ops[i].name) &&
 		    (!rt->service.n || str_eqc(rt->service, ops[i].service)))
 			rt->op = &ops[i];
 	return true;
+}
+
+static void route_target(struct api_call *c, struct str target, struct route *rt)
+{
+	static const struct {
+		const char *prefix;
+		const struct api_op *ops;
+	} services[] = {{"AmazonEC2ContainerServiceV20141113", ecs_ops}};
+	struct str prefix, name;
+
+	c->form = FORM_JSON;
+	rt->operation = target;
+	for (size_t i = 0; str_cut(target, '.', &prefix, &name) && i < ARRAY_SIZE(services); i++)
+		for (const struct api_op *op = services[i].ops; str_eqc(prefix, services[i].prefix) && op->name; op++)
+			if (str_eqc(name, op->name))
+				rt->op = op;
 }
 
 /* Which service and operation (reference: target, then credential scope, then Action, then path). -1: the signature
@@ -166,8 +183,7 @@ static int route(struct api_call *c, struct route *rt)
 	if (signed_rc == 0)
 		rt->service = scope.service;
 	if (target.p) {
-		c->form = FORM_JSON;
-		rt->operation = target;
+		route_target(c, target, rt);
 	} else if (str_eqc(rt->service, "lambda") || (!rt->service.n && lambda_like(c->r->path))) {
 		route_rest(c, rt);
 	} else if (!route_query(c, rt)) {
@@ -297,6 +313,21 @@ static int unknown_operation(struct api_call *c, const struct route *rt)
 			(int)(c->r->path.n < 200 ? c->r->path.n : 200), c->r->path.p);
 }
 
+static int read_body(struct api_call *c)
+{
+	auto_buf copy = {0};
+	auto_json body = NULL;
+
+	if (c->r->body.n > LIM_JSON_BODY_BYTES)
+		return api_fail(&c->e, API_ENTITY_TOO_LARGE, "Request must be smaller than %d bytes.",
+				LIM_JSON_BODY_BYTES);
+	body = api_body(c);
+	if (!body || shape_copy(c->op->path, body, &copy, &c->e) < 0)
+		return -1;
+	c->in = json_parse(buf_str(&copy), NULL);
+	return 0;
+}
+
 static int run(struct api_call *c, const struct function *sandbox)
 {
 	struct route rt = {0};
@@ -315,6 +346,8 @@ static int run(struct api_call *c, const struct function *sandbox)
 		return -1;
 	if (!c->op || !c->op->run)
 		return unknown_operation(c, &rt);
+	if (c->form == FORM_JSON && read_body(c) < 0)
+		return -1;
 	return subject(c, &rt) < 0 ? -1 : c->op->run(c);
 }
 
@@ -325,6 +358,7 @@ static void dispatch(struct api *a, struct http_req *r, const struct function *s
 	id_uuid(c.request_id);
 	if (run(&c, sandbox) < 0)
 		api_reply_err(&c);
+	json_free(c.in);
 }
 
 void api_handle(void *arg, struct http_req *r)

@@ -29,7 +29,7 @@ struct api_call;
 typedef int api_run(struct api_call *c); /* -1: c->e is the answer */
 struct api_op {
 	const char *service, *method,
-		*path;	  /* path segments, {F}: a function's name; for json and query: method NULL, path is the name */
+		*path; /* path segments, {F}: a function's name; method NULL: of json the body's shape, of query NULL */
 	const char *name; /* as permissions have it */
 	enum api_subject subject;
 	api_run *run; /* NULL: known, and not there yet */
@@ -44,6 +44,7 @@ struct api_call {
 	struct api_name name;		    /* SUBJECT_FUNCTION: with the query's Qualifier */
 	char item[LIM_QUALIFIER_BYTES + 1]; /* {X} of the path */
 	struct api_err e;
+	struct json *in; /* of operations of json: the body as its shape lets it through; not there after run() */
 };
 
 /* Answers; each ends the call: c->r is invalid after. With the client gone they do nothing. Those that return something
@@ -105,6 +106,9 @@ int lambda_check_description(struct api_call *c, struct str text); /* of a versi
 int lambda_add_tag(void *pairs, const char *key, const struct json *value);
 #define LAMBDA_BAD_TAGS                                                                                                \
 	"Tags must be an object of strings, at most 50 in all; a key has 1 to 128 bytes, a value at most 256."
+
+/* Services whose operations are named in X-Amz-Target; ended by one without a name. */
+extern const struct api_op ecs_ops[];
 
 /* Operations, a file each for a group. */
 api_run lambda_create_function, lambda_update_function_code, lambda_update_function_configuration, lambda_get_function,

@@ -27,6 +27,14 @@ static const struct api_code_info codes[API_CODE_N] = {
 	[API_THROTTLED_RESERVED] = {"TooManyRequestsException", "Throttling", 429, false,
 				    "ReservedFunctionConcurrentInvocationLimitExceeded"},
 	[API_NO_PROVISIONED] = {"ProvisionedConcurrencyConfigNotFoundException", NULL, 404, false, NULL},
+	[API_ECS_CLIENT] = {"ClientException", NULL, 400, false, NULL},
+	[API_INVALID_MEMBER] = {"InvalidParameterException", NULL, 400, false, NULL},
+	[API_ECS_CONFLICT] = {"ConflictException", NULL, 400, false, NULL},
+	[API_ECS_NO_CLUSTER] = {"ClusterNotFoundException", NULL, 400, false, NULL},
+	[API_ECS_CLUSTER_TASKS] = {"ClusterContainsTasksException", NULL, 400, false, NULL},
+	[API_ECS_CLUSTER_SERVICES] = {"ClusterContainsServicesException", NULL, 400, false, NULL},
+	[API_ECS_NO_SERVICE] = {"ServiceNotFoundException", NULL, 400, false, NULL},
+	[API_ECS_SERVICE_INACTIVE] = {"ServiceNotActiveException", NULL, 400, false, NULL},
 	[API_SERVICE] = {"ServiceException", "InternalFailure", 500, true, NULL},
 };
 

@@ -18,6 +18,7 @@
 #define LIM_HTTP_GUEST_BYTES	33554432  /* of their requests and unread answers: five payloads of the largest size */
 #define LIM_HTTP_GUEST_SHAKES	50 /* TLS handshakes in 100 ms: a signature costs us more than it costs who asks */
 #define LIM_JSON_DEPTH		64
+#define LIM_JSON_BODY_BYTES	1048576 /* of a request whose body is read as JSON; ECS has 64 KB for the largest */
 #define LIM_YAML_BYTES		1048576
 #define LIM_YAML_DEPTH		32
 #define LIM_YAML_NODES		100000

@@ -133,6 +133,11 @@ double json_real(const struct json *j, double dflt)
 	return j && json_is_number(unwrap(j)) ? json_number_value(unwrap(j)) : dflt;
 }
 
+char *json_text(const struct json *j)
+{
+	return json_dumps(unwrap(j), JSON_COMPACT | JSON_ENCODE_ANY);
+}
+
 size_t json_len(const struct json *j)
 {
 	return json_type(j) == JSON_ARRAY ? json_array_size(unwrap(j)) : json_object_size(unwrap(j));

@@ -28,5 +28,6 @@ size_t json_len(const struct json *j);			 /* array or object */
 const struct json *json_at(const struct json *arr, size_t i);
 typedef int json_member(void *arg, const char *key, const struct json *value); /* non-zero stops */
 int json_each(const struct json *obj, json_member *f, void *arg);	       /* members in order of the text */
+char *json_text(const struct json *j); /* compact, of an object or array; the caller frees */
 /* Checks that text is one JSON value, without building it (what Invoke needs). Fast; depth-limited. */
 int json_check(struct str text, struct err *e);

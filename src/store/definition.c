@@ -97,19 +97,25 @@ void definition_update(struct store *s, struct store_op *op, const struct defini
 	record_put(s, op, key_of(key, d->family, d->revision), text.p);
 }
 
-int definition_put(struct store *s, struct store_op *op, const struct definition *d)
+void definition_number(struct store *s, struct definition *d)
 {
 	auto_free char *key = xasprintf("family/%s", d->family);
 	const char *last = record_get(s, key);
-	struct definition made = *d;
 	char number[16];
 
-	made.revision = last ? atoi(last) + 1 : 1;
-	made.active = true;
-	made.registered_wall_us = clock_wall_us();
-	made.deregistered_wall_us = 0;
-	snprintf(number, sizeof(number), "%d", made.revision);
+	d->revision = last ? atoi(last) + 1 : 1;
+	d->active = true;
+	d->registered_wall_us = clock_wall_us();
+	d->deregistered_wall_us = 0;
+	snprintf(number, sizeof(number), "%d", d->revision);
 	record_put(s, NULL, key, number);
+}
+
+int definition_put(struct store *s, struct store_op *op, const struct definition *d)
+{
+	struct definition made = *d;
+
+	definition_number(s, &made);
 	definition_update(s, op, &made);
 	return made.revision;
 }

@@ -32,7 +32,9 @@ static inline void definition_free_p(struct definition **d)
 /* A new revision of d->family, whose number is returned; of d the numbers, active and the times are not looked at. It is
  * durable when op is done. */
 int definition_put(struct store *s, struct store_op *op, const struct definition *d);
-/* Writes it again, with what may change of it: active, deregistered_wall_us, tags. */
+/* The first half of it: fills those members in, and d->family is kept as it is given. The second is definition_update. */
+void definition_number(struct store *s, struct definition *d);
+/* Writes it (again), with what may change of it: active, deregistered_wall_us, tags. */
 void definition_update(struct store *s, struct store_op *op, const struct definition *d);
 void definition_del(struct store *s, struct store_op *op, const char *family, int revision);
 
