@@ -30,6 +30,7 @@
 
 #define PROCS_MAX   64
 #define STRINGS_MAX 4096
+#define FDS_OF_ONE  3 /* message: EXEC's are the most */
 static_assert(AHEAD_BYTES == INIT_PAGES_MAX, "a list fits into its message");
 
 struct proc {
@@ -177,13 +178,6 @@ static int split_run(struct init *in, size_t n, struct run *ret)
 	return 0;
 }
 
-static void std_fds(struct run *r)
-{
-	r->fd[0] = INIT_FD_CHAN;
-	r->fd[1] = r->how.tty ? INIT_FD_CHAN : INIT_FD_LOG;
-	r->fd[2] = r->how.tty ? INIT_FD_CHAN : INIT_FD_ERR;
-}
-
 /* Passes the message that is in hand on to process 2, which has one chance. */
 static pid_t order_first(struct init *in, size_t n, int fd)
 {
@@ -206,7 +200,7 @@ static void first_obeys(struct init *in, int orders)
 	unsigned n_fds = 1;
 	ssize_t n = fds_recv(orders, in->in.bytes, INIT_MSG_MAX + 1, &fd, &n_fds, 0);
 	struct init_msg *m = &in->in.msg;
-	struct run run;
+	struct run run = {.fd = {INIT_FD_CHAN, INIT_FD_LOG, INIT_FD_ERR}};
 
 	if (n >= (ssize_t)sizeof(*m) && m->verb == INIT_RESTORE)
 		snap_restore(&(struct snap_restore){.image = fd,
@@ -216,7 +210,6 @@ static void first_obeys(struct init *in, int orders)
 						    .told = in->first.told[1],
 						    .ident = &in->ident});
 	if (n >= (ssize_t)sizeof(*m) && m->verb == INIT_RUN && split_run(in, (size_t)n, &run) == 0) {
-		std_fds(&run);
 		sys = run_program(&run);
 		(void)!write(in->first.told[1], &sys, sizeof(sys));
 		_exit(127);
@@ -307,26 +300,40 @@ static void start(struct init *in, size_t n)
 	say(INIT_STARTED, tag, pid);
 }
 
-/* The container's own program, which is process 2. */
-static void run(struct init *in, size_t n)
+/* The container's own program, which is process 2. It goes there as it came: splitting it changes no byte. */
+static int run_first(struct init *in, size_t n, pid_t *ret_pid)
 {
+	int sys = 0;
+
+	*ret_pid = order_first(in, n, -1);
+	if (!*ret_pid)
+		return EINVAL;
+	(void)first_told(in, &sys, sizeof(sys));
+	if (sys)
+		waitpid(*ret_pid, NULL, 0);
+	return sys;
+}
+
+/* RUN and EXEC */
+static void run(struct init *in, size_t n, const int *fds, unsigned n_fds)
+{
+	bool beside = in->in.msg.verb == INIT_EXEC;
 	uint32_t tag = in->in.msg.tag;
 	struct proc *slot = find(in, 0);
 	int sys = EINVAL;
 	struct run r;
 	pid_t pid = 0;
 
-	/* Split for its check alone: it goes on to process 2 as it came, and splitting changes no byte. */
-	if (slot && in->container && tag == INIT_TAG_RUNTIME && split_run(in, n, &r) == 0)
-		pid = order_first(in, n, -1);
-	if (pid) {
-		sys = 0;
-		(void)first_told(in, &sys, sizeof(sys));
+	if (slot && in->container && split_run(in, n, &r) == 0) {
+		for (unsigned i = 0; i < n_fds; i++)
+			r.fd[i] = fds[i];
+		if (!beside && tag == INIT_TAG_RUNTIME)
+			sys = run_first(in, n, &pid);
+		else if (beside && n_fds == (r.how.tty ? 1 : 3))
+			sys = run_beside(&r, &pid);
 	}
 	if (sys) {
-		if (pid)
-			waitpid(pid, NULL, 0);
-		say(INIT_FAILED, tag, sys);
+		say(INIT_FAILED, tag, slot ? sys : EAGAIN);
 		return;
 	}
 	*slot = (struct proc){pid, tag};
@@ -436,14 +443,17 @@ static void tell_pages(struct init *in)
 		;
 }
 
-static void obey(struct init *in, size_t n, int fd)
+static void obey(struct init *in, size_t n, const int *fds, unsigned n_fds)
 {
+	int fd = n_fds ? fds[0] : -1;
+
 	switch (in->in.msg.verb) {
 	case INIT_START:
 		start(in, n);
 		break;
 	case INIT_RUN:
-		run(in, n);
+	case INIT_EXEC:
+		run(in, n, fds, n_fds);
 		break;
 	case INIT_SIGNAL:
 		forward_signal(in);
@@ -462,16 +472,18 @@ static void obey(struct init *in, size_t n, int fd)
 
 static void take_message(struct init *in)
 {
-	auto_close int fd = -1;
-	unsigned n_fds = 1;
-	ssize_t n = fds_recv(INIT_FD_CTL, in->in.bytes, INIT_MSG_MAX + 1, &fd, &n_fds, MSG_DONTWAIT);
+	int fds[FDS_OF_ONE];
+	unsigned n_fds = FDS_OF_ONE;
+	ssize_t n = fds_recv(INIT_FD_CTL, in->in.bytes, INIT_MSG_MAX + 1, fds, &n_fds, MSG_DONTWAIT);
 
 	if (n == 0)
 		_exit(0); /* nobody holds the other end any more */
 	if (n < 0 && errno != EAGAIN && errno != EINTR && errno != EMSGSIZE)
 		_exit(1);
 	if (n >= (ssize_t)sizeof(struct init_msg) && n <= INIT_MSG_MAX && in->in.msg.version == INIT_VERSION)
-		obey(in, (size_t)n, fd);
+		obey(in, (size_t)n, fds, n_fds);
+	for (unsigned i = 0; n >= 0 && i < n_fds; i++)
+		close(fds[i]);
 }
 
 static void reap(struct init *in)

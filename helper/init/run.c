@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "base/def.h"
 
@@ -184,7 +185,7 @@ static int take_fds(const struct run *r)
 
 	/* Upwards first: one of them may lie where another one has to go. */
 	for (int i = 0; i < 3; i++) {
-		safe[i] = fcntl(r->fd[i], F_DUPFD_CLOEXEC, 16);
+		safe[i] = fcntl(r->fd[r->how.tty ? 0 : i], F_DUPFD_CLOEXEC, 16);
 		if (safe[i] < 0)
 			return -1;
 	}
@@ -257,4 +258,30 @@ int run_program(struct run *r)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	return INIT_STEP_EXEC << 16 | execute(r->argv, r->env);
+}
+
+int run_beside(struct run *r, pid_t *ret)
+{
+	int told[2], sys = 0;
+	pid_t pid;
+
+	if (pipe2(told, O_CLOEXEC) < 0)
+		return INIT_STEP_EXEC << 16 | errno;
+	pid = fork();
+	if (pid == 0) {
+		sys = run_program(r);
+		(void)!write(told[1], &sys, sizeof(sys));
+		_exit(127);
+	}
+	if (pid < 0)
+		sys = INIT_STEP_EXEC << 16 | errno;
+	close(told[1]);
+	while (pid > 0 && read(told[0], &sys, sizeof(sys)) < 0 &&
+	       errno == EINTR) /* nothing: it is another program now */
+		;
+	close(told[0]);
+	if (pid > 0 && sys)
+		waitpid(pid, NULL, 0);
+	*ret = pid;
+	return sys;
 }

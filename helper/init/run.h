@@ -2,13 +2,16 @@
 /* A container's program: who it is, where it stands, what it is called by, as Docker reads an image's configuration. */
 #pragma once
 #include <stdbool.h>
+#include <sys/types.h>
 #include "wire/init.h"
 
 struct run {
 	struct init_run how;
 	const char *cwd, *user;
 	char **argv, **env; /* env has room for one more before its NULL and after */
-	int fd[3];	    /* stdin, stdout, stderr */
+	int fd[3];	    /* stdin, stdout, stderr; with a terminal the first is all three */
 };
 /* Becomes the program, or returns enum init_step << 16 | errno. In a process of its own: it gives up rights on the way. */
 int run_program(struct run *r);
+/* The same beside us: 0 and its pid, or what run_program returned. */
+int run_beside(struct run *r, pid_t *ret);

@@ -8,6 +8,8 @@
  *   RUN      struct init_msg, then struct init_run; strings: working directory, user, argv, env. Instead of START, in a
  *            container, once: user and groups are looked up in the image's own /etc/passwd and /etc/group, argv[0] in
  *            PATH; HOME is added when env has none. FAILED then has enum init_step << 16 | errno.
+ *   EXEC     as RUN, for a further program in a container, with its own tag and three descriptors: stdin, stdout, stderr; or,
+ *            with tty, one: a terminal. (A pipe should be open to all, fchmod 0666: programs open /dev/stdout by name.)
  *   SIGNAL   value to the process of that tag; FAILED (ESRCH) when there is none. 0 only asks.
  *   TAKE     struct init_msg, then struct init_take; one descriptor: an empty file, written with the image of the
  *            process of that tag, once it waits for an event. Only in a sandbox that was made for it (BLANK with
@@ -41,6 +43,7 @@ enum init_verb {
 	INIT_RESTORE,
 	INIT_RUN,
 	INIT_PAGES,
+	INIT_EXEC,
 	INIT_STARTED = 64,
 	INIT_FAILED,
 	INIT_EXITED,
@@ -62,7 +65,8 @@ struct init_msg {
 
 enum init_step { INIT_STEP_NONE, INIT_STEP_USER, INIT_STEP_CWD, INIT_STEP_EXEC };
 struct init_run {
-	uint32_t tty; /* INIT_FD_CHAN is a terminal: it becomes the controlling one, and all three streams */
+	uint32_t
+		tty; /* INIT_FD_CHAN (of EXEC what came along) is a terminal: it becomes the controlling one, and all three streams */
 	uint32_t zero;
 };
 

@@ -142,6 +142,12 @@ class Sandbox:
         head = struct.pack("<HHIiIIIIIII", 1, 5, tag, 0, 0, len(argv), len(env), len(text), 0, self.tty, 0)
         self.ctl.send(head + text)
 
+    def exec_in(self, argv, fds, env=(), user="", cwd="", tag=2, tty=0):
+        """EXEC, in a container."""
+        text = b"".join(s.encode() + b"\0" for s in [cwd, user, *argv, *env])
+        socket.send_fds(self.ctl, [struct.pack("<HHIiIIIIIII", 1, 7, tag, 0, 0, len(argv), len(env), len(text), 0, tty, 0) + text], fds)
+        return self.hear()
+
     def run_in(self, argv, env=(), **kw):
         """Runs a program of the container to its end: (wait status, stdout, stderr)."""
         self.start_in(argv, env, **kw)

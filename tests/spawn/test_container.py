@@ -252,6 +252,106 @@ class Containers(OneSpawner):
         self.s.end(blank)
 
 
+class Further(OneSpawner):
+    """Programs that are started in a container beside its own."""
+
+    def setUp(self):
+        self.sb = self.s.container([self.s.busybox()], pids=128)
+        self.gone = False
+
+    def tearDown(self):
+        if not self.gone:
+            self.s.end(self.sb)
+        self.sb.close()
+
+    def up(self):
+        self.sb.start_in(["sh", "-c", "echo up; exec sleep 1000"])
+        self.assertEqual(self.sb.hear()[0], 64)
+        self.sb.output(b"up")
+
+    def exec_(self, argv, stdin=b"", **kw):
+        """(answer, stdout, stderr, wait status): the streams are pipes."""
+        pipes = [os.pipe() for _ in range(3)]
+        for _, w in pipes:
+            os.fchmod(w, 0o666)
+        said = self.sb.exec_in(argv, [pipes[0][0], pipes[1][1], pipes[2][1]], **kw)
+        os.write(pipes[0][1], stdin)
+        for fd in (*pipes[0], pipes[1][1], pipes[2][1]):
+            os.close(fd)
+        out = []
+        for r, _ in pipes[1:]:
+            with open(r, "rb") as f:
+                out.append(f.read().decode())
+        return (said, *out, self.sb.hear()[2] if said[0] == 64 else None)
+
+    def test_streams_user_and_status(self):
+        self.up()
+        said, out, err, status = self.exec_(["sh", "-c", "cat; %s; pwd; echo e >&2; echo again >/dev/stdout; exit 3" % WHO], b"in\n", user="app", cwd="/tmp", tag=9)
+        self.assertEqual((said[:2], out, err, status), ((64, 9), "in\n1000 1001 29 1001 /home/app\n/tmp\nagain\n", "e\n", 3 << 8))
+        self.assertIn("sleep 1000", self.exec_(["ps"])[1])
+        self.assertRegex(self.exec_(["grep", "-E", "CapEff|NoNewPrivs|Seccomp:", "/proc/self/status"])[1], r"CapEff:\s00000000a80425fb\nNoNewPrivs:\s1\nSeccomp:\s2\n$")
+        self.assertEqual(sorted(self.exec_(["ls", "/proc/self/fd"])[1].split()), ["0", "1", "2", "3"])  # the last is of ls itself
+
+    def test_what_cannot_be_started(self):
+        self.up()
+        for argv, kw, errno_, step in ((["nothing"], {}, 2, EXEC), (["true"], {"cwd": "/nowhere"}, 2, CWD), (["true"], {"user": "nobody"}, 2, USER)):
+            self.assertEqual(self.exec_(argv, **kw), ((65, 2, step << 16 | errno_), "", "", None))
+
+    def test_terminal(self):
+        self.up()
+        master, slave = self.s.open(OPEN_TTY, self.sb)
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
+        self.assertEqual(self.sb.exec_in(["sh", "-c", "tty; stty size; trap 'echo got it; exit 5' INT; echo ready; while :; do sleep 0.1; done"], [slave], tty=1)[0], 64)
+        os.close(slave)
+        said, sent = b"", False
+        while True:
+            select.select([master], [], [], TIMEOUT_S)
+            try:
+                said += os.read(master, 1000)
+            except OSError:  # the last slave is closed
+                break
+            if b"ready" in said and not sent:
+                sent = bool(os.write(master, b"\x03"))
+        os.close(master)
+        self.assertEqual(said.decode().replace("^C", "").split(), ["/dev/pts/0", "33", "99", "ready", "got", "it"])
+        self.assertEqual(self.sb.hear(), (66, 2, 5 << 8))
+
+    def test_signals_go_to_their_tag(self):
+        self.up()
+        null = os.open("/dev/null", os.O_RDWR)
+        for tag in (2, 3):
+            self.assertEqual(self.sb.exec_in(["sleep", "1000"], [null] * 3, tag=tag)[:2], (64, tag))
+        os.close(null)
+        for tag in (3, 2, 1):
+            self.sb.signal(tag, signal.SIGKILL)
+            self.assertEqual(self.sb.hear(), (66, tag, signal.SIGKILL))
+        self.assertEqual(self.exec_(["echo", "x"])[1], "x\n")  # the sandbox is there until it is ended
+
+    def test_messages_that_are_wrong(self):
+        self.up()
+        null = os.open("/dev/null", os.O_RDWR)
+        for fds, tty in (([], 0), ([null], 0), ([null] * 2, 0), ([null] * 3, 1)):
+            self.assertEqual(self.sb.exec_in(["true"], fds, tty=tty), (65, 2, 22))
+        self.assertEqual(self.sb.exec_in(["true"], [null], tty=1), (65, 2, EXEC << 16 | 25))  # ENOTTY
+        for tag in range(2, 65):
+            self.assertEqual(self.sb.exec_in(["sleep", "1000"], [null] * 3, tag=tag)[0], 64)
+        self.assertEqual(self.sb.exec_in(["true"], [null] * 3, tag=65), (65, 65, 11))  # 64 are all
+        blank = self.s.make()
+        self.assertEqual(blank.exec_in(["/bin/true"], [null] * 3), (65, 2, 22))  # there is none in a function
+        self.s.end(blank)
+        blank.close()
+        os.close(null)
+
+    def test_after_the_end(self):
+        self.up()
+        self.s.end(self.sb)
+        self.gone = True
+        null = os.open("/dev/null", os.O_RDWR)
+        with self.assertRaises((BrokenPipeError, ConnectionResetError)):
+            self.sb.exec_in(["true"], [null] * 3)
+        os.close(null)
+
+
 class Refusals(OneSpawner):
     """A hostile tandemd gets nothing that it should not."""
 
