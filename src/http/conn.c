@@ -137,7 +137,8 @@ static void detach(struct conn *c)
 	if (c->tls)
 		tls_bye(c->tls);
 	tls_free(take_ptr(c->tls));
-	close(take_fd(c->fd));
+	if (c->fd >= 0)
+		close(take_fd(c->fd));
 	conn_uncount_bytes(c, c->counted);
 	list_del(&c->node);
 	list_del(&c->together);
@@ -192,6 +193,19 @@ void http_on_gone(struct http_req *r, void (*gone)(void *arg), void *arg)
 	loop_defer_cancel(c->l, &c->later);
 	if (gone)
 		loop_defer(c->l, &c->later, tell_gone, c);
+}
+
+int http_take_socket(struct http_req *r, struct buf *unsent, struct str *ret_early)
+{
+	struct conn *c = container_of(r, struct conn, req);
+
+	assert(c->state == CONN_PENDING && !c->tls);
+	buf_add(unsent, c->out.p + c->out_at, c->out.n - c->out_at);
+	c->out_at = c->out.n;
+	c->blocked = false;
+	*ret_early = (struct str){c->p.in.p + c->p.fed, c->p.in.n - c->p.fed};
+	loop_fd_free(take_ptr(c->w));
+	return take_fd(c->fd);
 }
 
 static void clear(void *r)

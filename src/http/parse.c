@@ -62,6 +62,10 @@ static uint32_t check_line(const struct parse *p, uint32_t next)
 		if (!s->name_n || at >= p->in.n || p->in.p[at] != ':')
 			return 0;
 		end = line_end(p, s->value_n ? s->value + s->value_n : at + 1);
+	} else if (p->answer) {
+		for (at = 0; at < p->in.n && p->in.p[at] != '\r' && p->in.p[at] != '\n'; at++)
+			continue;
+		end = line_end(p, at);
 	} else {
 		/* One space on either side of the target; " HTTP/1.x" has fixed length. */
 		if (p->url != strlen(llhttp_method_name((llhttp_method_t)p->hp.method)) + 1)
@@ -177,11 +181,15 @@ static int on_head(llhttp_t *hp)
 			return -1;
 	if (hp->method == HTTP_CONNECT)
 		return refuse(p, 501);
-	if (!p->host_seen && hp->http_minor > 0)
+	if (!p->answer && !p->host_seen && hp->http_minor > 0)
 		return refuse(p, 400);
 	if (p->te_seen && (hp->flags & F_CONTENT_LENGTH))
 		return refuse(p, 400);
 	here = !p->te_seen && hp->content_length <= p->in.n - p->head_n && hp->content_length <= p->body_max;
+	p->length = hp->flags & F_CONTENT_LENGTH && hp->content_length <= INT64_MAX ? (int64_t)hp->content_length : -1;
+	/* These have no body, whatever they say of its length. */
+	if (p->answer && (p->head_only || hp->status_code < 200 || hp->status_code == 204 || hp->status_code == 304))
+		hp->flags |= F_SKIPBODY;
 	if (!here && p->streams && p->streams(p)) {
 		p->streamed = true;
 		p->body_max = SIZE_MAX;
@@ -255,6 +263,20 @@ void parse_begin(struct parse *p, size_t body_max)
 		p->te_seen = false;
 }
 
+void parse_begin_answer(struct parse *p, bool head_only)
+{
+	parse_begin(p, SIZE_MAX);
+	llhttp_init(&p->hp, HTTP_RESPONSE, &settings);
+	p->answer = p->streamed = true;
+	p->head_only = head_only;
+}
+
+bool parse_eof(struct parse *p)
+{
+	llhttp_finish(&p->hp);
+	return p->whole;
+}
+
 void parse_next(struct parse *p)
 {
 	if (p->in.n > p->fed)
@@ -280,7 +302,7 @@ enum parse_result parse_run(struct parse *p)
 	llhttp_errno_t no;
 	size_t blank = 0;
 
-	if (!p->fed) {
+	if (!p->fed && !p->head_done) {
 		/* Empty lines before a request are allowed, and nothing of it. */
 		while (blank < p->in.n && (p->in.p[blank] == '\r' || p->in.p[blank] == '\n'))
 			blank++;
@@ -307,6 +329,13 @@ enum parse_result parse_run(struct parse *p)
 	if (p->te_seen && p->head_done)
 		p->in.n = p->fed = p->head_n + p->body_n;
 	return PARSE_MORE;
+}
+
+void parse_drop_head(struct parse *p)
+{
+	buf_drop(&p->in, p->head_n);
+	p->fed -= p->head_n;
+	p->head_n = p->n_spans = 0;
 }
 
 void parse_drop_body(struct parse *p)
@@ -352,13 +381,18 @@ static void fill_target(struct http_req *r)
 		r->path = STR("/");
 }
 
+void parse_headers(struct parse *p)
+{
+	for (unsigned i = 0; i < p->n_spans; i++)
+		p->headers[i] = (struct http_header){name_of(p, &p->spans[i]), value_of(p, &p->spans[i])};
+}
+
 void parse_fill(struct parse *p, struct http_req *r)
 {
 	r->method = str_of(llhttp_method_name((llhttp_method_t)p->hp.method));
 	r->target = (struct str){p->in.p + p->url, p->url_n};
 	fill_target(r);
-	for (unsigned i = 0; i < p->n_spans; i++)
-		p->headers[i] = (struct http_header){name_of(p, &p->spans[i]), value_of(p, &p->spans[i])};
+	parse_headers(p);
 	r->headers = p->headers;
 	r->n_headers = p->n_spans;
 	r->body = (struct str){p->in.p + p->head_n, p->body_n};

@@ -257,6 +257,16 @@ size_t http_stream_queued(const struct http_req *r)
 	return c->out.n - c->out_at;
 }
 
+void http_stream_abort(struct http_req *r)
+{
+	struct conn *c = container_of(r, struct conn, req);
+
+	c->gone = NULL;
+	if (c->state != CONN_GONE)
+		conn_lost(c);
+	conn_release(c);
+}
+
 void http_stream_end(struct http_req *r)
 {
 	struct conn *c = container_of(r, struct conn, req);

@@ -149,7 +149,7 @@ static bool is_here(const struct sockaddr_storage *ss)
 
 /* Where no network lies between, control of congestion is work for nothing: reno does the least of it, and is always
  * there. */
-static void no_network_between(int fd)
+void server_no_network_between(int fd)
 {
 	setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", strlen("reno"));
 }
@@ -192,7 +192,7 @@ static void on_accept(void *arg, int events)
 			continue; /* a connection that ended before we took it */
 		}
 		if (hl->tcp && (hl->o.guest || is_here(&ss)))
-			no_network_between(fd);
+			server_no_network_between(fd);
 		peer_name(&ss, peer);
 		s->n_conns++;
 		hl->n_conns++;

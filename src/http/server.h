@@ -103,5 +103,7 @@ bool http_stream_write(struct http_req *r, struct str data);
 size_t http_stream_queued(const struct http_req *r); /* bytes the client has not taken yet */
 /* drained: the client has taken all that was queued; until the end of the answer. */
 void http_on_drained(struct http_req *r, void (*drained)(void *arg), void *arg);
+void http_stream_abort(
+	struct http_req *r);		  /* instead of an answer or its end: cuts the connection. r is invalid after */
 void http_stream_end(struct http_req *r); /* r is invalid after */
 const char *http_status_text(int status);

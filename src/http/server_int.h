@@ -111,6 +111,10 @@ static inline bool conn_body_open(const struct conn *c)
 	return c->p.streamed && !c->p.whole;
 }
 
+/* The socket is the caller's; the connection counts until http_stream_abort. unsent: what was to leave before, appended;
+ * ret_early: what came after the request, borrowed. */
+int http_take_socket(struct http_req *r, struct buf *unsent, struct str *ret_early);
+
 /* send.c */
 /* What clients other than the operator's own make us keep in memory is bounded. False: this one asks for too much. */
 bool conn_count_bytes(struct conn *c);
@@ -124,6 +128,7 @@ void conn_queue(struct conn *c);				    /* out is to be sent no later than the n
 void conn_answered_later(struct conn *c); /* the whole answer is in out; it leaves with others */
 
 /* server.c */
+void server_no_network_between(int fd); /* both ends of the TCP connection are on this machine */
 void server_conn_closed(struct http_listener *hl);
 void server_sweep_by(struct http_server *s, int64_t when_us);
 
