@@ -161,7 +161,8 @@ static void route_target(struct api_call *c, struct str target, struct route *rt
 	static const struct {
 		const char *prefix;
 		const struct api_op *ops;
-	} services[] = {{"AmazonEC2ContainerServiceV20141113", ecs_ops}};
+	} services[] = {{"AmazonEC2ContainerServiceV20141113", ecs_ops},
+			{"AmazonEC2ContainerRegistry_V20150921", ecr_ops}};
 	struct str prefix, name;
 
 	c->form = FORM_JSON;

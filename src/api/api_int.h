@@ -85,9 +85,11 @@ bool oci_is(const struct http_req *r);
 void oci_handle(struct api_call *c, const struct function *sandbox); /* answers c->r */
 /* A password for an access key, added to out; how long it is good, in seconds since the epoch. */
 int64_t oci_password(struct str key, const char *secret, struct buf *out);
-/* ecr.c: a repository that is asked for the first time; 0, or -1 and e. */
-int ecr_make_repository(struct api *a, struct store_op *op, const char *name, const struct json *request,
-			struct err *e);
+/* ecr.c: a repository that is pushed to for the first time. */
+int ecr_make_repository(struct api *a, const char *name, struct err *e);
+/* The record of the repository that c->in names; NULL: c->e. The caller frees. */
+struct json *ecr_repository(struct api_call *c);
+api_run ecr_describe_images, ecr_list_images, ecr_get_images, ecr_delete_images, ecr_put_image;
 char *ecr_arn(const struct api *a, const char *repository); /* the caller frees */
 
 /* function_config.c: Lambda's FunctionConfiguration of a revision of f, all members of one object. qualifier: how the
@@ -108,7 +110,7 @@ int lambda_add_tag(void *pairs, const char *key, const struct json *value);
 	"Tags must be an object of strings, at most 50 in all; a key has 1 to 128 bytes, a value at most 256."
 
 /* Services whose operations are named in X-Amz-Target; ended by one without a name. */
-extern const struct api_op ecs_ops[];
+extern const struct api_op ecs_ops[], ecr_ops[];
 
 /* Operations, a file each for a group. */
 api_run lambda_create_function, lambda_update_function_code, lambda_update_function_configuration, lambda_get_function,

@@ -653,7 +653,7 @@ static bool make(struct oci *o)
 		return true;
 	if (!may(o, "CreateRepository", o->name))
 		fail(o->r, 403, "DENIED", o->c->e.text);
-	else if (ecr_make_repository(o->c->a, NULL, o->name, NULL, &e) < 0)
+	else if (ecr_make_repository(o->c->a, o->name, &e) < 0)
 		fail_err(o->r, &e, "NAME_INVALID", "NAME_UNKNOWN");
 	else
 		return true;

@@ -85,20 +85,20 @@ const char *repository_get(const struct images *t, const char *name)
 	return record_get(t->store, key);
 }
 
-int repository_put(struct images *t, struct store_op *op, const char *name, const char *doc, struct err *e)
+int repository_room(const struct images *t, struct err *e)
 {
-	auto_free char *key = key_of(REPOSITORY, name, "", NULL);
-	const struct record *r = NULL;
 	unsigned n = 0;
 
-	if (!record_get(t->store, key)) {
-		while ((r = record_next(t->store, REPOSITORY, r ? r->key : NULL)))
-			n++;
-		if (n >= LIM_REPOSITORIES)
-			return err_set(e, ERR_LIMIT, "there are %u repositories; delete some first", n);
-	}
+	for (const struct record *r = NULL; (r = record_next(t->store, REPOSITORY, r ? r->key : NULL));)
+		n++;
+	return n < LIM_REPOSITORIES ? 0 : err_set(e, ERR_LIMIT, "there are %u repositories; delete some first", n);
+}
+
+void repository_put(struct images *t, struct store_op *op, const char *name, const char *doc)
+{
+	auto_free char *key = key_of(REPOSITORY, name, "", NULL);
+
 	record_put(t->store, op, key, doc);
-	return 0;
 }
 
 bool registry_find(const struct images *t, const char *repository, struct str reference, char ret_hex[65])

@@ -30,7 +30,8 @@ void images_own(struct images *t, const char *host, uint16_t port);
 
 bool repository_name_ok(struct str name);
 const char *repository_get(const struct images *t, const char *name); /* its record; NULL: none */
-int repository_put(struct images *t, struct store_op *op, const char *name, const char *doc, struct err *e);
+int repository_room(const struct images *t, struct err *e);	      /* for one more */
+void repository_put(struct images *t, struct store_op *op, const char *name, const char *doc);
 void repository_del(struct images *t, struct store_op *op, const char *name); /* and all in it */
 
 /* reference: a tag, or sha256:HEX; false: not there. */

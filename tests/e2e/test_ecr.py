@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -218,6 +219,7 @@ class Clients(Case):
         # a tag alone goes, what it led to stays until the sweep that is asked for
         self.assertEqual(self.v2("DELETE", "gone/manifests/2").status, 202)
         self.back(second, "gone@sha256:" + second.digest)
+        self.t.restart()  # the clock is right again
 
 
 class Protocol(Case):
@@ -371,6 +373,134 @@ class Hostile(Case):
         self.assertLessEqual(len(paths), 64)
         for path in paths:
             self.assertEqual(self.v2("DELETE", path).status, 204)
+
+
+class Ecr(Case):
+    def setUp(self):
+        super().setUp()
+        self.ecr = self.t.client("ecr")
+
+    def refused(self, code, call, **arguments):
+        from botocore.exceptions import ClientError  # pylint: disable=import-outside-toplevel
+        with self.assertRaises(ClientError) as caught:
+            call(**arguments)
+        self.assertEqual(caught.exception.response["Error"]["Code"], code, caught.exception)
+        self.assertEqual(caught.exception.response["ResponseMetadata"]["HTTPStatusCode"], 400)
+
+    def test_repositories(self):
+        made = self.t.aws("ecr", "create-repository", "--repository-name", "shop/web", "--tags", "Key=team,Value=a", "--image-tag-mutability", "IMMUTABLE",
+                          "--image-scanning-configuration", "scanOnPush=true")["repository"]
+        self.assertEqual(made["repositoryArn"], "arn:aws:ecr:us-east-1:000000000000:repository/shop/web")
+        self.assertEqual(made["repositoryUri"], self.host + "/shop/web")
+        self.assertEqual((made["registryId"], made["imageTagMutability"], made["imageScanningConfiguration"]), ("000000000000", "IMMUTABLE", {"scanOnPush": True}))
+        self.t.restart()
+        self.ecr = self.t.client("ecr")
+        known = self.ecr.describe_repositories(repositoryNames=["shop/web"])["repositories"][0]
+        self.assertAlmostEqual(known["createdAt"].timestamp(), time.time(), delta=3600)
+        self.assertIn("shop/web", [r["repositoryName"] for r in self.ecr.describe_repositories()["repositories"]])
+        self.refused("RepositoryAlreadyExistsException", self.ecr.create_repository, repositoryName="shop/web")
+        self.refused("RepositoryNotFoundException", self.ecr.describe_repositories, repositoryNames=["nothing"])
+        self.refused("InvalidParameterException", self.ecr.create_repository, repositoryName="UPPER")
+        arn = made["repositoryArn"]
+        self.ecr.tag_resource(resourceArn=arn, tags=[{"Key": "team", "Value": "b"}, {"Key": "x", "Value": "y"}])
+        self.ecr.untag_resource(resourceArn=arn, tagKeys=["x"])
+        self.assertEqual(self.ecr.list_tags_for_resource(resourceArn=arn)["tags"], [{"Key": "team", "Value": "b"}])
+        self.refused("RepositoryNotFoundException", self.ecr.list_tags_for_resource, resourceArn=arn + "x")
+        # policies are kept and given back
+        self.refused("RepositoryPolicyNotFoundException", self.ecr.get_repository_policy, repositoryName="shop/web")
+        self.refused("LifecyclePolicyNotFoundException", self.ecr.get_lifecycle_policy, repositoryName="shop/web")
+        rules = json.dumps({"rules": [{"rulePriority": 1, "selection": {"tagStatus": "untagged", "countType": "imageCountMoreThan", "countNumber": 1},
+                                       "action": {"type": "expire"}}]})
+        self.ecr.put_lifecycle_policy(repositoryName="shop/web", lifecyclePolicyText=rules)
+        self.ecr.set_repository_policy(repositoryName="shop/web", policyText='{"Version":"2008-10-17"}')
+        self.assertEqual(self.ecr.get_lifecycle_policy(repositoryName="shop/web")["lifecyclePolicyText"], rules)
+        self.ecr.delete_lifecycle_policy(repositoryName="shop/web")
+        self.refused("LifecyclePolicyNotFoundException", self.ecr.get_lifecycle_policy, repositoryName="shop/web")
+        self.assertEqual(self.ecr.get_repository_policy(repositoryName="shop/web")["policyText"], '{"Version":"2008-10-17"}')
+        # immutable until it is said otherwise
+        first, second = oci.Image(LOW), oci.Image(TOP)
+        self.push(first, "shop/web:1")
+        self.assertIn("immutable", self.push(second, "shop/web:1", fails=True))
+        self.ecr.put_image_tag_mutability(repositoryName="shop/web", imageTagMutability="MUTABLE")
+        self.push(second, "shop/web:1")
+        self.refused("RepositoryNotEmptyException", self.ecr.delete_repository, repositoryName="shop/web")
+        self.ecr.delete_repository(repositoryName="shop/web", force=True)
+        self.assertNotIn(OWN + "shop/web:1", self.images())
+        self.is_error(self.v2("GET", "shop/web/manifests/1"), 404, "MANIFEST_UNKNOWN")
+
+    def test_images(self):
+        image, other = oci.Image(LOW, TOP), oci.Image(LOW)
+        self.push(image, "pics:a")
+        self.push(image, "pics:b")
+        self.push(other, "pics:c")
+        self.push(oci.Image(TOP), "pics:c")  # now other has no tag
+        listed = self.ecr.list_images(repositoryName="pics")["imageIds"]
+        self.assertEqual(sorted(i.get("imageTag", "") for i in listed), ["", "a", "b", "c"])
+        self.assertEqual([i["imageDigest"] for i in self.ecr.list_images(repositoryName="pics", filter={"tagStatus": "UNTAGGED"})["imageIds"]], ["sha256:" + other.digest])
+        self.assertEqual(len(self.ecr.list_images(repositoryName="pics", filter={"tagStatus": "TAGGED"})["imageIds"]), 3)
+        detail = self.ecr.describe_images(repositoryName="pics", imageIds=[{"imageTag": "b"}])["imageDetails"][0]
+        self.assertEqual((detail["imageDigest"], detail["imageTags"]), ("sha256:" + image.digest, ["a", "b"]))
+        self.assertEqual(detail["imageSizeInBytes"], sum(map(len, image.blobs.values())))
+        self.assertEqual(detail["imageManifestMediaType"], oci.MANIFEST)
+        self.assertEqual(len(self.ecr.describe_images(repositoryName="pics")["imageDetails"]), 3)
+        self.refused("ImageNotFoundException", self.ecr.describe_images, repositoryName="pics", imageIds=[{"imageTag": "z"}])
+        got = self.ecr.batch_get_image(repositoryName="pics", imageIds=[{"imageTag": "a"}, {"imageTag": "z"}])
+        self.assertEqual(got["images"][0]["imageManifest"].encode(), image.manifest)
+        self.assertEqual([f["failureCode"] for f in got["failures"]], ["ImageNotFound"])
+        # AWS's way to give another tag
+        self.ecr.put_image(repositoryName="pics", imageTag="d", imageManifest=got["images"][0]["imageManifest"])
+        self.back(image, "pics:d")
+        self.refused("LayersNotFoundException", self.ecr.put_image, repositoryName="pics", imageTag="e", imageManifest=oci.Image(LOW, LOW, TOP).manifest.decode())
+        gone = self.t.aws("ecr", "batch-delete-image", "--repository-name", "pics", "--image-ids", "imageTag=a", "imageDigest=" + NONE,
+                          "imageDigest=sha256:" + other.digest)
+        self.assertEqual([i["imageDigest"] for i in gone["imageIds"]], ["sha256:" + image.digest, "sha256:" + other.digest])
+        self.assertEqual(len(gone["failures"]), 1)
+        self.assertEqual(sorted(i.get("imageTag", "") for i in self.ecr.list_images(repositoryName="pics")["imageIds"]), ["b", "c", "d"])
+
+    def test_login(self):
+        given = self.ecr.get_authorization_token()["authorizationData"][0]
+        self.assertEqual(given["proxyEndpoint"], self.t.api)
+        self.assertGreater(given["expiresAt"].timestamp(), time.time() + 11 * 3600)
+        self.user = tuple(base64.b64decode(given["authorizationToken"]).decode().split(":"))
+        self.assertEqual(self.user[0], "AWS")
+        image = oci.Image(LOW)
+        self.push(image, "login:1")
+        password = subprocess.run(["aws", "ecr", "get-login-password"], env=self.t.environment(), capture_output=True, text=True, check=True).stdout.strip()
+        done = subprocess.run(["skopeo", "login", "--tls-verify=false", "--authfile", self.dir + "/auth", "-u", "AWS", "--password-stdin", self.host],
+                              input=password, capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.skopeo("copy", "--quiet", "--src-tls-verify=false", "--authfile", self.dir + "/auth", "docker://%s/login:1" % self.host, "dir:" + self.dir + "/d")
+        self.t.restart()  # it goes on to be good
+        self.back(image, "login:1")
+        if self.t.admin("POST", "/v1/debug/clock?step_us=43300000000")[0] == 200:
+            self.is_error(self.v2("GET", ""), 401, "UNAUTHORIZED")
+        self.t.restart()  # the clock is right again
+
+    def test_javascript(self):
+        said = self.t.node(self, """
+            const AWS = require('aws-sdk');
+            const ecr = new AWS.ECR({endpoint: process.env.ENDPOINT});
+            (async () => {
+                await ecr.createRepository({repositoryName: 'js/one'}).promise();
+                const all = await ecr.describeRepositories().promise();
+                const code = await ecr.describeImages({repositoryName: 'js/two'}).promise().catch(e => e.code);
+                console.log(JSON.stringify({names: all.repositories.map(r => r.repositoryName), code}));
+            })();
+        """)
+        self.assertIn("js/one", said["names"])
+        self.assertEqual(said["code"], "RepositoryNotFoundException")
+
+
+class WithoutSignatures(Case):
+    arguments = ("--auth", "none")
+
+    def test_anybody_here(self):
+        image = oci.Image(LOW)
+        self.user = ("nobody", "nothing")
+        self.push(image, "free:1")
+        self.back(image, "free:1")
+        answer = self.v2("GET", "", Origin="http://example.com")
+        self.is_error(answer, 403, "DENIED")
 
 
 if __name__ == "__main__":
