@@ -55,7 +55,8 @@ struct init {
 	struct err no_ident; /* why there is none */
 	struct stat image;   /* of what the runtime was restored from; st_ino 0: of nothing */
 	struct proc proc[PROCS_MAX];
-	char *argv[STRINGS_MAX + 5]; /* of RUN: working directory, user; argv, NULL, env, NULL, and room for HOME */
+	uint64_t caps;
+	char *argv[STRINGS_MAX + 4 + RUN_ENV_MORE]; /* of RUN: working directory, user; argv, NULL, env, NULL */
 	union {
 		struct init_msg msg;
 		struct {
@@ -175,6 +176,8 @@ static int split_run(struct init *in, size_t n, struct run *ret)
 	ret->user = in->argv[1];
 	ret->argv = in->argv + 2;
 	ret->env = ret->argv + in->in.msg.argc + 1;
+	ret->caps = in->caps;
+	ret->first = in->in.msg.verb == INIT_RUN;
 	return 0;
 }
 
@@ -525,6 +528,7 @@ int main(int argc, char **argv)
 		return 1;
 	in.prepare = argc > 1 && !strcmp(argv[1], "prepare");
 	in.container = argc > 1 && !strcmp(argv[1], "container");
+	in.caps = argc > 3 ? strtoull(argv[3], NULL, 16) : RUN_CAPS_ALL;
 	in.filters = own_filters() + in.prepare;
 	if (in.container)
 		err_set(&in.no_ident, ERR_INVALID, "no images are taken of containers");
@@ -533,6 +537,8 @@ int main(int argc, char **argv)
 	for (int fd = INIT_FD_CTL; fd <= (in.container ? INIT_FD_ERR : INIT_FD_LOG); fd++)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 			return 1;
+	if (in.container && close_range(INIT_FD_SECRETS, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
+		return 1;
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_SETMASK, &set, NULL);

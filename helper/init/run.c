@@ -8,11 +8,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/def.h"
@@ -196,15 +201,24 @@ static int take_fds(const struct run *r)
 	return r->how.tty ? ioctl(0, TIOCSCTTY, 0) : 0;
 }
 
-static int become(const struct who *w)
+/* Nothing that is executed gets a capability back: no-new-privileges. */
+static int become(const struct who *w, uint64_t caps)
 {
+	const uint32_t low = (uint32_t)caps, high = (uint32_t)(caps >> 32);
+	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct d[2] = {{low, low, 0}, {high, high, 0}};
+
+	for (int i = 0; caps != RUN_CAPS_ALL && i < 64; i++)
+		if (!(caps >> i & 1) && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0 && errno != EINVAL)
+			return -1;
 	/* Its own, so that it can open /dev/stdout and /dev/tty's file again under any name. */
 	for (int i = 0; i < 3; i++)
 		(void)fchown(i, w->uid, (gid_t)-1);
-	return setgroups(w->n_groups, w->groups) < 0 || setresgid(w->gid, w->gid, w->gid) < 0 ||
-			       setresuid(w->uid, w->uid, w->uid) < 0
-		       ? -1
-		       : 0;
+	if (setgroups(w->n_groups, w->groups) < 0 || setresgid(w->gid, w->gid, w->gid) < 0 ||
+	    setresuid(w->uid, w->uid, w->uid) < 0)
+		return -1;
+	/* Another user has none any more, root would have all of tandem-init's. */
+	return w->uid || caps == RUN_CAPS_ALL ? 0 : (int)syscall(SYS_capset, &h, d);
 }
 
 /* As a shell looks for it; what is there and may not be executed is a better reason than what is not there. */
@@ -230,6 +244,35 @@ static int execute(char **argv, char **env)
 	return why;
 }
 
+/*
+ * Its files become the user's who is to read them, its variables are added; the memory is gone at the exec. Then the
+ * way to them is closed, and so are the locks that stand behind it: the working directory is somebody else's word.
+ */
+static int take_secrets(struct run *r, const struct who *w)
+{
+	char name[16], *text = MAP_FAILED;
+	struct stat st = {0};
+	unsigned n = 0;
+	int env;
+
+	for (unsigned i = 0; r->first; i++) {
+		snprintf(name, sizeof(name), "%u", i);
+		if (fchownat(INIT_FD_SECRETS, name, w->uid, w->gid, AT_SYMLINK_NOFOLLOW) < 0)
+			break; /* none, or no more */
+	}
+	env = openat(INIT_FD_SECRETS, "env", O_RDONLY | O_CLOEXEC);
+	if (env >= 0 && fstat(env, &st) == 0)
+		text = mmap(NULL, (size_t)st.st_size + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (env >= 0 && (text == MAP_FAILED || read(env, text, (size_t)st.st_size) != st.st_size))
+		return -1;
+	while (r->env[n])
+		n++;
+	for (char *p = text; env >= 0 && p < text + st.st_size; p += strlen(p) + 1)
+		r->env[n++] = p;
+	r->env[n] = NULL;
+	return close_range(INIT_FD_SECRETS, ~0u, 0);
+}
+
 int run_program(struct run *r)
 {
 	static struct who w;
@@ -247,9 +290,9 @@ int run_program(struct run *r)
 		r->env[n] = home;
 		r->env[n + 1] = NULL;
 	}
-	if (take_fds(r) < 0)
+	if (take_secrets(r, &w) < 0 || take_fds(r) < 0)
 		return INIT_STEP_EXEC << 16 | errno;
-	if (become(&w) < 0)
+	if (become(&w, r->caps) < 0)
 		return INIT_STEP_USER << 16 | errno;
 	if (chdir(*r->cwd ? r->cwd : "/") < 0)
 		return INIT_STEP_CWD << 16 | errno;

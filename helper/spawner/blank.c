@@ -29,7 +29,7 @@
 static void fail(const struct blank *b, const struct err *e) __attribute__((noreturn));
 static void fail(const struct blank *b, const struct err *e)
 {
-	struct blank_said said = {.sys = e->sys ? e->sys : EINVAL};
+	struct blank_said said = {.sys = e->sys ? e->sys : EINVAL, .kind = (uint16_t)e->kind};
 
 	strlcpy_(said.step, e->text, sizeof(said.step));
 	(void)fds_send(b->setup, &said, sizeof(said), NULL, 0, 0);
@@ -174,8 +174,8 @@ void blank_run(const struct blank *given)
 			given->container ? "container"
 			: given->prepare ? "prepare"
 					 : "plain",
-			NULL, NULL};
-	char *envp[] = {NULL};
+			"", NULL, NULL};
+	char caps[20], *envp[] = {NULL};
 	struct blank b = *given;
 	struct err e = {0};
 	int socks[BLANK_SAID_FDS], n = 0, tty = -1, userns = -1;
@@ -186,6 +186,8 @@ void blank_run(const struct blank *given)
 	umask(022);
 	if (b.layer == LAYER_NO_DUMPABLE)
 		argv[2] = "dumpable";
+	snprintf(caps, sizeof(caps), "%llx", b.container ? (unsigned long long)b.container->caps : 0);
+	argv[3] = b.layer == LAYER_NO_CAPDROP ? NULL : caps;
 	if (shed(&b, &e) < 0 || enter(&b, &e) < 0 ||
 	    (b.layer != LAYER_NO_NETNS && (n = net_setup(&b, socks, &e)) < 0) ||
 	    (b.container ? container_surroundings(&b, &tty, &userns, &e) : surroundings(&b, &e)) < 0)

@@ -75,25 +75,30 @@ static int own_terminal(struct blank *b, int *ret_master, struct err *e)
 int container_surroundings(struct blank *b, int *ret_tty, int *ret_userns, struct err *e)
 {
 	const struct container *c = b->container;
-	struct rootfs r = {.first = b->uid, .read_only = c->read_only, .hostname = c->hostname};
+	struct give give = {.s = c->s, .own = -1, .secrets = -1, .n = c->n_gives};
+	struct rootfs r = {.first = b->uid, .read_only = c->read_only, .hostname = c->hostname, .give = &give};
 	int fds[FDS_MAX];
 	unsigned n = FDS_MAX;
 	char byte;
 
-	if (fds_recv(b->setup, &byte, 1, fds, &n, 0) != 1 || n != CF_LAYERS + c->n_layers)
+	if (fds_recv(b->setup, &byte, 1, fds, &n, 0) != 1 || n != CF_LAYERS + c->n_layers + (c->n_gives != 0))
 		return err_set(e, ERR_SYS, "the layers' descriptors did not arrive");
 	if (b->layer == LAYER_NO_RO_ROOT)
 		r.read_only = false, r.writable_proc = true;
-	if (take_trees(fds, n, &r, e) < 0)
+	give.idmap = fds[CF_IDMAP];
+	give.userns = fds[CF_USERNS];
+	if (take_trees(fds, CF_LAYERS + c->n_layers, &r, e) < 0 || give_take(&give, fds[n - 1], e) < 0)
 		return -1;
 	if (setns(b->base.mntns, CLONE_NEWNS) < 0 || unshare(CLONE_NEWNS | CLONE_NEWCGROUP) < 0)
 		return err_sys(e, errno, "copy the mount namespace");
+	if (b->layer != LAYER_NO_RLIMIT && priv_rlimits_container(e) < 0)
+		return -1;
 	if (rootfs_make(&r, e) < 0 || (c->tty && own_terminal(b, ret_tty, e) < 0))
 		return -1;
 	if (sethostname(c->hostname, strlen(c->hostname)) < 0)
 		return err_sys(e, errno, "set the host name");
 	*ret_userns = fds[CF_USERNS];
-	return b->layer == LAYER_NO_RLIMIT ? 0 : priv_rlimits_container(e);
+	return 0;
 }
 
 /* Other than in blanks the user namespace was made before: entering it gives all capabilities in it, and no others. */
@@ -103,7 +108,7 @@ int container_become(const struct blank *b, int userns, struct err *e)
 		return err_sys(e, errno, "enter the user namespace");
 	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 		return err_sys(e, errno, "become root of the container");
-	if (b->layer != LAYER_NO_CAPDROP && priv_caps_container(e) < 0)
+	if (b->layer != LAYER_NO_CAPDROP && priv_caps_container(b->container->caps, e) < 0)
 		return -1;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_sys(e, errno, "prctl(PR_SET_NO_NEW_PRIVS)");

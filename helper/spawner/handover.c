@@ -22,7 +22,7 @@
 
 #define TABLE_MAGIC 0x74646d75u
 #ifndef TABLE_VERSION
-#define TABLE_VERSION 2 /* of struct spawner, where its size alone does not tell */
+#define TABLE_VERSION 3 /* of struct spawner, where its size alone does not tell */
 #endif
 #define CHECK_MS 5000
 #define KEPT_MAX 16

@@ -66,8 +66,10 @@ void job_event(struct spawner *s, enum watch_kind kind, unsigned slot, uint32_t 
 		return;
 	if (kind == WATCH_UNPACK)
 		unpack_event(s, j);
-	else
+	else if (kind == WATCH_PULL)
 		pull_event(s, j);
+	else
+		keep_event(s, j);
 }
 
 void job_kill(struct spawner *s, uint64_t id, enum spawner_verb answer)

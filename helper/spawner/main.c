@@ -118,6 +118,7 @@ static void event(struct spawner *s, uint64_t data)
 		break;
 	case WATCH_UNPACK:
 	case WATCH_PULL:
+	case WATCH_KEEP:
 		job_event(s, kind, slot, gen);
 		break;
 	default:

@@ -47,7 +47,7 @@ int mount_mask_proc(const char *null, const char *empty, struct err *e)
 
 /* tmpfs inodes are kernel memory that the size does not bound: one per 4 KiB of small sizes, 65,536 at most for large
  * ones. */
-static unsigned long inodes_for(uint64_t bytes)
+unsigned long mount_inodes(uint64_t bytes)
 {
 	uint64_t n = bytes / 4096;
 
@@ -66,7 +66,7 @@ int mount_blank(uint64_t tmp_bytes, bool no_tmp_size, struct err *e)
 		snprintf(opt, sizeof(opt), "mode=1777,size=0");
 	else
 		snprintf(opt, sizeof(opt), "mode=1777,size=%llu,nr_inodes=%lu", (unsigned long long)tmp_bytes,
-			 inodes_for(tmp_bytes));
+			 mount_inodes(tmp_bytes));
 	if (mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, opt) < 0)
 		return err_sys(e, errno, "mount /tmp");
 	if (mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
@@ -146,7 +146,7 @@ static int resize_tmp(uint64_t bytes)
 	auto_close int fs = fspick(AT_FDCWD, "/tmp", FSPICK_CLOEXEC);
 
 	snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
-	snprintf(inodes, sizeof(inodes), "%lu", inodes_for(bytes));
+	snprintf(inodes, sizeof(inodes), "%lu", mount_inodes(bytes));
 	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "size", size, 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", inodes, 0) < 0)
 		return -1;

@@ -100,18 +100,20 @@ int priv_files_as(uint32_t id, struct err *e)
 	return syscall(SYS_capset, &h, d) < 0 ? err_sys(e, errno, "capset") : 0;
 }
 
-/* Docker's. Each is a right in the container's own user namespace: its ids, its files, its processes. */
-int priv_caps_container(struct err *e)
+/*
+ * Each is a right in the container's own user namespace: its ids, its files, its processes. tandem-init has those that
+ * becoming another user takes, and gives up the rest of them in what it starts (init/run.c).
+ */
+int priv_caps_container(uint64_t caps, struct err *e)
 {
-	const uint32_t keep = 1u << CAP_CHOWN | 1u << CAP_DAC_OVERRIDE | 1u << CAP_FOWNER | 1u << CAP_FSETID |
-			      1u << CAP_KILL | 1u << CAP_SETGID | 1u << CAP_SETUID | 1u << CAP_SETPCAP |
-			      1u << CAP_NET_BIND_SERVICE | 1u << CAP_NET_RAW | 1u << CAP_SYS_CHROOT | 1u << CAP_MKNOD |
-			      1u << CAP_AUDIT_WRITE | 1u << CAP_SETFCAP;
+	const uint64_t keep = caps | 1u << CAP_CHOWN | 1u << CAP_DAC_OVERRIDE | 1u << CAP_KILL | 1u << CAP_SETGID |
+			      1u << CAP_SETUID | 1u << CAP_SETPCAP;
+	const uint32_t low = (uint32_t)keep, high = (uint32_t)(keep >> 32);
 	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct d[2] = {{keep, keep, 0}, {0, 0, 0}};
+	struct __user_cap_data_struct d[2] = {{low, low, 0}, {high, high, 0}};
 
 	for (unsigned i = 0; i < CAP_NUMBERS; i++)
-		if ((i >= 32 || !(keep >> i & 1)) && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0 && errno != EINVAL)
+		if (!(keep >> i & 1) && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0 && errno != EINVAL)
 			return err_sys(e, errno, "drop capability %u from the bounding set", i);
 	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	return syscall(SYS_capset, &h, d) < 0 ? err_sys(e, errno, "drop capabilities") : 0;
@@ -151,6 +153,23 @@ int priv_rlimits_container(struct err *e)
 	    limit(RLIMIT_NOFILE, 1024, 524288) < 0)
 		return err_sys(e, errno, "set resource limits");
 	return 0;
+}
+
+/* Not the core, which would go to the host's handler, nor what lets a process go before those of others. */
+bool priv_rlimit_ok(unsigned resource)
+{
+	const unsigned ok = 1u << RLIMIT_CPU | 1u << RLIMIT_FSIZE | 1u << RLIMIT_DATA | 1u << RLIMIT_STACK |
+			    1u << RLIMIT_RSS | 1u << RLIMIT_NPROC | 1u << RLIMIT_NOFILE | 1u << RLIMIT_MEMLOCK |
+			    1u << RLIMIT_AS | 1u << RLIMIT_LOCKS | 1u << RLIMIT_SIGPENDING | 1u << RLIMIT_MSGQUEUE;
+
+	return resource < 32 && ok >> resource & 1;
+}
+
+int priv_rlimit(unsigned resource, uint64_t soft, uint64_t hard, struct err *e)
+{
+	return setrlimit((__rlimit_resource_t)resource, &(struct rlimit){soft, hard}) < 0
+		       ? err_sys(e, errno, "set limit %u to %llu", resource, (unsigned long long)hard)
+		       : 0;
 }
 
 int priv_rlimit_files(struct err *e)

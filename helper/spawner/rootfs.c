@@ -25,7 +25,8 @@
 static const char *const skel_dirs[] = {"proc", "sys", "dev", "etc"};
 static const char *const etc_files[] = {"hosts", "resolv.conf", "hostname"};
 
-static const char *const own_dirs[] = {"dev", "etc", "empty", "sys", "sys/devices", "sys/fs", "sys/fs/cgroup"};
+static const char *const own_dirs[] = {"dev", "etc",	     "empty",  "secrets",
+				       "sys", "sys/devices", "sys/fs", "sys/fs/cgroup"};
 
 int rootfs_skel(int dir, struct err *e)
 {
@@ -55,12 +56,12 @@ int rootfs_tree(int dir, int idmap, struct err *e)
 	int fd = open_tree(dir, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
 
 	if (fd < 0)
-		return err_sys(e, errno, "copy the mount of a layer");
+		return err_sys(e, errno, "copy a mount");
 	if (mount_setattr(fd, "", AT_EMPTY_PATH, &a, sizeof(a)) == 0)
 		return fd;
 	if (errno == EINVAL)
 		err_set(e, ERR_SYS,
-			"the state directory's file system cannot show files with other owners (idmapped mounts): "
+			"this file system cannot show files with other owners (idmapped mounts): "
 			"ext4, xfs and btrfs can");
 	else
 		err_sys(e, errno, "map the owners of a layer");
@@ -147,9 +148,10 @@ static int own_files(const struct rootfs *r, struct err *e)
 		return err_sys(e, errno, "make the files of a container");
 	if (fill_dev(dev, e) < 0)
 		return -1;
-	return move_mount(fs, "", AT_FDCWD, NEW_ROOT "/dev", MOVE_MOUNT_F_EMPTY_PATH) < 0
-		       ? err_sys(e, errno, "mount /dev")
-		       : 0;
+	if (move_mount(fs, "", AT_FDCWD, NEW_ROOT "/dev", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return err_sys(e, errno, "mount /dev");
+	r->give->own = take_fd(fs);
+	return 0;
 }
 
 static int read_only(const char *path)
@@ -196,6 +198,8 @@ static int mount_rest(const struct rootfs *r, struct err *e)
 	if (mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777,size=64m,nr_inodes=65536") <
 	    0)
 		return err_sys(e, errno, "mount /dev/shm");
+	if (give_place(r->give, e) < 0)
+		return -1;
 	if (r->read_only && read_only("/") < 0)
 		return err_sys(e, errno, "make the root read-only");
 	return 0;

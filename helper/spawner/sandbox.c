@@ -237,6 +237,7 @@ static int make_container(struct spawner *s, unsigned slot, const struct contain
 	struct sandbox *b = &s->sb[slot];
 	const struct range *r = &s->range[b->range - 1];
 	auto_close int upper = upper_make(s, slot, e);
+	unsigned n = c->n_layers + (c->n_gives != 0);
 	int fds[FDS_MAX] = {[CF_USERNS] = r->userns, [CF_IDMAP] = r->idmap, [CF_UPPER] = upper, [CF_SKEL] = s->skel};
 
 	if (upper < 0)
@@ -247,12 +248,12 @@ static int make_container(struct spawner *s, unsigned slot, const struct contain
 	strlcpy_(b->label, c->label, sizeof(b->label));
 	if (cg_leaf_limit(&s->cg, &b->leaf, CG_LIMITS, &b->limits, e) < 0)
 		return -1;
-	memcpy(fds + CF_LAYERS, c->layers, c->n_layers * sizeof(*fds));
+	memcpy(fds + CF_LAYERS, c->layers, n * sizeof(*fds));
 	if (!c->input && !c->tty) {
 		close(b->fd[SB_CHAN]);
 		b->fd[SB_CHAN] = -1;
 	}
-	if (fds_send(b->setup, "", 1, fds, CF_LAYERS + c->n_layers, 0) < 0)
+	if (fds_send(b->setup, "", 1, fds, CF_LAYERS + n, 0) < 0)
 		return err_sys(e, errno, "hand over the layers");
 	return 0;
 }
@@ -377,7 +378,13 @@ void sandbox_setup_event(struct spawner *s, unsigned slot)
 		return;
 	}
 	said.step[sizeof(said.step) - 1] = 0;
-	err_set(&e, ERR_SYS, "make a sandbox: %s", got < 0 ? strerror(errno) : said.sys ? said.step : strerror(EMFILE));
+	if (got == sizeof(said) && said.kind > ERR_NONE && said.kind < ERR_SYS)
+		err_set(&e, said.kind, "%s", said.step);
+	else
+		err_set(&e, ERR_SYS, "make a sandbox: %s",
+			got < 0	   ? strerror(errno)
+			: said.sys ? said.step
+				   : strerror(EMFILE));
 	making_failed(s, slot, &e);
 }
 

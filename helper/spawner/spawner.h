@@ -10,24 +10,27 @@
  */
 #pragma once
 #include <stdbool.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include "base/err.h"
 #include "cgroup.h"
 #include "wire/spawner.h"
 
-#define SANDBOX_MAX	4096
-#define IDS_PER_SPAWNER (2 * SANDBOX_MAX)
-#define JOB_MAX		24 /* of them skopeos: */
-#define PULL_MAX	4
-#define CONFIG_FD	3	       /* what the spawner is started with */
-#define FD_RESERVED	32	       /* numbers below stay free for children to put theirs at */
-#define BLANK_TMP_BYTES (512ull << 20) /* /tmp of a blank; ASSIGN changes it when the function's differs */
-#define NET_POOL	64	       /* net namespaces that wait to be used again */
-#define DOOR_MAX	1024
-#define RANGE_BLOCK	64 /* ranges of ids for containers are taken from the host by so many */
-#define RANGE_BLOCKS	16
-#define INSIDE_UID	1051
-#define INSIDE_GID	990
+#define SANDBOX_MAX	 4096
+#define IDS_PER_SPAWNER	 (2 * SANDBOX_MAX)
+#define JOB_MAX		 24 /* of them skopeos: */
+#define PULL_MAX	 4
+#define CONFIG_FD	 3		/* what the spawner is started with */
+#define FD_RESERVED	 32		/* numbers below stay free for children to put theirs at */
+#define BLANK_TMP_BYTES	 (512ull << 20) /* /tmp of a blank; ASSIGN changes it when the function's differs */
+#define NET_POOL	 64		/* net namespaces that wait to be used again */
+#define DOOR_MAX	 1024
+#define RANGE_BLOCK	 64 /* ranges of ids for containers are taken from the host by so many */
+#define RANGE_BLOCKS	 16
+#define MEMORY_MIN_BYTES (1ull << 20)
+#define MEMORY_MAX_BYTES (1ull << 40)
+#define INSIDE_UID	 1051
+#define INSIDE_GID	 990
 
 enum slot_state { SLOT_FREE, SLOT_MAKING, SLOT_READY };
 struct sandbox {
@@ -144,7 +147,8 @@ enum watch_kind {
 	WATCH_PID1,
 	WATCH_OOM,
 	WATCH_UNPACK,
-	WATCH_PULL
+	WATCH_PULL,
+	WATCH_KEEP
 };
 int watch_add(struct spawner *s, int fd, enum watch_kind kind, unsigned slot, uint32_t gen);
 /* Closing alone is not enough: while tandemd or a child has a duplicate, epoll would go on reporting it. -1 is fine. */
@@ -167,6 +171,9 @@ struct container { /* what CONTAINER asks for, checked */
 	uint64_t group; /* whose network it shares; 0: its own, with these sockets and */
 	uint32_t sockets;
 	const struct spawner_egress *egress;
+	uint64_t caps;
+	unsigned n_gives;	 /* not 0: their list is the descriptor behind the layers */
+	const struct spawner *s; /* the child looks into the state directory */
 };
 /* c NULL: a blank */
 int sandbox_make(struct spawner *s, uint64_t id, bool prepare, const struct container *c, struct err *e);
@@ -198,8 +205,9 @@ struct blank {
 struct blank_said {	  /* what the child tells over setup, then EOF by exec */
 	int32_t sys;	  /* errno, or 0: namespaces are ready, sockets attached, write the id maps */
 	uint32_t sockets; /* which of SB_PLATFORM come along */
-	uint32_t tty;	  /* behind them its terminal */
-	char step[56];
+	uint16_t tty;	  /* behind them its terminal */
+	uint16_t kind;	  /* of the error */
+	char step[240];
 };
 #define BLANK_SOCKS    (SB_API_TLS - SB_RTAPI + 1)
 #define BLANK_SAID_FDS (BLANK_SOCKS + 1) /* and a container's terminal */
@@ -219,15 +227,40 @@ struct rootfs {
 	uint32_t first;
 	bool read_only, writable_proc;
 	const char *hostname;
+	struct give *give;
 };
-int rootfs_tree(int dir, int idmap, struct err *e); /* such a mount */
-int rootfs_make(const struct rootfs *r, struct err *e);
+int rootfs_tree(int dir, int idmap, struct err *e);	/* such a mount */
+int rootfs_make(const struct rootfs *r, struct err *e); /* limits of the process are set */
 int rootfs_skel(int dir, struct err *e); /* fills the directory that is laid over every image: what is mounted upon */
+
+/* give.c, in the child: what a container is given beside its image */
+struct gift {
+	struct spawner_give want;
+	int fd;		/* a mount that belongs to no namespace yet, or a secret's value */
+	struct stat st; /* of a device */
+	bool fresh;	/* a volume that was made for this container */
+};
+struct give {
+	const struct spawner *s;
+	int idmap, userns; /* for mounts: LAYER_ID_BASE, or 0, is the container's first id */
+	int own, secrets;  /* the tmpfs of its own files, and a folder in it; -1 */
+	unsigned n, n_files;
+	struct gift gift[GIVES_MAX];
+};
+int give_take(struct give *g, int list, struct err *e); /* in the spawner's mount namespace */
+int give_place(struct give *g, struct err *e);		/* in the container's, below its root */
+bool give_name_ok(const char *name);
+int give_dir(const struct spawner *s, const char *name, struct err *e); /* of the state: tandemd may list it */
+
+/* keep.c: SECRET and VOLUME_END, each by a short-lived child */
+int keep_start(struct spawner *s, const struct spawner_msg *m, const int *fds, unsigned n_fds, struct err *e);
+void keep_event(struct spawner *s, struct job *j);
 
 /* upper.c: ranges of ids, and directories for what containers write */
 int upper_setup(struct spawner *s, struct err *e); /* at start; what a killed predecessor left is removed */
 int upper_make(struct spawner *s, unsigned slot, struct err *e); /* O_PATH */
 void upper_remove(struct spawner *s, unsigned slot);
+void upper_kick(struct spawner *s); /* there is something in gone/ */
 void upper_finish(struct spawner *s);
 int range_take(struct spawner *s, struct err *e); /* its number; both namespaces are there */
 void range_release(struct spawner *s, unsigned n);
@@ -275,6 +308,7 @@ int base_dev(int dev, struct err *e); /* nodes and links of a blank's /dev */
 
 /* mount.c: mounts of one sandbox */
 int mount_blank(uint64_t tmp_bytes, bool no_tmp_size, struct err *e);
+unsigned long mount_inodes(uint64_t bytes);				 /* of a tmpfs of that size */
 int mount_mask_proc(const char *null, const char *empty, struct err *e); /* Docker's lists; both for hiding */
 int mount_assign(int pidfd, int task_tree, int opt_tree, uint64_t tmp_bytes, struct err *e);
 int mount_code_tree(int dir, uint32_t owner, struct err *e); /* read-only copy of the mount at dir, or -1 */
@@ -287,7 +321,9 @@ int priv_rlimits_sandbox(struct err *e); /* all but: */
 int priv_rlimit_files(struct err *e);
 int priv_rlimits_container(struct err *e);
 int priv_files_as(uint32_t id, struct err *e); /* what is made from now on belongs to it; with all rights still */
-int priv_caps_container(struct err *e);	       /* in its user namespace: what Docker gives */
+int priv_caps_container(uint64_t caps, struct err *e); /* in its user namespace; tandem-init has some beside */
+bool priv_rlimit_ok(unsigned resource);
+int priv_rlimit(unsigned resource, uint64_t soft, uint64_t hard, struct err *e);
 int priv_filter_container(struct err *e);
 int priv_filter_sandbox(bool prepare, struct err *e);
 int priv_filter_daemon(struct err *e);

@@ -245,7 +245,7 @@ static int start_sweeper(struct spawner *s)
 }
 
 /* A full pipe has kicks enough. A sweeper that somebody killed is replaced. */
-static void kick(struct spawner *s)
+void upper_kick(struct spawner *s)
 {
 	if (s->sweep_kick >= 0 && (write(s->sweep_kick, "", 1) == 1 || errno == EAGAIN))
 		return;
@@ -273,7 +273,7 @@ void upper_remove(struct spawner *s, unsigned slot)
 
 	dir_name(s, slot, name);
 	send_to_gone(s, name, (unsigned)getpid());
-	kick(s);
+	upper_kick(s);
 }
 
 void upper_finish(struct spawner *s)
@@ -314,7 +314,7 @@ int upper_setup(struct spawner *s, struct err *e)
 		}
 	if (d)
 		closedir(d);
-	kick(s);
+	upper_kick(s);
 	if (n > 1) /* the layer that is over all images is always one */
 		log_info("containers", "removing what %u of before have written", n - 1);
 	if (mkdirat(s->uppers, "skel", 0755) < 0)

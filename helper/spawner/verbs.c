@@ -14,9 +14,6 @@
 #include "base/str.h"
 #include "wire/fds.h"
 
-#define MEMORY_MIN_BYTES (1ull << 20)
-#define MEMORY_MAX_BYTES (1ull << 40)
-
 void verbs_send(struct spawner *s, struct spawner_msg *m, const int *fds, unsigned n_fds)
 {
 	if (s->daemon_sock < 0)
@@ -184,7 +181,10 @@ static bool hostname_ok(const char *n)
 static int make_container(struct spawner *s, const struct spawner_msg *m, const int *fds, unsigned n_fds, struct err *e)
 {
 	struct container c = {.layers = fds,
-			      .n_layers = n_fds,
+			      .n_layers = m->u.container.n_layers,
+			      .n_gives = m->u.container.n_gives,
+			      .caps = m->u.container.caps,
+			      .s = s,
 			      .input = m->u.container.input,
 			      .tty = m->u.container.tty,
 			      .read_only = m->u.container.read_only,
@@ -200,8 +200,11 @@ static int make_container(struct spawner *s, const struct spawner_msg *m, const 
 		return err_set(e, ERR_EXISTS, "a sandbox of that id exists");
 	if (s->draining)
 		return err_set(e, ERR_UNAVAILABLE, "shutting down");
-	if (!n_fds || n_fds != m->u.container.n_layers || n_fds > CONTAINER_LAYERS)
+	if (!c.n_layers || c.n_layers > CONTAINER_LAYERS || n_fds != c.n_layers + (c.n_gives != 0))
 		return err_set(e, ERR_INVALID, "descriptors of the layers did not arrive");
+	if (c.n_gives > GIVES_MAX || c.caps & ~CAPS_ALL)
+		return err_set(e, ERR_INVALID,
+			       "more than %d mounts, secrets, devices and limits, or no such capability", GIVES_MAX);
 	if (!hostname_ok(c.hostname) || !bytes_ok(c.limits.memory_bytes))
 		return err_set(e, ERR_INVALID, "host name or memory size not acceptable");
 	if (c.sockets & ~SB_PLATFORM || (m->u.container.join ? c.sockets : !(c.sockets >> SB_DNS & 1)))
@@ -217,8 +220,10 @@ static int make_container(struct spawner *s, const struct spawner_msg *m, const 
  * are shown in the container's own ids alone: what belongs to anybody else on the host belongs to nobody in there, and
  * no right over it can be had. What it writes lies where the spawner put it. Ids, name and limits come from the slot or
  * are bounded here; how many there can be, too (RANGE_BLOCKS). In it runs tandem-init, which starts what tandemd says,
- * as with BLANK, with rights in its own user namespace alone. A network that is shared belongs to the first user namespace
- * like all: who joins may use it and has no right over it, and it stays with its egress until the last one has gone.
+ * as with BLANK, with rights in its own user namespace alone, whatever capabilities are asked for. What it is given: volumes and
+ * secrets are tandemd's to give out, by names that lead nowhere else; what is the host's, paths and devices, needs an entry in
+ * grants/, where only root can make one (give.c). A network that is shared belongs to the first user namespace like all: who
+ * joins may use it and has no right over it, and it stays with its egress until the last one has gone.
  */
 static void container(struct spawner *s, const struct spawner_msg *m, const int *fds, unsigned n_fds)
 {
@@ -321,6 +326,19 @@ static void pull(struct spawner *s, const struct spawner_msg *m, const int *fds,
 	verbs_send_err(s, SPAWNER_PULLED, m->id, &e);
 }
 
+/*
+ * SECRET, VOLUME_END. Safe: names cannot leave secrets/ and volumes/, which hold nothing else; a value is written, bounded,
+ * and never given back; what goes is what tandemd could have a container overwrite. Both are done by a child, so that
+ * neither a disk nor a descriptor that never answers keeps us.
+ */
+static void keep(struct spawner *s, const struct spawner_msg *m, const int *fds, unsigned n_fds)
+{
+	struct err e = {0};
+
+	if (keep_start(s, m, fds, n_fds, &e) < 0)
+		verbs_send_err(s, SPAWNER_KEPT, m->id, &e);
+}
+
 /* READY. Safe: closes listeners of its own; tells the service manager once; a liar is a service that does not work. */
 static void ready(struct spawner *s)
 {
@@ -366,6 +384,10 @@ static void dispatch(struct spawner *s, const struct spawner_msg *m, const int *
 		break;
 	case SPAWNER_PULL_END:
 		job_kill(s, m->id, SPAWNER_PULLED);
+		break;
+	case SPAWNER_SECRET:
+	case SPAWNER_VOLUME_END:
+		keep(s, m, fds, n_fds);
 		break;
 	case SPAWNER_READY:
 		ready(s);

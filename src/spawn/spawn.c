@@ -10,6 +10,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "spawn/spawn_int.h"
 #include "wire/fds.h"
 
 #define UNPACKS_AT_ONCE	  8 /* the spawner takes 16 */
@@ -20,7 +21,7 @@
 struct out {
 	struct out *next;
 	struct spawner_msg m;
-	int fds[CONTAINER_LAYERS]; /* CONTAINER's are the most */
+	int fds[CONTAINER_LAYERS + 1]; /* CONTAINER's are the most */
 	unsigned n_fds;
 };
 
@@ -269,6 +270,8 @@ void spawn_assign_start(struct spawn *s, struct spawn_req *r, uint64_t id, const
 void spawn_container_start(struct spawn *s, struct spawn_req *r, const struct spawn_container *c)
 {
 	struct spawner_msg m;
+	int fds[CONTAINER_LAYERS + 1];
+	auto_close int mem = -1;
 
 	assert(c->n_layers <= CONTAINER_LAYERS);
 	req_add(s, r, spawn_next_id(s), SPAWNER_MADE);
@@ -286,7 +289,31 @@ void spawn_container_start(struct spawn *s, struct spawn_req *r, const struct sp
 	m.u.container.join = c->join;
 	m.u.container.sockets = c->join ? 0 : SB_PLATFORM & ~(c->rtapi ? 0u : 1u << SB_RTAPI);
 	m.u.container.egress = c->limits.egress;
-	post(s, &m, c->layers, c->n_layers);
+	m.u.container.caps = c->caps;
+	mem = spawn_gives(c, &m.u.container.n_gives);
+	memcpy(fds, c->layers, c->n_layers * sizeof(*fds));
+	fds[c->n_layers] = mem;
+	post(s, &m, fds, c->n_layers + (mem >= 0));
+}
+
+static void keep(struct spawn *s, struct spawn_req *r, enum spawner_verb verb, const char *name, int fd)
+{
+	struct spawner_msg m;
+
+	req_add(s, r, spawn_next_id(s), SPAWNER_KEPT);
+	spawner_msg_init(&m, verb, r->id);
+	spawn_copy(m.u.keep.name, sizeof(m.u.keep.name), name);
+	post(s, &m, &fd, fd >= 0);
+}
+
+void spawn_secret_start(struct spawn *s, struct spawn_req *r, const char *name, int value)
+{
+	keep(s, r, SPAWNER_SECRET, name, value);
+}
+
+void spawn_volume_end_start(struct spawn *s, struct spawn_req *r, const char *name)
+{
+	keep(s, r, SPAWNER_VOLUME_END, name, -1);
 }
 
 static void open_start(struct spawn *s, struct spawn_req *r, enum spawner_open how, uint64_t id, unsigned n,
@@ -342,9 +369,7 @@ void spawn_layer_start(struct spawn *s, struct spawn_req *r, enum spawner_unpack
 
 	req_add(s, r, spawn_next_id(s), SPAWNER_UNPACKED);
 	spawner_msg_init(&m, SPAWNER_UNPACK, r->id);
-	/* A name that does not fit arrives empty, and is refused. */
-	if (strlen(name) < sizeof(m.u.unpack.name))
-		strlcpy_(m.u.unpack.name, name, sizeof(m.u.unpack.name));
+	spawn_copy(m.u.unpack.name, sizeof(m.u.unpack.name), name);
 	m.u.unpack.max_bytes = (uint64_t)max_bytes;
 	m.u.unpack.max_files = (uint64_t)max_files;
 	m.u.unpack.how = (uint8_t)how;
@@ -370,8 +395,7 @@ void spawn_pull_start(struct spawn *s, struct spawn_req *r, const char *referenc
 
 	req_add(s, r, spawn_next_id(s), SPAWNER_PULLED);
 	spawner_msg_init(&m, SPAWNER_PULL, r->id);
-	if (strlen(reference) < sizeof(m.u.pull.reference))
-		strlcpy_(m.u.pull.reference, reference, sizeof(m.u.pull.reference));
+	spawn_copy(m.u.pull.reference, sizeof(m.u.pull.reference), reference);
 	m.u.pull.plain_http = plain_http;
 	m.u.pull.has_auth = auth >= 0;
 	post(s, &m, fds, auth >= 0 ? 3 : 2);
@@ -535,6 +559,7 @@ static int dispatch(struct spawn *s, const struct spawner_msg *m, int *fds, unsi
 	case SPAWNER_UNPACKED:
 	case SPAWNER_PULLED:
 	case SPAWNER_OPENED:
+	case SPAWNER_KEPT:
 		return answer(s, m, fds, n_fds, e);
 	case SPAWNER_ENDED:
 		s->ev->ended(s->arg, m->id, m->u.ended.wait_status, m->u.ended.oom_kills, (int64_t)m->u.ended.cpu_us,

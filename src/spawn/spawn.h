@@ -61,6 +61,23 @@ struct spawn_limits {
 /* dirs: the code, then the layers in order; borrowed O_PATH or O_RDONLY directories owned by tandemd's uid. */
 void spawn_assign_start(struct spawn *s, struct spawn_req *r, uint64_t id, const struct spawn_limits *lim,
 			const int *dirs, unsigned n_dirs, const char *label);
+/* Further than what the image has. Names and paths as of struct spawner_give in wire/spawner.h. */
+struct spawn_mount {
+	const char *source; /* a volume's name, or with host a path that root has allowed; NULL: a tmpfs */
+	const char *path;
+	bool host, read_only;
+	uint32_t tmpfs_mb;
+};
+struct spawn_secret {
+	const char *name, *path, *env; /* path: a file, 0400 of the container's user; or env: a variable */
+};
+struct spawn_device {
+	const char *source, *path; /* on the host, and in the container; NULL: the same */
+};
+struct spawn_ulimit {
+	int resource; /* RLIMIT_ */
+	uint64_t soft, hard;
+};
 /* A sandbox for one container; r->id, fds, uid and pid as of spawn_blank_start. */
 struct spawn_container {
 	struct spawn_limits limits; /* tmp_bytes is not looked at */
@@ -72,8 +89,17 @@ struct spawn_container {
 			  SB_CREDS, SB_API, SB_API_TLS, SB_DNS and */
 	bool rtapi; /* SB_RTAPI */
 	const char *hostname, *label;
+	uint64_t caps; /* by number; CAPS_DEFAULT */
+	const struct spawn_mount *mounts;
+	const struct spawn_secret *secrets;
+	const struct spawn_device *devices;
+	const struct spawn_ulimit *ulimits;
+	unsigned n_mounts, n_secrets, n_devices, n_ulimits; /* together at most GIVES_MAX */
 };
 void spawn_container_start(struct spawn *s, struct spawn_req *r, const struct spawn_container *c);
+/* value: a memory file, borrowed; -1: the secret is forgotten. Containers that have it keep it as it was. */
+void spawn_secret_start(struct spawn *s, struct spawn_req *r, const char *name, int value);
+void spawn_volume_end_start(struct spawn *s, struct spawn_req *r, const char *name); /* ERR_CONFLICT: it is in use */
 void spawn_input_end(struct spawn *s, uint64_t id); /* SB_CHAN is closed: nothing more comes to its stdin */
 /*
  * Sockets and terminals, in r->socks. Of a network that containers share, any of them may be named.

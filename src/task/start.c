@@ -137,6 +137,7 @@ static int start(struct task *k, struct err *e)
 		.read_only = s->read_only,
 		.hostname = k->id,
 		.label = label,
+		.caps = CAPS_DEFAULT,
 	};
 
 	if (c.limits.cpu_weight > 10000)

@@ -36,6 +36,9 @@
 #define INIT_FD_CHAN 4
 #define INIT_FD_LOG  5
 #define INIT_FD_ERR  6 /* of a container */
+/* Of one with secrets: the folder of their files, "0", "1", ..., and "env", "NAME=value" with a NUL behind each. What
+ * stands from here on is for tandem-init alone; further ones are locks on volumes. */
+#define INIT_FD_SECRETS 512
 enum init_verb {
 	INIT_START = 1,
 	INIT_SIGNAL,

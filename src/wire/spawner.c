@@ -35,6 +35,10 @@ int spawner_msg_check(const struct spawner_msg *m, size_t n, struct err *e)
 		ok = terminated(m->u.container.label, sizeof(m->u.container.label)) &&
 		     terminated(m->u.container.hostname, sizeof(m->u.container.hostname));
 		break;
+	case SPAWNER_SECRET:
+	case SPAWNER_VOLUME_END:
+		ok = terminated(m->u.keep.name, sizeof(m->u.keep.name));
+		break;
 	case SPAWNER_MADE:
 	case SPAWNER_ADOPT:
 		ok = terminated(m->u.made.label, sizeof(m->u.made.label));

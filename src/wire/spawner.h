@@ -11,7 +11,8 @@
  *             code mounted; label kept for ADOPT.
  *   CONTAINER id, with the descriptors of an image's layers, the lowest first: a sandbox with a root of its own, for one
  *             container. Answered by MADE, with SB_ERR among the descriptors; it counts as assigned. What is written
- *             below its root goes when it ends.
+ *             below its root goes when it ends. What it is given beside its image (struct spawner_give) comes in a memory
+ *             file behind the layers.
  *             With join its network is the one of that sandbox, for as long as anybody is in there: egress, sockets and what
  *             OPEN made belong to the network.
  *   INPUT_END id, a container: its stdin ends, once tandemd has closed SB_CHAN too. No answer.
@@ -26,6 +27,8 @@
  *   PULL      id, with the directory, the pipe for skopeo's words and, with has_auth, the credentials: skopeo copies an
  *             image from a registry to image/ below the directory. Answered by PULLED.
  *   PULL_END  id: that skopeo is killed; PULLED follows. No answer when it is gone.
+ *   SECRET    id and a name, with the value as a memory file: kept for containers; without one: forgotten. KEPT follows.
+ *   VOLUME_END id and a name: the volume and what is in it go, unless a container has it. KEPT follows.
  *   READY     the service manager is told; first daemon only.
  *   BYE       drained: the spawner ends every sandbox and exits 0.
  *  spawner -> tandemd
@@ -70,6 +73,8 @@ enum spawner_verb {
 	SPAWNER_INPUT_END,
 	SPAWNER_OPEN,
 	SPAWNER_UNLISTEN,
+	SPAWNER_SECRET,
+	SPAWNER_VOLUME_END,
 	SPAWNER_CONFIG = 64,
 	SPAWNER_ADOPT,
 	SPAWNER_ADOPTED,
@@ -81,6 +86,7 @@ enum spawner_verb {
 	SPAWNER_HANDOVER,
 	SPAWNER_PULLED,
 	SPAWNER_OPENED,
+	SPAWNER_KEPT,
 };
 
 /* Descriptors of a sandbox as MADE and ADOPT carry them, in this order. has says by bit which are there; absent ones
@@ -166,6 +172,34 @@ enum spawner_open {
 	OPEN_N
 };
 #define OPEN_MAX_FDS 64
+/*
+ * What a container is given, one of these each. Names (of volumes and secrets) are of letters, digits, "-", "_" and ".",
+ * and begin with one of the first two. Paths are absolute, without "." and "..", and those of the host without links and
+ * ":". Host paths and devices are only those that root has allowed (grants/ in the state directory).
+ */
+enum spawner_give_kind {
+	GIVE_VOLUME,	 /* source: its name; made when there is none */
+	GIVE_HOST,	 /* source: a directory, file or socket of the host. What is mounted below it is not there */
+	GIVE_TMPFS,	 /* soft: bytes */
+	GIVE_SECRET,	 /* source: its name; a file of the container's user, 0400 */
+	GIVE_SECRET_ENV, /* path: the variable's name */
+	GIVE_DEVICE,	 /* source: below /dev; so is path */
+	GIVE_LIMIT,	 /* number: RLIMIT_, soft, hard */
+	GIVE_N
+};
+#define GIVES_MAX	 128
+#define GIVE_NAME_MAX	 64
+#define SECRET_MAX_BYTES 65536
+struct spawner_give {
+	uint8_t kind, read_only;
+	uint16_t number;
+	uint32_t zero;
+	uint64_t soft, hard;
+	char source[256], path[256];
+};
+/* Capabilities of a container by their numbers, each a right in its own user namespace alone: Docker's. */
+#define CAPS_DEFAULT 0xa80425fbull
+#define CAPS_ALL     ((1ull << 41) - 1)
 
 struct spawner_msg {
 	uint32_t version;
@@ -189,6 +223,8 @@ struct spawner_msg {
 			uint64_t memory_bytes;
 			uint32_t pids_max, cpu_weight, cpu_quota_us; /* as of assign, and in force at once */
 			uint8_t n_layers, input, tty, read_only;     /* without input stdin is empty */
+			uint8_t n_gives; /* not 0: one more descriptor, an array of struct spawner_give */
+			uint64_t caps;	 /* of what runs in it */
 			char hostname[64];
 			char label[SPAWNER_LABEL];
 			uint64_t join;	  /* 0: a network of its own, with: */
@@ -200,6 +236,9 @@ struct spawner_msg {
 			struct sockaddr_in6 at;
 			uint8_t how, n; /* n: of OPEN_SOCKETS, and of descriptors in OPENED */
 		} open;			/* OPEN, OPENED, UNLISTEN */
+		struct {
+			char name[GIVE_NAME_MAX + 1];
+		} keep; /* SECRET, VOLUME_END */
 		struct {
 			uint32_t has, uid;
 			int32_t pid;

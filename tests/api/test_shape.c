@@ -9,7 +9,8 @@ static const struct {
 	const char *in, *out;
 } cases[] = {
 	{"{\"name\":\"a\"}", "{\"name\":\"a\",\"n\":5,\"list\":[]}"},
-	{"{\"last\":true,\"unknown\":[{}],\"n\":10,\"name\":\"a\"}", "{\"name\":\"a\",\"n\":10,\"list\":[],\"last\":true}"},
+	{"{\"last\":true,\"unknown\":[{}],\"n\":10,\"name\":\"a\"}",
+	 "{\"name\":\"a\",\"n\":10,\"list\":[],\"last\":true}"},
 	{"{\"name\":\"a\",\"n\":null,\"list\":[{\"a\":\"Y\",\"b\":false},{}],\"map\":{\"k\":\"v\"},\"host\":\"\"}",
 	 "{\"name\":\"a\",\"n\":5,\"list\":[{\"a\":\"Y\",\"b\":false},{}],\"map\":{\"k\":\"v\"},\"host\":\"\"}"},
 	{"{\"name\":\"a\",\"deep\":{\"in\":{\"x\":0}},\"last\":false}",

@@ -17,11 +17,13 @@ sys.path.insert(0, os.path.join(ROOT, "tests", "e2e"))
 from tandem import wait_for  # noqa: E402,F401 pylint: disable=unused-import
 BUILD = os.environ.get("TANDEM_BUILD", os.path.join(ROOT, "build"))
 VERSION, END = 4, 0x74646D21
-HELLO, BLANK, ASSIGN, END_SANDBOX, UNPACK, READY, BYE, LIVE, PULL, PULL_END, CONTAINER, INPUT_END, OPEN, UNLISTEN = range(1, 15)
-CONFIG, ADOPT, ADOPTED, MADE, ASSIGNED, UNPACKED, ENDED, DRAIN, HANDOVER, PULLED, OPENED = range(64, 75)
+HELLO, BLANK, ASSIGN, END_SANDBOX, UNPACK, READY, BYE, LIVE, PULL, PULL_END, CONTAINER, INPUT_END, OPEN, UNLISTEN, SECRET, VOLUME_END = range(1, 17)
+CONFIG, ADOPT, ADOPTED, MADE, ASSIGNED, UNPACKED, ENDED, DRAIN, HANDOVER, PULLED, OPENED, KEPT = range(64, 76)
 UNPACK_CODE, UNPACK_LAYER, UNPACK_REMOVE = range(3)
 OPEN_SOCKETS, OPEN_LISTEN_IN, OPEN_LISTEN, OPEN_TTY = range(4)
 CTL, CHAN, LOG, RTAPI, CREDS, API, DNS, API_TLS, PIDFD, FREEZE, CPU, MEM_PEAK, ERR, SB_N = range(14)
+VOLUME, HOST, TMPFS, SECRET_FILE, SECRET_ENV, DEVICE, LIMIT = range(7)
+CAPS_DEFAULT = 0xA80425FB
 ADMIN, API4, API6, GATEWAY4, GATEWAY6, STATE_DIR, SL_N = range(7)
 DAEMON_UID = 1879048190
 UID_BASE = 1879048192
@@ -81,8 +83,23 @@ class Assign(C.Structure):
 
 class Container(C.Structure):
     _fields_ = [("memory_bytes", C.c_uint64), ("pids_max", C.c_uint32), ("cpu_weight", C.c_uint32), ("cpu_quota_us", C.c_uint32),
-                ("n_layers", C.c_uint8), ("input", C.c_uint8), ("tty", C.c_uint8), ("read_only", C.c_uint8), ("hostname", C.c_char * 64), ("label", C.c_char * 256),
-                ("join", C.c_uint64), ("sockets", C.c_uint32), ("egress", Egress)]
+                ("n_layers", C.c_uint8), ("input", C.c_uint8), ("tty", C.c_uint8), ("read_only", C.c_uint8), ("n_gives", C.c_uint8), ("caps", C.c_uint64),
+                ("hostname", C.c_char * 64), ("label", C.c_char * 256), ("join", C.c_uint64), ("sockets", C.c_uint32), ("egress", Egress)]
+
+
+class Give(C.Structure):
+    _fields_ = [("kind", C.c_uint8), ("read_only", C.c_uint8), ("number", C.c_uint16), ("zero", C.c_uint32), ("soft", C.c_uint64), ("hard", C.c_uint64),
+                ("source", C.c_char * 256), ("path", C.c_char * 256)]
+
+    @classmethod
+    def of(cls, kind, source="", path="", read_only=0, number=0, soft=0, hard=0):
+        return cls(kind, read_only, number, 0, soft, hard, source.encode(), path.encode())
+
+
+def memory_file(data):
+    fd = os.memfd_create("data")
+    os.write(fd, data)
+    return fd
 
 
 class Made(C.Structure):
@@ -106,8 +123,12 @@ class Open(C.Structure):
     _fields_ = [("sandbox", C.c_uint64), ("at", Sockaddr6), ("how", C.c_uint8), ("n", C.c_uint8)]
 
 
+class Keep(C.Structure):
+    _fields_ = [("name", C.c_char * 65)]
+
+
 class Body(C.Union):
-    _fields_ = [("prepare", C.c_uint8), ("assign", Assign), ("container", Container), ("made", Made), ("ended", Ended), ("unpack", Unpack), ("pull", Pull), ("config", Config), ("open", Open)]
+    _fields_ = [("keep", Keep), ("prepare", C.c_uint8), ("assign", Assign), ("container", Container), ("made", Made), ("ended", Ended), ("unpack", Unpack), ("pull", Pull), ("config", Config), ("open", Open)]
 
 
 class Msg(C.Structure):
@@ -361,7 +382,7 @@ class Spawner:
         self.send(m, fds)
         got, fds = self.wait(answer, m.id)
         if got.err:
-            raise RuntimeError(got.text.decode())
+            raise RuntimeError(got.text.decode(errors="replace"))
         return got, fds
 
     def blank(self, prepare=0):
@@ -394,17 +415,30 @@ class Spawner:
         return sb
 
     def container(self, layers, memory=256 << 20, pids=64, weight=100, quota=0, input=0, tty=0, read_only=0, hostname=b"box", label=b"label",
-                  join=0, sockets=1 << DNS, egress=("internet",)):
-        """layers: folders, the lowest first."""
+                  join=0, sockets=1 << DNS, egress=("internet",), gives=(), caps=CAPS_DEFAULT):
+        """layers: folders, the lowest first; gives: (kind, source, path) or dictionaries of Give.of."""
         self.next_id += 1
         m = Msg(verb=CONTAINER, id=self.next_id)
-        m.u.container = Container(memory, pids, weight, quota, len(layers), input, tty, read_only, hostname, label,
+        m.u.container = Container(memory, pids, weight, quota, len(layers), input, tty, read_only, len(gives), caps, hostname, label,
                                     getattr(join, "id", join), 0 if join else sockets, Egress.of(egress))
         fds = [os.open(path, os.O_PATH | os.O_DIRECTORY) for path in layers]
+        if gives:
+            fds.append(memory_file(b"".join(bytes(Give.of(**g) if isinstance(g, dict) else Give.of(*g)) for g in gives)))
         try:
             sb = Sandbox(*self.ask(m, MADE, fds))
             sb.tty = tty
             return sb
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def keep(self, verb, name, value=None):
+        self.next_id += 1
+        m = Msg(verb=verb, id=self.next_id)
+        m.u.keep.name = name.encode()
+        fds = [] if value is None else [memory_file(value)]
+        try:
+            self.ask(m, KEPT, fds)
         finally:
             for fd in fds:
                 os.close(fd)

@@ -387,7 +387,7 @@ class Refusals(OneSpawner):
             self.refused([box], **kw)
         self.refused([])
         m = Msg(verb=CONTAINER, id=4711)
-        m.u.container = Container(256 * MB, 64, 100, 0, 2, 0, 0, 0, b"box", b"")
+        m.u.container = Container(memory_bytes=256 * MB, pids_max=64, cpu_weight=100, n_layers=2, hostname=b"box")
         fd = os.open(box, os.O_PATH)
         with self.assertRaises(RuntimeError):
             self.s.ask(m, MADE, [fd])  # one of two
