@@ -184,6 +184,18 @@ class Shared(Case):
         self.end(back[1])
         self.refused("no such sandbox", OPEN_SOCKETS, back[1])
 
+    def test_who_joins_may_use_it_and_no_more(self):
+        first = self.container(sockets=1 << DNS | 1 << CREDS)
+        second = self.container(join=first)
+        own = os.readlink("/proc/%d/ns/net" % first.pid)
+        self.assertEqual(os.readlink("/proc/%d/ns/net" % second.pid), own)
+        script = ("ip link set lo down; ip addr add 10.0.0.1/8 dev lo; nc -l -p 80; nsenter -t 1 -n true;"
+                  "ip addr show lo | grep -c 'UP.*10.0.0.1'")
+        _, out, err = second.run_in(["sh", "-c", script])
+        self.assertEqual(out, "0\n")
+        self.assertEqual([line.split(": ")[-1] for line in err.splitlines()],
+                         ["Operation not permitted"] * 2 + ["Address already in use", "Permission denied"])
+
     def test_it_is_not_used_again(self):
         number = set()
         for _ in range(2):
@@ -205,12 +217,6 @@ class Shared(Case):
 
 
 class OnTheHost(Case):
-    @staticmethod
-    def free_port(host="127.0.0.1"):
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as x:
-            x.bind((host, 0))
-            return x.getsockname()[1]
-
     def test_listener(self):
         """Clients wait in its queue while no tandemd runs; the successor that asks gets the same."""
         first, = self.s.sockets(None, OPEN_LISTEN)
@@ -253,11 +259,13 @@ class OnTheHost(Case):
 
     def test_ipv6(self):
         try:
-            port = self.free_port("::1")
+            with socket.socket(socket.AF_INET6) as x:
+                x.bind(("::1", 0))
         except OSError:
-            self.skipTest("this host has no IPv6")
-        x, = self.s.sockets(None, OPEN_LISTEN, at=("::1", port))
-        self.assertEqual(x.getsockname()[:2], ("::1", port))
+            self.refused("::1", OPEN_LISTEN, at=("::1", 0))
+            return
+        x, = self.s.sockets(None, OPEN_LISTEN, at=("::1", 0))
+        self.assertEqual(x.getsockname()[0], "::1")
 
     def test_refusals(self):
         with socket.socket() as x:
@@ -270,9 +278,10 @@ class OnTheHost(Case):
         """A taken-over tandemd does not get to speak as root of this host."""
         with open("/proc/sys/net/ipv4/ip_unprivileged_port_start") as f:
             first = int(f.read())
-        if first < 2:
-            self.skipTest("any program may have any port here")
-        self.refused("^port %d is kept for root: choose one from %d on" % (first - 1, first), OPEN_LISTEN, at=("127.0.0.1", first - 1))
+        if first < 2:  # any program may have any port here
+            self.assertEqual(self.s.sockets(None, OPEN_LISTEN, at=("127.0.0.77", 1))[0].getsockname()[1], 1)
+        else:
+            self.refused("^port %d is kept for root: choose one from %d on" % (first - 1, first), OPEN_LISTEN, at=("127.0.0.1", first - 1))
 
 
 class Terminal(Case):
