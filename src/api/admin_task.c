@@ -3,15 +3,29 @@
 #include <stdio.h>
 #include "api/admin_int.h"
 #include "base/clock.h"
+#include "store/definition.h"
 
 #define QUEUED_MAX  (1 << 20) /* of one who is attached; then the task waits */
 #define LOOK_US	    20000     /* whether it has taken some */
 #define FRAME_BYTES 5
 
-static struct task *find(struct admin *a, struct http_req *r, struct str name)
+/* "TASK", or "TASK/CONTAINER" */
+static struct task *find(struct admin *a, struct http_req *r, struct str name, unsigned *ret_container)
 {
-	struct task *k = task_find(a->o.tasks, name);
+	struct str task = name, container = STR_NULL;
+	bool one = str_cut(name, '/', &task, &container);
+	struct task *k = task_find(a->o.tasks, task);
+	struct task_info i;
 
+	*ret_container = 0;
+	for (unsigned n = 1; k && one; n++) {
+		task_container_info(k, *ret_container, &i);
+		if (str_eqc(container, i.name))
+			break;
+		if (n == i.n_containers)
+			k = NULL;
+		*ret_container = n;
+	}
 	if (!k)
 		admin_errorf(r, ERR_NOT_FOUND, "there is no task \"" STR_FMT "\"; tandem ps lists those that are there",
 			     (int)(name.n < 80 ? name.n : 80), name.p);
@@ -26,12 +40,16 @@ static void put_time(struct jw *w, const char *key, int64_t wall_us)
 		jw_strc(w, key, clock_fmt_iso(wall_us, when));
 }
 
-/* Members of an object. */
-static void put_task(struct jw *w, const struct task_info *i)
+static void put_text(struct jw *w, const char *key, const char *text)
 {
-	jw_strc(w, "id", i->id);
-	if (*i->name)
-		jw_strc(w, "name", i->name);
+	if (text && *text)
+		jw_strc(w, key, text);
+}
+
+/* Members of an object, of a task or of one of its containers. */
+static void put_info(struct jw *w, const struct task_info *i)
+{
+	put_text(w, "name", i->name);
 	jw_strc(w, "image", i->image);
 	jw_strc(w, "state", task_state_name[i->state]);
 	if (i->pid)
@@ -51,28 +69,48 @@ static void put_task(struct jw *w, const struct task_info *i)
 		jw_int(w, "cpu_us", i->cpu_us);
 		jw_int(w, "mem_peak_bytes", i->mem_peak_bytes);
 	}
+	if (i->health != TASK_NOT_CHECKED)
+		jw_strc(w, "health", task_health_name[i->health]);
+	put_text(w, "health_text", i->health_text);
+}
+
+static void put_task(struct jw *w, const struct task *k)
+{
+	struct task_info i;
+
+	task_info(k, &i);
+	jw_strc(w, "id", i.id);
+	put_text(w, "group", i.group);
+	put_text(w, "definition", i.definition);
+	put_info(w, &i);
+	jw_arr(w, "containers");
+	for (unsigned n = 0; n < i.n_containers; n++) {
+		struct task_info c;
+
+		task_container_info(k, n, &c);
+		jw_obj(w, NULL);
+		put_info(w, &c);
+		jw_bool(w, "essential", c.essential);
+		jw_end(w, '}');
+	}
+	jw_end(w, ']');
 }
 
 static void answer(struct http_req *r, const struct task *k, int status)
 {
 	auto_buf out = {0};
 	struct jw w = jw_object(&out);
-	struct task_info i;
 
-	task_info(k, &i);
-	put_task(&w, &i);
+	put_task(&w, k);
 	admin_object(r, status, &w);
 }
 
 void admin_put_tasks(struct admin *a, struct jw *w)
 {
-	struct task_info i;
-
 	jw_arr(w, "tasks");
 	for (struct task *k = task_next(a->o.tasks, NULL); k; k = task_next(a->o.tasks, k)) {
-		task_info(k, &i);
 		jw_obj(w, NULL);
-		put_task(w, &i);
+		put_task(w, k);
 		jw_end(w, '}');
 	}
 	jw_end(w, ']');
@@ -89,23 +127,49 @@ void admin_tasks(struct admin *a, struct http_req *r, struct str name)
 
 void admin_task(struct admin *a, struct http_req *r, struct str name)
 {
-	struct task *k = find(a, r, name);
+	unsigned i;
+	struct task *k = find(a, r, name, &i);
 
 	if (k)
 		answer(r, k, 200);
+}
+
+/* {"definition": "FAMILY[:REVISION]"} or {"doc": {...}}, with "overrides"; or the document of one container itself. */
+static char *doc_of(struct admin *a, const struct json *what, char definition[300], struct err *e)
+{
+	struct str given = json_get_str(what, "definition"), family = given, number;
+	auto_definition d = NULL;
+	int64_t revision = 0;
+
+	if (!given.p)
+		return json_text(json_get(what, "doc") ? json_get(what, "doc") : what);
+	if (!str_cut(given, ':', &family, &number) || str_to_i64(number, 1, INT32_MAX, &revision) == 0)
+		d = definition_get(a->o.store, family, (int)revision);
+	if (!d || !d->active) {
+		err_set(e, ERR_NOT_FOUND, "there is no task \"%.80s\" in a tandem.yaml that is up, nor a definition",
+			given.p);
+		return NULL;
+	}
+	snprintf(definition, 300, "%s:%d", d->family, d->revision);
+	return xstrdup(d->doc);
 }
 
 void admin_task_run(struct admin *a, struct http_req *r, struct str name)
 {
 	struct err e = {0};
 	auto_json what = json_parse(r->body, &e);
+	char definition[300] = "";
+	auto_free char *doc = what ? doc_of(a, what, definition, &e) : NULL;
+	auto_free char *over = json_get(what, "overrides") ? json_text(json_get(what, "overrides")) : NULL;
 	struct task_opts o = {.name = json_get_str(what, "name").p,
+			      .definition = definition,
+			      .overrides = str_of(over),
 			      .attach = json_get_bool(what, "attach", false),
 			      .rows = (unsigned)json_get_int(what, "rows", 0),
 			      .cols = (unsigned)json_get_int(what, "cols", 0)};
 	struct task *k;
 
-	if (!what || task_run(a->o.tasks, r->body, &o, &k, &e) < 0)
+	if (!doc || task_run(a->o.tasks, str_of(doc), &o, &k, &e) < 0)
 		admin_error(r, &e);
 	else
 		answer(r, k, 201);
@@ -121,7 +185,8 @@ static void done(struct http_req *r)
 
 void admin_task_remove(struct admin *a, struct http_req *r, struct str name)
 {
-	struct task *k = find(a, r, name);
+	unsigned i;
+	struct task *k = find(a, r, name, &i);
 	struct err e = {0};
 
 	if (k && task_remove(k, &e) < 0)
@@ -132,10 +197,11 @@ void admin_task_remove(struct admin *a, struct http_req *r, struct str name)
 
 void admin_task_signal(struct admin *a, struct http_req *r, struct str name)
 {
-	struct task *k = find(a, r, name);
+	unsigned i;
+	struct task *k = find(a, r, name, &i);
 	struct err e = {0};
 
-	if (k && task_signal(k, (int)admin_query_int(r, "signal", 0), &e) < 0)
+	if (k && task_signal(k, i, (int)admin_query_int(r, "signal", 0), &e) < 0)
 		admin_error(r, &e);
 	else if (k)
 		done(r);
@@ -143,7 +209,8 @@ void admin_task_signal(struct admin *a, struct http_req *r, struct str name)
 
 void admin_task_resize(struct admin *a, struct http_req *r, struct str name)
 {
-	struct task *k = find(a, r, name);
+	unsigned i;
+	struct task *k = find(a, r, name, &i);
 	int64_t rows = admin_query_int(r, "rows", 24), cols = admin_query_int(r, "cols", 80);
 	struct err e = {0};
 
@@ -151,7 +218,7 @@ void admin_task_resize(struct admin *a, struct http_req *r, struct str name)
 		return;
 	if (rows > UINT16_MAX || cols > UINT16_MAX)
 		admin_errorf(r, ERR_INVALID, "no terminal is of that size");
-	else if (task_resize(k, (unsigned)rows, (unsigned)cols, &e) < 0)
+	else if (task_resize(task_io(k, i), (unsigned)rows, (unsigned)cols, &e) < 0)
 		admin_error(r, &e);
 	else
 		done(r);
@@ -174,7 +241,7 @@ static bool never_full(struct task_ear *ear)
 	return false;
 }
 
-static void has_stopped(struct task_ear *ear, const struct task_info *i)
+static void has_stopped(struct task_ear *ear)
 {
 	struct stop *s = container_of(ear, struct stop, ear);
 
@@ -186,13 +253,14 @@ static void stop_left(void *arg)
 {
 	struct stop *s = arg;
 
-	task_detach(s->task, &s->ear);
+	task_detach(&s->ear);
 	free(s);
 }
 
 void admin_task_stop(struct admin *a, struct http_req *r, struct str name)
 {
-	struct task *k = find(a, r, name);
+	unsigned i;
+	struct task *k = find(a, r, name, &i);
 	int64_t timeout_s = admin_query_int(r, "timeout_s", -1);
 	struct stop *s;
 
@@ -203,7 +271,7 @@ void admin_task_stop(struct admin *a, struct http_req *r, struct str name)
 	s->task = k;
 	s->r = r;
 	http_on_gone(r, stop_left, s);
-	task_attach(k, &s->ear);
+	task_attach(task_io(k, i), &s->ear);
 	task_stop(k, timeout_s < 0 || timeout_s > 3600 ? -1 : timeout_s * 1000000);
 }
 
@@ -211,7 +279,7 @@ void admin_task_stop(struct admin *a, struct http_req *r, struct str name)
 
 struct stdin_text {
 	struct task_input in;
-	struct task *task;
+	struct task_io *io;
 	struct http_req *r;
 };
 
@@ -230,13 +298,14 @@ static void stdin_left(void *arg)
 {
 	struct stdin_text *s = arg;
 
-	task_input_cancel(s->task, &s->in);
+	task_input_cancel(s->io, &s->in);
 	free(s);
 }
 
 void admin_task_stdin(struct admin *a, struct http_req *r, struct str name)
 {
-	struct task *k = find(a, r, name);
+	unsigned i;
+	struct task *k = find(a, r, name, &i);
 	struct stdin_text *s;
 	struct err e = {0};
 
@@ -244,10 +313,10 @@ void admin_task_stdin(struct admin *a, struct http_req *r, struct str name)
 		return;
 	s = xcalloc(1, sizeof(*s));
 	s->in = (struct task_input){.text = r->body, .eof = admin_query_is(r, "eof", "1"), .done = was_taken};
-	s->task = k;
+	s->io = task_io(k, i);
 	s->r = r;
 	http_on_gone(r, stdin_left, s);
-	if (task_input_start(k, &s->in, &e) == 0)
+	if (task_input_start(s->io, &s->in, &e) == 0)
 		return;
 	admin_error(r, &e);
 	free(s);
@@ -296,16 +365,16 @@ static bool attach_full(struct task_ear *ear)
 
 static void look_again(void *arg)
 {
-	task_resume(((struct attach *)arg)->task);
+	task_resume(&((struct attach *)arg)->ear);
 }
 
-static void attach_stopped(struct task_ear *ear, const struct task_info *i)
+static void attach_stopped(struct task_ear *ear)
 {
 	struct attach *t = container_of(ear, struct attach, ear);
 	auto_buf out = {0};
 	struct jw w = jw_object(&out);
 
-	put_task(&w, i);
+	put_task(&w, t->task);
 	jw_end(&w, '}');
 	put_frame(t, 'x', buf_str(&out));
 	http_stream_end(t->r);
@@ -316,13 +385,14 @@ static void attach_left(void *arg)
 {
 	struct attach *t = arg;
 
-	task_detach(t->task, &t->ear);
+	task_detach(&t->ear);
 	attach_free(t);
 }
 
 void admin_task_attach(struct admin *a, struct http_req *r, struct str name)
 {
-	struct task *k = find(a, r, name);
+	unsigned i;
+	struct task *k = find(a, r, name, &i);
 	struct attach *t;
 
 	if (!k)
@@ -334,5 +404,5 @@ void admin_task_attach(struct admin *a, struct http_req *r, struct str name)
 	t->look = loop_timer_new(a->o.loop, look_again, t);
 	http_on_gone(r, attach_left, t);
 	http_stream_begin(r, 200, "application/octet-stream", STR_NULL);
-	task_attach(k, &t->ear);
+	task_attach(task_io(k, i), &t->ear);
 }

@@ -9,17 +9,19 @@
 #include "base/mem.h"
 #include "task/doc.h"
 
-#define SCRATCH_MB	1024 /* a volume without a driver is memory of the container: its limit holds, too */
+#define SCRATCH_MB     1024 /* a volume without a driver is memory of the container: its limit holds, too */
 #define TASK_MEMORY_MB 1024 /* what a task has where nothing is said */
 
 const char ecs_definition_shape[] =
 	"{family!:s,containerDefinitions!:[{name!:s,image!:s,cpu=0:i(0..262144),memory:i(4..1048576),"
 	"memoryReservation:i(4..1048576),essential=true:b,"
-	"portMappings=[]:[{containerPort!:i(1..65535),hostPort:i(0..65535),protocol=\"tcp\":s(tcp),name:s,appProtocol:s,"
+	"portMappings=[]:[{containerPort!:i(1..65535),hostPort:i(0..65535),protocol=\"tcp\":s(tcp),name:s,appProtocol:"
+	"s,"
 	"containerPortRange-:s}],entryPoint:[s],command:[s],environment=[]:[{name!:s,value:s}],"
 	"mountPoints=[]:[{sourceVolume!:s,containerPath!:s,readOnly:b}],volumesFrom-:[{sourceContainer:s}],"
 	"linuxParameters:{capabilities:{add^:[s],drop:[s]},devices^:[{hostPath:s}],initProcessEnabled:b,"
-	"sharedMemorySize-:i,tmpfs:[{containerPath!:s,size!:i(1..1048576),mountOptions-:[s]}],maxSwap-:i,swappiness-:i},"
+	"sharedMemorySize-:i,tmpfs:[{containerPath!:s,size!:i(1..1048576),mountOptions-:[s]}],maxSwap-:i,swappiness-:i}"
+	","
 	"dependsOn:[{containerName!:s,condition!:s(START|COMPLETE|SUCCESS|HEALTHY)}],stopTimeout:i(0..3600),user:s,"
 	"workingDirectory:s,readonlyRootFilesystem:b,interactive:b,pseudoTerminal:b,dockerLabels:<s>,"
 	"ulimits:[{name!:s,softLimit!:i(-1..2147483647),hardLimit!:i(-1..2147483647)}],"
@@ -62,8 +64,8 @@ bool ecs_fargate_size(int64_t cpu, int64_t memory_mb)
 {
 	static const struct {
 		int cpu, from_gb, to_gb, step_gb;
-	} sizes[] = {{512, 1, 4, 1}, {1024, 2, 8, 1}, {2048, 4, 16, 1}, {4096, 8, 30, 1}, {8192, 16, 60, 4},
-		     {16384, 32, 120, 8}};
+	} sizes[] = {{512, 1, 4, 1},   {1024, 2, 8, 1},	  {2048, 4, 16, 1},
+		     {4096, 8, 30, 1}, {8192, 16, 60, 4}, {16384, 32, 120, 8}};
 
 	if (cpu == 256)
 		return memory_mb == 512 || memory_mb == 1024 || memory_mb == 2048;
@@ -125,8 +127,10 @@ static int put_ports(struct translation *t, const struct json *from)
 
 		if (host && (!vpc || host != port))
 			return api_fail(&t->c->e, API_ECS_CLIENT,
-					"portMappings: a hostPort is the owner of the machine's to give (ports: in tandem.yaml). "
-					"With networkMode awsvpc it may be the containerPort: the task has a network of its own.");
+					"portMappings: a hostPort is the owner of the machine's to give (ports: in "
+					"tandem.yaml). "
+					"With networkMode awsvpc it may be the containerPort: the task has a network "
+					"of its own.");
 		jw_int(t->w, NULL, port);
 	}
 	jw_end(t->w, ']');
@@ -164,10 +168,11 @@ static int put_mount(struct translation *t, const struct json *m)
 	if (docker && str_eqc(json_get_str(docker, "scope"), "shared"))
 		jw_strc(t->w, "volume", ours);
 	else if (users_of(t, name) > 1)
-		return api_fail(&t->c->e, API_ECS_CLIENT,
-				"Volume '%.100s': only one with dockerVolumeConfiguration and scope shared can be mounted more "
-				"than once by this Tandem.",
-				name.p);
+		return api_fail(
+			&t->c->e, API_ECS_CLIENT,
+			"Volume '%.100s': only one with dockerVolumeConfiguration and scope shared can be mounted more "
+			"than once by this Tandem.",
+			name.p);
 	else
 		jw_int(t->w, "tmpfs_mb", SCRATCH_MB);
 	jw_end(t->w, '}');
@@ -255,10 +260,11 @@ static int put_container(struct translation *t, const struct json *from)
 	int64_t soft = json_get_int(from, "memoryReservation", 0);
 
 	if (!json_get(from, "memory") && !json_get(from, "memoryReservation") && !json_get(t->all, "memory"))
-		return api_fail(&t->c->e, API_ECS_CLIENT,
-				"Invalid setting for container '%.100s'. At least one of 'memory' or 'memoryReservation' must "
-				"be specified.",
-				json_get_str(from, "name").p);
+		return api_fail(
+			&t->c->e, API_ECS_CLIENT,
+			"Invalid setting for container '%.100s'. At least one of 'memory' or 'memoryReservation' must "
+			"be specified.",
+			json_get_str(from, "name").p);
 	jw_obj(t->w, NULL);
 	put_renamed(t->w, from);
 	if (!json_get(from, "memory") && !json_get(t->all, "memory") && soft > TASK_MEMORY_MB)
@@ -278,18 +284,21 @@ static int check_size(struct api_call *c, int64_t cpu, int64_t memory)
 
 	if ((json_get(c->in, "cpu") && cpu < 0) || (json_get(c->in, "memory") && memory < 0))
 		return api_fail(&c->e, API_ECS_CLIENT,
-				"Invalid 'cpu' or 'memory' setting for task: cpu is like 256 or .25 vCPU, memory like 512 or 0.5 GB.");
+				"Invalid 'cpu' or 'memory' setting for task: cpu is like 256 or .25 vCPU, memory like "
+				"512 or 0.5 GB.");
 	if (ecs_has(json_get(c->in, "requiresCompatibilities"), "FARGATE") && !ecs_fargate_size(cpu, memory))
 		return api_fail(&c->e, API_ECS_CLIENT, "No Fargate configuration exists for given values.");
 	if (arch && str_eqc(json_str(arch), "ARM64") != str_eqc(STR(ECS_ARCH), "ARM64"))
-		return api_fail(&c->e, API_ECS_CLIENT, "runtimePlatform: this machine's cpuArchitecture is " ECS_ARCH ".");
+		return api_fail(&c->e, API_ECS_CLIENT,
+				"runtimePlatform: this machine's cpuArchitecture is " ECS_ARCH ".");
 	return 0;
 }
 
 int ecs_translate(struct api_call *c, struct buf *ret)
 {
 	const struct json *all = json_get(c->in, "containerDefinitions");
-	int64_t cpu = ecs_units(json_get_str(c->in, "cpu"), "vcpu"), memory = ecs_units(json_get_str(c->in, "memory"), "gb");
+	int64_t cpu = ecs_units(json_get_str(c->in, "cpu"), "vcpu"),
+		memory = ecs_units(json_get_str(c->in, "memory"), "gb");
 	struct jw w = jw_object(ret);
 	struct translation t = {c, &w, c->in};
 	auto_json doc = NULL;

@@ -252,7 +252,8 @@ static int put_ulimits(const struct reader *r, const struct node *v, const char 
 static int put_depends(const struct reader *r, const struct node *v, const char *member, struct jw *w)
 {
 	if (v->kind == NODE_SCALAR)
-		return fail(r, v, "depends_on is a list of containers, or names with start, complete, success or healthy");
+		return fail(r, v,
+			    "depends_on is a list of containers, or names with start, complete, success or healthy");
 	jw_arr(w, member);
 	for (size_t i = 0; i < v->n; i++) {
 		const struct node *c = &v->child[i];
@@ -402,7 +403,8 @@ static int put_all(const struct reader *r, const struct node *map, const struct 
 	for (; k->name; k++) {
 		const struct node *v = tree_get(map, k->name);
 
-		if (v && k->put && (!of || (of == SERVICE ? k->of == of : k->of & of)) && k->put(r, v, k->member, w) < 0)
+		if (v && k->put && (!of || (of == SERVICE ? k->of == of : k->of & of)) &&
+		    k->put(r, v, k->member, w) < 0)
 			return -1;
 	}
 	return 0;
@@ -568,8 +570,8 @@ int workload_read(const struct tree_opts *o, const char *project, const struct n
 
 	if (!str_name_ok(str_of(v->key), LIM_NAME_BYTES, "-_"))
 		return tree_error(o, v->key_line, v->key_col, e,
-				  "\"%.80s\" is no name for a service or task: 1 to %d letters, digits, - and _", v->key,
-				  LIM_NAME_BYTES);
+				  "\"%.80s\" is no name for a service or task: 1 to %d letters, digits, - and _",
+				  v->key, LIM_NAME_BYTES);
 	strlcpy_(ret->name, v->key, sizeof(ret->name));
 	ret->line = v->key_line, ret->col = v->key_col, ret->is_service = is_service;
 	if (check_known(&r, v, is_service ? 3 : 0, is_service ? "a service" : "a task") < 0)

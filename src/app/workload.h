@@ -21,10 +21,11 @@ struct workload {
 	char *doc;
 	struct workload_image *images; /* of its containers, in order */
 	unsigned n_images;
-	int port;	  /* of a service: where it takes requests; 0: nothing is said */
+	int port;	 /* of a service: where it takes requests; 0: nothing is said */
 	struct buf more; /* keys of a service that are no container's: an object of JSON */
 };
 int workload_read(const struct tree_opts *o, const char *project, const struct node *v, bool is_service,
 		  struct workload *ret, struct err *e);
 void workload_done(struct workload *w);
-const char *workload_key(int table, size_t i); /* 0 a task, 1 a container beside its first, 2 a health check, 3 a service */
+const char *workload_key(int table,
+			 size_t i); /* 0 a task, 1 a container beside its first, 2 a health check, 3 a service */

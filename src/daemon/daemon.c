@@ -116,6 +116,7 @@ static void on_adopted(void *arg)
 	d->state = DAEMON_SERVING;
 	move_note("daemon", 0, "SERVING");
 	sched_adopted(d->sched);
+	tasks_adopted(d->tasks);
 	logs_sweep(d->logs, log_wanted, d);
 	if (sched_async_recover(d->sched, &e) < 0)
 		log_error("daemon", "events of before: %s", e.text);

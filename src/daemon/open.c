@@ -142,6 +142,7 @@ int tandemd_open(struct tandemd *d, struct err *e)
 	struct tasks_opts to = {.loop = d->loop,
 				.spawn = d->spawn,
 				.images = d->images,
+				.store = d->store,
 				.logs = d->logs,
 				.ledger = d->ledger,
 				.forward = d->forward};

@@ -67,6 +67,11 @@ void json_free(struct json *root)
 	json_decref(unwrap(root));
 }
 
+struct json *json_ref(const struct json *j)
+{
+	return wrap(json_incref(unwrap(j)));
+}
+
 enum json_type json_type(const struct json *j)
 {
 	if (!j)

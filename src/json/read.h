@@ -12,6 +12,7 @@ static inline void json_free_p(struct json **j)
 {
 	json_free(*j);
 }
+struct json *json_ref(const struct json *j); /* its part of a tree for one's own: json_free; NULL gives NULL */
 #define auto_json auto_(json_free_p) struct json *
 enum json_type { JSON_NONE, JSON_NULL, JSON_BOOL, JSON_INT, JSON_REAL, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 enum json_type json_type(const struct json *j);			      /* NULL gives JSON_NONE */

@@ -121,11 +121,11 @@ int task_spec_read(const struct task_wish *what, const struct image_config *imag
 		.read_only = json_get_bool(doc, "read_only", false),
 		.tty = json_get_bool(doc, "tty", false),
 		.stdin_open = json_get_bool(doc, "stdin", false),
+		.essential = json_get_bool(doc, "essential", true),
 		.stop_signal = (int)json_get_int(doc, "stop_signal", image->stop_signal),
 		.stop_timeout_us = json_get_int(doc, "stop_timeout_s", TASK_STOP_US / 1000000) * 1000000,
-		.memory_bytes = json_int(wished(what, "memory_mb"), TASK_MEMORY_BYTES >> 20) << 20,
-		.quota = cpu > 0,
-		.cpu_milli = cpu > 0 ? (uint32_t)lround(cpu * 1000) : TASK_CPU_MILLI,
+		.memory_bytes = json_int(wished(what, "memory_mb"), 0) << 20,
+		.cpu_milli = (uint32_t)lround(cpu * 1000),
 	};
 	struct str cwd = json_get_str(doc, "workdir"), user = json_get_str(doc, "user");
 
@@ -133,12 +133,39 @@ int task_spec_read(const struct task_wish *what, const struct image_config *imag
 		s.stop_signal = SIGTERM;
 	add_text(&s.text, cwd.p ? cwd : str_of(image->workdir));
 	add_text(&s.text, user.p ? user : str_of(image->user));
+	s.argv_at = s.text.n;
 	if (add_argv(&s, what, image, e) < 0)
 		return -1;
+	s.env_at = s.text.n;
 	add_env(&s, what, image, hostname);
 	if (s.text.n > INIT_MSG_MAX - sizeof(struct init_msg) - sizeof(struct init_run))
 		return err_set(e, ERR_LIMIT, "command and environment take more than %d bytes", INIT_MSG_MAX);
 	*ret = s;
 	s.text = (struct buf){0};
 	return 0;
+}
+
+void task_spec_share(const struct json *doc, const struct json *over, struct task_spec *specs[], unsigned n)
+{
+	const struct task_wish what = {doc, over};
+	int64_t memory = json_int(wished(&what, "memory_mb"), 0) << 20, least = (int64_t)TASK_MEMORY_MB_MIN << 20;
+	uint32_t cpu = (uint32_t)lround(json_real(wished(&what, "cpu"), 0) * 1000);
+	bool has = memory > 0;
+	unsigned without = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		without += !specs[i]->memory_bytes;
+		memory -= specs[i]->memory_bytes;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		struct task_spec *s = specs[i];
+
+		if (!s->memory_bytes)
+			s->memory_bytes = has ? memory / without : TASK_MEMORY_BYTES;
+		if (s->memory_bytes < least)
+			s->memory_bytes = least;
+		s->quota = s->cpu_milli || cpu;
+		if (!s->cpu_milli)
+			s->cpu_milli = cpu ? cpu : TASK_CPU_MILLI;
+	}
 }

@@ -1,31 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The life of a task; its states are drawn in task.h. */
+/* A task as a whole: which container begins or ends next, and what others see of it. */
 #include "task/task.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/moves.h"
+#include "store/record.h"
 #include "task/task_int.h"
 
-#define END_US 10000000 /* from the SIGKILL to the spawner's word */
-
-static const uint8_t next[TASK_N] = {
-	[TASK_PENDING] = 1 << TASK_STARTING | 1 << TASK_STOPPING | 1 << TASK_STOPPED,
-	[TASK_STARTING] = 1 << TASK_RUNNING | 1 << TASK_STOPPING | 1 << TASK_STOPPED,
-	[TASK_RUNNING] = 1 << TASK_STOPPING | 1 << TASK_STOPPED,
-	[TASK_STOPPING] = 1 << TASK_STOPPED,
-};
 const char *const task_health_name[TASK_HEALTH_N] = {"NONE", "UNKNOWN", "HEALTHY", "UNHEALTHY"};
 const char *const task_state_name[TASK_N] = {"PENDING", "STARTING", "RUNNING", "STOPPING", "STOPPED"};
-static_assert(TASK_N == 5, "names and moves");
+static_assert(TASK_N == 5 && TASK_HEALTH_N == 4, "names");
+
+/* ---- who hears of it ---- */
 
 static void tell_changed(void *arg)
 {
@@ -49,26 +38,13 @@ void task_unwatch(struct task_watch *w)
 	list_del(&w->node);
 }
 
-void task_move(struct task *k, enum task_state to)
+static void move(struct task *k, enum task_state to)
 {
-	assert(next[k->state] >> to & 1);
+	assert(to > k->state);
 	k->state = to;
-	move_note("task", k->sandbox, task_state_name[to]);
+	move_note("task", k->c->sandbox, task_state_name[to]);
 	if (!k->changed_later.queued)
 		loop_defer(k->t->o.loop, &k->changed_later, tell_changed, k);
-}
-
-void task_set_end(struct task *k, int exit_code, int sig, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (*k->reason)
-		return;
-	k->exit_code = exit_code;
-	k->signal = sig;
-	va_start(ap, fmt);
-	vsnprintf(k->reason, sizeof(k->reason), fmt, ap);
-	va_end(ap);
 }
 
 /* ---- the end ---- */
@@ -77,22 +53,14 @@ void task_free(struct task *k)
 {
 	struct loop *l = k->t->o.loop;
 
-	spawn_cancel(&k->made);
-	streams_close(k);
-	loop_defer_cancel(l, &k->in_later);
-	loop_defer_cancel(l, &k->stopped_later);
-	loop_defer_cancel(l, &k->finish_later);
+	for (unsigned i = 0; k->c && i < k->n; i++)
+		container_done(&k->c[i]);
 	loop_defer_cancel(l, &k->changed_later);
-	loop_timer_free(k->deadline);
-	loop_fd_free(k->ctl);
-	resolver_free(k->resolver);
-	sandbox_fds_close(&k->fds);
+	loop_defer_cancel(l, &k->advance_later);
+	if (k->kept)
+		k->kept->task = NULL;
 	log_stream_release(k->log);
-	if (k->image)
-		image_unuse(k->image);
-	for (unsigned i = 0; i < TASK_STREAMS; i++)
-		buf_done(&k->stream[i].line);
-	task_spec_done(&k->spec);
+	free(k->c);
 	json_free(k->doc);
 	json_free(k->over);
 	free(k->group);
@@ -102,16 +70,25 @@ void task_free(struct task *k)
 	free(k);
 }
 
+static bool heard_out(const struct task *k)
+{
+	for (unsigned i = 0; i < k->n; i++)
+		if (!list_empty(&k->c[i].io.ears) || k->c[i].io.stopped_later.queued)
+			return false;
+	return !k->changed_later.queued && !k->advance_later.queued;
+}
+
 static void keep_few(struct tasks *t)
 {
+	int64_t old_us = clock_wall_us() - TASKS_KEPT_US;
+
 	list_each(&t->all, it)
 	{
 		struct task *k = container_of(it, struct task, node);
 
-		if (t->n_stopped <= TASKS_KEPT)
+		if (t->n_stopped <= TASKS_KEPT_ANYHOW)
 			return;
-		if (k->state == TASK_STOPPED && list_empty(&k->ears) && !k->stopped_later.queued &&
-		    !k->changed_later.queued)
+		if (k->state == TASK_STOPPED && (t->n_stopped > TASKS_KEPT || k->stopped_wall_us < old_us))
 			(void)task_remove(k, NULL);
 	}
 }
@@ -133,243 +110,241 @@ static void add_row(struct task *k)
 	struct ledger_row row = {.kind = LEDGER_TASK, .lane = LANE_CONTAINER, .trigger = TRIGGER_API};
 	int64_t began = k->started_wall_us ? k->started_wall_us : k->created_wall_us;
 	int64_t ms = (k->stopped_wall_us - began) / 1000;
+	struct task_info i;
 	char name[160];
 	const char *base;
 
+	task_info(k, &i);
 	/* By image where there is no name: names are kept for ever. */
-	base = strrchr(k->reference, '/');
-	snprintf(name, sizeof(name), "task/%.128s", *k->name ? k->name : base ? base + 1 : k->reference);
+	base = strrchr(i.image, '/');
+	snprintf(name, sizeof(name), "task/%.128s", *k->name ? k->name : base ? base + 1 : i.image);
 	row.start_wall_us = began;
 	row.workload = ledger_intern(lg, name);
-	row.instance = k->sandbox;
-	row.outcome = k->oom		    ? OUTCOME_OOM
+	row.instance = k->c->sandbox;
+	row.outcome = i.oom		    ? OUTCOME_OOM
 		      : !k->started_wall_us ? OUTCOME_FAILED
 		      : k->exit_code	    ? OUTCOME_ERROR
 					    : OUTCOME_OK;
 	row.idle_ms = ms < 0 ? 0 : ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
-	row.cpu_us = (uint64_t)k->cpu_us;
-	row.memory_mb = (uint32_t)(k->spec.memory_bytes >> 20);
-	row.version = k->spec.cpu_milli;
-	row.mem_peak_bytes = (uint64_t)k->mem_peak_bytes;
+	row.cpu_us = (uint64_t)i.cpu_us;
+	row.memory_mb = (uint32_t)(i.memory_bytes >> 20);
+	row.version = i.cpu_milli;
+	row.mem_peak_bytes = (uint64_t)i.mem_peak_bytes;
 	ledger_add(lg, &row);
 	ledger_release(lg, row.workload);
 }
 
-void task_finish(void *arg)
+static void finish(struct task *k)
 {
-	struct task *k = arg;
+	char key[TASK_ID_MAX + 6];
 
-	streams_drain(k);
-	streams_close(k);
-	loop_timer_free(take_ptr(k->deadline));
-	loop_fd_free(take_ptr(k->ctl));
-	resolver_free(take_ptr(k->resolver));
-	sandbox_fds_close(&k->fds);
-	memset(k->fds.fd, -1, sizeof(k->fds.fd));
-	if (k->image)
-		image_unuse(take_ptr(k->image));
-	buf_done(&k->spec.text);
+	snprintf(key, sizeof(key), "task/%s", k->id);
+	record_del(k->t->o.store, NULL, key);
 	k->stopped_wall_us = clock_wall_us();
-	task_set_end(k, EXIT_OF_SIGNAL + SIGKILL, SIGKILL, "its sandbox ended");
 	log_stream_release(take_ptr(k->log));
-	task_move(k, TASK_STOPPED);
+	for (unsigned i = 0; i < k->n; i++)
+		k->c[i].io.log = NULL;
+	move(k, TASK_STOPPED);
 	k->t->n_stopped++;
 	add_row(k);
-	streams_stopped(k);
+	for (unsigned i = 0; i < k->n; i++)
+		io_stop(&k->c[i].io);
 	keep_few(k->t);
 	check_drained(k->t);
 }
 
-/* Its output goes first to whoever was to attach. */
-static void sandbox_gone(struct task *k)
+/* ---- what comes next ---- */
+
+static bool ended(const struct container *c)
 {
-	k->sandbox_gone = true;
-	if (!k->attach)
-		task_finish(k);
+	return c->exited || c->killed || c->state == TASK_STOPPED;
 }
 
-void task_end_sandbox(struct task *k)
+/* Those that c waits for: 1 all are as they should be, 0 not yet, -1 they never will be. */
+static int needs_met(const struct container *c, const struct container **ret_whom)
 {
-	if (k->killed)
-		return;
-	k->killed = true;
-	if (k->state != TASK_STOPPING)
-		task_move(k, TASK_STOPPING);
-	if (k->sandbox) {
-		spawn_end(k->t->o.spawn, k->sandbox);
-		loop_timer_in(k->deadline, END_US);
-		return;
+	int ret = 1;
+
+	for (unsigned i = 0; i < c->task->n; i++) {
+		const struct container *d = &c->task->c[i];
+		unsigned on = 0;
+		bool met, never;
+
+		for (unsigned w = 0; w < TASK_ON_N; w++)
+			on |= (c->spec.needs[w] >> i & 1) << w;
+		met = !(on >> TASK_ON_START & 1) || d->started_wall_us;
+		met &= !(on >> TASK_ON_COMPLETE & 1) || (d->started_wall_us && ended(d));
+		met &= !(on >> TASK_ON_SUCCESS & 1) || (d->started_wall_us && ended(d) && !d->exit_code);
+		met &= !(on >> TASK_ON_HEALTHY & 1) || (d->health.is == TASK_HEALTHY && !ended(d));
+		never = !met && (ended(d) || (on >> TASK_ON_HEALTHY & 1 && d->health.is == TASK_UNHEALTHY));
+		if (!met)
+			*ret_whom = d;
+		if (never)
+			return -1;
+		ret &= met;
 	}
-	spawn_cancel(&k->made); /* one that is made after all is ended */
-	loop_defer(k->t->o.loop, &k->finish_later, task_finish, k);
+	return ret;
 }
 
-bool task_ended(struct tasks *t, uint64_t id, uint32_t oom_kills, int64_t cpu_us, int64_t mem_peak_bytes)
+/* Whose network the next container joins; with none a new one is made. */
+static const struct container *network(const struct task *k, bool *ret_soon)
 {
-	list_each(&t->all, it)
-	{
-		struct task *k = container_of(it, struct task, node);
+	*ret_soon = false;
+	for (unsigned i = 0; i < k->n; i++) {
+		const struct container *c = &k->c[i];
 
-		if (k->sandbox != id || k->sandbox_gone || k->state == TASK_STOPPED)
-			continue;
-		k->cpu_us = cpu_us;
-		k->mem_peak_bytes = mem_peak_bytes;
-		k->oom = oom_kills > 0;
-		if (k->oom) {
-			*k->reason = 0; /* what it then died of is the consequence */
-			task_set_end(k, EXIT_OF_SIGNAL + SIGKILL, SIGKILL, "OutOfMemory: it used more than its %lld MB",
-				     (long long)(k->spec.memory_bytes >> 20));
+		if (c->sandbox && !c->sandbox_gone && !c->killed && c->state != TASK_STOPPED)
+			return c;
+		*ret_soon |= c->asked && c->state == TASK_PENDING;
+	}
+	return NULL;
+}
+
+void task_begin(struct task *k)
+{
+	const struct container *whom, *net;
+	struct err e;
+	bool soon;
+
+	for (unsigned i = 0; i < k->n && !k->stopping; i++) {
+		struct container *c = &k->c[i];
+		int met = c->state == TASK_PENDING && !c->asked ? needs_met(c, &whom) : 0;
+
+		if (met < 0) {
+			auto_free char *why = xasprintf("it waits for %s, which %s", whom->name,
+							*whom->reason ? whom->reason : "is not healthy");
+
+			container_skip(c, why);
+			return;
 		}
-		sandbox_gone(k);
-		return true;
+		net = network(k, &soon);
+		if (met > 0 && (net || !soon) && container_start(c, net ? net->sandbox : 0, &e) < 0)
+			container_skip(c, e.text);
+	}
+}
+
+static bool is_needed(const struct container *c)
+{
+	const struct task *k = c->task;
+
+	for (unsigned i = 0; i < k->n; i++) {
+		const unsigned *n = k->c[i].spec.needs;
+
+		if ((n[0] | n[1] | n[2] | n[3]) >> (c - k->c) & 1 && !ended(&k->c[i]))
+			return true;
 	}
 	return false;
 }
 
-/* ---- what tandem-init says ---- */
-
-static void exited(struct task *k, int status)
+static void end_some(struct task *k)
 {
-	if (k->exited)
-		return;
-	k->exited = true;
-	if (WIFEXITED(status))
-		task_set_end(k, WEXITSTATUS(status), 0, "exited with %d", WEXITSTATUS(status));
-	else
-		task_set_end(k, EXIT_OF_SIGNAL + (WTERMSIG(status) & 63), WTERMSIG(status), "ended by signal %d (%s)",
-			     WTERMSIG(status), strsignal(WTERMSIG(status)));
-	task_end_sandbox(k);
-}
+	for (unsigned i = 0; i < k->n; i++) {
+		struct container *c = &k->c[i];
 
-static void not_started(struct task *k, int32_t value)
-{
-	const char *why = strerror(value & 0xffff);
-
-	if (k->adopted) {
-		task_set_end(k, EXIT_NOT_STARTED, 0, "it was never started, or had ended while no daemon was there");
-	} else {
-		switch (value >> 16) {
-		case INIT_STEP_USER:
-			task_set_end(k, EXIT_NOT_ALLOWED, 0,
-				     "the image's /etc/passwd or /etc/group has no such user or group");
-			break;
-		case INIT_STEP_CWD:
-			task_set_end(k, EXIT_NOT_ALLOWED, 0, "its working directory cannot be entered: %s", why);
-			break;
-		default:
-			task_set_end(k, (value & 0xffff) == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_ALLOWED, 0,
-				     "its program cannot be started: %s", why);
-		}
-	}
-	task_end_sandbox(k);
-}
-
-static void broken(struct task *k, ssize_t n)
-{
-	task_set_end(k, EXIT_NOT_STARTED, 0, "tandem-init broke its protocol (%zd bytes)", n);
-	task_end_sandbox(k);
-}
-
-void task_heard(void *arg, int events)
-{
-	struct task *k = arg;
-	struct init_msg m;
-	ssize_t n = recv(k->fds.fd[SB_CTL], &m, sizeof(m), MSG_DONTWAIT | MSG_TRUNC);
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0) { /* pid 1 is gone: the spawner says the rest */
-		loop_fd_free(take_ptr(k->ctl));
-		return;
-	}
-	if (n != sizeof(m) || m.version != INIT_VERSION) {
-		if (k->state != TASK_STOPPING)
-			broken(k, n);
-		return;
-	}
-	if (m.tag != INIT_TAG_RUNTIME)
-		return;
-	if (m.verb == INIT_STARTED && !k->started_wall_us) {
-		k->started_wall_us = clock_wall_us();
-		if (k->state != TASK_STARTING) /* it was asked to stop already */
-			return;
-		task_move(k, TASK_RUNNING);
-		loop_timer_stop(k->deadline);
-	} else if (m.verb == INIT_EXITED) {
-		exited(k, m.value);
-	} else if (m.verb == INIT_FAILED && (!k->started_wall_us || (k->adopted && !k->exited))) {
-		not_started(k, m.value);
+		if (c->state == TASK_STOPPED || c->state == TASK_STOPPING)
+			continue;
+		if (!c->asked && c->state == TASK_PENDING)
+			container_skip(c, "the task stopped before it was its turn");
+		else if (!is_needed(c))
+			container_stop(c, k->stop_timeout_us);
 	}
 }
 
-void task_due(void *arg)
+/* Programs that have ended: their sandboxes end, too, but for the one that has the network, which is the last. */
+static void end_sandboxes(struct task *k)
+{
+	for (unsigned i = 0; i < k->n; i++) {
+		struct container *c = &k->c[i];
+		bool others = false;
+
+		for (unsigned o = 0; o < k->n; o++)
+			others |= o != i && k->c[o].state != TASK_STOPPED;
+		if (c->exited && !c->killed && c->state == TASK_STOPPING && (!c->resolver || !others))
+			container_end_sandbox(c);
+	}
+}
+
+static void set_end(struct task *k)
+{
+	for (unsigned i = 0; i < k->n && !*k->reason; i++) {
+		const struct container *c = &k->c[i];
+
+		if (!c->spec.essential || !ended(c) || !*c->reason)
+			continue;
+		k->stopping = true;
+		k->exit_code = c->exit_code;
+		k->signal = c->signal;
+		if (k->n > 1)
+			snprintf(k->reason, sizeof(k->reason), "%.60s: %s", c->name, c->reason);
+		else
+			snprintf(k->reason, sizeof(k->reason), "%s", c->reason);
+	}
+}
+
+static void settle_state(struct task *k)
+{
+	bool made = false, all_started = true, all_stopped = true;
+	enum task_state to;
+
+	set_end(k);
+	for (unsigned i = 0; i < k->n; i++) {
+		const struct container *c = &k->c[i];
+
+		made |= c->sandbox != 0;
+		all_started &= c->started_wall_us != 0;
+		all_stopped &= c->state == TASK_STOPPED;
+		if (c->started_wall_us && (!k->started_wall_us || c->started_wall_us < k->started_wall_us))
+			k->started_wall_us = c->started_wall_us;
+	}
+	to = k->stopping ? TASK_STOPPING : all_started ? TASK_RUNNING : made ? TASK_STARTING : TASK_PENDING;
+	if (to > k->state)
+		move(k, to);
+	if (all_stopped && k->state != TASK_STOPPED)
+		finish(k);
+}
+
+static void advance(void *arg)
 {
 	struct task *k = arg;
 
-	switch (k->state) {
-	case TASK_PENDING:
-		task_set_end(k, EXIT_NOT_STARTED, 0, "its sandbox was not made in %d s", TASK_MAKE_US / 1000000);
-		break;
-	case TASK_STARTING:
-		task_set_end(k, EXIT_NOT_STARTED, 0, "its program was not started in %d s", TASK_START_US / 1000000);
-		break;
-	case TASK_STOPPING:
-		if (k->killed)
-			log_warn("task", "%s takes its time to end", k->id);
-		task_set_end(k, EXIT_OF_SIGNAL + SIGKILL, SIGKILL, "killed: it had not ended after its stop signal");
-		break;
-	default:
-		return;
-	}
-	task_end_sandbox(k);
+	set_end(k);
+	task_begin(k);
+	if (k->stopping)
+		end_some(k);
+	end_sandboxes(k);
+	settle_state(k);
+}
+
+void task_changed(struct task *k)
+{
+	if (!k->changed_later.queued)
+		loop_defer(k->t->o.loop, &k->changed_later, tell_changed, k);
+	if (!k->advance_later.queued && k->state != TASK_STOPPED)
+		loop_defer(k->t->o.loop, &k->advance_later, advance, k);
 }
 
 /* ---- what others ask for ---- */
 
-int task_signal(struct task *k, int sig, struct err *e)
+int task_signal(struct task *k, unsigned container, int sig, struct err *e)
 {
-	struct init_msg m = {.version = INIT_VERSION, .verb = INIT_SIGNAL, .tag = INIT_TAG_RUNTIME, .value = sig};
-
-	if (sig < 1 || sig > 64)
-		return err_set(e, ERR_INVALID, "%d is no signal", sig);
-	if (k->exited || k->killed || k->state == TASK_STOPPED)
-		return err_set(e, ERR_CONFLICT, "the task does not run");
-	if (k->state == TASK_PENDING) {
-		k->early_signal = sig;
-		return 0;
-	}
-	if (send(k->fds.fd[SB_CTL], &m, sizeof(m), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		return err_sys(e, errno, "tell tandem-init");
-	return 0;
+	return container_signal(&k->c[container], sig, e);
 }
 
 void task_stop(struct task *k, int64_t timeout_us)
 {
-	struct err e;
-
-	if (k->state == TASK_STOPPED || k->state == TASK_STOPPING)
+	if (k->stopping || k->state == TASK_STOPPED)
 		return;
-	if (timeout_us < 0)
-		timeout_us = k->spec.stop_timeout_us;
-	if (k->state == TASK_PENDING) {
-		task_set_end(k, EXIT_OF_SIGNAL + k->spec.stop_signal, k->spec.stop_signal, "stopped before it ran");
-		task_end_sandbox(k);
-		return;
-	}
-	if (!timeout_us || task_signal(k, k->spec.stop_signal, &e) < 0) {
-		task_set_end(k, EXIT_OF_SIGNAL + SIGKILL, SIGKILL, "killed");
-		task_end_sandbox(k);
-		return;
-	}
-	task_move(k, TASK_STOPPING);
-	loop_timer_in(k->deadline, timeout_us);
+	k->stopping = true;
+	k->stop_timeout_us = timeout_us;
+	end_some(k);
+	task_changed(k);
 }
 
 int task_remove(struct task *k, struct err *e)
 {
 	if (k->state != TASK_STOPPED)
 		return err_set(e, ERR_CONFLICT, "the task has not stopped");
-	if (!list_empty(&k->ears))
+	if (!heard_out(k))
 		return err_set(e, ERR_CONFLICT, "its end is just being told");
 	k->t->n_stopped--;
 	log_stream_remove(k->t->o.logs, k->log_name);
@@ -377,47 +352,87 @@ int task_remove(struct task *k, struct err *e)
 	return 0;
 }
 
-void task_info(const struct task *k, struct task_info *ret)
+struct task_io *task_io(struct task *k, unsigned container)
 {
-	*ret = (struct task_info){.id = k->id,
-				  .name = k->name,
-				  .group = k->group,
-				  .definition = k->definition,
-				  .note = k->note,
-				  .image = k->reference,
-				  .doc = k->doc,
-				  .n_containers = 1,
-				  .state = k->state,
-				  .tty = k->spec.tty,
-				  .stdin_open = k->spec.stdin_open,
-				  .pid = k->state == TASK_STOPPED ? 0 : k->pid,
-				  .memory_bytes = k->spec.memory_bytes,
-				  .created_wall_us = k->created_wall_us,
-				  .started_wall_us = k->started_wall_us,
-				  .stopped_wall_us = k->stopped_wall_us,
-				  .cpu_milli = k->spec.cpu_milli,
-				  .exit_code = k->exit_code,
-				  .signal = k->signal,
-				  .oom = k->oom,
-				  .reason = k->reason,
-				  .cpu_us = k->cpu_us,
-				  .mem_peak_bytes = k->mem_peak_bytes};
+	return &k->c[container].io;
 }
 
 void task_container_info(const struct task *k, unsigned i, struct task_info *ret)
 {
-	task_info(k, ret);
-	ret->name = task_doc_name(k->doc, i);
+	const struct container *c = &k->c[i];
+	bool over = c->exited && !c->killed && c->resolver; /* its sandbox waits for the others */
+
+	*ret = (struct task_info){.id = k->id,
+				  .name = c->name,
+				  .image = json_get_str(task_doc_container(k->doc, i), "image").p,
+				  .doc = k->doc,
+				  .state = over && k->n > 1 ? TASK_STOPPED : c->state,
+				  .health = c->health.is,
+				  .health_text = c->health.text,
+				  .n_containers = k->n,
+				  .essential = c->spec.essential,
+				  .tty = c->spec.tty,
+				  .stdin_open = c->spec.stdin_open,
+				  .pid = ended(c) ? 0 : c->pid,
+				  .memory_bytes = c->spec.memory_bytes,
+				  .created_wall_us = k->created_wall_us,
+				  .started_wall_us = c->started_wall_us,
+				  .stopped_wall_us = c->stopped_wall_us,
+				  .cpu_milli = c->spec.cpu_milli,
+				  .exit_code = c->exit_code,
+				  .signal = c->signal,
+				  .oom = c->oom,
+				  .reason = c->reason,
+				  .cpu_us = c->cpu_us,
+				  .mem_peak_bytes = c->mem_peak_bytes};
+}
+
+void task_info(const struct task *k, struct task_info *ret)
+{
+	double cpu = json_real(json_get(k->over, "cpu"), json_real(json_get(k->doc, "cpu"), 0));
+
+	task_container_info(k, 0, ret);
+	for (unsigned i = 1; i < k->n; i++) {
+		const struct container *c = &k->c[i];
+
+		ret->memory_bytes += c->spec.memory_bytes;
+		ret->cpu_milli += c->spec.cpu_milli;
+		ret->cpu_us += c->cpu_us;
+		ret->mem_peak_bytes += c->mem_peak_bytes;
+		ret->oom |= c->oom;
+	}
+	if (cpu > 0)
+		ret->cpu_milli = (uint32_t)(cpu * 1000 + 0.5);
+	ret->name = k->name, ret->group = k->group, ret->definition = k->definition, ret->note = k->note;
+	ret->state = k->state;
+	ret->health = task_health(k);
+	ret->started_wall_us = k->started_wall_us, ret->stopped_wall_us = k->stopped_wall_us;
+	ret->exit_code = k->exit_code, ret->signal = k->signal, ret->reason = k->reason;
+	if (k->state == TASK_STOPPED)
+		ret->pid = 0;
 }
 
 enum task_health task_health(const struct task *k)
 {
-	return TASK_NOT_CHECKED;
+	enum task_health is = TASK_NOT_CHECKED;
+
+	for (unsigned i = 0; i < k->n; i++) {
+		enum task_health one = k->c[i].health.is;
+
+		if (!k->c[i].spec.essential || one == TASK_NOT_CHECKED)
+			continue;
+		if (is == TASK_NOT_CHECKED || one == TASK_UNHEALTHY || (is == TASK_HEALTHY && one == TASK_UNKNOWN))
+			is = one;
+	}
+	return is;
 }
 
 uint64_t task_sandbox(const struct task *k)
 {
-	return k->sandbox_gone ? 0 : k->sandbox;
+	bool soon;
+	const struct container *c = network(k, &soon);
+
+	return c ? c->sandbox : 0;
 }
 
 const char *task_log_name(const struct task *k)
@@ -444,7 +459,7 @@ struct task *task_find(const struct tasks *t, struct str word)
 			return k;
 		if (name)
 			stopped = k; /* the youngest of that name */
-		if (word.n < TASK_ID_BYTES && !memcmp(word.p, k->id, word.n)) {
+		if (word.n < strlen(k->id) && !memcmp(word.p, k->id, word.n)) {
 			begins = k;
 			n_begin++;
 		}

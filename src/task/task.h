@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tasks: containers of images that run to their end.
+ * Tasks: one to ten containers of images that run together, to their end.
  *
  *      PENDING ───► STARTING ───► RUNNING ───► STOPPING ───► STOPPED
  *         └────────────┴─────────────┴──────────────┴──────────┘
  *
- *   PENDING   the spawner's word that the sandbox is made
- *   STARTING  tandem-init's, that the program runs
+ * of a container:
+ *   PENDING   those it waits for (depends_on); then the spawner's word that its sandbox is made
+ *   STARTING  that what must outlive tandemd is on disk; then tandem-init's word that the program runs
  *   RUNNING   the end of the program
  *   STOPPING  it was asked to stop: its end, or the deadline; or it has ended: the end of the sandbox
  *   STOPPED   nothing: exit code, signal and reason are kept for those who ask
+ * A task is PENDING until the first sandbox is made, RUNNING once all containers have started, STOPPED once all have
+ * stopped. The end of an essential container stops it: those that wait for others first.
  *
- * A task holds its image (image_use) until it is STOPPED. What the program says goes to the log of the task
- * (task_log_name) and to those who are attached; when one of them is slower than the program, the program waits. The
- * end of a task is a row of the ledger. A crash or an upgrade of tandemd touches no container: the successor takes them
- * over by the label that the spawner keeps (task_adopt). STOPPED ones are known to one daemon only, the last
- * TASKS_KEPT of them; their rows and figures outlive that.
+ * Containers share the network of the one whose sandbox was made first; that sandbox stays until the others are gone.
+ * A task holds its images (image_use). What the programs say goes to the log of the task (task_log_name), and to those
+ * who are attached; when one of them is slower than the program, the program waits. The end of a task is a row of the
+ * ledger. A crash or an upgrade of tandemd touches no container: the successor takes them over by the label that the
+ * spawner keeps and the record task/ID of the store. STOPPED ones are known to one daemon only, for an hour if they are
+ * no more than TASKS_KEPT; the last TASKS_KEPT_ANYHOW of them for longer.
  *
  * Everything that comes out of a container is hostile, also from its tandem-init.
  */
@@ -30,11 +34,13 @@
 #include "spawn/spawn.h"
 #include "task/doc.h"
 
-#define TASKS_KEPT     100
-#define TASK_ID_BYTES  12 /* of one that is made here */
-#define TASK_ID_MAX    32
-#define TASK_STOP_US   10000000
-#define TASK_ATTACH_US 10000000 /* so long a task that is to be attached to waits with what it says */
+#define TASKS_KEPT	  1000
+#define TASKS_KEPT_US	  3600000000ll
+#define TASKS_KEPT_ANYHOW 100
+#define TASK_ID_BYTES	  12 /* of one that is made here */
+#define TASK_ID_MAX	  32
+#define TASK_STOP_US	  10000000
+#define TASK_ATTACH_US	  10000000 /* so long a task that is to be attached to waits with what it says */
 
 enum task_state { TASK_PENDING, TASK_STARTING, TASK_RUNNING, TASK_STOPPING, TASK_STOPPED, TASK_N };
 extern const char *const task_state_name[TASK_N];
@@ -45,6 +51,7 @@ struct tasks_opts { /* borrowed */
 	struct loop *loop;
 	struct spawn *spawn;
 	struct images *images;
+	struct store *store;
 	struct logs *logs;
 	struct ledger *ledger;
 	struct forward *forward; /* for names; NULL: there is no way out */
@@ -73,8 +80,8 @@ struct task *task_next(const struct tasks *t, const struct task *after); /* the 
 /* The stop signal of the image, then SIGKILL after timeout_us (-1: what was asked for when it was started). Harmless
  * when it is stopping or has stopped. */
 void task_stop(struct task *k, int64_t timeout_us);
-int task_signal(struct task *k, int sig, struct err *e); /* to its program */
-int task_remove(struct task *k, struct err *e);		 /* STOPPED: it is forgotten, and its log */
+int task_signal(struct task *k, unsigned container, int sig, struct err *e); /* to its program */
+int task_remove(struct task *k, struct err *e);				     /* STOPPED: it is forgotten, and its log */
 
 /* Whether the essential containers that have a health check are well. */
 enum task_health { TASK_NOT_CHECKED, TASK_UNKNOWN, TASK_HEALTHY, TASK_UNHEALTHY, TASK_HEALTH_N };
@@ -97,6 +104,8 @@ struct task_info {					   /* borrowed */
 	bool oom;
 	const char *reason;
 	int64_t cpu_us, mem_peak_bytes;
+	const char *health_text; /* of the last check that failed, or "" */
+	bool essential;
 };
 void task_info(const struct task *k, struct task_info *ret);
 /* The same of one of its containers: name, image, state, health, exit and figures are its own. */
@@ -115,22 +124,26 @@ void task_unwatch(struct task_watch *w);
 const char *task_log_name(const struct task *k);
 
 /*
- * Somebody who hears what the task says, from now on. output: err is stderr; borrowed. full: whether to wait with the
- * next output; task_resume when that has changed. stopped: once, last; also when it had stopped already (never from
- * inside task_attach). The caller detaches before it frees; after stopped it need not.
+ * Somebody who hears what a program says, from now on. output: err is stderr; borrowed. full: whether to wait with the
+ * next output; task_resume when that has changed. stopped: once, last, when the task (or the further program) has
+ * stopped; also when it had already (never from inside task_attach). The caller detaches before it frees; after stopped
+ * it need not.
  */
+struct task_io;
+struct task_io *task_io(struct task *k, unsigned container);
 struct task_ear {
 	struct list node;
+	struct task_io *io;
 	void (*output)(struct task_ear *ear, bool err, struct str text);
 	bool (*full)(struct task_ear *ear);
-	void (*stopped)(struct task_ear *ear, const struct task_info *i);
+	void (*stopped)(struct task_ear *ear);
 };
-void task_attach(struct task *k, struct task_ear *ear);
-void task_detach(struct task *k, struct task_ear *ear);
-void task_resume(struct task *k);
+void task_attach(struct task_io *io, struct task_ear *ear);
+void task_detach(struct task_ear *ear);
+void task_resume(struct task_ear *ear);
 
 /*
- * Text for the task's stdin or terminal. done: all of it was taken, or it never will be. One at a time: a second one is
+ * Text for a program's stdin or terminal. done: all of it was taken, or it never will be. One at a time: a second one is
  * refused (ERR_CONFLICT). eof: and no more follows. Never calls back before it returns.
  */
 struct task_input {
@@ -138,12 +151,13 @@ struct task_input {
 	bool eof;
 	void (*done)(struct task_input *in, const struct err *e);
 };
-int task_input_start(struct task *k, struct task_input *in, struct err *e);
-void task_input_cancel(struct task *k, struct task_input *in);
-int task_resize(struct task *k, unsigned rows, unsigned cols, struct err *e);
+int task_input_start(struct task_io *io, struct task_input *in, struct err *e);
+void task_input_cancel(struct task_io *io, struct task_input *in);
+int task_resize(struct task_io *io, unsigned rows, unsigned cols, struct err *e);
 
 /* For daemon/: the label says whether a sandbox is a task's. Takes fds. */
 bool task_adopt(struct tasks *t, uint64_t id, const char *label, pid_t pid, struct sandbox_fds *fds);
+void tasks_adopted(struct tasks *t); /* there are no more: what was not taken over has ended */
 bool task_ended(struct tasks *t, uint64_t id, uint32_t oom_kills, int64_t cpu_us, int64_t mem_peak_bytes);
 bool tasks_log_wanted(const struct tasks *t, const char *log_name);
 /* Every task is asked to stop; done when all have (before it returns when there is none). */

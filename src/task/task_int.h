@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* For this folder: task.c (life), start.c (its beginning), spec.c (what is to run), stream.c (what goes in and out). */
+/*
+ * For this folder: task.c (a task as a whole), container.c (the life of one container), start.c (its beginning),
+ * run.c (what begins a task, is kept of it, and takes it over), spec.c (what is to run), io.c (what goes in and out),
+ * exec.c (further programs), health.c.
+ */
 #pragma once
 #include "base/mem.h"
 #include "instance/resolver.h"
-#include "task/task.h"
+#include "task/io.h"
 #include "wire/init.h"
 
 #define TASK_CPU_MILLI	  250 /* Fargate's smallest, where nothing is said: no quota comes with it */
@@ -14,8 +18,6 @@
 /* Exit codes as docker has them. */
 enum { EXIT_NOT_STARTED = 125, EXIT_NOT_ALLOWED, EXIT_NOT_FOUND, EXIT_OF_SIGNAL };
 
-enum task_stream { TASK_OUT, TASK_ERR, TASK_STREAMS };
-
 /* One container of a doc that was checked, and what this run has in place of it, or NULL. */
 struct task_wish {
 	const struct json *doc, *over;
@@ -25,19 +27,53 @@ struct task_spec {
 	int64_t memory_bytes, stop_timeout_us;
 	int stop_signal;
 	uint32_t cpu_milli;
-	bool quota, read_only, tty, stdin_open;
-	unsigned argc, envc;
+	bool quota, read_only, tty, stdin_open, essential;
+	unsigned argc, envc, needs[TASK_ON_N];
 	struct buf text; /* working directory, user, argv, env: as INIT_RUN wants them */
+	size_t argv_at, env_at;
 };
 void task_spec_done(struct task_spec *s);
+/* Memory and CPU are those of the container itself, 0 where it has none. */
 int task_spec_read(const struct task_wish *what, const struct image_config *image, const char *hostname,
 		   struct task_spec *ret, struct err *e);
+/* Shares what the task has among those containers that say nothing. */
+void task_spec_share(const struct json *doc, const struct json *over, struct task_spec *specs[], unsigned n);
 
-struct stream {
-	struct loop_fd *watch;
+struct health {
+	enum task_health is; /* TASK_NOT_CHECKED: there is no check, or it has not begun */
+	unsigned failures;
+	int64_t since_us;
+	char text[256];		    /* what the last failure said */
+	struct health_check *check; /* under way */
+	struct loop_timer *timer;
+};
+
+/* States as those of tasks; PENDING also waits for others of its task, and asked says that it does not any more. */
+struct container {
 	struct task *task;
-	struct buf line; /* begun, not ended */
-	bool over;
+	const char *name;    /* of the document */
+	struct image *image; /* NULL: not here any more, or STOPPED */
+	struct task_spec spec;
+	enum task_state state;
+	bool asked, exited, adopted, killed, sandbox_gone, running; /* running: INIT_RUN was sent */
+	int early_signal;					    /* came before */
+	struct spawn_req made;
+	uint64_t sandbox; /* 0: none */
+	struct sandbox_fds fds;
+	pid_t pid;
+	int64_t started_wall_us, stopped_wall_us;
+	struct loop_timer *deadline;
+	struct loop_fd *ctl;
+	struct resolver *resolver; /* of whose network it is */
+	struct task_io io;
+	struct health health;
+	struct list execs;
+	/* the end */
+	int exit_code, signal;
+	bool oom;
+	char reason[300];
+	int64_t cpu_us, mem_peak_bytes;
+	struct loop_defer finish_later;
 };
 
 struct tasks {
@@ -45,9 +81,16 @@ struct tasks {
 	struct list all; /* the oldest first */
 	struct list watches;
 	unsigned n_stopped;
+	uint32_t next_tag;
 	bool draining;
 	void (*drained)(void *arg);
 	void *drained_arg;
+};
+
+/* A heap block: it may outlive the task. */
+struct task_kept {
+	struct store_op op;
+	struct task *task; /* NULL: gone, or another one follows */
 };
 
 struct task {
@@ -56,53 +99,53 @@ struct task {
 	char id[TASK_ID_MAX + 1], log_name[TASK_ID_MAX + 6], name[TASK_NAME_MAX + 1];
 	char *group, *definition, *note; /* never NULL */
 	struct json *doc, *over;	 /* over: NULL for none */
-	bool to_attach;
+	bool attach, durable, stopping;
 	unsigned rows, cols;
-	struct image *image; /* NULL: not here any more, or STOPPED */
-	char reference[IMAGE_REF_MAX + 1];
-	struct task_spec spec;
-	int early_signal; /* came while PENDING */
+	int64_t stop_timeout_us; /* -1: each container's own */
 	enum task_state state;
-	struct spawn_req made;
-	uint64_t sandbox; /* 0: none */
-	struct sandbox_fds fds;
-	pid_t pid;
-	bool exited, adopted, killed, sandbox_gone;
+	struct task_kept *kept; /* its record is being written */
+	struct container *c;
+	unsigned n;
 	int64_t created_wall_us, started_wall_us, stopped_wall_us;
-	struct loop_timer *deadline;
-	struct loop_fd *ctl;
-	struct resolver *resolver;
 	struct log_stream *log;
-	/* stream.c */
-	struct stream stream[TASK_STREAMS];
-	struct list ears;
-	struct loop_timer *attach; /* armed: nobody has attached yet, and nothing is read until then */
-	bool waiting;		   /* for that, or for an ear that is full */
-	struct loop_fd *in_watch;
-	struct task_input *in;
-	size_t in_at;
-	struct loop_defer in_later;
-	struct err in_err;
-	/* the end */
-	int exit_code, signal;
-	bool oom;
-	char reason[300];
-	int64_t cpu_us, mem_peak_bytes;
-	struct loop_defer stopped_later, finish_later, changed_later;
+	int exit_code, signal; /* of the container that ended it */
+	char reason[400];
+	struct loop_defer changed_later, advance_later;
 };
 
 /* task.c */
-void task_move(struct task *k, enum task_state to);
-/* The first reason counts. */
-void task_set_end(struct task *k, int exit_code, int sig, const char *fmt, ...) PRINTF(4, 5);
-void task_end_sandbox(struct task *k);
-void task_heard(void *task, int events); /* tandem-init has said something */
-void task_due(void *task);		 /* the deadline of the state is over */
+/* Something has changed for one of its containers: what follows is done soon, and watches are told. */
+void task_changed(struct task *k);
 void task_free(struct task *k);
-void task_finish(void *task); /* the sandbox is gone, and who was to hear its end is there */
+void task_begin(struct task *k); /* the containers whose turn it is */
 
-/* stream.c */
-void streams_open(struct task *k);  /* fds are there */
-void streams_drain(struct task *k); /* what is in the pipes now */
-void streams_close(struct task *k);
-void streams_stopped(struct task *k); /* ears are told */
+/* container.c */
+void container_move(struct container *c, enum task_state to);
+/* The first reason counts. */
+void container_set_end(struct container *c, int exit_code, int sig, const char *fmt, ...) PRINTF(4, 5);
+void container_end_sandbox(struct container *c);
+void container_heard(void *container, int events); /* tandem-init has said something */
+void container_due(void *container);		   /* the deadline of the state is over */
+void container_finish(void *container);		   /* the sandbox is gone, and who was to hear its end is there */
+void container_stop(struct container *c, int64_t timeout_us);
+int container_signal(struct container *c, int sig, struct err *e);
+void container_skip(struct container *c, const char *why); /* it was never asked for, and will not be */
+void container_done(struct container *c);
+int container_tell(struct container *c, enum init_verb verb, uint32_t tag, int value, struct err *e);
+
+/* start.c */
+void container_init(struct container *c, struct task *k, unsigned i);
+int container_start(struct container *c, uint64_t join, struct err *e); /* join: 0, or whose network it shares */
+void container_run(struct container *c); /* its sandbox is made, the task is durable, or it has just become so */
+void container_take(struct container *c, uint64_t id, pid_t pid, const struct sandbox_fds *fds);
+
+/* run.c */
+void task_keep(struct task *k); /* what a successor must know has changed */
+
+/* exec.c: further programs */
+bool exec_heard(struct container *c, const struct init_msg *m); /* true: it was for one of them */
+void execs_gone(struct container *c);				/* with the container */
+
+/* health.c */
+void health_begin(struct container *c, bool healthy); /* its program runs */
+void health_end(struct container *c);

@@ -1,0 +1,117 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Tasks of several containers: one network, an order, health, ends, further programs, and what outlives tandemd."""
+import json
+import os
+import signal
+import sys
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import tandem  # noqa: E402
+from test_run import LIMIT_S, Case  # noqa: E402
+
+IMAGE = "localhost/box:v1"
+WAIT = "trap 'exit 3' TERM; while :; do sleep 0.1; done"
+
+
+def container(name, command, **more):
+    return dict({"name": name, "image": IMAGE, "command": ["sh", "-c", command], "user": "0", "stop_signal": 15}, **more)
+
+
+class Tasks(Case):
+    def submit(self, name, *containers, **more):
+        status, text = self.t.admin("POST", "/v1/tasks", json.dumps({"name": name, "doc": dict({"containers": containers}, **more)}))
+        self.assertEqual(status, 201, text)
+        return json.loads(text)["id"]
+
+    def of(self, name, which):
+        return next(c for c in self.task(name)["containers"] if c["name"] == which)
+
+    def end(self, name):
+        self.t.cli("stop", name)
+        self.forget(name)
+
+    def said(self, name):
+        return [line.split(" ", 2)[2] for line in self.t.cli("logs", name).splitlines()]
+
+    def test_they_share_a_network(self):
+        self.submit("pair", container("web", "echo served >/tmp/a; while :; do nc -l -p 8080 </tmp/a; done"),
+                    container("ask", "until nc 127.0.0.1 8080 </dev/null; do sleep 0.1; done; " + WAIT))
+        tandem.wait_for(lambda: "served" in self.t.cli("logs", "pair"), LIMIT_S, lambda: self.t.cli("logs", "pair"))
+        self.until("pair", "RUNNING")
+        self.end("pair")
+
+    def test_order(self):
+        """The one that prepares runs to its end before the others begin; those that wait end first."""
+        self.submit("order", container("prepare", "echo one", essential=False),
+                    container("db", "trap 'echo five; exit 0' TERM; echo two; while :; do sleep 0.1; done",
+                              depends_on=[{"container": "prepare", "condition": "SUCCESS"}]),
+                    container("app", "trap 'echo four; exit 7' TERM; echo three; while :; do sleep 0.1; done",
+                              depends_on=[{"container": "db", "condition": "START"}]))
+        self.until("order", "RUNNING")
+        tandem.wait_for(lambda: len(self.said("order")) == 3, LIMIT_S, lambda: self.said("order"))
+        self.assertEqual(self.of("order", "prepare")["state"], "STOPPED")
+        self.t.cli("stop", "order")
+        self.assertEqual(self.said("order"), ["one", "two", "three", "four", "five"])
+        stopped = self.task("order")
+        self.assertEqual([c.get("exit_code") for c in stopped["containers"]], [0, 0, 7])
+        self.forget("order")
+
+    def test_an_essential_end_is_the_end(self):
+        self.submit("both", container("side", WAIT, essential=False), container("main", "exit 5"))
+        stopped = self.until("both", "STOPPED")
+        self.assertEqual((stopped["exit_code"], stopped["reason"]), (5, "main: exited with 5"))
+        self.assertIn(self.of("both", "side")["exit_code"], (3, 143))  # with its trap, or before it
+        self.forget("both")
+
+    def test_one_that_fails_first(self):
+        self.submit("fails", container("prepare", "exit 9", essential=False),
+                    container("app", WAIT, depends_on=[{"container": "prepare", "condition": "SUCCESS"}]))
+        stopped = self.until("fails", "STOPPED")
+        self.assertEqual(stopped["reason"], "app: it waits for prepare, which exited with 9")
+        self.forget("fails")
+
+    def test_memory_is_shared_out(self):
+        self.submit("memory", container("a", WAIT, memory_mb=64), container("b", WAIT), container("c", WAIT), memory_mb=264)
+        task = self.until("memory", "RUNNING")
+        self.assertEqual([c["memory_mb"] for c in task["containers"]], [64, 100, 100])
+        self.assertEqual(task["memory_mb"], 264)
+        self.end("memory")
+
+    def daemon(self):
+        return json.loads(self.t.admin("GET", "/v1/version")[1])["pid"]
+
+    def through(self, end_daemon):
+        """What has ended stays ended, what runs goes on, what waits goes on waiting."""
+        self.submit("lives", container("prepare", "exit 0", essential=False),
+                    container("db", "trap 'exit 0' USR1; while :; do sleep 0.1; done", essential=False,
+                              depends_on=[{"container": "prepare", "condition": "SUCCESS"}]),
+                    container("web", WAIT), container("last", "echo last; " + WAIT, depends_on=[{"container": "db", "condition": "COMPLETE"}]))
+        tandem.wait_for(lambda: self.of("lives", "db")["state"] == "RUNNING", LIMIT_S, lambda: self.task("lives"))
+        before, old = self.task("lives"), self.daemon()
+        end_daemon(old)
+        tandem.wait_for(lambda: self.other(old), LIMIT_S)
+        after = self.task("lives")
+        for b, a in zip(before["containers"], after["containers"]):
+            self.assertEqual([a.get(key) for key in ("name", "state", "pid", "memory_mb", "exit_code", "started")],
+                             [b.get(key) for key in ("name", "state", "pid", "memory_mb", "exit_code", "started")])
+        self.assertEqual(self.t.admin("POST", "/v1/tasks/lives%%2Fdb/signal?signal=%d" % signal.SIGUSR1)[0], 200)
+        tandem.wait_for(lambda: "last" in self.t.cli("logs", "lives"), LIMIT_S, lambda: self.task("lives"))
+        self.end("lives")
+
+    def other(self, old):
+        try:
+            return self.daemon() != old
+        except (OSError, ValueError):
+            return False
+
+    def test_crash(self):
+        self.through(lambda pid: os.kill(pid, signal.SIGKILL))
+
+    def test_upgrade(self):
+        self.through(lambda pid: os.kill(self.t.pid, signal.SIGHUP))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
