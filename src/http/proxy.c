@@ -346,6 +346,7 @@ static void upgrade(struct proxy *p)
 	buf_add(&head, p->in.in.p + p->in.fed, p->in.in.n - p->in.fed);
 	first[1] = buf_str(&head);
 	p->tunnel.done = on_tunnel_over;
+	p->tunnel.no_halves = true;
 	tunnel_start(&p->tunnel, upstream_loop(p->u), fds, first);
 }
 

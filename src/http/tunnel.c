@@ -67,6 +67,7 @@ static void on_event(void *arg, int events)
 {
 	struct tunnel_end *e = arg, *o = other(e);
 	struct tunnel *t = e->t;
+	bool over;
 	int r = 0;
 
 	if (events & LOOP_WRITE && waiting(e)) {
@@ -79,7 +80,8 @@ static void on_event(void *arg, int events)
 		if (!r)
 			pass_eof(o);
 	}
-	if (r < 0 || (e->eof && o->eof && !waiting(e) && !waiting(o))) {
+	over = t->no_halves ? e->eof || o->eof : e->eof && o->eof;
+	if (r < 0 || (over && !waiting(e) && !waiting(o))) {
 		tunnel_cancel(t);
 		t->done(t);
 		return;

@@ -594,3 +594,66 @@ TEST(upstream_decides_about_continue)
 	CHECK(w.x.eof && w.results[PROXY_DONE] == 3);
 	world_close(&w);
 }
+
+#define UPGRADE                                                                                                        \
+	"GET /ws HTTP/1.1\r\n" H "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: "        \
+	"k\r\n\r\n"
+#define SWITCH                                                                                                         \
+	"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "      \
+	"a\r\n\r\n"
+
+/* Up to the tunnel; both sides have said something early. */
+static void open_websocket(struct world *w)
+{
+	world_open(w);
+	w->answer = STR(SWITCH "early");
+	say(&w->x, STR(UPGRADE "frame"));
+	wait_for(&w->x, "\r\n\r\nearly");
+	CHECK(strstr(w->peers[0].got.p, "Connection: Upgrade\r\nUpgrade: websocket\r\n"));
+	CHECK(strstr(w->peers[0].got.p, "Sec-WebSocket-Key: k\r\n"));
+	CHECK(strstr(w->x.got.p, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+				 "Sec-WebSocket-Accept: a\r\n\r\nearly"));
+	while (!strstr(w->peers[0].got.p, "\r\n\r\nframe"))
+		turn(&w->x);
+	CHECK(upstream_outstanding(w->u) == 1 && !results(w) && http_server_conns(w->x.s) == 1);
+}
+
+TEST(websocket)
+{
+	struct world w;
+
+	open_websocket(&w);
+	w.ends = "ping";
+	w.answer = STR("pong");
+	http_server_drain(w.x.s); /* it is open work */
+	ask(&w, STR("ping"), "pong");
+	/* However long it says nothing. */
+	step_clock(&w, 3600000000);
+	ask(&w, STR("ping"), "pong");
+	hang_up(&w.x);
+	while (w.peers[0].watch || !results(&w))
+		turn(&w.x);
+	CHECK(w.results[PROXY_DONE] == 1 && w.status == 101 && http_server_conns(w.x.s) == 0);
+	world_close(&w);
+}
+
+TEST(websocket_is_ended)
+{
+	struct world w;
+
+	/* By its upstream, by us, and with the server. */
+	for (int how = 0; how < 3; how++) {
+		open_websocket(&w);
+		if (how == 0)
+			peer_close(&w.peers[0]);
+		else if (how == 1)
+			proxy_cancel(&w.p);
+		else
+			http_server_close(w.x.s);
+		wait_for(&w.x, NULL);
+		while (w.peers[0].watch || !results(&w))
+			turn(&w.x);
+		CHECK(w.results[how == 0 ? PROXY_DONE : how == 1 ? PROXY_FAILED : PROXY_GONE] == 1);
+		world_close(&w);
+	}
+}
