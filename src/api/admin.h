@@ -24,6 +24,8 @@
  *   POST /v1/backup?name=NAME    into <state>/daemon/backups/NAME
  *   POST /v1/debug/clock?stop=1|step_us=N|resume=1   debug builds (base/clock.h)
  *
+ *   GET  /v1/secrets, /v1/volumes; PUT /v1/secrets/NAME (the value); DELETE /v1/secrets/NAME, /v1/volumes/NAME
+ *
  *   GET  /v1/tasks, /v1/tasks/ID; POST /v1/tasks   what task/task.h says; answer as GET /v1/tasks/ID
  *   DELETE /v1/tasks/ID   of one that has stopped; its log goes too
  *   POST /v1/tasks/ID/stop?timeout_s=   answered when it has stopped
@@ -54,6 +56,8 @@ struct admin_opts { /* everything is borrowed for the life of the admin */
 	struct loop *loop;
 	struct store *store;
 	struct sched *sched;
+	struct spawn *spawn;
+	int dir; /* <state>/daemon */
 	struct tasks *tasks;
 	struct ledger *ledger;
 	struct logs *logs;

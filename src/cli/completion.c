@@ -3,7 +3,20 @@
 #include "cli/verbs.h"
 
 static const char takes_function[] = " describe invoke stop logs trace ";
-static const char images_words[] = " rm gc";
+
+/* What stands first behind some verbs. */
+static const struct {
+	int (*run)(struct cli *c, int argc, char **argv);
+	const char *words;
+} sub_words[] = {{images_run, " rm gc"}, {secret_run, " set ls rm"}, {volume_run, " ls rm"}, {grant_run, " add ls rm"}};
+
+static const char *words_of(const struct verb *v)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(sub_words); i++)
+		if (v->run == sub_words[i].run)
+			return sub_words[i].words;
+	return "";
+}
 
 static bool takes(const struct verb *v)
 {
@@ -30,8 +43,7 @@ static void bash(void)
 	for (const struct verb *v = cli_verbs; v->name; v++) {
 		printf("\t%s) w=\"", v->name);
 		words(v->opts);
-		if (v->run == images_run)
-			fputs(images_words, stdout);
+		fputs(words_of(v), stdout);
 		fputs(" --help --output --quiet --state\"", stdout);
 		if (takes(v))
 			fputs("; [[ $cur == -* ]] || w=$(tandem -q ls 2>/dev/null | awk 'NR>1{print $1}')", stdout);
@@ -73,8 +85,7 @@ static void zsh(void)
 	for (const struct verb *v = cli_verbs; v->name; v++) {
 		printf("\t%s) compadd --", v->name);
 		words(v->opts);
-		if (v->run == images_run)
-			fputs(images_words, stdout);
+		fputs(words_of(v), stdout);
 		fputs(" --help", stdout);
 		if (takes(v))
 			fputs(" ${(f)\"$(tandem -q ls 2>/dev/null | awk 'NR>1{print $1}')\"}", stdout);
@@ -90,6 +101,9 @@ static void fish(void)
 		printf("complete -c tandem -n __fish_use_subcommand -f -a %s -d '", v->name);
 		quoted(v->summary);
 		fputs("'\n", stdout);
+		if (*words_of(v))
+			printf("complete -c tandem -n '__fish_seen_subcommand_from %s' -f -a '%s'\n", v->name,
+			       words_of(v) + 1);
 		for (const struct opt *o = v->opts; o && o->name; o++) {
 			if (!o->help)
 				continue;
@@ -99,7 +113,6 @@ static void fish(void)
 			fputs("'\n", stdout);
 		}
 	}
-	fputs("complete -c tandem -n '__fish_seen_subcommand_from images' -f -a 'rm gc'\n", stdout);
 	printf("complete -c tandem -n '__fish_seen_subcommand_from%s' -f "
 	       "-a \"(tandem -q ls 2>/dev/null | awk 'NR>1{print \\$1}')\"\n",
 	       takes_function);

@@ -97,6 +97,27 @@ const struct verb cli_verbs[] = {
 	 "  tandem run -it --memory 512 python:3.12 python\n"
 	 "  tandem run -d --name db -e POSTGRES_PASSWORD=x postgres:16       tandem logs db, tandem stop db",
 	 run_options, run_run},
+	{"secret", "set NAME | ls | rm NAME ...", "what containers are told and nobody else",
+	 "Keeps a value for containers that ask for it by name, as a file or as a variable. It comes from standard "
+	 "input, byte "
+	 "for byte, and is never shown again.\n\n"
+	 "  printf %s \"$PASSWORD\" | tandem secret set db-password\n"
+	 "  tandem secret ls",
+	 NULL, secret_run},
+	{"volume", "ls | rm NAME ...", "folders that outlive containers",
+	 "Lists volumes, or removes some with what is in them. A container that asks for one by a new name makes it; "
+	 "one that a "
+	 "container has is not removed.\n\n"
+	 "  tandem volume ls\n"
+	 "  tandem volume rm data",
+	 NULL, volume_run},
+	{"grant", "add PATH ... | ls | rm PATH ...", "what of the host containers may be given (root)",
+	 "A folder, a file, a socket or a device of the host is given to a container only when root has allowed it, or "
+	 "a folder "
+	 "above it: the daemon, which is not root, cannot. In what is allowed for writing a container's root is as the "
+	 "host's.\n\n"
+	 "  sudo tandem grant add /srv/data /dev/fuse",
+	 NULL, grant_run},
 	{"simulate", "TRACE [options]", "what keeping idle instances would have cost over a recorded day",
 	 "Replays a folder in the format of the Azure Functions 2019 trace (inv.csv, run.csv, mem.csv) on virtual "
 	 "time, "

@@ -26,5 +26,8 @@ int pull_reference(struct cli *c, const char *source, bool for_run); /* for_run:
 int run_run(struct cli *c, int argc, char **argv);
 int pull_run(struct cli *c, int argc, char **argv);
 int simulate_run(struct cli *c, int argc, char **argv);
+int secret_run(struct cli *c, int argc, char **argv);
+int volume_run(struct cli *c, int argc, char **argv);
+int grant_run(struct cli *c, int argc, char **argv);
 int debug_run(struct cli *c, int argc, char **argv);
 int completion_run(struct cli *c, int argc, char **argv);

@@ -172,6 +172,8 @@ int tandemd_open(struct tandemd *d, struct err *e)
 	struct admin_opts mo = {.loop = d->loop,
 				.store = d->store,
 				.sched = d->sched,
+				.spawn = d->spawn,
+				.dir = d->listeners[SL_STATE_DIR],
 				.tasks = d->tasks,
 				.ledger = d->ledger,
 				.logs = d->logs,
