@@ -427,6 +427,24 @@ static int put_health(const struct reader *r, const struct node *v, const char *
 
 /* ---- mounts ---- */
 
+/* Of the path's pieces "." goes, and ".." takes one with it. */
+static char *below(const char *dir, struct str more)
+{
+	auto_buf out = {0};
+	struct str piece;
+
+	buf_adds(&out, dir);
+	while (str_next(&more, '/', &piece)) {
+		if (!piece.n || str_eqc(piece, "."))
+			continue;
+		if (!str_eqc(piece, ".."))
+			buf_addf(&out, "/" STR_FMT, STR_ARG(piece));
+		else if (out.n && strrchr(out.p, '/'))
+			*strrchr(out.p, '/') = 0, out.n = strlen(out.p);
+	}
+	return buf_take(&out);
+}
+
 static int put_volume(const struct reader *r, const struct node *v, struct jw *w)
 {
 	auto_free char *text = NULL;
@@ -442,7 +460,7 @@ static int put_volume(const struct reader *r, const struct node *v, struct jw *w
 		return fail(r, v, "what follows the second colon is ro or rw");
 	jw_obj(w, NULL);
 	if (*from.p == '.') {
-		auto_free char *path = xasprintf("%s/" STR_FMT, r->o->dir ? r->o->dir : "", STR_ARG(from));
+		auto_free char *path = below(r->o->dir ? r->o->dir : "", from);
 
 		if (!r->o->dir)
 			return fail(r, v, "whoever sent this file did not say in which folder it lies; begin with /");

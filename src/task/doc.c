@@ -8,7 +8,7 @@
 #include <string.h>
 #include "base/def.h"
 #include "store/egress.h"
-#include "wire/spawner.h"
+#include "task/given.h"
 
 #define WORDS_MAX 4096 /* of one list */
 #define TEXT_MAX  65536
@@ -76,9 +76,9 @@ static const struct member container_members[] = {
 	{"stop_signal", WHOLE, 1, 64, NULL, false},
 	{"stop_timeout_s", WHOLE, 0, 3600, NULL, false},
 	{"ports", NUMBERS, 1, 65535, NULL, false},
-	{"mounts", ITEMS, 0, 32, mount_members, false},
-	{"secrets", ITEMS, 0, 32, secret_members, false},
-	{"devices", WORDS, 0, 32, NULL, false},
+	{"mounts", ITEMS, 0, GIVEN_EACH, mount_members, false},
+	{"secrets", ITEMS, 0, GIVEN_EACH, secret_members, false},
+	{"devices", WORDS, 0, GIVEN_EACH, NULL, false},
 	{"cap_add", WORDS, 0, 64, NULL, false},
 	{"cap_drop", WORDS, 0, 64, NULL, false},
 	{"ulimits", PAIRS, 0, 0, NULL, false},
@@ -102,7 +102,7 @@ static const struct member task_members[] = {
 	{"memory_mb", WHOLE, TASK_MEMORY_MB_MIN, TASK_MEMORY_MB_MAX, NULL, false},
 	{"cpu", REAL, 0.01, 256, NULL, false},
 	{"egress", TEXT, 1, 1024, NULL, false},
-	{"uses", ITEMS, 0, 32, uses_members, false},
+	{"uses", ITEMS, 0, GIVEN_EACH, uses_members, false},
 	{"allow", ITEMS, 0, 100, allow_members, false},
 	{"runtime", TEXT, 1, 16, NULL, false},
 	{"containers", ITEMS, 1, TASK_CONTAINERS, container_members, false},
@@ -380,6 +380,8 @@ static int check_container(struct walk *w, const struct json *doc, unsigned i)
 {
 	const struct json *c = task_doc_container(doc, i), *health = json_get(c, "health");
 	struct str name = str_of(task_doc_name(doc, i)), cwd = json_get_str(c, "workdir");
+	struct given given;
+	struct err why;
 
 	if (json_get(doc, "containers"))
 		snprintf(w->path, sizeof(w->path), "containers[%u]", i);
@@ -393,7 +395,11 @@ static int check_container(struct walk *w, const struct json *doc, unsigned i)
 		return wrong(w, "health: one of command, http and tcp says how to look");
 	if (json_get(health, "http") && (!json_get(health, "port") || *json_get_str(health, "http").p != '/'))
 		return wrong(w, "health: http is a path like /healthz, and wants the port");
-	return check_depends(w, doc, i) < 0 ? -1 : check_mounts(w, c);
+	if (json_len(json_get(c, "ulimits")) > GIVEN_EACH)
+		return wrong(w, "ulimits: there are not so many");
+	if (check_depends(w, doc, i) < 0 || check_mounts(w, c) < 0)
+		return -1;
+	return given_read(c, &given, &why) < 0 ? wrong(w, "%.250s", why.text) : 0;
 }
 
 /* Those whose needs are all settled settle themselves, until none is left or nothing moves. */

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include "store/egress.h"
+#include "task/given.h"
 #include "task/task_int.h"
 
 #define PIDS_MAX	4096
@@ -123,6 +124,7 @@ int container_start(struct container *c, uint64_t join, struct err *e)
 	uint32_t weight = s->cpu_milli * CPU_WEIGHT_UNIT / 1000;
 	char label[SPAWNER_LABEL];
 	int layers[CONTAINER_LAYERS];
+	struct given g;
 	struct spawn_container want = {
 		.limits = {.memory_bytes = s->memory_bytes,
 			   .pids_max = PIDS_MAX,
@@ -137,11 +139,17 @@ int container_start(struct container *c, uint64_t join, struct err *e)
 		.read_only = s->read_only,
 		.hostname = k->id,
 		.label = label,
-		.caps = CAPS_DEFAULT,
+		.mounts = g.mounts,
+		.secrets = g.secrets,
+		.devices = g.devices,
+		.ulimits = g.ulimits,
 	};
 
-	if (open_layers(c, layers, e) < 0)
+	if (given_read(task_doc_container(k->doc, (unsigned)(c - k->c)), &g, e) < 0 || open_layers(c, layers, e) < 0)
 		return -1;
+	want.n_mounts = g.n_mounts, want.n_secrets = g.n_secrets;
+	want.n_devices = g.n_devices, want.n_ulimits = g.n_ulimits;
+	want.caps = g.caps;
 	egress_of(json_get_str(k->doc, "egress").p, &want.limits.egress);
 	want.n_layers = c->image->n_layers;
 	snprintf(label, sizeof(label), "task %s %u %s", k->id, (unsigned)(c - k->c), c->image->digest);

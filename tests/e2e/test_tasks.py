@@ -79,6 +79,31 @@ class Tasks(Case):
         self.assertEqual(task["memory_mb"], 264)
         self.end("memory")
 
+    def test_what_they_are_given(self):
+        host = self.dir + "/host"
+        os.makedirs(host)
+        with open(host + "/words", "w", encoding="ascii") as f:
+            f.write("of the host\n")
+        given = dict(mounts=[{"path": "/data", "volume": "shared"}, {"path": "/fast", "tmpfs_mb": 4}, {"path": "/conf", "host": host, "read_only": True}],
+                     ulimits={"nofile": [64, 128]}, cap_drop=["ALL"], cap_add=["CHOWN"], essential=False)
+        look = "cat /conf/words; ulimit -n; grep CapEff /proc/self/status; mount | grep -c ' /fast '; touch /conf/x 2>&1 || echo refused"
+        whole = [container("a", "echo kept >/data/x; " + look, **given),
+                 container("b", "cat /data/x", **dict(given, depends_on=[{"container": "a", "condition": "SUCCESS"}])), container("main", WAIT)]
+        self.submit("denied", *whole)
+        self.until_of("denied", "a", "STOPPED")
+        self.assertIn("root has not allowed", self.of("denied", "a")["reason"])
+        self.end("denied")
+        os.makedirs(self.t.state + "/grants", 0o700, exist_ok=True)
+        with open(self.t.state + "/grants/" + host.replace("/", ":"), "w", encoding="ascii"):
+            pass
+        self.submit("given", *whole)
+        self.until_of("given", "b", "STOPPED")
+        self.assertEqual(self.said("given"), ["of the host", "64", "CapEff:\t0000000000000001", "1", "touch: /conf/x: Read-only file system", "refused", "kept"])
+        self.end("given")
+
+    def until_of(self, name, which, state):
+        tandem.wait_for(lambda: self.of(name, which)["state"] == state, LIMIT_S, lambda: self.task(name))
+
     def daemon(self):
         return json.loads(self.t.admin("GET", "/v1/version")[1])["pid"]
 
