@@ -135,7 +135,8 @@ struct function *admin_function(struct admin *a, struct http_req *r, struct str 
 
 	if (!f)
 		admin_errorf(r, ERR_NOT_FOUND,
-			     "there is no function \"" STR_FMT "\"; tandem ls lists those that are there",
+			     "there is no function and no service \"" STR_FMT
+			     "\"; tandem ls lists those that are there",
 			     (int)(name.n < 80 ? name.n : 80), name.p);
 	return f;
 }
@@ -221,6 +222,9 @@ static const struct admin_route routes[] = {
 	{"DELETE", "/v1/secrets/*", admin_secret_remove},
 	{"GET", "/v1/volumes", admin_volumes},
 	{"DELETE", "/v1/volumes/*", admin_volume_remove},
+	{"GET", "/v1/services/*", admin_service},
+	{"POST", "/v1/services/*/promote", admin_service_promote},
+	{"POST", "/v1/services/*/undo", admin_service_undo},
 	{"GET", "/v1/tasks", admin_tasks},
 	{"POST", "/v1/tasks", admin_task_run},
 	{"GET", "/v1/tasks/*", admin_task},

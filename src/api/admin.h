@@ -25,6 +25,7 @@
  *   POST /v1/debug/clock?stop=1|step_us=N|resume=1   debug builds (base/clock.h)
  *
  *   GET  /v1/secrets, /v1/volumes; PUT /v1/secrets/NAME (the value); DELETE /v1/secrets/NAME, /v1/volumes/NAME
+ *   GET  /v1/services/NAME; POST /v1/services/NAME/promote, /v1/services/NAME/undo: its rollout; answered the same
  *
  *   GET  /v1/tasks, /v1/tasks/ID; POST /v1/tasks   what task/task.h says; answer as GET /v1/tasks/ID
  *   DELETE /v1/tasks/ID   of one that has stopped; its log goes too
@@ -46,6 +47,7 @@
 #include "ledger/ledger.h"
 #include "ledger/logs.h"
 #include "sched/sched.h"
+#include "service/service.h"
 #include "store/store.h"
 #include "task/task.h"
 #include "wire/spawner.h"
@@ -59,6 +61,7 @@ struct admin_opts { /* everything is borrowed for the life of the admin */
 	struct spawn *spawn;
 	int dir; /* <state>/daemon */
 	struct tasks *tasks;
+	struct services *services;
 	struct ledger *ledger;
 	struct logs *logs;
 	struct images *images;

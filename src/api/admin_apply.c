@@ -7,6 +7,7 @@
 #include "app/apply.h"
 #include "base/enc.h"
 #include "base/map.h"
+#include "image/image.h"
 #include "store/digest.h"
 
 static const char *lookup(void *arg, const char *name)
@@ -22,6 +23,7 @@ static int read_manifest(const struct json *body, struct manifest **ret, struct 
 	if (!yaml.p)
 		return err_set(e, ERR_INVALID, "the request holds no \"yaml\"");
 	o.arg = (void *)json_get(body, "vars");
+	o.dir = json_get_str(body, "dir").p;
 	return manifest_parse(&o, yaml, ret, e);
 }
 
@@ -41,15 +43,21 @@ static int take_digest(void *arg, const char *folder, const struct json *value)
 	return 0;
 }
 
+static struct plan_world world(const struct admin *a)
+{
+	return (struct plan_world){a->o.store, a->o.services, a->o.images};
+}
+
 static int make_plan(struct admin *a, const struct json *body, struct plan **ret, struct err *e)
 {
+	struct plan_world is = world(a);
 	struct manifest *m = NULL;
 	struct digests d = {0};
 
 	if (read_manifest(body, &m, e) < 0)
 		return -1;
 	json_each(json_get(body, "code"), take_digest, &d);
-	return plan_up(a->o.store, m, d.p, d.n, ret, e);
+	return plan_up(&is, m, d.p, d.n, ret, e);
 }
 
 static void put_once(struct jw *w, struct map *seen, char *folder)
@@ -60,7 +68,21 @@ static void put_once(struct jw *w, struct map *seen, char *folder)
 	jw_strc(w, NULL, folder);
 }
 
-static void answer_folders(struct http_req *r, const struct manifest *m)
+static void put_images(const struct admin *a, const struct workload *wl, struct jw *w)
+{
+	for (unsigned i = 0; i < wl->n_images; i++) {
+		const struct workload_image *im = &wl->images[i];
+
+		jw_obj(w, NULL);
+		jw_strc(w, "reference", im->reference);
+		if (im->build)
+			jw_strc(w, "build", im->build);
+		jw_bool(w, "here", image_find(a->o.images, im->reference) != NULL);
+		jw_end(w, '}');
+	}
+}
+
+static void answer_folders(const struct admin *a, struct http_req *r, const struct manifest *m)
 {
 	struct map seen = {0};
 	auto_buf out = {0};
@@ -73,6 +95,10 @@ static void answer_folders(struct http_req *r, const struct manifest *m)
 		for (unsigned k = 0; k < m->functions[i].n_layers; k++)
 			put_once(&w, &seen, m->functions[i].layers[k]);
 	}
+	jw_end(&w, ']');
+	jw_arr(&w, "images");
+	for (size_t i = 0; i < m->n_workloads; i++)
+		put_images(a, &m->workloads[i], &w);
 	jw_end(&w, ']');
 	jw_end(&w, '}');
 	map_done(&seen);
@@ -121,7 +147,7 @@ void admin_plan(struct admin *a, struct http_req *r, struct str name)
 		if (read_manifest(body, &m, &e) < 0)
 			admin_error(r, &e);
 		else
-			answer_folders(r, m);
+			answer_folders(a, r, m);
 	} else if (make_plan(a, body, &p, &e) < 0) {
 		admin_error(r, &e);
 	} else {
@@ -191,6 +217,9 @@ static void on_event(void *arg, const struct apply_event *ev)
 {
 	static const char *const name[] = {[APPLY_START] = "start", [APPLY_DONE] = "done", [APPLY_FAILED] = "failed"};
 	struct run *run = arg;
+	const struct workload *wl = ev->entry->workload;
+	bool deleted = ev->entry->action == PLAN_DELETE;
+	const char *route = ev->function ? ev->function->route : wl && ev->kind == APPLY_DONE ? wl->spec.route : NULL;
 	auto_buf line = {0}, url = {0};
 	struct jw w = jw_object(&line);
 
@@ -198,9 +227,12 @@ static void on_event(void *arg, const struct apply_event *ev)
 	jw_strc(&w, "name", ev->entry->name);
 	jw_strc(&w, "action", plan_action_name[ev->entry->action]);
 	if (ev->kind == APPLY_DONE)
-		jw_strc(&w, "state", ev->function ? admin_function_state[ev->function->state] : "Deleted");
-	if (ev->function && ev->function->route) {
-		buf_addf(&url, "%s%s", run->a->gateway, ev->function->route);
+		jw_strc(&w, "state",
+			ev->function ? admin_function_state[ev->function->state]
+			: deleted    ? "Deleted"
+				     : "Ready");
+	if (route && *route) {
+		buf_addf(&url, "%s%s", run->a->gateway, route);
 		jw_str(&w, "url", buf_str(&url));
 	}
 	if (ev->reason)
@@ -233,7 +265,7 @@ static void on_done(void *arg, bool ok)
 static void start(struct admin *a, struct http_req *r, struct plan *p)
 {
 	struct run *run = xcalloc(1, sizeof(*run));
-	struct apply_opts o = {.loop = a->o.loop, .store = a->o.store, .sched = a->o.sched, .plan = p};
+	struct apply_opts o = {.loop = a->o.loop, .is = world(a), .sched = a->o.sched, .plan = p};
 
 	run->a = a, run->r = r;
 	o.event = on_event, o.done = on_done, o.arg = run;
@@ -282,6 +314,7 @@ void admin_apply(struct admin *a, struct http_req *r, struct str name)
 void admin_down(struct admin *a, struct http_req *r, struct str name)
 {
 	auto_(manifest_free_p) struct manifest *m = NULL;
+	struct plan_world is = world(a);
 	auto_free char *project = NULL;
 	struct err e = {0};
 	auto_json body = NULL;
@@ -304,7 +337,7 @@ void admin_down(struct admin *a, struct http_req *r, struct str name)
 		admin_errorf(r, ERR_INVALID, "what was made through the AWS API is deleted there");
 		return;
 	}
-	start(a, r, plan_down(a->o.store, project));
+	start(a, r, plan_down(&is, project));
 }
 
 void admin_backup(struct admin *a, struct http_req *r, struct str name)

@@ -68,6 +68,7 @@ void admin_metrics(struct admin *a, struct http_req *r, struct str name)
 
 	look(a, &in);
 	ledger_metrics(a->o.ledger, &out);
+	services_metrics(a->o.services, &out);
 	logs_metrics(a->o.logs, &out);
 	buf_adds(&out, "# HELP tandem_functions Declared functions.\n# TYPE tandem_functions gauge\n");
 	for (int i = 0; i < FUNCTION_STATE_N; i++)

@@ -75,4 +75,10 @@ void admin_secret_put(struct admin *a, struct http_req *r, struct str name);
 void admin_secret_remove(struct admin *a, struct http_req *r, struct str name);
 void admin_volumes(struct admin *a, struct http_req *r, struct str name);
 void admin_volume_remove(struct admin *a, struct http_req *r, struct str name);
+struct service *admin_service_find(struct admin *a, struct str name);
+void admin_put_services(struct admin *a, struct jw *w); /* "services": [...] */
+void admin_service_describe(struct admin *a, struct http_req *r, struct service *sv);
+void admin_service(struct admin *a, struct http_req *r, struct str name);
+void admin_service_promote(struct admin *a, struct http_req *r, struct str name);
+void admin_service_undo(struct admin *a, struct http_req *r, struct str name);
 void admin_metrics(struct admin *a, struct http_req *r, struct str name);

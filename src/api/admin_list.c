@@ -38,6 +38,7 @@ void admin_list(struct admin *a, struct http_req *r, struct str name)
 		jw_end(&w, '}');
 	}
 	jw_end(&w, ']');
+	admin_put_services(a, &w);
 	jw_strc(&w, "no_egress", a->o.no_egress);
 	admin_object(r, 200, &w);
 }
@@ -161,11 +162,14 @@ static void put_network(struct admin *a, const struct revision *rev, struct jw *
 
 void admin_describe(struct admin *a, struct http_req *r, struct str name)
 {
-	struct function *f = admin_function(a, r, name);
+	struct service *sv = function_get(a->o.store, name) ? NULL : admin_service_find(a, name);
+	struct function *f = sv ? NULL : admin_function(a, r, name);
 	auto_buf out = {0}, text = {0};
 	char when[32];
 	struct jw w = jw_object(&out);
 
+	if (sv)
+		admin_service_describe(a, r, sv);
 	if (!f)
 		return;
 	jw_strc(&w, "name", f->name);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <sys/stat.h>
-#include "app/apply.h"
+#include "app/apply_int.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "sched/deploy.h"
@@ -20,17 +20,6 @@ struct removal {
 	struct plan_entry *entry;
 	int64_t started_us;
 };
-struct apply {
-	struct apply_opts o;
-	size_t next; /* entry to look at */
-	unsigned running;
-	const struct plan_entry *deploying[APPLY_PARALLEL]; /* NULL: free */
-	bool deleting, failed;
-	struct loop_defer defer;
-};
-
-static void tick(struct apply *a);
-
 static void tell(struct apply *a, enum apply_event_kind kind, const struct plan_entry *en, const struct function *f,
 		 const char *reason, int64_t started_us)
 {
@@ -38,6 +27,20 @@ static void tell(struct apply *a, enum apply_event_kind kind, const struct plan_
 
 	ev.took_us = clock_now_us() - started_us;
 	a->o.event(a->o.arg, &ev);
+}
+
+int64_t apply_begin(struct apply *a, const struct plan_entry *en)
+{
+	a->running++;
+	tell(a, APPLY_START, en, NULL, NULL, clock_now_us());
+	return clock_now_us();
+}
+
+void apply_told(struct apply *a, const struct plan_entry *en, const char *reason, int64_t started_us)
+{
+	a->running--;
+	a->failed |= reason != NULL;
+	tell(a, reason ? APPLY_FAILED : APPLY_DONE, en, NULL, reason, started_us);
 }
 
 static void deployed(struct deploy *d, const struct err *e)
@@ -50,7 +53,7 @@ static void deployed(struct deploy *d, const struct err *e)
 		a->failed = true;
 		tell(a, APPLY_FAILED, it->entry, NULL, e->text, it->started_us);
 		/* A new one that never reached the store's table is still ours. */
-		if (d->is_new && !f->deleted && function_get(a->o.store, str_of(f->name)) != f)
+		if (d->is_new && !f->deleted && function_get(a->o.is.store, str_of(f->name)) != f)
 			function_unref(f);
 	} else {
 		tell(a, APPLY_DONE, it->entry, f, f->state == FUNCTION_FAILED ? f->reason : NULL, it->started_us);
@@ -63,7 +66,7 @@ static void deployed(struct deploy *d, const struct err *e)
 	function_unref(f);
 	free(it);
 	a->running--;
-	tick(a);
+	apply_tick(a);
 }
 
 static int64_t blob_bytes(const struct store *s, const char *sha256)
@@ -91,7 +94,7 @@ static struct revision *wanted(const struct apply *a, const struct plan_entry *e
 	set_text(&r->description, w->description ? w->description : "");
 	r->kind = en->runtime;
 	strlcpy_(r->code_sha256, en->code_sha256, sizeof(r->code_sha256));
-	r->code_bytes = blob_bytes(a->o.store, en->code_sha256);
+	r->code_bytes = blob_bytes(a->o.is.store, en->code_sha256);
 	for (unsigned i = 0; i < LIM_LAYERS; i++)
 		strlcpy_(r->layers[i], en->layer_sha256[i] ? en->layer_sha256[i] : "", sizeof(r->layers[i]));
 	r->memory_mb = w->memory_mb, r->timeout_s = w->timeout_s, r->tmp_mb = w->tmp_mb;
@@ -118,7 +121,7 @@ static bool must_wait(const struct apply *a, const struct plan_entry *en)
 	for (size_t i = 0; i < APPLY_PARALLEL; i++)
 		for (int k = -1; a->deploying[i] && k < (int)en->want->n_layers; k++) {
 			const char *sha256 = k < 0 ? en->code_sha256 : en->layer_sha256[k];
-			auto_close int there = store_code_open(a->o.store, sha256, NULL);
+			auto_close int there = store_code_open(a->o.is.store, sha256, NULL);
 
 			if (there < 0 && needs(a->deploying[i], sha256))
 				return true;
@@ -131,7 +134,7 @@ static void start_deploy(struct apply *a, struct plan_entry *en)
 	struct item *it = xcalloc(1, sizeof(*it));
 	struct deploy *d = &it->deploy;
 
-	it->a = a, it->entry = en, it->started_us = clock_now_us();
+	it->a = a, it->entry = en, it->started_us = apply_begin(a, en);
 	d->is_new = !en->have;
 	d->function = en->have ? en->have : function_new(en->name, a->o.plan->project);
 	it->function = function_ref(d->function);
@@ -142,13 +145,11 @@ static void start_deploy(struct apply *a, struct plan_entry *en)
 	d->route = en->want->route ? en->want->route : "";
 	d->allow = en->want->allow ? en->want->allow : "";
 	d->done = deployed;
-	a->running++;
 	for (size_t i = 0; i < APPLY_PARALLEL; i++)
 		if (!a->deploying[i]) {
 			a->deploying[i] = en;
 			break;
 		}
-	tell(a, APPLY_START, en, NULL, NULL, it->started_us);
 	deploy_start(a->o.sched, d);
 }
 
@@ -159,11 +160,9 @@ static void removed(struct store_op *op, const struct err *e)
 
 	if (!op->s)
 		return; /* the daemon ends, and all that we would need is gone */
-	a->failed |= e->kind != ERR_NONE;
-	tell(a, e->kind ? APPLY_FAILED : APPLY_DONE, r->entry, NULL, e->kind ? e->text : NULL, r->started_us);
+	apply_told(a, r->entry, e->kind ? e->text : NULL, r->started_us);
 	free(r);
-	a->running--;
-	tick(a);
+	apply_tick(a);
 }
 
 static void start_removal(struct apply *a, struct plan_entry *en)
@@ -173,27 +172,28 @@ static void start_removal(struct apply *a, struct plan_entry *en)
 	if (en->have->deleted) /* by somebody else, meanwhile: what was wanted is so */
 		return;
 	r = xcalloc(1, sizeof(*r));
-	r->a = a, r->entry = en, r->started_us = clock_now_us();
+	r->a = a, r->entry = en, r->started_us = apply_begin(a, en);
 	r->op.done = removed;
-	a->running++;
-	tell(a, APPLY_START, en, NULL, NULL, r->started_us);
-	function_del(a->o.store, &r->op, en->have);
+	function_del(a->o.is.store, &r->op, en->have);
 }
 
 /* Starts what may run now. Completion calls it again; nothing here completes at once, so it never enters itself. */
-static void tick(struct apply *a)
+void apply_tick(struct apply *a)
 {
 	struct plan *p = a->o.plan;
 
 	for (; a->next < p->n && a->running < APPLY_PARALLEL; a->next++) {
 		struct plan_entry *en = &p->entries[a->next];
 
-		if (!a->deleting && (en->action == PLAN_CREATE || en->action == PLAN_UPDATE)) {
+		if (en->is_workload) {
+			if (en->action != PLAN_UNCHANGED && a->deleting == (en->action == PLAN_DELETE))
+				declare_start(a, en);
+		} else if (!a->deleting && (en->action == PLAN_CREATE || en->action == PLAN_UPDATE)) {
 			if (must_wait(a, en))
 				break;
 			start_deploy(a, en);
 		}
-		if (a->deleting && en->action == PLAN_DELETE)
+		if (!en->is_workload && a->deleting && en->action == PLAN_DELETE)
 			start_removal(a, en);
 	}
 	if (a->running || a->next < p->n)
@@ -201,7 +201,7 @@ static void tick(struct apply *a)
 	if (!a->deleting && !a->failed) {
 		a->deleting = true;
 		a->next = 0;
-		tick(a);
+		apply_tick(a);
 		return;
 	}
 	a->o.done(a->o.arg, !a->failed);
@@ -211,7 +211,7 @@ static void tick(struct apply *a)
 
 static void begin(void *arg)
 {
-	tick(arg);
+	apply_tick(arg);
 }
 
 void apply_start(const struct apply_opts *o)

@@ -24,7 +24,7 @@ struct apply_event {
 };
 struct apply_opts {
 	struct loop *loop;
-	struct store *store;
+	struct plan_world is;
 	struct sched *sched;
 	struct plan *plan; /* taken */
 	void (*event)(void *arg, const struct apply_event *ev);

@@ -8,9 +8,14 @@
 const char *const plan_action_name[PLAN_ACTION_N] = {
 	[PLAN_CREATE] = "create", [PLAN_UPDATE] = "update", [PLAN_UNCHANGED] = "unchanged", [PLAN_DELETE] = "delete"};
 
+int plan_fail(const struct plan *p, const char *name, unsigned line, unsigned col, struct err *e, const char *text)
+{
+	return err_set(e, ERR_INVALID, "%s:%u:%u: \"%s\": %s", p->manifest->file, line, col, name, text);
+}
+
 static int fail(const struct plan *p, const struct manifest_function *f, struct err *e, const char *text)
 {
-	return err_set(e, ERR_INVALID, "%s:%u:%u: \"%s\": %s", p->manifest->file, f->line, f->col, f->name, text);
+	return plan_fail(p, f->name, f->line, f->col, e, text);
 }
 
 static const char *digest_of(const struct plan *p, const char *folder)
@@ -26,7 +31,7 @@ static bool same_text(const char *a, const char *b)
 	return !strcmp(a ? a : "", b ? b : "");
 }
 
-static void changed(struct plan_entry *en, char *what)
+void plan_changed(struct plan_entry *en, char *what)
 {
 	if (en->n_changes < ARRAY_SIZE(en->changes))
 		en->changes[en->n_changes++] = what;
@@ -37,7 +42,7 @@ static void changed(struct plan_entry *en, char *what)
 static void compare_int(struct plan_entry *en, const char *name, const char *unit, int have, int want)
 {
 	if (have != want)
-		changed(en, xasprintf("%s %d%s -> %d%s", name, have, unit, want, unit));
+		plan_changed(en, xasprintf("%s %d%s -> %d%s", name, have, unit, want, unit));
 }
 
 /* What need not be there: none stands for that. */
@@ -48,14 +53,14 @@ static void compare_limit(struct plan_entry *en, const char *name, const char *u
 	auto_free char *is = want == none ? xstrdup("(none)") : xasprintf("%lld%s", (long long)want, unit);
 
 	if (have != want)
-		changed(en, xasprintf("%s %s -> %s", name, was, is));
+		plan_changed(en, xasprintf("%s %s -> %s", name, was, is));
 }
 
 static void compare_text(struct plan_entry *en, const char *name, const char *have, const char *want)
 {
 	if (!same_text(have, want))
-		changed(en, xasprintf("%s %.60s -> %.60s", name, have && *have ? have : "(none)",
-				      want && *want ? want : "(none)"));
+		plan_changed(en, xasprintf("%s %.60s -> %.60s", name, have && *have ? have : "(none)",
+					   want && *want ? want : "(none)"));
 }
 
 /* Values of environment variables may be secrets: only that they differ is said. */
@@ -67,24 +72,24 @@ static void compare(struct plan_entry *en)
 	bool layers = false;
 
 	if (strcmp(r->code_sha256, en->code_sha256))
-		changed(en, xstrdup("code"));
+		plan_changed(en, xstrdup("code"));
 	compare_text(en, "runtime", r->runtime, w->runtime);
 	compare_text(en, "handler", r->handler, w->handler);
 	compare_int(en, "memory", "Mi", r->memory_mb, w->memory_mb);
 	compare_int(en, "timeout", "s", r->timeout_s, w->timeout_s);
 	compare_int(en, "tmp", "Mi", r->tmp_mb, w->tmp_mb);
 	if (r->cpu_quota_us != w->cpu_quota_us)
-		changed(en, xasprintf("cpu %g -> %g", r->cpu_quota_us / 1e5, w->cpu_quota_us / 1e5));
+		plan_changed(en, xasprintf("cpu %g -> %g", r->cpu_quota_us / 1e5, w->cpu_quota_us / 1e5));
 	for (unsigned i = 0; i < LIM_LAYERS; i++)
 		layers |= strcmp(r->layers[i], en->layer_sha256[i] ? en->layer_sha256[i] : "") != 0;
 	if (layers)
-		changed(en, xstrdup("layers"));
+		plan_changed(en, xstrdup("layers"));
 	if (!same_text(r->description, w->description))
-		changed(en, xstrdup("description"));
+		plan_changed(en, xstrdup("description"));
 	if (!pairs_same(&r->env, &w->env))
-		changed(en, xstrdup("environment"));
+		plan_changed(en, xstrdup("environment"));
 	if (!pairs_same(&f->tags, &w->tags))
-		changed(en, xstrdup("tags"));
+		plan_changed(en, xstrdup("tags"));
 	compare_int(en, "min", "", f->scale.min, w->scale.min);
 	compare_limit(en, "max", "", 0, f->scale.max, w->scale.max);
 	compare_limit(en, "keep", " ms", -1, f->scale.keep_us < 0 ? -1 : f->scale.keep_us / 1000,
@@ -94,9 +99,9 @@ static void compare(struct plan_entry *en)
 	compare_text(en, "route", f->route, w->route);
 	compare_text(en, "egress", r->egress ? r->egress : "internet", w->egress ? w->egress : "internet");
 	if (!same_text(f->allow, w->allow))
-		changed(en, xstrdup("allow"));
+		plan_changed(en, xstrdup("allow"));
 	if (!en->n_changes && f->state == FUNCTION_FAILED)
-		changed(en, xstrdup("again, it failed before"));
+		plan_changed(en, xstrdup("again, it failed before"));
 }
 
 static int find_digests(struct plan *p, struct plan_entry *en, struct err *e)
@@ -179,13 +184,13 @@ static void plan_deletions(struct plan *p, const struct store *s)
 	}
 }
 
-static struct plan *plan_new(const struct store *s, const char *project, size_t wanted)
+static struct plan *plan_new(const struct plan_world *is, const char *project, size_t wanted)
 {
 	struct plan *p = xcalloc(1, sizeof(*p));
 
 	strlcpy_(p->project, project, sizeof(p->project));
 	/* Room for every deletion that there can be. */
-	p->entries = xcalloc(wanted + function_count(s) + 1, sizeof(*p->entries));
+	p->entries = xcalloc(wanted + function_count(is->store) + plan_workloads(is, project) + 1, sizeof(*p->entries));
 	return p;
 }
 
@@ -194,16 +199,17 @@ static int check_room(const struct plan *p, const struct store *s, struct err *e
 	size_t more = 0;
 
 	for (size_t i = 0; i < p->n; i++)
-		more += p->entries[i].action == PLAN_CREATE;
+		more += p->entries[i].action == PLAN_CREATE && !p->entries[i].is_workload;
 	if (function_count(s) + more > LIM_FUNCTIONS)
 		return err_set(e, ERR_LIMIT, "at most %d functions can be declared", LIM_FUNCTIONS);
 	return 0;
 }
 
-int plan_up(const struct store *s, struct manifest *m, struct plan_digest *digests, size_t n_digests, struct plan **ret,
-	    struct err *e)
+int plan_up(const struct plan_world *is, struct manifest *m, struct plan_digest *digests, size_t n_digests,
+	    struct plan **ret, struct err *e)
 {
-	auto_(plan_free_p) struct plan *p = plan_new(s, m->name, m->n);
+	auto_(plan_free_p) struct plan *p = plan_new(is, m->name, m->n + m->n_workloads);
+	const struct store *s = is->store;
 	uint8_t raw[32];
 
 	p->manifest = m;
@@ -212,24 +218,26 @@ int plan_up(const struct store *s, struct manifest *m, struct plan_digest *diges
 		if (dec_hex(str_of(digests[i].sha256), raw, sizeof(raw)) < 0)
 			return err_set(e, ERR_INVALID, "the digest of %.80s is not 64 hexadecimal digits",
 				       digests[i].folder);
-	if (m->n_workloads)
-		return err_set(e, ERR_INVALID, "%s:%u:%u: services and tasks cannot be brought up yet", m->file,
-			       m->workloads->line, m->workloads->col);
 	for (size_t i = 0; i < m->n; i++)
 		if (plan_one(p, s, &m->functions[i], e) < 0)
 			return -1;
+	for (size_t i = 0; i < m->n_workloads; i++)
+		if (plan_workload(p, is, &m->workloads[i], e) < 0)
+			return -1;
 	plan_deletions(p, s);
+	plan_workload_deletions(p, is);
 	if (check_room(p, s, e) < 0)
 		return -1;
 	*ret = take_ptr(p);
 	return 0;
 }
 
-struct plan *plan_down(const struct store *s, const char *project)
+struct plan *plan_down(const struct plan_world *is, const char *project)
 {
-	struct plan *p = plan_new(s, project, 0);
+	struct plan *p = plan_new(is, project, 0);
 
-	plan_deletions(p, s);
+	plan_deletions(p, is->store);
+	plan_workload_deletions(p, is);
 	return p;
 }
 
@@ -253,6 +261,7 @@ void plan_free(struct plan *p)
 		for (unsigned k = 0; k < p->entries[i].n_changes; k++)
 			free(p->entries[i].changes[k]);
 		function_unref(p->entries[i].have);
+		free(p->entries[i].doc);
 	}
 	for (size_t i = 0; i < p->n_digests; i++)
 		free(p->digests[i].folder);

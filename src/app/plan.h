@@ -8,7 +8,7 @@
 #pragma once
 #include "app/manifest.h"
 #include "base/buf.h"
-#include "store/store.h"
+#include "service/service.h"
 enum plan_action { PLAN_CREATE, PLAN_UPDATE, PLAN_UNCHANGED, PLAN_DELETE, PLAN_ACTION_N };
 extern const char *const plan_action_name[PLAN_ACTION_N];
 struct plan_entry {
@@ -21,6 +21,11 @@ struct plan_entry {
 	const char *layer_sha256[LIM_LAYERS];
 	char *changes[20]; /* update: names of what differs */
 	unsigned n_changes;
+	/* A service or task: declare.c */
+	bool is_workload;
+	const struct workload *workload; /* NULL: delete */
+	char *doc;			 /* to become a revision; NULL: the latest has it */
+	int revision;			 /* the latest; 0: none */
 };
 struct plan_digest {
 	char *folder;
@@ -34,13 +39,25 @@ struct plan {
 	struct plan_entry *entries; /* in order of the file, then deletions */
 	size_t n;
 };
+struct plan_world { /* what is there; borrowed */
+	struct store *store;
+	struct services *services;
+	const struct images *images;
+};
 /* Takes manifest and digests at once, also when it fails. */
-int plan_up(const struct store *s, struct manifest *m, struct plan_digest *digests, size_t n_digests, struct plan **ret,
-	    struct err *e);
-struct plan *plan_down(const struct store *s, const char *project);
+int plan_up(const struct plan_world *is, struct manifest *m, struct plan_digest *digests, size_t n_digests,
+	    struct plan **ret, struct err *e);
+struct plan *plan_down(const struct plan_world *is, const char *project);
 /* Each digest that the plan needs and the store lacks, once. */
 void plan_missing(const struct plan *p, const struct store *s, void (*each)(void *arg, const char *sha256), void *arg);
 void plan_free(struct plan *p);
+
+/* declare.c: workloads. Their deletions come from their definitions, which are the project's. */
+int plan_workload(struct plan *p, const struct plan_world *is, const struct workload *w, struct err *e);
+void plan_workload_deletions(struct plan *p, const struct plan_world *is);
+size_t plan_workloads(const struct plan_world *is, const char *project); /* so many it has */
+void plan_changed(struct plan_entry *en, char *what);			 /* takes it */
+int plan_fail(const struct plan *p, const char *name, unsigned line, unsigned col, struct err *e, const char *text);
 static inline void plan_free_p(struct plan **p)
 {
 	plan_free(*p);

@@ -344,6 +344,7 @@ static const struct key keys[] = {
 	{"min", "min", put_json, SERVICE},
 	{"max", "max", put_json, SERVICE},
 	{"concurrency", "concurrency", put_json, SERVICE},
+	{"cpu_percent", "cpu_percent", put_json, SERVICE},
 	{"idle", "idle", put_json, SERVICE},
 	{"restart", "restart", put_json, SERVICE},
 	{"rollout", "rollout", put_json, SERVICE},
@@ -577,11 +578,44 @@ static int put_containers(const struct reader *r, const char *project, struct wo
 	return 0;
 }
 
+struct member {
+	const struct reader *r;
+	struct service_spec *spec;
+};
+
+static int read_member(void *arg, const char *key, const struct json *value)
+{
+	struct member *m = arg;
+	struct err why;
+
+	return service_spec_set(m->spec, key, value, &why) < 0 ? fail(m->r, tree_get(m->r->whole, key), why.text) : 0;
+}
+
+/* Nobody can wake what has no port; what is said of min is as many as there may be. */
+static int read_spec(const struct reader *r, struct str more, struct service_spec *spec)
+{
+	auto_json json = json_parse(more, r->e);
+	uint16_t port = spec->port;
+	struct err why;
+
+	service_spec_default(spec);
+	spec->port = port;
+	spec->min = !port;
+	if (!json || json_each(json, read_member, &(struct member){r, spec}))
+		return -1;
+	if (!tree_get(r->whole, "max") && spec->max < spec->min)
+		spec->max = spec->min;
+	if (service_spec_check(spec, &why) < 0)
+		return tree_error(r->o, r->whole->key_line, r->whole->key_col, r->e, "\"%s\": %s", r->whole->key,
+				  why.text);
+	return 0;
+}
+
 int workload_read(const struct tree_opts *o, const char *project, const struct node *v, bool is_service,
 		  struct workload *ret, struct err *e)
 {
 	struct reader r = {o, v, e};
-	auto_buf doc = {0};
+	auto_buf doc = {0}, more = {0};
 	auto_json json = NULL;
 	struct jw w;
 	struct err why;
@@ -598,16 +632,16 @@ int workload_read(const struct tree_opts *o, const char *project, const struct n
 	if (put_containers(&r, project, ret, &w) < 0 || put_all(&r, v, keys, TASK, &w) < 0)
 		return -1;
 	jw_end(&w, '}');
-	w = jw_object(&ret->more);
+	w = jw_object(&more);
 	if (is_service && put_all(&r, v, keys, SERVICE, &w) < 0)
 		return -1;
 	jw_end(&w, '}');
 	json = json_parse(buf_str(&doc), &why);
 	if (!json || task_doc_check(json, &why) < 0)
 		return tree_error(o, ret->line, ret->col, e, "\"%s\": %.300s", ret->name, why.text);
-	ret->port = (int)json_int(json_at(json_get(task_doc_container(json, 0), "ports"), 0), 0);
+	ret->spec.port = (uint16_t)json_int(json_at(json_get(task_doc_container(json, 0), "ports"), 0), 0);
 	ret->doc = buf_take(&doc);
-	return 0;
+	return is_service ? read_spec(&r, buf_str(&more), &ret->spec) : 0;
 }
 
 void workload_done(struct workload *w)
@@ -618,5 +652,5 @@ void workload_done(struct workload *w)
 	}
 	free(w->images);
 	free(w->doc);
-	buf_done(&w->more);
+	service_spec_done(&w->spec);
 }

@@ -8,7 +8,7 @@
 #include "app/tree.h"
 #include "base/buf.h"
 #include "base/limits.h"
-#include "store/store.h"
+#include "service/service.h"
 
 struct workload_image {
 	char *reference; /* where there is a folder: what its image is called here */
@@ -21,8 +21,7 @@ struct workload {
 	char *doc;
 	struct workload_image *images; /* of its containers, in order */
 	unsigned n_images;
-	int port;	 /* of a service: where it takes requests; 0: nothing is said */
-	struct buf more; /* keys of a service that are no container's: an object of JSON */
+	struct service_spec spec; /* of a service: all but cluster, project, family and revision */
 };
 int workload_read(const struct tree_opts *o, const char *project, const struct node *v, bool is_service,
 		  struct workload *ret, struct err *e);

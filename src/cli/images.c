@@ -221,7 +221,7 @@ static int ask(struct cli *c, const char *reference, const char *auth, const cha
 	return w.ended ? CLI_OK : cli_failf("the daemon went away before the image was here; pull again");
 }
 
-static int pull_local(struct cli *c, const char *source, const char *tag)
+int pull_local(struct cli *c, const char *source, const char *tag, bool for_run)
 {
 	auto_free char *name = tag ? xstrdup(tag) : bring_name(source);
 	struct reference r;
@@ -232,7 +232,7 @@ static int pull_local(struct cli *c, const char *source, const char *tag)
 		return tag ? cli_fail(&e) : cli_failf("%s; name it with --tag", e.text);
 	if (bring_upload(c, source, upload) < 0)
 		return c->exit;
-	return ask(c, r.text, NULL, upload, false);
+	return ask(c, r.text, NULL, upload, for_run);
 }
 
 int pull_reference(struct cli *c, const char *source, bool for_run)
@@ -258,7 +258,7 @@ int pull_run(struct cli *c, int argc, char **argv)
 	if (!cli_options(c, &o, &argc, argv, 1, 1))
 		return c->exit;
 	if (bring_is_local(argv[0]))
-		return pull_local(c, argv[0], o.tag);
+		return pull_local(c, argv[0], o.tag, false);
 	if (o.tag)
 		return cli_usage(c, "--tag is for images from files; one from a registry has its name already");
 	return pull_reference(c, argv[0], false);

@@ -11,15 +11,26 @@ static void function_row(struct table *t, const struct json *f)
 				table_int(f, "instances", ""), table_text(f, "route")});
 }
 
+static void service_row(struct table *t, const struct json *s)
+{
+	table_row(t, (char *[]){table_text(s, "name"), table_text(s, "project"), table_text(s, "state"),
+				table_text(s, "rollout"), table_int(s, "instances", ""), table_int(s, "desired", ""),
+				table_int(s, "open", ""), table_int(s, "waiting", ""), table_text(s, "route")});
+}
+
 int ls_run(struct cli *c, int argc, char **argv)
 {
 	static const char *const heads[] = {"NAME",	"PROJECT", "RUNTIME",	 ">MEMORY",
 					    ">TIMEOUT", "STATE",   ">INSTANCES", "ROUTE"};
+	static const char *const service_heads[] = {"SERVICE", "PROJECT", "STATE",    "ROLLOUT", ">INSTANCES",
+						    ">WANTED", ">OPEN",	  ">WAITING", "ROUTE"};
 	auto_json j = NULL;
+	bool any;
 
 	if (!cli_options(c, NULL, &argc, argv, 0, 0) || !call_show(c, "GET", "/v1/functions", STR_NULL, &j))
 		return c->exit;
-	if (!table_list(c, json_get(j, "functions"), heads, ARRAY_SIZE(heads), function_row))
+	any = table_list(c, json_get(j, "functions"), heads, ARRAY_SIZE(heads), function_row);
+	if (!table_list(c, json_get(j, "services"), service_heads, ARRAY_SIZE(service_heads), service_row) && !any)
 		cli_note(c, "nothing is declared yet; bring something up with: tandem up -f tandem.yaml");
 	return CLI_OK;
 }

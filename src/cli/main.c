@@ -30,7 +30,7 @@ const struct verb cli_verbs[] = {
 	{"ps", "", "list running instances and tasks",
 	 "Lists sandboxes that belong to a function, and containers, also those that ended lately.\n\n  tandem ps",
 	 NULL, ps_run},
-	{"describe", "NAME", "everything about one function",
+	{"describe", "NAME", "everything about one function or service",
 	 "Shows configuration, state with its reason, instances, what waits and why.\n\n  tandem describe iris",
 	 describe_options, describe_run},
 	{"invoke", "NAME [--payload JSON|@FILE|-]", "call a function",
@@ -118,6 +118,14 @@ const struct verb cli_verbs[] = {
 	 "host's.\n\n"
 	 "  sudo tandem grant add /srv/data /dev/fuse",
 	 NULL, grant_run},
+	{"rollout", "status|promote|undo SERVICE", "how a service gets to its next revision, or back",
+	 "Shows both revisions of a service and the requests they get; promote ends the rollout without further "
+	 "waiting, "
+	 "undo "
+	 "goes back to the revision before, also when the rollout is over.\n\n"
+	 "  tandem rollout status web\n"
+	 "  tandem rollout undo web",
+	 NULL, rollout_run},
 	{"simulate", "TRACE [options]", "what keeping idle instances would have cost over a recorded day",
 	 "Replays a folder in the format of the Azure Functions 2019 trace (inv.csv, run.csv, mem.csv) on virtual "
 	 "time, "

@@ -98,10 +98,12 @@ static void add_vars(struct jw *w, struct str text)
 
 static void request(struct up *u, bool with_code, struct buf *out)
 {
+	auto_free char *whole = realpath(u->dir, NULL);
 	struct jw w = jw_object(out);
 
 	jw_strc(&w, "file", u->o.file);
 	jw_str(&w, "yaml", buf_str(&u->yaml));
+	jw_strc(&w, "dir", whole);
 	add_vars(&w, buf_str(&u->yaml));
 	if (with_code) {
 		jw_obj(&w, "code");
@@ -201,6 +203,33 @@ static int pack_all(struct up *u, const struct json *list)
 		if (pack_path(path, &f->bytes, &e) < 0)
 			return cli_fail(&e);
 		digest_hex(buf_str(&f->bytes), f->sha256);
+	}
+	return 0;
+}
+
+/* Images are built each time, which is short when nothing has changed, and pulled when they are not here. */
+static int bring_all(struct up *u, const struct json *list)
+{
+	auto_buf text = {0};
+
+	expand(buf_str(&u->yaml), &text);
+	for (size_t i = 0; i < json_len(list); i++) {
+		const struct json *im = json_at(list, i);
+		struct str build = json_get_str(im, "build");
+		auto_free char *folder = str_dup(build), *source = NULL;
+		int r = 0;
+
+		if (build.n && !names(buf_str(&text), folder))
+			return cli_failf(
+				"the daemon asks for the folder %s, but %s does not name it: nothing was built", folder,
+				u->o.file);
+		source = *folder == '/' ? xasprintf("build:%s", folder) : xasprintf("build:%s/%s", u->dir, folder);
+		if (build.n)
+			r = pull_local(u->c, source, json_get_str(im, "reference").p, true);
+		else if (!json_get_bool(im, "here", false))
+			r = pull_reference(u->c, json_get_str(im, "reference").p, true);
+		if (r)
+			return r;
 	}
 	return 0;
 }
@@ -332,6 +361,8 @@ static int do_up(struct up *u)
 	r = check_named(u, json_get(folders, "folders"));
 	if (!r)
 		r = pack_all(u, json_get(folders, "folders"));
+	if (!r && !u->o.dry_run)
+		r = bring_all(u, json_get(folders, "images"));
 	if (r)
 		return r;
 	request(u, true, &second);

@@ -23,6 +23,7 @@ int trace_run(struct cli *c, int argc, char **argv);
 int snapshots_run(struct cli *c, int argc, char **argv);
 int images_run(struct cli *c, int argc, char **argv);
 int pull_reference(struct cli *c, const char *source, bool for_run); /* for_run: nothing on standard output */
+int pull_local(struct cli *c, const char *source, const char *tag, bool for_run);
 int run_run(struct cli *c, int argc, char **argv);
 int pull_run(struct cli *c, int argc, char **argv);
 int simulate_run(struct cli *c, int argc, char **argv);
@@ -30,4 +31,5 @@ int secret_run(struct cli *c, int argc, char **argv);
 int volume_run(struct cli *c, int argc, char **argv);
 int grant_run(struct cli *c, int argc, char **argv);
 int debug_run(struct cli *c, int argc, char **argv);
+int rollout_run(struct cli *c, int argc, char **argv);
 int completion_run(struct cli *c, int argc, char **argv);

@@ -53,6 +53,7 @@ static void drain(struct tandemd *d, bool handover)
 	d->handover = handover;
 	http_server_drain(d->http);
 	loop_timer_in(d->last_call, handover ? HANDOVER_LIMIT_US : DRAIN_LIMIT_US);
+	services_drain(d->services, handover);
 	/* Containers outlive a handover. */
 	d->draining = handover ? 1 : 2;
 	if (!handover)
@@ -102,6 +103,8 @@ static void listen_on(struct tandemd *d, enum spawner_listener which, size_t bod
 	struct http_listener_opts o = {
 		.body_max = body_max, .handler = h, .arg = arg, .streams = h == api_handle ? api_streams : NULL};
 
+	if (h == gateway_handle)
+		o.streams = gateway_streams;
 	if (d->listeners[which] >= 0)
 		http_listen(d->http, d->listeners[which], &o);
 }
@@ -117,6 +120,7 @@ static void on_adopted(void *arg)
 	move_note("daemon", 0, "SERVING");
 	sched_adopted(d->sched);
 	tasks_adopted(d->tasks);
+	services_ready(d->services);
 	logs_sweep(d->logs, log_wanted, d);
 	if (sched_async_recover(d->sched, &e) < 0)
 		log_error("daemon", "events of before: %s", e.text);
@@ -191,6 +195,7 @@ void tandemd_done(struct tandemd *d)
 	admin_free(d->admin);
 	api_free(d->api);
 	gateway_free(d->gateway);
+	services_free(d->services);
 	sched_free(d->sched);
 	tasks_free(d->tasks);
 	forward_free(d->forward);

@@ -19,6 +19,7 @@
 #include "ledger/ledger.h"
 #include "ledger/logs.h"
 #include "sched/sched.h"
+#include "service/service.h"
 #include "spawn/spawn.h"
 #include "store/store.h"
 #include "task/task.h"
@@ -43,6 +44,7 @@ struct tandemd {
 	struct images *images;
 	struct sched *sched;
 	struct tasks *tasks;
+	struct services *services;
 	unsigned draining; /* parts that have not finished yet */
 	struct gateway *gateway;
 	struct api *api;

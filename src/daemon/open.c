@@ -148,7 +148,11 @@ int tandemd_open(struct tandemd *d, struct err *e)
 				.forward = d->forward};
 
 	d->tasks = tasks_new(&to);
-	d->gateway = gateway_new(d->sched, d->store, d->account);
+	struct services_opts vo = {
+		.loop = d->loop, .store = d->store, .spawn = d->spawn, .tasks = d->tasks, .ledger = d->ledger};
+
+	d->services = services_new(&vo);
+	d->gateway = gateway_new(d->sched, d->services, d->store, d->account);
 
 	struct api_opts ao = {.loop = d->loop,
 			      .store = d->store,
@@ -175,6 +179,7 @@ int tandemd_open(struct tandemd *d, struct err *e)
 				.spawn = d->spawn,
 				.dir = d->listeners[SL_STATE_DIR],
 				.tasks = d->tasks,
+				.services = d->services,
 				.ledger = d->ledger,
 				.logs = d->logs,
 				.images = d->images,

@@ -15,7 +15,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "loop/loop.h"
-enum ledger_kind { LEDGER_INVOKE, LEDGER_IDLE, LEDGER_PLATFORM, LEDGER_TASK, LEDGER_KIND_N };
+enum ledger_kind { LEDGER_INVOKE, LEDGER_IDLE, LEDGER_PLATFORM, LEDGER_TASK, LEDGER_REQUESTS, LEDGER_KIND_N };
 enum ledger_lane { LANE_FUNCTION, LANE_CONTAINER, LANE_VM, LANE_N };
 enum ledger_trigger { TRIGGER_API, TRIGGER_HTTP, TRIGGER_ASYNC, TRIGGER_CHECK, TRIGGER_N };
 enum ledger_outcome {
@@ -47,7 +47,8 @@ struct ledger_row { /* as callers fill it; 128 bytes, also on disk; zero-initial
 	uint32_t billed_ms; /* Lambda's rule: ceil of init (cold) + handler; by ledger_add when 0 */
 	uint64_t cpu_us;    /* CPU time of the group in that stretch */
 	uint32_t memory_mb; /* limit */
-	uint32_t version;   /* number of a published version; 0: $LATEST. LEDGER_TASK: thousandths of a vCPU */
+	uint32_t version;   /* number of a published version; 0: $LATEST. LEDGER_TASK: thousandths of a vCPU.
+			     LEDGER_REQUESTS: so many, to a service, in one row */
 	uint64_t mem_peak_bytes;
 	uint32_t bytes_in, bytes_out;
 	double usd_lambda; /* what AWS Lambda, of a task Fargate, would take (spec/prices.json); by ledger_add when 0 */

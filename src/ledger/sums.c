@@ -61,6 +61,9 @@ void sum_add_row(struct sum *to, const struct ledger_row *r)
 		to->invocations++;
 		to->cold += r->cold != LEDGER_WARM;
 		to->errors += r->outcome != OUTCOME_OK;
+	} else if (r->kind == LEDGER_REQUESTS) {
+		to->invocations += r->version;
+		to->errors += r->outcome != OUTCOME_OK ? r->version : 0;
 	}
 	to->queue_us += r->queue_us;
 	to->start_us += r->start_us;

@@ -30,13 +30,18 @@
 #define SERVICE_PORTS_MAX 16
 #define ROLLOUT_STEPS_MAX 8
 
+struct services;
+struct service;
+struct jw;
+struct json;
+
 enum service_restart { RESTART_ALWAYS, RESTART_ON_FAILURE, RESTART_NEVER, RESTART_N };
 enum rollout_strategy { ROLLOUT_ROLLING, ROLLOUT_REPLACE, ROLLOUT_BLUE_GREEN, ROLLOUT_CANARY, ROLLOUT_STRATEGY_N };
 struct rollout_spec {
 	enum rollout_strategy strategy;
 	int steps[ROLLOUT_STEPS_MAX],
 		n_steps;	      /* canary: percent of the requests, rising; all of them follow the last */
-	int64_t wait_us;	      /* how long each step is watched */
+	int64_t wait_us;	      /* how long each step is watched; -1: as the strategy has it */
 	int max_percent, min_percent; /* rolling: instances of both revisions; those that stay ready */
 	bool breaker, rollback;	      /* give up a revision that fails; and go back */
 };
@@ -69,8 +74,6 @@ const char *service_spec_key(const void *unused, size_t i);	     /* NULL ends */
 int service_spec_check(const struct service_spec *s, struct err *e); /* members that do not go together */
 void service_spec_write(const struct service_spec *s, struct jw *w); /* members of an object that is begun */
 
-struct services;
-struct service;
 struct services_opts { /* borrowed */
 	struct loop *loop;
 	struct store *store;
@@ -99,13 +102,22 @@ const struct service_spec *service_spec_of(const struct service *sv);
 int service_promote(struct service *sv, struct err *e);
 int service_undo(struct service *sv, struct err *e);
 
+/* Until the revision that is wanted has shown that it works: the first instances are ready, or it is given up (then e says
+ * why). done: once, never before _start returned. */
+struct service_wait {
+	struct list node;
+	void (*done)(struct service_wait *w, const struct err *e);
+	char id[32]; /* of the deployment */
+};
+void service_wait_start(struct service *sv, struct service_wait *w);
+
 /* What waits for an instance or is open at one. ready: once, never from inside of service_use: an instance, or NULL and
  * why. Ended with service_unuse by its owner, at any time. */
-struct service_instance;
+struct replica;
 struct service_use {
 	struct list node;
 	struct service *service;
-	struct service_instance *at;
+	struct replica *at;
 	int64_t since_us;
 	void (*ready)(struct service_use *u, const struct err *e);
 };
@@ -123,18 +135,19 @@ struct deployment_info {
 	bool primary;
 	enum deployment_state state;
 	const char *family, *reason;
-	int revision, desired, pending, running, failed, weight; /* percent of the requests */
+	int revision, desired, pending, running, failed;
+	int weight; /* percent of the requests; -1: by instances that are ready */
 	int64_t created_wall_us, updated_wall_us;
 };
 struct service_event {
 	uint64_t id; /* of this daemon's */
 	int64_t wall_us;
-	char text[256];
+	char text[];
 };
 struct service_info {
 	enum service_state state;
 	int desired, pending, running, open, held;
-	const char *waits_for; /* what does wait, or NULL */
+	char waits_for[256]; /* what does wait, or would */
 	int64_t created_wall_us;
 	uint64_t requests, errors; /* since the daemon began; 5xx */
 	unsigned n_deployments, n_events;

@@ -13,6 +13,7 @@
 
 struct gateway {
 	struct sched *sched;
+	struct services *services;
 	struct store *store;
 	const char *account;
 	struct gateway_time time;
@@ -130,16 +131,38 @@ static bool for_platform(struct http_req *r)
 	return true;
 }
 
+/* A service, or else *ret_f, or nobody. An exact route is longer than what ends in a star. */
+static struct service *route(const struct gateway *g, struct str path, struct function **ret_f)
+{
+	struct service *sv = service_by_route(g->services, path);
+	const char *theirs = sv ? service_spec_of(sv)->route : NULL;
+
+	*ret_f = function_by_route(g->store, path);
+	return sv && *ret_f && !str_eqc(path, theirs) && strlen((*ret_f)->route) > strlen(theirs) ? NULL : sv;
+}
+
+bool gateway_streams(void *arg, const struct http_req *r)
+{
+	struct function *f;
+
+	return route(arg, r->path, &f) != NULL;
+}
+
 void gateway_handle(void *arg, struct http_req *r)
 {
 	struct gateway *g = arg;
-	struct function *f = function_by_route(g->store, r->path);
+	struct function *f;
+	struct service *sv = route(g, r->path, &f);
 	struct gateway_facts facts;
 	struct call *c;
 
+	if (sv) {
+		service_request(sv, r);
+		return;
+	}
 	if (!f) {
 		if (!for_platform(r))
-			reply_text(r, 404, "Not Found", "no function has a route for this path");
+			reply_text(r, 404, "Not Found", "no function and no service has a route for this path");
 		return;
 	}
 	c = call_take(g);
@@ -159,11 +182,12 @@ void gateway_handle(void *arg, struct http_req *r)
 	sched_invoke_start(g->sched, &c->inv);
 }
 
-struct gateway *gateway_new(struct sched *s, struct store *st, const char *account)
+struct gateway *gateway_new(struct sched *s, struct services *ss, struct store *st, const char *account)
 {
 	struct gateway *g = xcalloc(1, sizeof(*g));
 
 	g->sched = s;
+	g->services = ss;
 	g->store = st;
 	g->account = account;
 	list_init(&g->spare);

@@ -267,11 +267,12 @@ TEST(workloads_become_documents)
 	if (!m)
 		return;
 	w = m->workloads;
-	CHECK(m->n_workloads == 1 && w->is_service && w->port == 8080 && w->n_images == 2);
+	CHECK(m->n_workloads == 1 && w->is_service && w->spec.port == 8080 && w->n_images == 2);
 	CHECK_STR(w->images[0].build, "./web");
 	CHECK_STR(w->images[0].reference, "localhost/p-web:latest");
 	CHECK(!w->images[1].build);
-	CHECK_STR(w->more.p, "{\"route\":\"/shop/*\",\"ports\":[\"8443:8080\"],\"min\":2}");
+	CHECK_STR(w->spec.route, "/shop/*");
+	CHECK(w->spec.n_ports == 1 && w->spec.ports[0].to == 8080 && w->spec.min == 2 && w->spec.max == 2);
 	CHECK_STR(
 		w->doc,
 		"{\"containers\":[{\"name\":\"web\",\"image\":\"localhost/p-web:latest\","

@@ -81,7 +81,7 @@ class Gateway(unittest.TestCase):
             with self.subTest(target=target):
                 status, fields, body = self.ask(target, "OPTIONS")
                 self.assertEqual((status, fields["content-type"]), (404, ["application/json"]))
-                self.assertEqual(json.loads(body), {"message": "Not Found", "reason": "no function has a route for this path"})
+                self.assertEqual(json.loads(body), {"message": "Not Found", "reason": "no function and no service has a route for this path"})
 
     def test_event(self):
         status, _, body = self.ask("/a/b/c?q=1&q=2", "PUT", "X-One: a\r\nx-one: b\r\nCookie: k=v; l=w\r\nContent-Type: image/png\r\n", b"\x00\xff")

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What waits for an instance, and what is open at one. */
+#include <stdio.h>
+#include "service/service_int.h"
+
+/* Of those of one deployment, or (NULL) of all: the least loaded that is ready; among equals the one that has waited
+ * longest. */
+static struct replica *least(const struct service *sv, const struct deployment *only)
+{
+	struct replica *best = NULL;
+
+	list_each(&sv->deployments, dn)
+	{
+		struct deployment *d = container_of(dn, struct deployment, node);
+
+		if (only && only != d)
+			continue;
+		list_each(&d->instances, it)
+		{
+			struct replica *in = container_of(it, struct replica, node);
+
+			if (in->state == SI_READY && (!best || in->open < best->open))
+				best = in;
+		}
+	}
+	return best;
+}
+
+struct replica *line_pick(struct service *sv, int *ret_least)
+{
+	struct replica *in = NULL;
+
+	if (sv->rolling && sv->weight >= 0 && sv->old) {
+		bool is_new = sv->credit + sv->weight >= 100;
+
+		in = least(sv, is_new ? service_primary(sv) : sv->old);
+	}
+	if (!in)
+		in = least(sv, NULL);
+	*ret_least = in ? in->open : 0;
+	return in;
+}
+
+static enum service_move place(struct service *sv, int64_t waited_us, struct replica **ret)
+{
+	struct deployment *d = service_primary(sv);
+	struct service_line l = {.concurrency = sv->spec.concurrency, .waited_us = waited_us, .held = (int)sv->n_held};
+
+	*ret = line_pick(sv, &l.least);
+	if (*ret && !sv->spec.concurrency)
+		return SERVICE_USE; /* the usual, without counting */
+	l.failures = d->failures;
+	list_each(&sv->deployments, it)
+	{
+		struct deployment *x = container_of(it, struct deployment, node);
+
+		l.ready += deployment_count(x, COUNT_READY);
+		l.starting += deployment_count(x, COUNT_ON_THE_WAY);
+	}
+	if (!d->failures && d->want > deployment_count(d, COUNT_LIVE))
+		l.starting++;
+	return service_place(&l);
+}
+
+static void begin(struct service *sv, struct service_use *u, struct replica *in)
+{
+	if (sv->rolling && sv->weight >= 0)
+		sv->credit = (sv->credit + sv->weight) % 100;
+	u->at = in;
+	list_push(&in->uses, &u->node);
+	/* Round robin among those that are equally loaded. */
+	list_del(&in->node);
+	list_push(&in->d->instances, &in->node);
+	in->open++;
+}
+
+/* Wakes the service when more or fewer instances may be wanted now. */
+static void look(struct service *sv)
+{
+	const struct service_spec *s = &sv->spec;
+	int wanted = !sv->open ? 0 : s->concurrency ? (sv->open + s->concurrency - 1) / s->concurrency : 1;
+
+	if (sv->slack.peak < sv->open)
+		sv->slack.peak = sv->open;
+	if (wanted >= sv->desired && sv->slack.since_us)
+		sv->slack = (struct service_slack){0};
+	if ((wanted > sv->desired && sv->desired < s->max) || (wanted < sv->desired && !sv->slack.since_us))
+		service_wake(sv);
+}
+
+bool service_use(struct service *sv, struct service_use *u)
+{
+	struct replica *in = NULL;
+	enum service_move m = sv->n_held ? SERVICE_WAIT : place(sv, 0, &in);
+
+	u->service = sv;
+	u->at = NULL;
+	u->since_us = loop_now_us(sv->ss->o.loop);
+	sv->open++;
+	look(sv);
+	if (m == SERVICE_USE) {
+		begin(sv, u, in);
+		return true;
+	}
+	list_push(&sv->held, &u->node);
+	sv->n_held++;
+	service_wake(sv);
+	return false;
+}
+
+void service_unuse(struct service_use *u)
+{
+	struct service *sv = u->service;
+	struct replica *in = u->at;
+
+	if (!sv)
+		return;
+	u->service = NULL;
+	sv->open--;
+	list_del(&u->node);
+	if (!in) {
+		sv->n_held--;
+		look(sv);
+		return;
+	}
+	u->at = NULL;
+	in->open--;
+	if (!in->open && in->state == SI_DRAIN)
+		service_wake(sv);
+	if (sv->n_held)
+		service_wake(sv);
+	look(sv);
+}
+
+static void tell(struct service *sv, struct service_use *u, const struct err *e)
+{
+	list_del(&u->node);
+	sv->n_held--;
+	if (e->kind) {
+		sv->open--;
+		u->service = NULL;
+	}
+	u->ready(u, e);
+}
+
+const char *line_waits_for(const struct service *sv, char *out, size_t size)
+{
+	const struct deployment *d = service_primary(sv);
+
+	if (sv->ss->draining)
+		snprintf(out, size, "the daemon is on its way out");
+	else if (sv->state != SERVICE_ACTIVE)
+		snprintf(out, size, "the service was deleted");
+	else if (!sv->spec.max)
+		snprintf(out, size, "the service is to have no instance");
+	else if (*d->reason && !deployment_count(d, COUNT_READY))
+		snprintf(out, size, "no instance is ready; %s", d->reason);
+	else
+		snprintf(out, size, "an instance, which starts");
+	return out;
+}
+
+void line_refuse(struct service *sv, enum err_kind kind, const char *why)
+{
+	struct service_use *u;
+	struct err e;
+
+	err_set(&e, kind, "%s", why);
+	while ((u = list_first(&sv->held, struct service_use, node)))
+		tell(sv, u, &e);
+}
+
+void line_serve(struct service *sv, int64_t *next_us)
+{
+	struct service_use *u;
+	char why[256];
+	struct err e = {0};
+
+	/* ready() may end others' use or begin its own: from the head each time. */
+	while ((u = list_first(&sv->held, struct service_use, node))) {
+		int64_t waited = loop_now_us(sv->ss->o.loop) - u->since_us, left;
+		struct replica *in;
+		enum service_move m = place(sv, waited, &in);
+
+		if (m == SERVICE_WAIT && sv->spec.max && sv->state == SERVICE_ACTIVE) {
+			left = (in ? SERVICE_PATIENCE_US : SERVICE_HOLD_US) - waited;
+			if (*next_us < 0 || left < *next_us)
+				*next_us = left < 1000 ? 1000 : left;
+			return;
+		}
+		if (m == SERVICE_USE) {
+			list_del(&u->node);
+			sv->n_held--;
+			begin(sv, u, in);
+			u->ready(u, &e);
+			continue;
+		}
+		err_set(&e, ERR_UNAVAILABLE, "%s", line_waits_for(sv, why, sizeof(why)));
+		tell(sv, u, &e);
+		e = (struct err){0};
+	}
+}

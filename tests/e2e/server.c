@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The program of services in tests: an HTTP server of a thread for each connection, on $PORT (8080). By path:
+ *
+ *   /status/N      that status          /who      $WHO and an id of its own, different in each instance
+ *   /count         reads the body, says how many bytes      /stream/N   N chunks of 64 KiB
+ *   /hold          answers when /release was asked for      /exit/N     exits with N
+ *   /ws            an upgrade, and then what it is sent     /get/HOST/PORT   what a connection there says
+ *   others         the method and the path
+ *
+ * $DELAY_MS: listens so much later. $FAIL: exits with that before.
+ */
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static unsigned id;
+static int held[64], n_held;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t released = PTHREAD_COND_INITIALIZER;
+static int release_now;
+
+static int write_all(int fd, const char *p, size_t n)
+{
+	while (n) {
+		ssize_t w = send(fd, p, n, MSG_NOSIGNAL);
+
+		if (w <= 0)
+			return -1;
+		p += w, n -= (size_t)w;
+	}
+	return 0;
+}
+
+static int reply(int fd, int status, const char *body)
+{
+	char text[2048];
+
+	snprintf(text, sizeof(text), "HTTP/1.1 %d Status\r\nContent-Length: %zu\r\n\r\n%s", status, strlen(body), body);
+	return write_all(fd, text, strlen(text));
+}
+
+static const char *header(const char *head, const char *name)
+{
+	for (const char *p = strstr(head, "\r\n"); p; p = strstr(p, "\r\n")) {
+		p += 2;
+		if (!strncasecmp(p, name, strlen(name)) && p[strlen(name)] == ':')
+			return p + strlen(name) + 1 + strspn(p + strlen(name) + 1, " ");
+	}
+	return NULL;
+}
+
+/* The body as it comes: so many bytes of it are here. Its length, or -1. */
+static long long read_body(int fd, const char *head, const char *have, size_t n)
+{
+	const char *length = header(head, "Content-Length"), *coding = header(head, "Transfer-Encoding");
+	long long want = length ? atoll(length) : 0, got = (long long)n;
+	static __thread char buf[65536];
+	char tail[8] = "";
+	ssize_t r;
+
+	if (!coding) {
+		while (got < want) {
+			r = recv(fd, buf, sizeof(buf), 0);
+			if (r <= 0)
+				return -1;
+			got += r;
+		}
+		return want;
+	}
+	/* Chunked: bytes of a test are never "0\r\n\r\n", which is enough to see the end. */
+	memcpy(buf, have, n);
+	r = (ssize_t)n;
+	for (;;) {
+		for (ssize_t i = 0; i < r; i++) {
+			memmove(tail, tail + 1, 4);
+			tail[4] = buf[i];
+			if (!memcmp(tail, "0\r\n\r\n", 5))
+				return got;
+		}
+		r = recv(fd, buf, sizeof(buf), 0);
+		if (r <= 0)
+			return -1;
+		got += r;
+	}
+}
+
+static int stream(int fd, int n)
+{
+	static char chunk[65536];
+
+	memset(chunk, 'x', sizeof(chunk));
+	if (write_all(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 47) < 0)
+		return -1;
+	while (n-- > 0)
+		if (write_all(fd, "10000\r\n", 7) < 0 || write_all(fd, chunk, sizeof(chunk)) < 0 ||
+		    write_all(fd, "\r\n", 2) < 0)
+			return -1;
+	return write_all(fd, "0\r\n\r\n", 5);
+}
+
+static int echo(int fd)
+{
+	char buf[4096];
+	ssize_t n;
+
+	if (write_all(fd, "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", 70) < 0)
+		return -1;
+	while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
+		if (write_all(fd, buf, (size_t)n) < 0)
+			break;
+	return -1;
+}
+
+static int hold(int fd)
+{
+	pthread_mutex_lock(&lock);
+	held[n_held++ % 64] = fd;
+	while (!release_now)
+		pthread_cond_wait(&released, &lock);
+	pthread_mutex_unlock(&lock);
+	return reply(fd, 200, "held");
+}
+
+/* What somebody on loopback says first. */
+static int get(int fd, int port)
+{
+	struct sockaddr_in at = {
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int s = socket(AF_INET, SOCK_STREAM, 0), r;
+	char buf[2048];
+	ssize_t n = -1;
+
+	if (connect(s, (struct sockaddr *)&at, sizeof(at)) == 0 &&
+	    write_all(s, "GET /who HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 48) == 0)
+		n = recv(s, buf, sizeof(buf) - 1, 0);
+	buf[n > 0 ? n : 0] = 0;
+	r = reply(fd, n > 0 ? 200 : 502, n > 0 && strstr(buf, "\r\n\r\n") ? strstr(buf, "\r\n\r\n") + 4 : buf);
+	close(s);
+	return r;
+}
+
+static int answer(int fd, char *head, const char *body, size_t n)
+{
+	char path[1024], text[1200];
+	long long length;
+
+	if (sscanf(head, "%*s %1023s", path) != 1)
+		return -1;
+	if (!strncmp(path, "/exit/", 6))
+		_exit(atoi(path + 6));
+	if (!strcmp(path, "/ws"))
+		return echo(fd);
+	length = read_body(fd, head, body, n);
+	if (length < 0)
+		return -1;
+	if (!strncmp(path, "/status/", 8))
+		return reply(fd, atoi(path + 8), "status");
+	if (!strncmp(path, "/stream/", 8))
+		return stream(fd, atoi(path + 8));
+	if (!strncmp(path, "/get/", 5))
+		return get(fd, atoi(path + 5));
+	if (!strcmp(path, "/hold"))
+		return hold(fd);
+	if (!strcmp(path, "/release")) {
+		pthread_mutex_lock(&lock);
+		release_now = 1;
+		pthread_cond_broadcast(&released);
+		pthread_mutex_unlock(&lock);
+	}
+	if (!strcmp(path, "/count"))
+		snprintf(text, sizeof(text), "%lld", length);
+	else if (!strcmp(path, "/who"))
+		snprintf(text, sizeof(text), "%s %08x", getenv("WHO") ? getenv("WHO") : "?", id);
+	else
+		snprintf(text, sizeof(text), "%.*s %s", (int)strcspn(head, " "), head, path);
+	return reply(fd, getenv("STATUS") ? atoi(getenv("STATUS")) : 200, text);
+}
+
+static void *serve(void *arg)
+{
+	int fd = (int)(long)arg;
+	char buf[16385], *end;
+	size_t n = 0;
+
+	for (;;) {
+		ssize_t r = recv(fd, buf + n, sizeof(buf) - 1 - n, 0);
+
+		if (r <= 0)
+			break;
+		n += (size_t)r;
+		buf[n] = 0;
+		end = strstr(buf, "\r\n\r\n");
+		if (!end)
+			continue;
+		end[2] = 0;
+		if (answer(fd, buf, end + 4, n - (size_t)(end + 4 - buf)) < 0)
+			break;
+		n = 0; /* no client of these tests pipelines */
+	}
+	close(fd);
+	return NULL;
+}
+
+int main(void)
+{
+	const char *port = getenv("PORT"), *delay = getenv("DELAY_MS"), *fail = getenv("FAIL");
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)(port ? atoi(port) : 8080))};
+	int s = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+	pthread_t t;
+
+	getrandom(&id, sizeof(id), 0);
+	if (delay)
+		usleep((unsigned)atoi(delay) * 1000);
+	if (fail)
+		return atoi(fail);
+	setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (bind(s, (struct sockaddr *)&at, sizeof(at)) < 0 || listen(s, 1024) < 0)
+		return 1;
+	for (;;) {
+		int fd = accept(s, NULL, NULL);
+
+		if (fd >= 0 && pthread_create(&t, NULL, serve, (void *)(long)fd) == 0)
+			pthread_detach(t);
+	}
+}
