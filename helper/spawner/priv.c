@@ -160,7 +160,8 @@ bool priv_rlimit_ok(unsigned resource)
 {
 	const unsigned ok = 1u << RLIMIT_CPU | 1u << RLIMIT_FSIZE | 1u << RLIMIT_DATA | 1u << RLIMIT_STACK |
 			    1u << RLIMIT_RSS | 1u << RLIMIT_NPROC | 1u << RLIMIT_NOFILE | 1u << RLIMIT_MEMLOCK |
-			    1u << RLIMIT_AS | 1u << RLIMIT_LOCKS | 1u << RLIMIT_SIGPENDING | 1u << RLIMIT_MSGQUEUE;
+			    1u << RLIMIT_AS | 1u << RLIMIT_LOCKS | 1u << RLIMIT_RTTIME | 1u << RLIMIT_SIGPENDING |
+			    1u << RLIMIT_MSGQUEUE;
 
 	return resource < 32 && ok >> resource & 1;
 }

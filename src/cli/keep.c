@@ -107,7 +107,8 @@ int secret_run(struct cli *c, int argc, char **argv)
 		return set(c, argv[1]);
 	if (!strcmp(argv[0], "rm") && argc > 1)
 		return forget(c, "/v1/secrets/", argv + 1, argc - 1);
-	return cli_usage(c, "secret takes \"set NAME\" (the value comes from standard input), \"ls\" or \"rm NAME ...\"");
+	return cli_usage(c,
+			 "secret takes \"set NAME\" (the value comes from standard input), \"ls\" or \"rm NAME ...\"");
 }
 
 int volume_run(struct cli *c, int argc, char **argv)
@@ -140,8 +141,8 @@ static int entry_of(const char *path, bool real, char ret[PATH_MAX], struct err 
 	if (real ? !realpath(path, ret) : *path != '/' || snprintf(ret, PATH_MAX, "%s", path) >= PATH_MAX)
 		return real ? err_sys(e, errno, "%s", path) : err_set(e, ERR_INVALID, "%s is no absolute path", path);
 	if (!ret[1] || strchr(ret, ':') || strlen(ret) > 255)
-		return err_set(e, ERR_INVALID, "%s cannot be given to containers: it is \"/\", holds a \":\", or is too long",
-			       ret);
+		return err_set(e, ERR_INVALID,
+			       "%s cannot be given to containers: it is \"/\", holds a \":\", or is too long", ret);
 	for (char *p = ret; *p; p++)
 		*p = *p == '/' ? ':' : *p;
 	return 0;
@@ -189,7 +190,7 @@ static int grant_list(struct cli *c)
 
 int grant_run(struct cli *c, int argc, char **argv)
 {
-	int (*each)(struct cli *c, const char *path, struct err *e);
+	int (*each)(struct cli * c, const char *path, struct err *e);
 
 	if (!cli_options(c, NULL, &argc, argv, 1, 64))
 		return c->exit;

@@ -24,6 +24,28 @@ static struct spawner_give *give(struct spawner_give **at, enum spawner_give_kin
 	return g;
 }
 
+/* Without "//", "/./", "/../" and a slash at the end: no part of it is a link. */
+static void clean(char *path)
+{
+	char *to = path, *part, *rest = path;
+
+	if (*path != '/')
+		return; /* it is refused */
+	while ((part = strsep(&rest, "/"))) {
+		size_t n = strlen(part);
+
+		if (!strcmp(part, ".."))
+			while (to > path && *--to != '/')
+				;
+		else if (n && strcmp(part, ".")) {
+			*to++ = '/';
+			memmove(to, part, n);
+			to += n;
+		}
+	}
+	*to = 0;
+}
+
 /* A mount comes after the one that it lies in, whose path is shorter. */
 static int by_length(const void *a, const void *b)
 {
@@ -42,6 +64,9 @@ int spawn_gives(const struct spawn_container *c, uint8_t *ret_n)
 	*ret_n = n > GIVES_MAX ? GIVES_MAX + 1 : (uint8_t)n;
 	for (const struct spawn_mount *m = c->mounts; m < c->mounts + c->n_mounts; m++) {
 		g = give(&at, m->host ? GIVE_HOST : m->source ? GIVE_VOLUME : GIVE_TMPFS, m->source, m->path);
+		clean(g->path);
+		if (m->host)
+			clean(g->source);
 		g->read_only = m->read_only;
 		g->soft = (uint64_t)m->tmpfs_mb << 20;
 	}
