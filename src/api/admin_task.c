@@ -6,7 +6,6 @@
 #include "store/definition.h"
 
 #define QUEUED_MAX  (1 << 20) /* of one who is attached; then the task waits */
-#define LOOK_US	    20000     /* whether it has taken some */
 #define FRAME_BYTES 5
 
 /* "TASK", or "TASK/CONTAINER" */
@@ -328,7 +327,6 @@ struct attach {
 	struct task_ear ear;
 	struct task *task;
 	struct http_req *r;
-	struct loop_timer *look; /* armed while the client has much to take */
 };
 
 static void put_frame(struct attach *t, char what, struct str text)
@@ -342,12 +340,6 @@ static void put_frame(struct attach *t, char what, struct str text)
 	(void)http_stream_write(t->r, buf_str(&out));
 }
 
-static void attach_free(struct attach *t)
-{
-	loop_timer_free(t->look);
-	free(t);
-}
-
 static void attach_output(struct task_ear *ear, bool err, struct str text)
 {
 	put_frame(container_of(ear, struct attach, ear), err ? 'e' : 'o', text);
@@ -355,15 +347,10 @@ static void attach_output(struct task_ear *ear, bool err, struct str text)
 
 static bool attach_full(struct task_ear *ear)
 {
-	struct attach *t = container_of(ear, struct attach, ear);
-	bool full = http_stream_queued(t->r) > QUEUED_MAX;
-
-	if (full)
-		loop_timer_in(t->look, LOOK_US);
-	return full;
+	return http_stream_queued(container_of(ear, struct attach, ear)->r) > QUEUED_MAX;
 }
 
-static void look_again(void *arg)
+static void attach_drained(void *arg)
 {
 	task_resume(&((struct attach *)arg)->ear);
 }
@@ -378,7 +365,7 @@ static void attach_stopped(struct task_ear *ear)
 	jw_end(&w, '}');
 	put_frame(t, 'x', buf_str(&out));
 	http_stream_end(t->r);
-	attach_free(t);
+	free(t);
 }
 
 static void attach_left(void *arg)
@@ -386,7 +373,7 @@ static void attach_left(void *arg)
 	struct attach *t = arg;
 
 	task_detach(&t->ear);
-	attach_free(t);
+	free(t);
 }
 
 void admin_task_attach(struct admin *a, struct http_req *r, struct str name)
@@ -401,8 +388,8 @@ void admin_task_attach(struct admin *a, struct http_req *r, struct str name)
 	t->ear = (struct task_ear){.output = attach_output, .full = attach_full, .stopped = attach_stopped};
 	t->task = k;
 	t->r = r;
-	t->look = loop_timer_new(a->o.loop, look_again, t);
 	http_on_gone(r, attach_left, t);
 	http_stream_begin(r, 200, "application/octet-stream", STR_NULL);
+	http_on_drained(r, attach_drained, t);
 	task_attach(task_io(k, i), &t->ear);
 }

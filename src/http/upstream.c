@@ -11,7 +11,7 @@
 #include "http/proxy.h"
 #include "http/server_int.h"
 
-#define IDLE_MAX 64
+#define IDLE_MAX 256
 
 struct upstream {
 	struct upstream_opts o;
@@ -143,6 +143,7 @@ struct upstream_conn *upstream_take(struct upstream *u, struct proxy *p, bool fr
 void upstream_keep(struct upstream_conn *c)
 {
 	struct upstream *u = c->u;
+	struct proxy *p = list_first(&u->waiting, struct proxy, waiting);
 
 	c->p = NULL;
 	c->used = true;
@@ -151,6 +152,10 @@ void upstream_keep(struct upstream_conn *c)
 	list_push_front(&u->idle, &c->node);
 	if (++u->n_idle > IDLE_MAX)
 		upstream_drop(list_last(&u->idle, struct upstream_conn, node));
+	if (p) {
+		list_del(&p->waiting);
+		proxy_connect(p);
+	}
 }
 
 int upstream_take_fd(struct upstream_conn *c)

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 
 #include "base/clock.h"
+#include "base/limits.h"
 #include "http/proxy.h"
 #include "tests/http/fixture.h"
 
@@ -22,7 +23,7 @@ struct world {
 	struct peer peers[8];
 	unsigned n_peers;
 	struct upstream *u;
-	struct proxy p;
+	struct proxy p, second; /* while p is busy */
 	struct proxy_opts o;
 	struct str answer; /* to each request */
 	const char *ends;  /* with this a request is whole; NULL: an empty line */
@@ -105,6 +106,11 @@ static void on_result(struct proxy *p, enum proxy_result r)
 	http_reply(w->x.held, &(struct http_reply){.status = 503, .body = buf_str(&why)});
 }
 
+static void on_second(struct proxy *p, enum proxy_result r)
+{
+	container_of(p, struct world, second)->results[r]++;
+}
+
 static bool all_stream(void *arg, const struct http_req *r)
 {
 	return true;
@@ -117,7 +123,8 @@ static void pass_on(void *arg, struct http_req *r)
 	w->x.calls++;
 	w->x.held = r;
 	w->p.done = on_result;
-	proxy_start(&w->p, r, w->u, &w->o);
+	w->second.done = on_second;
+	proxy_start(w->p.state == PROXY_OVER ? &w->p : &w->second, r, w->u, &w->o);
 }
 
 static void world_open(struct world *w)
@@ -151,6 +158,7 @@ static void world_close(struct world *w)
 	CHECK(upstream_outstanding(w->u) == 0);
 	upstream_free(w->u);
 	proxy_release(&w->p);
+	proxy_release(&w->second);
 	for (unsigned i = 0; i < w->n_peers; i++) {
 		peer_close(&w->peers[i]);
 		buf_done(&w->peers[i].got);
@@ -435,6 +443,64 @@ TEST(sockets_come_later)
 	wait_for(&w.x, "not sent: the instance of the service was ended");
 	CHECK(w.results[PROXY_NOT_SENT] == 1 && results(&w) == 2);
 	world_close(&w);
+}
+
+/* Two requests, one socket: the second takes the connection over. */
+TEST(connection_is_passed_on)
+{
+	struct side y;
+	struct world w;
+
+	world_open(&w);
+	say(&w.x, STR(GET_X));
+	while (!w.n_peers || !w.peers[0].took)
+		turn(&w.x);
+	w.no_sockets = true;
+	y = (struct side){.l = w.x.l, .listener = w.x.listener, .fd = -1};
+	dial(&y);
+	say(&y, STR(GET_X));
+	while (w.x.calls < 2)
+		turn(&w.x);
+	CHECK(upstream_outstanding(w.u) == 2);
+	w.answer = STR(OK "Content-Length: 3\r\n\r\nyes");
+	put(&w.peers[0], w.answer);
+	wait_for(&w.x, "yes");
+	wait_for(&y, "yes");
+	CHECK(w.n_peers == 1 && results(&w) == 2);
+	hang_up(&y);
+	buf_done(&y.got);
+	world_close(&w);
+}
+
+TEST(heads_that_are_too_large)
+{
+	for (int how = 0; how < 3; how++) {
+		auto_buf text = {0};
+		struct world w;
+
+		buf_adds(&text, OK);
+		for (int k = 0; k < (how ? LIM_HTTP_HEADERS + 1 : LIM_HTTP_HEAD_BYTES); k++)
+			buf_adds(&text, how ? "X-A: b\r\n" : "a");
+		world_open(&w);
+		w.answer = buf_str(&text);
+		if (how < 2) {
+			ask(&w, STR(GET_X), "502 Bad Gateway\r\n");
+		} else { /* or too slow: pieces do not buy it time */
+			w.answer.n = 10;
+			say(&w.x, STR(GET_X));
+			while (w.p.in.in.n < 10)
+				turn(&w.x);
+			clock_test_stop();
+			clock_test_step(40000000);
+			put(&w.peers[0], STR("00 O"));
+			while (w.p.in.in.n < 14)
+				turn(&w.x);
+			step_clock(&w, 25000000);
+			wait_for(&w.x, "504 Gateway Timeout\r\n");
+		}
+		CHECK(w.results[PROXY_FAILED] == 1);
+		world_close(&w);
+	}
 }
 
 TEST(client_leaves)
