@@ -234,6 +234,7 @@ static const struct admin_route routes[] = {
 	{"POST", "/v1/tasks/*/resize", admin_task_resize},
 	{"POST", "/v1/tasks/*/stdin", admin_task_stdin},
 	{"GET", "/v1/tasks/*/attach", admin_task_attach},
+	{"POST", "/v1/tasks/*/exec", admin_task_exec},
 };
 
 /* Does path match the pattern? *ret_name is what stands at its star, still encoded. */

@@ -69,6 +69,7 @@ void admin_task_stop(struct admin *a, struct http_req *r, struct str name);
 void admin_task_signal(struct admin *a, struct http_req *r, struct str name);
 void admin_task_resize(struct admin *a, struct http_req *r, struct str name);
 void admin_task_stdin(struct admin *a, struct http_req *r, struct str name);
+void admin_task_exec(struct admin *a, struct http_req *r, struct str name);
 void admin_task_attach(struct admin *a, struct http_req *r, struct str name);
 void admin_secrets(struct admin *a, struct http_req *r, struct str name);
 void admin_secret_put(struct admin *a, struct http_req *r, struct str name);

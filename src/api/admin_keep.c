@@ -65,10 +65,11 @@ static struct keep *keep_new(struct http_req *r, const char *what, struct str na
 	struct keep *k;
 
 	if (!str_name_ok(name, GIVE_NAME_MAX, "-_.") || strchr("-_.", *name.p)) {
-		admin_errorf(r, ERR_INVALID,
-			     "the name of a %s is of letters, digits, \"-\", \"_\" and \".\", at most %d, and begins with "
-			     "a letter or a digit",
-			     what, GIVE_NAME_MAX);
+		admin_errorf(
+			r, ERR_INVALID,
+			"the name of a %s is of letters, digits, \"-\", \"_\" and \".\", at most %d, and begins with "
+			"a letter or a digit",
+			what, GIVE_NAME_MAX);
 		return NULL;
 	}
 	k = xcalloc(1, sizeof(*k));

@@ -31,6 +31,28 @@ static struct task *find(struct admin *a, struct http_req *r, struct str name, u
 	return k;
 }
 
+/* Who is meant: a container, or the further program "exec" of the query. */
+struct whom {
+	struct task *k;
+	unsigned i;
+	struct task_exec *x;
+	struct task_io *io;
+};
+
+static bool find_io(struct admin *a, struct http_req *r, struct str name, struct whom *ret)
+{
+	int64_t id = admin_query_int(r, "exec", 0);
+
+	ret->k = find(a, r, name, &ret->i);
+	if (!ret->k)
+		return false;
+	ret->x = id ? task_exec_find(ret->k, id) : NULL;
+	if (id && !ret->x)
+		admin_errorf(r, ERR_NOT_FOUND, "that program is not known any more");
+	ret->io = ret->x ? task_exec_io(ret->x) : id ? NULL : task_io(ret->k, ret->i);
+	return ret->io != NULL;
+}
+
 static void put_time(struct jw *w, const char *key, int64_t wall_us)
 {
 	char when[32];
@@ -196,31 +218,53 @@ void admin_task_remove(struct admin *a, struct http_req *r, struct str name)
 
 void admin_task_signal(struct admin *a, struct http_req *r, struct str name)
 {
-	unsigned i;
-	struct task *k = find(a, r, name, &i);
+	int sig = (int)admin_query_int(r, "signal", 0);
+	struct whom w;
 	struct err e = {0};
 
-	if (k && task_signal(k, i, (int)admin_query_int(r, "signal", 0), &e) < 0)
+	if (!find_io(a, r, name, &w))
+		return;
+	if ((w.x ? task_exec_signal(w.x, sig, &e) : task_signal(w.k, w.i, sig, &e)) < 0)
 		admin_error(r, &e);
-	else if (k)
+	else
 		done(r);
 }
 
 void admin_task_resize(struct admin *a, struct http_req *r, struct str name)
 {
-	unsigned i;
-	struct task *k = find(a, r, name, &i);
 	int64_t rows = admin_query_int(r, "rows", 24), cols = admin_query_int(r, "cols", 80);
+	struct whom w;
 	struct err e = {0};
 
-	if (!k)
+	if (!find_io(a, r, name, &w))
 		return;
 	if (rows > UINT16_MAX || cols > UINT16_MAX)
 		admin_errorf(r, ERR_INVALID, "no terminal is of that size");
-	else if (task_resize(task_io(k, i), (unsigned)rows, (unsigned)cols, &e) < 0)
+	else if (task_resize(w.io, (unsigned)rows, (unsigned)cols, &e) < 0)
 		admin_error(r, &e);
 	else
 		done(r);
+}
+
+void admin_task_exec(struct admin *a, struct http_req *r, struct str name)
+{
+	unsigned i;
+	struct task *k = find(a, r, name, &i);
+	struct err e = {0};
+	auto_json what = k ? json_parse(r->body, &e) : NULL;
+	struct task_exec *x;
+	auto_buf out = {0};
+	struct jw w;
+
+	if (!k)
+		return;
+	if (!what || task_exec_check(what, &e) < 0 || task_exec(k, i, what, NULL, &x, &e) < 0) {
+		admin_error(r, &e);
+		return;
+	}
+	w = jw_object(&out);
+	jw_int(&w, "exec", task_exec_id(x));
+	admin_object(r, 201, &w);
 }
 
 /* ---- stop: an ear that only waits for the end ---- */
@@ -303,16 +347,15 @@ static void stdin_left(void *arg)
 
 void admin_task_stdin(struct admin *a, struct http_req *r, struct str name)
 {
-	unsigned i;
-	struct task *k = find(a, r, name, &i);
+	struct whom w;
 	struct stdin_text *s;
 	struct err e = {0};
 
-	if (!k)
+	if (!find_io(a, r, name, &w))
 		return;
 	s = xcalloc(1, sizeof(*s));
 	s->in = (struct task_input){.text = r->body, .eof = admin_query_is(r, "eof", "1"), .done = was_taken};
-	s->io = task_io(k, i);
+	s->io = w.io;
 	s->r = r;
 	http_on_gone(r, stdin_left, s);
 	if (task_input_start(s->io, &s->in, &e) == 0)
@@ -326,6 +369,7 @@ void admin_task_stdin(struct admin *a, struct http_req *r, struct str name)
 struct attach {
 	struct task_ear ear;
 	struct task *task;
+	struct task_exec *exec; /* NULL: the container's own */
 	struct http_req *r;
 };
 
@@ -360,8 +404,16 @@ static void attach_stopped(struct task_ear *ear)
 	struct attach *t = container_of(ear, struct attach, ear);
 	auto_buf out = {0};
 	struct jw w = jw_object(&out);
+	const char *reason;
 
-	put_task(&w, t->task);
+	if (t->exec) {
+		jw_int(&w, "exit_code", task_exec_exit(t->exec, &reason));
+		jw_strc(&w, "reason", reason);
+		if (!*reason)
+			jw_bool(&w, "started", true);
+	} else {
+		put_task(&w, t->task);
+	}
 	jw_end(&w, '}');
 	put_frame(t, 'x', buf_str(&out));
 	http_stream_end(t->r);
@@ -378,18 +430,18 @@ static void attach_left(void *arg)
 
 void admin_task_attach(struct admin *a, struct http_req *r, struct str name)
 {
-	unsigned i;
-	struct task *k = find(a, r, name, &i);
+	struct whom w;
 	struct attach *t;
 
-	if (!k)
+	if (!find_io(a, r, name, &w))
 		return;
 	t = xcalloc(1, sizeof(*t));
 	t->ear = (struct task_ear){.output = attach_output, .full = attach_full, .stopped = attach_stopped};
-	t->task = k;
+	t->task = w.k;
+	t->exec = w.x;
 	t->r = r;
 	http_on_gone(r, attach_left, t);
 	http_stream_begin(r, 200, "application/octet-stream", STR_NULL);
 	http_on_drained(r, attach_drained, t);
-	task_attach(task_io(k, i), &t->ear);
+	task_attach(w.io, &t->ear);
 }

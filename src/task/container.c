@@ -51,7 +51,7 @@ void container_set_end(struct container *c, int exit_code, int sig, const char *
 static void release(struct container *c)
 {
 	health_end(c);
-	execs_gone(c);
+	execs_gone(c, false);
 	io_close(&c->io);
 	loop_timer_free(take_ptr(c->deadline));
 	loop_fd_free(take_ptr(c->ctl));
@@ -67,6 +67,7 @@ void container_done(struct container *c)
 	spawn_cancel(&c->made);
 	loop_defer_cancel(c->task->t->o.loop, &c->finish_later);
 	release(c);
+	execs_gone(c, true);
 	io_done(&c->io);
 	task_spec_done(&c->spec);
 }

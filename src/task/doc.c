@@ -115,6 +115,17 @@ static const struct member run_members[] = {
 	{"cols", WHOLE, 0, 65535, NULL, false},
 	{0},
 };
+static const struct member exec_members[] = {
+	{"command", WORDS, 1, WORDS_MAX, NULL, true},
+	{"env", TEXTS, 0, 0, NULL, false},
+	{"user", TEXT, 0, 0, NULL, false},
+	{"workdir", TEXT, 0, 0, NULL, false},
+	{"tty", BOOL, 0, 0, NULL, false},
+	{"stdin", BOOL, 0, 0, NULL, false},
+	{"rows", WHOLE, 0, 65535, NULL, false},
+	{"cols", WHOLE, 0, 65535, NULL, false},
+	{0},
+};
 static const struct member over_container_members[] = {
 	{"name", TEXT, 1, 255, NULL, true},
 	{"command", WORDS, 0, 0, NULL, false},
@@ -476,4 +487,9 @@ int task_overrides_check(const struct json *over, const struct json *doc, struct
 			return wrong(&w, "there is no container \"" STR_FMT "\" in this task",
 				     STR_ARG(json_get_str(json_at(list, i), "name")));
 	return 0;
+}
+
+int task_exec_check(const struct json *what, struct err *e)
+{
+	return check_object(&(struct walk){.e = e}, what, exec_members, NULL, NULL);
 }

@@ -20,6 +20,8 @@ int task_doc_check(const struct json *doc, struct err *e);
  * what doc says; env is added to. */
 int task_overrides_check(const struct json *over, const struct json *doc, struct err *e);
 
+int task_exec_check(const struct json *what, struct err *e); /* of task_exec */
+
 unsigned task_doc_n(const struct json *doc); /* containers */
 const struct json *task_doc_container(const struct json *doc, unsigned i);
 const char *task_doc_name(const struct json *doc, unsigned i); /* of a container; "main" where it has none */

@@ -6,27 +6,61 @@
 #include <sys/resource.h>
 
 /* By number, as in linux/capability.h. */
-static const char *const caps[] = {
-	"CHOWN",	    "DAC_OVERRIDE",	"DAC_READ_SEARCH", "FOWNER",	      "FSETID",
-	"KILL",		    "SETGID",		"SETUID",	   "SETPCAP",	      "LINUX_IMMUTABLE",
-	"NET_BIND_SERVICE", "NET_BROADCAST",	"NET_ADMIN",	   "NET_RAW",	      "IPC_LOCK",
-	"IPC_OWNER",	    "SYS_MODULE",	"SYS_RAWIO",	   "SYS_CHROOT",      "SYS_PTRACE",
-	"SYS_PACCT",	    "SYS_ADMIN",	"SYS_BOOT",	   "SYS_NICE",	      "SYS_RESOURCE",
-	"SYS_TIME",	    "SYS_TTY_CONFIG",	"MKNOD",	   "LEASE",	      "AUDIT_WRITE",
-	"AUDIT_CONTROL",    "SETFCAP",		"MAC_OVERRIDE",	   "MAC_ADMIN",	      "SYSLOG",
-	"WAKE_ALARM",	    "BLOCK_SUSPEND",	"AUDIT_READ",	   "PERFMON",	      "BPF",
-	"CHECKPOINT_RESTORE"};
+static const char *const caps[] = {"CHOWN",
+				   "DAC_OVERRIDE",
+				   "DAC_READ_SEARCH",
+				   "FOWNER",
+				   "FSETID",
+				   "KILL",
+				   "SETGID",
+				   "SETUID",
+				   "SETPCAP",
+				   "LINUX_IMMUTABLE",
+				   "NET_BIND_SERVICE",
+				   "NET_BROADCAST",
+				   "NET_ADMIN",
+				   "NET_RAW",
+				   "IPC_LOCK",
+				   "IPC_OWNER",
+				   "SYS_MODULE",
+				   "SYS_RAWIO",
+				   "SYS_CHROOT",
+				   "SYS_PTRACE",
+				   "SYS_PACCT",
+				   "SYS_ADMIN",
+				   "SYS_BOOT",
+				   "SYS_NICE",
+				   "SYS_RESOURCE",
+				   "SYS_TIME",
+				   "SYS_TTY_CONFIG",
+				   "MKNOD",
+				   "LEASE",
+				   "AUDIT_WRITE",
+				   "AUDIT_CONTROL",
+				   "SETFCAP",
+				   "MAC_OVERRIDE",
+				   "MAC_ADMIN",
+				   "SYSLOG",
+				   "WAKE_ALARM",
+				   "BLOCK_SUSPEND",
+				   "AUDIT_READ",
+				   "PERFMON",
+				   "BPF",
+				   "CHECKPOINT_RESTORE"};
 static const struct {
 	const char *name;
 	int resource;
-} limits[] = {{"as", RLIMIT_AS},	      {"cpu", RLIMIT_CPU},
+} limits[] = {{"as", RLIMIT_AS},
+	      {"cpu", RLIMIT_CPU},
 	      {"data", RLIMIT_DATA},
 	      {"fsize", RLIMIT_FSIZE},
 	      {"locks", RLIMIT_LOCKS},
 	      {"memlock", RLIMIT_MEMLOCK},
-	      {"msgqueue", RLIMIT_MSGQUEUE},	      {"nofile", RLIMIT_NOFILE},
+	      {"msgqueue", RLIMIT_MSGQUEUE},
+	      {"nofile", RLIMIT_NOFILE},
 	      {"nproc", RLIMIT_NPROC},
-	      {"rss", RLIMIT_RSS},	      {"rttime", RLIMIT_RTTIME},
+	      {"rss", RLIMIT_RSS},
+	      {"rttime", RLIMIT_RTTIME},
 	      {"sigpending", RLIMIT_SIGPENDING},
 	      {"stack", RLIMIT_STACK}};
 
@@ -84,12 +118,11 @@ int given_read(const struct json *container, struct given *ret, struct err *e)
 		const struct json *m = json_at(mounts, ret->n_mounts);
 		const char *host = json_get_str(m, "host").p, *volume = json_get_str(m, "volume").p;
 
-		ret->mounts[ret->n_mounts] =
-			(struct spawn_mount){.source = host ? host : volume,
-					     .path = json_get_str(m, "path").p,
-					     .host = host != NULL,
-					     .read_only = json_get_bool(m, "read_only", false),
-					     .tmpfs_mb = (uint32_t)json_get_int(m, "tmpfs_mb", 0)};
+		ret->mounts[ret->n_mounts] = (struct spawn_mount){.source = host ? host : volume,
+								  .path = json_get_str(m, "path").p,
+								  .host = host != NULL,
+								  .read_only = json_get_bool(m, "read_only", false),
+								  .tmpfs_mb = (uint32_t)json_get_int(m, "tmpfs_mb", 0)};
 	}
 	for (; ret->n_secrets < json_len(secrets); ret->n_secrets++) {
 		const struct json *s = json_at(secrets, ret->n_secrets);

@@ -112,6 +112,27 @@ static void add_env(struct task_spec *s, const struct task_wish *what, const str
 	json_each(over, env_member, &(struct env_add){s, NULL});
 }
 
+static int more_member(void *arg, const char *key, const struct json *value)
+{
+	buf_addf(arg, "%s=%s", key, json_str(value).p);
+	buf_addc(arg, 0);
+	return 0;
+}
+
+void task_spec_env(const struct task_spec *s, const struct json *more, struct buf *b, uint32_t *ret_n)
+{
+	*ret_n = (uint32_t)json_len(more);
+	for (const char *line = s->text.p + s->env_at; line < s->text.p + s->text.n; line += strlen(line) + 1) {
+		auto_free char *name = xstrndup(line, strcspn(line, "="));
+
+		if (json_get(more, name))
+			continue;
+		buf_add(b, line, strlen(line) + 1);
+		++*ret_n;
+	}
+	json_each(more, more_member, b);
+}
+
 int task_spec_read(const struct task_wish *what, const struct image_config *image, const char *hostname,
 		   struct task_spec *ret, struct err *e)
 {

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/clock.h"
 #include "base/moves.h"
+#include "base/rand.h"
 #include "store/record.h"
 #include "task/task_int.h"
 
@@ -73,7 +74,7 @@ void task_free(struct task *k)
 static bool heard_out(const struct task *k)
 {
 	for (unsigned i = 0; i < k->n; i++)
-		if (!list_empty(&k->c[i].io.ears) || k->c[i].io.stopped_later.queued)
+		if (!list_empty(&k->c[i].io.ears) || k->c[i].io.stopped_later.queued || execs_heard(&k->c[i]))
 			return false;
 	return !k->changed_later.queued && !k->advance_later.queued;
 }
@@ -491,6 +492,8 @@ struct tasks *tasks_new(const struct tasks_opts *o)
 	t->o = *o;
 	list_init(&t->all);
 	list_init(&t->watches);
+	rand_bytes(&t->next_tag, 3); /* those of a predecessor may still be about */
+	t->next_tag += 1 << 24;
 	return t;
 }
 

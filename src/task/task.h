@@ -155,6 +155,20 @@ int task_input_start(struct task_io *io, struct task_input *in, struct err *e);
 void task_input_cancel(struct task_io *io, struct task_input *in);
 int task_resize(struct task_io *io, unsigned rows, unsigned cols, struct err *e);
 
+/*
+ * A further program in a container that runs: {"command": [...], "env", "user", "workdir", "tty", "stdin", "rows",
+ * "cols"}, which task_exec_check has seen. ear: attached before it begins; NULL: somebody attaches soon. It is known for TASK_ATTACH_US after its end, and
+ * is hung up when the last of its ears detaches.
+ */
+struct task_exec;
+int task_exec(struct task *k, unsigned container, const struct json *what, struct task_ear *ear, struct task_exec **ret,
+	      struct err *e);
+struct task_exec *task_exec_find(struct task *k, int64_t id);
+uint32_t task_exec_id(const struct task_exec *x);
+struct task_io *task_exec_io(struct task_exec *x);
+int task_exec_signal(struct task_exec *x, int sig, struct err *e);
+int task_exec_exit(const struct task_exec *x, const char **ret_reason); /* it has ended; reason: "" it had begun */
+
 /* For daemon/: the label says whether a sandbox is a task's. Takes fds. */
 bool task_adopt(struct tasks *t, uint64_t id, const char *label, pid_t pid, struct sandbox_fds *fds);
 void tasks_adopted(struct tasks *t); /* there are no more: what was not taken over has ended */

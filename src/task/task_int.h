@@ -5,6 +5,7 @@
  * exec.c (further programs), health.c.
  */
 #pragma once
+#include "base/io.h"
 #include "base/mem.h"
 #include "instance/resolver.h"
 #include "task/io.h"
@@ -36,15 +37,17 @@ void task_spec_done(struct task_spec *s);
 /* Memory and CPU are those of the container itself, 0 where it has none. */
 int task_spec_read(const struct task_wish *what, const struct image_config *image, const char *hostname,
 		   struct task_spec *ret, struct err *e);
+/* Environment for a further program: adds lines to b, and is how many there are. */
+void task_spec_env(const struct task_spec *s, const struct json *more, struct buf *b, uint32_t *ret_n);
 /* Shares what the task has among those containers that say nothing. */
 void task_spec_share(const struct json *doc, const struct json *over, struct task_spec *specs[], unsigned n);
 
 struct health {
 	enum task_health is; /* TASK_NOT_CHECKED: there is no check, or it has not begun */
 	unsigned failures;
-	int64_t since_us;
-	char text[256];		    /* what the last failure said */
-	struct health_check *check; /* under way */
+	int64_t look_us, since_us, counted_us; /* the last pause; when it began; when a failure was counted */
+	char text[256];			       /* what the last failure said */
+	struct health_check *check;	       /* under way */
 	struct loop_timer *timer;
 };
 
@@ -144,7 +147,8 @@ void task_keep(struct task *k); /* what a successor must know has changed */
 
 /* exec.c: further programs */
 bool exec_heard(struct container *c, const struct init_msg *m); /* true: it was for one of them */
-void execs_gone(struct container *c);				/* with the container */
+bool execs_heard(const struct container *c);			/* somebody is attached to one */
+void execs_gone(struct container *c, bool free_them);		/* with the container */
 
 /* health.c */
 void health_begin(struct container *c, bool healthy); /* its program runs */

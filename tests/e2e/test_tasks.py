@@ -101,6 +101,40 @@ class Tasks(Case):
         self.assertEqual(self.said("given"), ["of the host", "64", "CapEff:\t0000000000000001", "1", "touch: /conf/x: Read-only file system", "refused", "kept"])
         self.end("given")
 
+    def health(self, name):
+        return self.task(name).get("health")
+
+    def until_health(self, name, what):
+        tandem.wait_for(lambda: self.health(name) == what, LIMIT_S, lambda: self.task(name))
+
+    def test_health_by_a_program(self):
+        self.submit("well", container("a", "touch /tmp/up; " + WAIT, health={"command": ["sh", "-c", "echo looked; test -e /tmp/up"], "interval_s": 1, "retries": 2}),
+                    container("b", "echo after; " + WAIT, depends_on=[{"container": "a", "condition": "HEALTHY"}]))
+        self.until_health("well", "HEALTHY")
+        tandem.wait_for(lambda: "after" in self.t.cli("logs", "well"), LIMIT_S)
+        status, text = self.t.admin("POST", "/v1/tasks/well%2Fa/exec", json.dumps({"command": ["rm", "/tmp/up"]}))
+        self.assertEqual(status, 201, text)
+        self.until_health("well", "UNHEALTHY")
+        self.assertEqual(self.of("well", "a")["health_text"], "looked\n")
+        self.assertEqual(self.task("well")["state"], "RUNNING")
+        self.end("well")
+
+    def test_health_over_tcp(self):
+        serve = "until [ -e /tmp/go ]; do sleep 0.1; done; while :; do echo -e 'HTTP/1.0 %s x\\r\\n\\r' | nc -l -p %d >/dev/null; done"
+        self.submit("tcp", container("good", serve % ("204", 81), health={"http": "/", "port": 81, "interval_s": 1}),
+                    container("bad", serve % ("500", 82), health={"http": "/x", "port": 82, "interval_s": 1, "retries": 1}, essential=False),
+                    container("open", serve % ("204", 83), health={"tcp": 83, "interval_s": 1}), container("shut", WAIT, health={"tcp": 84, "interval_s": 1, "retries": 1}, essential=False))
+        self.until("tcp", "RUNNING")
+        tandem.wait_for(lambda: "refused" in self.of("tcp", "good").get("health_text", ""), LIMIT_S, lambda: self.task("tcp"))
+        self.assertEqual(self.health("tcp"), "UNKNOWN")
+        for which in ("good", "bad", "open"):
+            status, text = self.t.admin("POST", "/v1/tasks/tcp%2F" + which + "/exec", json.dumps({"command": ["touch", "/tmp/go"]}))
+            self.assertEqual(status, 201, (text, self.task("tcp")))
+        self.until_health("tcp", "HEALTHY")
+        for which, text in (("bad", "it answers with status 500"), ("shut", "Connection refused")):
+            tandem.wait_for(lambda: [self.of("tcp", which).get(k) for k in ("health", "health_text")] == ["UNHEALTHY", text], LIMIT_S, lambda: self.task("tcp"))
+        self.end("tcp")
+
     def until_of(self, name, which, state):
         tandem.wait_for(lambda: self.of(name, which)["state"] == state, LIMIT_S, lambda: self.task(name))
 
