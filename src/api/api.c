@@ -5,6 +5,7 @@
 
 #include "api/api_int.h"
 #include "api/code_url.h"
+#include "api/ecs_task.h"
 #include "api/shape.h"
 #include "base/clock.h"
 #include "base/enc.h"
@@ -480,13 +481,20 @@ struct api *api_new(const struct api_opts *o)
 	a->where = (struct api_where){.account = o->account, .region = o->region};
 	a->sigv4 = sigv4_new(o->region);
 	api_bootstrap(o->store, NULL);
+	a->ecs = ecs_new(a);
 	return a;
+}
+
+void api_ready(struct api *a)
+{
+	ecs_ready(a->ecs);
 }
 
 void api_free(struct api *a)
 {
 	if (!a)
 		return;
+	ecs_free(a->ecs);
 	sigv4_free(a->sigv4);
 	buf_done(&a->scratch);
 	free(a);

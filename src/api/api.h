@@ -13,6 +13,7 @@
 #include "ledger/logs.h"
 #include "sched/sched.h"
 #include "store/store.h"
+#include "task/task.h"
 struct api;
 struct api_opts { /* all borrowed for the life of the api */
 	struct loop *loop;
@@ -21,10 +22,12 @@ struct api_opts { /* all borrowed for the life of the api */
 	struct ledger *ledger;
 	struct logs *logs;
 	struct images *images;
+	struct tasks *tasks;
 	const char *account, *region;
 	bool auth_none;
 };
 struct api *api_new(const struct api_opts *o); /* makes the operator's keys when there are none */
+void api_ready(struct api *a);		       /* what ran before was adopted */
 void api_free(struct api *a);		       /* after http_server_free: requests that wait were told gone */
 /* Makes the operator's key pair at the first start: settings operator_access_key, operator_secret_key. op may be NULL.
  */

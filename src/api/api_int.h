@@ -15,6 +15,7 @@ struct api {
 	struct api_where where;
 	struct sigv4 *sigv4;
 	struct buf scratch; /* decoded path; valid inside one turn */
+	struct ecs *ecs;
 };
 
 /* How an answer is written. */

@@ -15,6 +15,10 @@
 	"settings:[{name:s,value:s}],serviceConnectDefaults-:{namespace:s},configuration:{"                            \
 	"managedStorageConfiguration-:{kmsKeyId:s},executeCommandConfiguration-:{logging:s}}"
 
+#define NETWORK                                                                                                        \
+	"networkConfiguration:{awsvpcConfiguration:{subnets!:[s],securityGroups:[s],assignPublicIp:s(ENABLED|"         \
+	"DISABLED)}}"
+
 /* Their bodies as shape.h says. */
 const struct api_op ecs_ops[] = {
 	{"ecs", NULL, ecs_definition_shape, "RegisterTaskDefinition", SUBJECT_OWN, ecs_register_definition},
@@ -37,6 +41,24 @@ const struct api_op ecs_ops[] = {
 	 ecs_update_cluster},
 	{"ecs", NULL, "{cluster!:s," PROVIDERS "}", "PutClusterCapacityProviders", SUBJECT_OWN, ecs_update_cluster},
 	{"ecs", NULL, "{cluster!:s}", "DeleteCluster", SUBJECT_OWN, ecs_delete_cluster},
+	{"ecs", NULL,
+	 "{cluster=\"\":s,count=1:i(1..10),taskDefinition!:s,group:s,startedBy:s,launchType:s(EC2|FARGATE|EXTERNAL),"
+	 "capacityProviderStrategy:[{capacityProvider!:s,weight:i,base:i}],platformVersion:s," NETWORK ","
+	 "overrides={}:{containerOverrides:[{name!:s,command:[s],environment:[{name!:s,value:s}],cpu:i(0..262144),"
+	 "memory:i(4..1048576),memoryReservation:i(4..1048576),environmentFiles-:[{value:s}],"
+	 "resourceRequirements-:[{type:s}]}],cpu:s,memory:s,taskRoleArn:s,executionRoleArn:s,"
+	 "ephemeralStorage:{sizeInGiB!:i(21..200)},inferenceAcceleratorOverrides-:[{deviceName:s}]},"
+	 "placementConstraints:[{type:s,expression:s}],placementStrategy:[{type:s,field:s}],"
+	 "propagateTags:s(TASK_DEFINITION|SERVICE|NONE),referenceId:s,clientToken:s,enableECSManagedTags:b,"
+	 "enableExecuteCommand:b,volumeConfigurations-:[{name:s}]," TAGS "}",
+	 "RunTask", SUBJECT_OWN, ecs_run_task},
+	{"ecs", NULL, "{cluster=\"\":s,tasks!:[s],include:[s(TAGS)]}", "DescribeTasks", SUBJECT_NONE,
+	 ecs_describe_tasks},
+	{"ecs", NULL,
+	 "{cluster=\"\":s,containerInstance-:s,family:s,startedBy:s,serviceName:s,launchType:s(EC2|FARGATE|EXTERNAL),"
+	 "desiredStatus=\"RUNNING\":s(RUNNING|PENDING|STOPPED)," PAGE "}",
+	 "ListTasks", SUBJECT_NONE, ecs_list_tasks},
+	{"ecs", NULL, "{cluster=\"\":s,task!:s,reason=\"\":s}", "StopTask", SUBJECT_OWN, ecs_stop_task},
 	{0},
 };
 

@@ -2,7 +2,7 @@
 /* Clusters: names that tasks and services are grouped by. Records "cluster/NAME" hold what their makers said. */
 #include <stdio.h>
 
-#include "api/ecs_int.h"
+#include "api/ecs_task.h"
 #include "base/mem.h"
 
 static char *key_of(const char *name)
@@ -33,18 +33,32 @@ int ecs_cluster(struct api_call *c, struct str given, char ret[ECS_NAME_MAX + 1]
 	return exists(c->a, given, ret) ? 0 : api_fail(&c->e, API_ECS_NO_CLUSTER, "Cluster not found.");
 }
 
+/* Those that have not stopped. */
+static void count_tasks(const struct api *a, const char *cluster, int *ret_running, int *ret_pending)
+{
+	for (struct ecs_view v = {0}; ecs_view_next(a->ecs, &v);) {
+		enum task_state state = ecs_view_state(&v);
+
+		if (state == TASK_STOPPED || strcmp(v.cluster, cluster) != 0)
+			continue;
+		*(state == TASK_RUNNING || state == TASK_STOPPING ? ret_running : ret_pending) += 1;
+	}
+}
+
 static void put_cluster(struct jw *w, const char *key, const struct api *a, const char *name, const char *text,
 			const char *status)
 {
 	auto_json said = json_parse(str_of(text), NULL);
+	int running = 0, pending = 0;
 
+	count_tasks(a, name, &running, &pending);
 	jw_obj(w, key);
 	ecs_put_arn(w, "clusterArn", a, "cluster/%s", name);
 	jw_strc(w, "clusterName", name);
 	jw_strc(w, "status", status);
 	jw_int(w, "registeredContainerInstancesCount", 0);
-	jw_int(w, "runningTasksCount", 0);
-	jw_int(w, "pendingTasksCount", 0);
+	jw_int(w, "runningTasksCount", running);
+	jw_int(w, "pendingTasksCount", pending);
 	jw_int(w, "activeServicesCount", 0);
 	jw_raw(w, "statistics", STR("[]"));
 	ecs_put_members(w, said, NULL);
@@ -166,6 +180,7 @@ int ecs_update_cluster(struct api_call *c)
 
 int ecs_delete_cluster(struct api_call *c)
 {
+	int running = 0;
 	char name[ECS_NAME_MAX + 1];
 	auto_free char *key = NULL;
 	auto_buf out = {0};
@@ -173,6 +188,9 @@ int ecs_delete_cluster(struct api_call *c)
 
 	if (ecs_cluster(c, json_get_str(c->in, "cluster"), name) < 0 || ecs_allowed(c, "cluster/%s", name) < 0)
 		return -1;
+	count_tasks(c->a, name, &running, &running);
+	if (running)
+		return api_fail(&c->e, API_ECS_CLUSTER_TASKS, "The Cluster cannot be deleted while Tasks are active.");
 	key = key_of(name);
 	put_cluster(&w, "cluster", c->a, name, record_of(c->a, name), "INACTIVE");
 	jw_end(&w, '}');

@@ -6,9 +6,11 @@
 
 #define ECS_NAME_MAX 255
 #ifdef __aarch64__
-#define ECS_ARCH "ARM64"
+#define ECS_ARCH      "ARM64"
+#define ECS_ARCH_NAME "arm64"
 #else
-#define ECS_ARCH "X86_64"
+#define ECS_ARCH      "X86_64"
+#define ECS_ARCH_NAME "x86_64"
 #endif
 
 /* "arn:aws:ecs:REGION:ACCOUNT:" and the rest as the format says. */
@@ -46,10 +48,12 @@ struct definition *ecs_definition(const struct api *a, struct str given);
 /* ecs_translate.c: the doc of a checked request; -1: c->e. */
 extern const char ecs_definition_shape[];
 int ecs_translate(struct api_call *c, struct buf *ret);
+int ecs_translate_overrides(struct api_call *c, const struct json *over, const struct json *doc, struct buf *ret);
 /* vCPU units and MB of "256", ".5 vCPU", "0.5GB"; -1: neither. */
 int64_t ecs_units(struct str text, const char *unit);
 bool ecs_fargate_size(int64_t cpu, int64_t memory_mb);
 
 api_run ecs_register_definition, ecs_describe_definition, ecs_list_definitions, ecs_list_families,
 	ecs_deregister_definition, ecs_delete_definitions;
+api_run ecs_run_task, ecs_describe_tasks, ecs_list_tasks, ecs_stop_task;
 api_run ecs_create_cluster, ecs_describe_clusters, ecs_list_clusters, ecs_update_cluster, ecs_delete_cluster;

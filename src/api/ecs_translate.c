@@ -320,3 +320,32 @@ int ecs_translate(struct api_call *c, struct buf *ret)
 	doc = json_parse(buf_str(ret), &e);
 	return doc && task_doc_check(doc, &e) == 0 ? 0 : api_fail(&c->e, API_ECS_CLIENT, "%s", e.text);
 }
+
+int ecs_translate_overrides(struct api_call *c, const struct json *over, const struct json *doc, struct buf *ret)
+{
+	const struct json *list = json_get(over, "containerOverrides");
+	int64_t memory = ecs_units(json_get_str(over, "memory"), "gb");
+	struct jw w = jw_object(ret);
+	auto_json ours = NULL;
+	struct err e = {0};
+
+	put_cpu(&w, ecs_units(json_get_str(over, "cpu"), "vcpu"));
+	if (memory > 0)
+		jw_int(&w, "memory_mb", memory);
+	jw_arr(&w, "containers");
+	for (size_t i = 0; i < json_len(list); i++) {
+		const struct json *from = json_at(list, i);
+
+		jw_obj(&w, NULL);
+		jw_str(&w, "name", json_get_str(from, "name"));
+		ecs_put_json(&w, "command", json_get(from, "command"));
+		ecs_put_json(&w, "memory_mb", json_get(from, "memory"));
+		put_cpu(&w, json_get_int(from, "cpu", 0));
+		put_env(&w, json_get(from, "environment"));
+		jw_end(&w, '}');
+	}
+	jw_end(&w, ']');
+	jw_end(&w, '}');
+	ours = json_parse(buf_str(ret), &e);
+	return ours && task_overrides_check(ours, doc, &e) == 0 ? 0 : api_fail(&c->e, API_INVALID_MEMBER, "%s", e.text);
+}

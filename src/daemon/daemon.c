@@ -131,6 +131,7 @@ static void on_adopted(void *arg)
 	listen_on(d, SL_GATEWAY6, LIM_PAYLOAD_BYTES, gateway_handle, d->gateway);
 	store_gc(d->store);
 	images_ready(d->images);
+	api_ready(d->api);
 	spawn_ready(d->spawn);
 	log_info("daemon", "ready functions=%zu", function_count(d->store));
 }

@@ -160,6 +160,7 @@ int tandemd_open(struct tandemd *d, struct err *e)
 			      .ledger = d->ledger,
 			      .logs = d->logs,
 			      .images = d->images,
+			      .tasks = d->tasks,
 			      .account = d->account,
 			      .region = d->region,
 			      .auth_none = d->config.auth_none};

@@ -168,7 +168,13 @@ static void exited(struct container *c, int status)
 static void not_started(struct container *c, int32_t value)
 {
 	const char *why = strerror(value & 0xffff);
+	struct err e;
 
+	if (c->adopted && !c->begun && value == ESRCH) { /* whoever was to say RUN died: one time will do */
+		c->begun = true;
+		if (container_ask_run(c, &e) == 0)
+			return;
+	}
 	c->exited = true;
 	if (c->adopted) {
 		container_set_end(c, EXIT_NOT_STARTED, 0,
@@ -227,6 +233,7 @@ void container_heard(void *arg, int events)
 		(void)exec_heard(c, &m);
 		return;
 	}
+	c->begun |= m.verb == INIT_STARTED;
 	if (m.verb == INIT_STARTED && !c->started_wall_us)
 		started(c);
 	else if (m.verb == INIT_EXITED)

@@ -234,6 +234,7 @@ static void read_record(struct container *c, const struct json *was)
 {
 	c->asked = json_get(was, "started_us") != NULL;
 	c->started_wall_us = json_get_int(was, "started_us", 0);
+	c->begun = c->started_wall_us > 0;
 	if (!json_get(was, "reason"))
 		return;
 	c->exited = true;

@@ -13,7 +13,7 @@
 #define CPU_WEIGHT_UNIT 100 /* of one vCPU */
 #define QUOTA_PERIOD_MS 100
 
-static int ask_run(struct container *c, struct err *e)
+int container_ask_run(struct container *c, struct err *e)
 {
 	struct init_msg m = {.version = INIT_VERSION,
 			     .verb = INIT_RUN,
@@ -38,7 +38,7 @@ void container_run(struct container *c)
 	if (c->state != TASK_STARTING || c->running || !c->task->durable)
 		return;
 	/* tandem-init takes its messages in order. */
-	if (ask_run(c, &e) == 0 && (!c->early_signal || container_signal(c, c->early_signal, &e) == 0))
+	if (container_ask_run(c, &e) == 0 && (!c->early_signal || container_signal(c, c->early_signal, &e) == 0))
 		return;
 	container_set_end(c, EXIT_NOT_STARTED, 0, "%s", e.text);
 	container_end_sandbox(c);

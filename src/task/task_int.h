@@ -59,7 +59,8 @@ struct container {
 	struct task_spec spec;
 	enum task_state state;
 	bool asked, exited, adopted, killed, sandbox_gone, running; /* running: INIT_RUN was sent */
-	int early_signal;					    /* came before */
+	bool begun;	  /* tandem-init has said STARTED, this time or before */
+	int early_signal; /* came before */
 	struct spawn_req made;
 	uint64_t sandbox; /* 0: none */
 	struct sandbox_fds fds;
@@ -139,6 +140,7 @@ int container_tell(struct container *c, enum init_verb verb, uint32_t tag, int v
 /* start.c */
 void container_init(struct container *c, struct task *k, unsigned i);
 int container_start(struct container *c, uint64_t join, struct err *e); /* join: 0, or whose network it shares */
+int container_ask_run(struct container *c, struct err *e);		/* INIT_RUN */
 void container_run(struct container *c); /* its sandbox is made, the task is durable, or it has just become so */
 void container_take(struct container *c, uint64_t id, pid_t pid, const struct sandbox_fds *fds);
 
