@@ -43,11 +43,16 @@ static bool path_ok(const char *p)
 	return true;
 }
 
-static int open_in(int dir, const char *path, uint64_t flags, uint64_t resolve)
+static int open_in(int dir, const char *path, uint64_t resolve)
 {
-	struct open_how how = {.flags = O_PATH | O_CLOEXEC | flags, .resolve = resolve};
+	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = resolve};
+	int fd, tries = 0;
 
-	return (int)syscall(SYS_openat2, dir, path, &how, sizeof(how));
+	/* A link with ".." is refused while anything on the host is renamed (openat2(2)). */
+	do
+		fd = (int)syscall(SYS_openat2, dir, path, &how, sizeof(how));
+	while (fd < 0 && errno == EAGAIN && ++tries < 1000);
+	return fd;
 }
 
 int give_dir(const struct spawner *s, const char *name, struct err *e)
@@ -122,7 +127,7 @@ static int open_granted(const struct give *g, const char *path, struct stat *ret
 	else if (!granted(g, path))
 		err_set(e, ERR_DENIED, "root has not allowed containers %s: \"tandem grant add %s\" does, as root",
 			path, path);
-	else if ((fd = open_in(AT_FDCWD, path, 0, RESOLVE_NO_SYMLINKS)) < 0 && errno == ELOOP)
+	else if ((fd = open_in(AT_FDCWD, path, RESOLVE_NO_SYMLINKS)) < 0 && errno == ELOOP)
 		err_set(e, ERR_INVALID, "%s goes through a link: name where it leads", path);
 	else if (fd < 0 || fstat(fd, ret_st) < 0)
 		err_sys(e, errno, "open %s", path);
@@ -163,7 +168,7 @@ static int check_state(const struct give *g, const char *path, int fd, const str
 	struct stat top;
 
 	snprintf(above, sizeof(above), "%.*s", (int)(strrchr(path, '/') - path) + 1, path);
-	folder = S_ISDIR(st->st_mode) ? openat(fd, ".", O_PATH | O_CLOEXEC) : open_in(AT_FDCWD, above, 0, 0);
+	folder = S_ISDIR(st->st_mode) ? openat(fd, ".", O_PATH | O_CLOEXEC) : open_in(AT_FDCWD, above, 0);
 	if (state < 0 || fstat(state, &top) < 0 || within(state, st) || folder < 0 || within(folder, &top))
 		return err_set(e, ERR_DENIED, "%s holds Tandem's own state, or lies in it: no container gets that",
 			       path);
@@ -252,13 +257,13 @@ static int find_place(const char *path, bool dir, struct err *e)
 
 		end = strchrnul(++name, '/');
 		snprintf(part, sizeof(part), "%.*s", (int)(end - path), path);
-		next = open_in(root, part, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+		next = open_in(root, part, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 		if (next < 0 && errno == ENOENT) {
 			const char *last = part + (name - path);
 
 			if ((*end || dir ? mkdirat(at, last, 0755) : mknodat(at, last, S_IFREG | 0644, 0)) < 0)
 				return err_sys(e, errno, "make %s in the container", part);
-			next = open_in(root, part, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+			next = open_in(root, part, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 		}
 		if (next < 0)
 			return err_sys(e, errno, "open %s in the container", part);

@@ -23,7 +23,8 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "spawn"))
 import net_world as net  # noqa: E402
-from spawner_driver import BUILD, BYE, TIMEOUT_S, Msg, Spawner, enter_net  # noqa: E402
+from spawner_driver import (BUILD, BYE, CAPS_ALL, CAPS_DEFAULT, SECRET, SECRET_ENV, SECRET_FILE, TIMEOUT_S, VOLUME, Msg, Spawner,  # noqa: E402
+                            enter_net)
 
 MB = 1 << 20
 TMP_BYTES = 8 * MB
@@ -488,6 +489,37 @@ class Container(unittest.TestCase):
             self.assertEqual(whole.attempt_in(act("see_path", path), self.image)[0], REFUSED << 8, path)
         whole.end(one)
         one.close()
+
+    def test_with_every_capability(self):
+        """Each is a right in its own user namespace, to which nothing here belongs."""
+        for a in ACTS:
+            if (a.name, *a.args) not in CONTAINER_MAY:
+                status, out = whole.attempt_in(a, self.image, caps=CAPS_ALL)
+                self.assertEqual(status, REFUSED << 8, (a.name, a.args, out))
+
+    def test_what_is_given(self):
+        """Read-only stays so; what another one is given, and what tandem-init holds of it, is out of reach."""
+        given = [{"kind": VOLUME, "source": "hostile", "path": "/v", "read_only": 1}, (SECRET_FILE, "hostile", "/s"), (SECRET_ENV, "hostile", "S")]
+        whole.keep(SECRET, "hostile", b"value")
+        other = whole.container(self.image, gives=[(VOLUME, "others", "/o"), (SECRET_FILE, "hostile", "/others"), (SECRET_ENV, "hostile", "S")])
+        other.start_in(["/acts", "hold", MARKER + "-other"])
+        self.assertEqual(other.hear()[0], 64)
+        pid = host_pid(MARKER + "-other")
+        inside = ["/proc/%d/%s" % (p, name) for p in (1, pid) for name in ("environ", "root/others", "fd/512/env", "fd/512/0", "mem")]
+        acts = [act("write_in", "/v"), act("remount", "/v"), act("umount", "/v"), act("umount", "/s"), act("bind", "/v"), act("mount_setattr", "/v"),
+                act("open_tree", "/v"), act("by_handle", "/v"), act("open_write", "/s"), act("list", "/proc/1/fd/513"), act("see_path", "/o"),
+                act("see_path", "/v/../others"), *[act("read_file", path) for path in inside],
+                *[act("see_path", whole.state + name) for name in ("/secrets", "/volumes", "/volumes/others", "/grants")]]
+        try:
+            for a in acts:
+                for caps in (CAPS_DEFAULT, CAPS_ALL):
+                    status, out = whole.attempt_in(a, self.image, gives=given, caps=caps)
+                    self.assertEqual(status, REFUSED << 8, (a.name, a.args, out))
+            self.assertEqual(whole.attempt_in(act("read_file", "/s"), self.image, gives=given)[0], DONE)
+        finally:
+            whole.end(other)
+            other.close()
+            whole.keep(SECRET, "hostile")
 
     def test_layers(self):
         """What one layer alone stops succeeds without it."""
