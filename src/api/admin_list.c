@@ -52,6 +52,11 @@ static void put_runtime(const struct revision *rev, struct jw *w)
 	ssize_t n;
 
 	jw_strc(w, "runtime", rev->runtime);
+	if (rev->image) {
+		jw_strc(w, "served_by", "the container image");
+		jw_raw(w, "image", str_of(rev->image));
+		return;
+	}
 	if (!program[rev->kind]) {
 		jw_strc(w, "served_by", "the program bootstrap in its code");
 		return;

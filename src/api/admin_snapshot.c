@@ -9,6 +9,7 @@
 static const char *const not_made[] = {
 	[RUNTIME_PYTHON] = "it has not been made yet",
 	[RUNTIME_NODE] = "it has not been made yet",
+	[RUNTIME_IMAGE] = "functions that are container images start plainly",
 	[RUNTIME_PROVIDED] = "programs of your own start plainly",
 };
 

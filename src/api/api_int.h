@@ -98,7 +98,7 @@ char *ecr_arn(const struct api *a, const char *repository); /* the caller frees 
 enum config_view { CONFIG_NOW, CONFIG_CREATED, CONFIG_UPDATED };
 void api_function_config(struct jw *w, const char *key, const struct api *a, const struct function *f,
 			 const struct revision *r, enum config_view view, const char *qualifier);
-void api_code_digest(const struct revision *r, struct buf *out); /* of its archive, in base64 */
+void api_code_digest(const struct revision *r, struct buf *out); /* of its archive, in base64; of its image, in hex */
 /* lambda_version.c: publishes $LATEST unless the newest version is the same, and answers with it. */
 int lambda_publish(struct api_call *c, struct function *f, const char *description, int status, enum config_view view,
 		   bool qualified);

@@ -42,7 +42,9 @@ void api_code_digest(const struct revision *r, struct buf *out)
 {
 	uint8_t raw[32];
 
-	if (dec_hex(str_of(r->code_sha256), raw, sizeof(raw)) == 0)
+	if (r->image)
+		buf_adds(out, r->code_sha256);
+	else if (dec_hex(str_of(r->code_sha256), raw, sizeof(raw)) == 0)
 		enc_b64(out, raw, sizeof(raw));
 }
 
@@ -58,7 +60,9 @@ static void write_fixed(struct jw *w, const struct api *a, const struct function
 {
 	char hex[65], text[256];
 
-	jw_strc(w, "PackageType", "Zip");
+	jw_strc(w, "PackageType", r->image ? "Image" : "Zip");
+	if (r->image)
+		lambda_image_config(w, r);
 	jw_arr(w, "Architectures");
 	jw_strc(w, NULL, LAMBDA_ARCHITECTURE);
 	jw_end(w, ']');
@@ -72,11 +76,13 @@ static void write_fixed(struct jw *w, const struct api *a, const struct function
 	jw_strc(w, "ApplyOn", r->snapstart ? "PublishedVersions" : "None");
 	jw_strc(w, "OptimizationStatus", optimization(a, r));
 	jw_end(w, '}');
-	digest_sha256_hex(r->runtime, strlen(r->runtime), hex);
-	snprintf(text, sizeof(text), "arn:aws:lambda:%s::runtime:%s", a->where.region, hex);
-	jw_obj(w, "RuntimeVersionConfig");
-	jw_strc(w, "RuntimeVersionArn", text);
-	jw_end(w, '}');
+	if (!r->image) {
+		digest_sha256_hex(r->runtime, strlen(r->runtime), hex);
+		snprintf(text, sizeof(text), "arn:aws:lambda:%s::runtime:%s", a->where.region, hex);
+		jw_obj(w, "RuntimeVersionConfig");
+		jw_strc(w, "RuntimeVersionArn", text);
+		jw_end(w, '}');
+	}
 	snprintf(text, sizeof(text), "/aws/lambda/%s", f->name);
 	jw_obj(w, "LoggingConfig");
 	jw_strc(w, "LogFormat", "Text");
@@ -102,7 +108,8 @@ void api_function_config(struct jw *w, const char *key, const struct api *a, con
 	jw_obj(w, key);
 	jw_strc(w, "FunctionName", f->name);
 	jw_strc(w, "FunctionArn", api_arn(&a->where, f->name, qualifier, arn));
-	jw_strc(w, "Runtime", r->runtime);
+	if (!r->image)
+		jw_strc(w, "Runtime", r->runtime);
 	if (!r->role) /* made by tandem.yaml: the identity that it has */
 		snprintf(text, sizeof(text), "arn:aws:iam::%s:role/%s", a->where.account, f->name);
 	jw_strc(w, "Role", r->role ? r->role : text);

@@ -172,9 +172,8 @@ static int check_rest(const struct json *body, struct api_err *e)
 	if (json_len(layers))
 		return api_fail(e, API_INVALID_PARAMETER, "Layer version " STR_FMT " does not exist.",
 				STR_ARG(json_str(json_at(layers, 0))));
-	if (package.p && !str_eqc(package, "Zip"))
-		return api_fail(e, API_INVALID_PARAMETER,
-				"PackageType " STR_FMT " is not supported by this Tandem: use Zip.", STR_ARG(package));
+	if (package.p && !str_eqc(package, "Zip") && !str_eqc(package, "Image"))
+		return api_invalid(e, "packageType", package, 64, "satisfy enum value set: [Zip, Image]");
 	if (json_len(arch) && !str_eqc(json_str(json_at(arch, 0)), LAMBDA_ARCHITECTURE))
 		return api_fail(e, API_INVALID_PARAMETER,
 				"Architecture " STR_FMT " cannot run on this machine, which is " LAMBDA_ARCHITECTURE
@@ -197,6 +196,19 @@ int lambda_config_read(const struct json *body, struct revision *r, struct api_e
 	    read_text(body, "Runtime", "runtime", 64, &r->runtime, e) < 0 || read_env(body, &r->env, e) < 0 ||
 	    read_snapstart(body, &r->snapstart, e) < 0 || check_rest(body, e) < 0)
 		return -1;
+	if (r->image) {
+		if (json_get_str(body, "Runtime").n || json_get_str(body, "Handler").n)
+			return api_fail(e, API_INVALID_PARAMETER,
+					"Please don't provide Handler or Runtime or Layer when the intended function "
+					"PackageType is Image.");
+		free(r->runtime);
+		r->runtime = xstrdup("image");
+		r->kind = RUNTIME_IMAGE;
+		return 0;
+	}
+	if (json_len(json_get(body, "ImageConfig")))
+		return api_fail(e, API_INVALID_PARAMETER,
+				"Please don't provide ImageConfig when packageType is not Image.");
 	/* A provided runtime that tandem.yaml declared has none: its program needs no name for a handler. */
 	if (!r->runtime || !r->runtime[0] ||
 	    ((!r->handler || !r->handler[0]) && !str_starts(str_of(r->runtime), "provided")))

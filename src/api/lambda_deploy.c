@@ -16,13 +16,18 @@ struct deploying {
 	struct buf zip;
 	struct function *f; /* a reference of our own */
 	enum config_view view;
-	bool publish;
+	bool publish, image;
 };
 
 static void refuse(struct deploying *g, const struct err *e)
 {
 	struct api_call *c = &g->c;
 
+	if (g->image && e->kind != ERR_CONFLICT && e->kind != ERR_EXISTS && !g->f->deleted) {
+		api_reply_fail(c, API_INVALID_PARAMETER,
+			       "Source image cannot be used: %s. Provide a valid source image.", e->text);
+		return;
+	}
 	switch (e->kind) {
 	case ERR_LIMIT:
 		api_fail(&c->e, API_INVALID_PARAMETER, "Unzipped size must be smaller than %d bytes",
@@ -91,6 +96,7 @@ static int start(struct api_call *c, struct function *f, struct revision *r, str
 	g->c = *c;
 	g->view = view;
 	g->publish = publish;
+	g->image = r->image;
 	g->f = function_ref(f);
 	if (zip) {
 		g->zip = *zip;
@@ -145,9 +151,9 @@ static int read_zip(const struct json *code, struct str apart, struct buf *zip, 
 	const struct json *j = json_get(code, "ZipFile");
 	struct str text = json_str(j);
 
-	if (json_get(code, "S3Bucket") || json_get(code, "ImageUri"))
+	if (json_get(code, "S3Bucket"))
 		return api_fail(e, API_INVALID_PARAMETER,
-				"This Tandem takes function code as ZipFile only, not from S3 and not as an image.");
+				"This Tandem takes function code as ZipFile or ImageUri, not from S3.");
 	if (json_type(j) != JSON_STRING)
 		return api_fail(e, API_INVALID_PARAMETER, "Please provide a source for function code.");
 	if (!text.n)
@@ -193,10 +199,29 @@ static int read_name(struct api_call *c, const struct json *body)
 	return 0;
 }
 
+/* What the function is made of: an archive into zip, or the image of r. is_image: what it is, or is to be. */
+static int read_source(const struct json *body, const struct json *code, bool is_image, struct str apart,
+		       struct revision *r, struct buf *zip, struct api_err *e)
+{
+	const char *doing = code == body ? "updating" : "creating";
+	struct str uri = json_get_str(code, "ImageUri");
+
+	if (uri.p && !is_image)
+		return api_fail(e, API_INVALID_PARAMETER,
+				"Please don't provide ImageUri when %s a function with packageType Zip.", doing);
+	if (!is_image)
+		return read_zip(code, apart, zip, e);
+	if (!uri.n)
+		return api_fail(e, API_INVALID_PARAMETER,
+				"Please provide ImageUri when %s a function with packageType Image.", doing);
+	return lambda_image_read(body, uri, r, e);
+}
+
 int lambda_create_function(struct api_call *c)
 {
 	struct str text = STR_NULL;
 	auto_json body = body_and_zip(c, &text);
+	bool image = str_eqc(json_get_str(body, "PackageType"), "Image");
 	struct revision *r = revision_new();
 	struct pairs tags = {0};
 	auto_buf zip = {0};
@@ -205,8 +230,10 @@ int lambda_create_function(struct api_call *c)
 	r->timeout_s = 3;
 	r->memory_mb = 128;
 	r->tmp_mb = 512;
-	if (!body || read_name(c, body) < 0 || lambda_config_read(body, r, &c->e) < 0 ||
-	    read_tags(body, &tags, &c->e) < 0 || read_zip(json_get(body, "Code"), text, &zip, &c->e) < 0)
+	if (!body || read_name(c, body) < 0 ||
+	    (image && read_source(body, json_get(body, "Code"), true, text, r, &zip, &c->e) < 0) ||
+	    lambda_config_read(body, r, &c->e) < 0 || read_tags(body, &tags, &c->e) < 0 ||
+	    (!image && read_source(body, json_get(body, "Code"), false, text, r, &zip, &c->e) < 0))
 		revision_unref(r);
 	else
 		rc = start(c, function_new(c->name.name, "api"), r, &zip, &tags, CONFIG_CREATED,
@@ -232,14 +259,18 @@ int lambda_update_function_code(struct api_call *c)
 	struct str text = STR_NULL;
 	auto_json body = body_and_zip(c, &text);
 	struct function *f = to_update(c, body);
+	struct revision *r;
 	auto_buf zip = {0}, b = {0};
 	struct jw w;
 
-	if (!f || read_zip(body, text, &zip, &c->e) < 0)
+	r = f ? revision_clone(f->latest) : NULL;
+	if (!r || read_source(body, body, r->image, text, r, &zip, &c->e) < 0) {
+		revision_unref(r);
 		return -1;
+	}
 	if (!json_get_bool(body, "DryRun", false))
-		return start(c, f, revision_clone(f->latest), &zip, NULL, CONFIG_UPDATED,
-			     json_get_bool(body, "Publish", false));
+		return start(c, f, r, &zip, NULL, CONFIG_UPDATED, json_get_bool(body, "Publish", false));
+	revision_unref(r);
 	jw_init(&w, &b);
 	api_function_config(&w, NULL, c->a, f, f->latest, CONFIG_NOW, NULL);
 	return api_reply_json(c, 200, buf_str(&b));
@@ -251,7 +282,8 @@ int lambda_update_function_configuration(struct api_call *c)
 	struct function *f = to_update(c, body);
 	struct revision *r = f ? revision_clone(f->latest) : NULL;
 
-	if (r && lambda_config_read(body, r, &c->e) == 0)
+	if (r && (!r->image || lambda_image_read(body, STR_NULL, r, &c->e) == 0) &&
+	    lambda_config_read(body, r, &c->e) == 0)
 		return start(c, f, r, NULL, NULL, CONFIG_UPDATED, false);
 	revision_unref(r);
 	return -1;

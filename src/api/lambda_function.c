@@ -3,6 +3,7 @@
 
 #include "api/api_int.h"
 #include "api/code_url.h"
+#include "api/lambda_config.h"
 #include "base/mem.h"
 #include "store/version.h"
 
@@ -34,9 +35,13 @@ int lambda_get_function(struct api_call *c)
 		return -1;
 	api_function_config(&w, "Configuration", c->a, f, r, CONFIG_NOW, c->name.qualifier);
 	jw_obj(&w, "Code");
-	jw_strc(&w, "RepositoryType", "S3");
-	code_url_write(c->a, host, r->code_sha256, &at);
-	jw_str(&w, "Location", buf_str(&at));
+	if (r->image) {
+		lambda_image_code(&w, r);
+	} else {
+		jw_strc(&w, "RepositoryType", "S3");
+		code_url_write(c->a, host, r->code_sha256, &at);
+		jw_str(&w, "Location", buf_str(&at));
+	}
 	jw_end(&w, '}');
 	if (f->tags.n)
 		pairs_write(&w, "Tags", &f->tags);

@@ -129,6 +129,7 @@ int tandemd_open(struct tandemd *d, struct err *e)
 				.ledger = d->ledger,
 				.logs = d->logs,
 				.spawn = d->spawn,
+				.images = d->images,
 				.http = d->http,
 				.account = d->account,
 				.region = d->region,

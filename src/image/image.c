@@ -140,7 +140,7 @@ struct image *image_insert(struct images *t, struct image *im)
 		image_free(im);
 		return old;
 	}
-	if (old && old->uses) {
+	if (old && image_used(t, old)) {
 		move_away(t, old);
 	} else if (old) {
 		image_take_out(t, old);
@@ -199,6 +199,11 @@ void image_unuse(struct image *im)
 	im->uses--;
 }
 
+bool image_used(const struct images *t, const struct image *im)
+{
+	return im->uses || store_names_image(t->store, im->digest);
+}
+
 int image_layer_open(const struct images *t, const char diff_id[65], struct err *e)
 {
 	int fd = openat(t->layers_fd, diff_id, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -213,6 +218,8 @@ int image_remove_start(struct images *t, struct image *im, struct store_op *op, 
 	if (im->uses)
 		return err_set(e, ERR_CONFLICT, "%s is in use %u times; end what runs from it first", im->reference,
 			       im->uses);
+	if (image_used(t, im))
+		return err_set(e, ERR_CONFLICT, "a function is made of %s", im->reference);
 	image_take_out(t, im);
 	store_image_del(t->store, op, im->reference);
 	image_free(im);

@@ -37,6 +37,7 @@ struct image *image_of_row(const struct store_image *row, struct err *e);
 /* Takes im, which stands for its reference from now on, or the one that is there already when it is the same. In place
  * of another one, which goes on as moved if it is used and is freed if not. In memory; image_save follows. */
 struct image *image_insert(struct images *t, struct image *im);
+bool image_used(const struct images *t, const struct image *im); /* by image_use, or it is a function */
 void image_take_out(struct images *t, struct image *im);
 /* Writes the row; im is borrowed. */
 void image_save(struct images *t, struct store_op *op, const struct image *im);

@@ -163,7 +163,7 @@ static void forget_image(struct images *t, const char *repository, const char *t
 	struct image *im =
 		own_reference(t, repository, tag, NULL, &r) == 0 ? map_get(&t->by_reference, str_of(r.text)) : NULL;
 
-	if (im && !im->uses)
+	if (im && !image_used(t, im))
 		image_remove_start(t, im, NULL, NULL);
 }
 

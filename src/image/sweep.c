@@ -69,7 +69,7 @@ static void drop_moved(struct sweep *s)
 	for (unsigned i = 0; i < t->n;) {
 		struct image *im = t->sorted[i];
 
-		if (!im->moved || im->uses) {
+		if (!im->moved || image_used(t, im)) {
 			i++;
 			continue;
 		}

@@ -2,6 +2,7 @@
 #include "instance/env.h"
 #include <stdarg.h>
 #include <stdio.h>
+#include "base/mem.h"
 
 struct strings {
 	struct buf *out;
@@ -31,6 +32,10 @@ static void put_argv(struct strings *s, const struct env_facts *f)
 	const struct revision *r = f->revision;
 
 	switch (r->kind) {
+	case RUNTIME_IMAGE:
+		buf_addstr(s->out, f->program->head);
+		s->n = f->program->argc;
+		break;
 	case RUNTIME_PYTHON:
 		put(s, "/usr/bin/python3");
 		put(s, "-S");
@@ -85,6 +90,48 @@ static void put_default(struct strings *s, const struct revision *r, const char 
 		put(s, "%s=%s", name, value);
 }
 
+/* Of an image. The rest of its surroundings is its own, certificates too. */
+static void put_image_env(struct strings *s, const struct env_facts *f)
+{
+	const char *line = f->program->env.p, *end = line + f->program->env.n;
+	bool has_path = false;
+
+	for (; line < end; line += strlen(line) + 1) {
+		auto_free char *name = xstrndup(line, strcspn(line, "="));
+
+		has_path |= !strcmp(name, "PATH");
+		if (!is_reserved(name))
+			put_default(s, f->revision, name, line + strlen(name) + 1);
+	}
+	if (!has_path)
+		put_default(s, f->revision, "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+}
+
+static void put_host_env(struct strings *s, const struct env_facts *f)
+{
+	const struct revision *r = f->revision;
+
+	if (f->tls) { /* what does not look into /etc/ssl/certs: botocore, and Node with certificates of its own */
+		put_default(s, r, "AWS_CA_BUNDLE", "/etc/ssl/certs/ca-certificates.crt");
+		/* One certificate more and Node reads its 140 own ones at its start, 15 ms. Where it is ours to start,
+		 * it reads the host's when it needs one instead, and shim.js sets this for what it starts. */
+		if (r->kind == RUNTIME_NODE)
+			put_default(s, r, "SSL_CERT_DIR", "/etc/ssl/certs");
+		else
+			put_default(s, r, "NODE_EXTRA_CA_CERTS", "/etc/ssl/certs/tandem.pem");
+	}
+	put_default(s, r, "TZ", ":UTC");
+	put_default(s, r, "LANG", "C.UTF-8");
+	put_default(s, r, "HOME", "/tmp");
+	put_default(s, r, "PATH", "/var/lang/bin:/usr/bin:/bin:/opt/bin");
+	put_default(s, r, "LD_LIBRARY_PATH", "/var/task/lib:/opt/lib");
+	put_default(s, r, "PYTHONDONTWRITEBYTECODE", "1");
+	put_default(s, r, "OPENBLAS_NUM_THREADS", "1");
+	put_default(s, r, "OMP_NUM_THREADS", "1");
+	put_default(s, r, "NODE_PATH", "/opt/nodejs/node_modules:/var/task/node_modules:/var/task");
+	put(s, "PWD=/var/task");
+}
+
 static void put_env(struct strings *s, const struct env_facts *f)
 {
 	const struct revision *r = f->revision;
@@ -109,29 +156,11 @@ static void put_env(struct strings *s, const struct env_facts *f)
 	put(s, "AWS_ENDPOINT_URL=http://169.254.100.2:4566");
 	put(s, "LAMBDA_TASK_ROOT=/var/task");
 	put(s, "LAMBDA_RUNTIME_DIR=/var/runtime");
-	if (r->kind != RUNTIME_PROVIDED)
+	if (r->kind < RUNTIME_PROVIDED)
 		put(s, "TANDEM_FD=%d", INIT_FD_CHAN);
 	if (f->image)
 		put(s, "TANDEM_IMAGE=1");
-	if (f->tls) { /* what does not look into /etc/ssl/certs: botocore, and Node with certificates of its own */
-		put_default(s, r, "AWS_CA_BUNDLE", "/etc/ssl/certs/ca-certificates.crt");
-		/* One certificate more and Node reads its 140 own ones at its start, 15 ms. Where it is ours to start,
-		 * it reads the host's when it needs one instead, and shim.js sets this for what it starts. */
-		if (r->kind == RUNTIME_NODE)
-			put_default(s, r, "SSL_CERT_DIR", "/etc/ssl/certs");
-		else
-			put_default(s, r, "NODE_EXTRA_CA_CERTS", "/etc/ssl/certs/tandem.pem");
-	}
-	put_default(s, r, "TZ", ":UTC");
-	put_default(s, r, "LANG", "C.UTF-8");
-	put_default(s, r, "HOME", "/tmp");
-	put_default(s, r, "PATH", "/var/lang/bin:/usr/bin:/bin:/opt/bin");
-	put_default(s, r, "LD_LIBRARY_PATH", "/var/task/lib:/opt/lib");
-	put_default(s, r, "PYTHONDONTWRITEBYTECODE", "1");
-	put_default(s, r, "OPENBLAS_NUM_THREADS", "1");
-	put_default(s, r, "OMP_NUM_THREADS", "1");
-	put_default(s, r, "NODE_PATH", "/opt/nodejs/node_modules:/var/task/node_modules:/var/task");
-	put(s, "PWD=/var/task");
+	(f->program ? put_image_env : put_host_env)(s, f);
 	for (unsigned i = 0; i < r->env.n; i++)
 		if (!is_reserved(r->env.p[i].name))
 			put(s, "%s=%s", r->env.p[i].name, r->env.p[i].value);
@@ -147,7 +176,7 @@ int env_runtime(const struct env_facts *f, struct init_msg *m, struct buf *out, 
 	s.n = 0;
 	put_env(&s, f);
 	m->envc = s.n;
-	if (out->n - before > INIT_MSG_MAX - sizeof(*m))
+	if (out->n - before > INIT_MSG_MAX - sizeof(*m) - sizeof(struct init_run))
 		return err_set(e, ERR_LIMIT, "environment of %s is too large: %zu bytes", f->revision->name,
 			       out->n - before);
 	m->text_bytes = (uint32_t)(out->n - before);

@@ -8,6 +8,7 @@
 struct env_facts {
 	const struct revision *revision;
 	const struct function *function;
+	const struct instance_program *program; /* of an image; NULL: the runtime says what is started */
 	const char *account, *region, *log_stream;
 	bool tls; /* AWS's own names lead to the platform, vouched for by the state's authority */
 	bool provisioned;

@@ -50,7 +50,7 @@ void instance_become_ready(struct instance *i)
 /* Whether somebody hears of events over the Runtime API: the runtime itself, or extensions, also such inside of it. */
 static bool rtapi_listens(const struct instance *i)
 {
-	return i->rtapi && (i->revision->kind == RUNTIME_PROVIDED || rtapi_has_extensions(i->rtapi));
+	return i->rtapi && (i->revision->kind >= RUNTIME_PROVIDED || rtapi_has_extensions(i->rtapi));
 }
 
 /* last: the runtime ends, so nothing more may be given to it; its exit, or the deadline, ends the instance. */
@@ -58,7 +58,7 @@ void instance_tell_answer(struct instance *i, struct str body, bool is_error, bo
 {
 	bool listens = rtapi_listens(i);
 
-	if (listens && i->revision->kind != RUNTIME_PROVIDED && !last)
+	if (listens && i->revision->kind < RUNTIME_PROVIDED && !last)
 		rtapi_runtime_done(i->rtapi);
 	/* A provided runtime is idle when it asks for the next event, not when it has answered this one. */
 	i->state = listens || last ? INSTANCE_RESPONDED : INSTANCE_IDLE;
@@ -133,7 +133,7 @@ static void listen_inside(struct instance *i)
 		.body_max = LIM_PAYLOAD_BYTES, .handler = h->sandbox_api, .arg = i, .guest = true};
 	struct http_listener_opts creds = {.body_max = 4096, .handler = h->creds, .arg = i, .guest = true};
 
-	bool provided = i->revision->kind == RUNTIME_PROVIDED;
+	bool provided = i->revision->kind >= RUNTIME_PROVIDED;
 
 	if (i->fds.fd[SB_RTAPI] >= 0) {
 		i->rtapi_info = (struct rtapi_info){.function_name = i->revision->name,
@@ -158,18 +158,18 @@ static void listen_inside(struct instance *i)
 
 /* --- output --- */
 
-void instance_drain_output(struct instance *i)
+static void drain(struct instance *i, enum spawner_sb from, struct loop_fd **watch)
 {
 	char piece[65536];
 	size_t total = 0;
 
-	while (total < OUTPUT_PER_TURN && i->fds.fd[SB_LOG] >= 0) {
-		ssize_t n = read(i->fds.fd[SB_LOG], piece, sizeof(piece));
+	while (total < OUTPUT_PER_TURN && i->fds.fd[from] >= 0) {
+		ssize_t n = read(i->fds.fd[from], piece, sizeof(piece));
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n == 0)
-			loop_fd_free(take_ptr(i->log_watch));
+			loop_fd_free(take_ptr(*watch));
 		if (n <= 0)
 			return;
 		if (i->early)
@@ -179,6 +179,12 @@ void instance_drain_output(struct instance *i)
 		if ((size_t)n < sizeof(piece))
 			return; /* a short read of a pipe has emptied it */
 	}
+}
+
+void instance_drain_output(struct instance *i)
+{
+	drain(i, SB_LOG, &i->log_watch);
+	drain(i, SB_ERR, &i->err_watch);
 }
 
 static void on_log(void *arg, int events)
@@ -229,8 +235,11 @@ struct instance *instance_new(const struct instance_opts *o)
 	n = i->fds.fd[SB_CPU] >= 0 ? pread(i->fds.fd[SB_CPU], probe, sizeof(probe), 0) : 0;
 	i->v1_cpu = n > 0 && probe[0] >= '0' && probe[0] <= '9';
 	i->ctl_watch = loop_fd_new(l, i->fds.fd[SB_CTL], LOOP_READ, start_heard, i);
-	i->chan_watch = loop_fd_new(l, i->fds.fd[SB_CHAN], LOOP_READ, channel_ready, i);
+	if (i->fds.fd[SB_CHAN] >= 0)
+		i->chan_watch = loop_fd_new(l, i->fds.fd[SB_CHAN], LOOP_READ, channel_ready, i);
 	i->log_watch = loop_fd_new(l, i->fds.fd[SB_LOG], LOOP_READ, on_log, i);
+	if (i->fds.fd[SB_ERR] >= 0) /* a container */
+		i->err_watch = loop_fd_new(l, i->fds.fd[SB_ERR], LOOP_READ, on_log, i);
 	listen_inside(i);
 	return i;
 }
@@ -243,6 +252,7 @@ void instance_free(struct instance *i)
 	loop_fd_free(i->ctl_watch);
 	loop_fd_free(i->chan_watch);
 	loop_fd_free(i->log_watch);
+	loop_fd_free(i->err_watch);
 	rtapi_free(i->rtapi);
 	resolver_free(i->resolver);
 	http_listener_free(i->api);
@@ -269,7 +279,7 @@ int instance_event(struct instance *i, const struct instance_event *ev, struct e
 		i->early = true;
 	else
 		i->state = INSTANCE_BUSY;
-	if (i->revision->kind != RUNTIME_PROVIDED && channel_event(i, ev, e) < 0)
+	if (i->revision->kind < RUNTIME_PROVIDED && channel_event(i, ev, e) < 0)
 		return -1;
 	if (rtapi_listens(i))
 		rtapi_event(i->rtapi, ev);

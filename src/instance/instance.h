@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One running sandbox of one revision: its descriptors, its runtime's protocol (frames for in-house runtimes, the
- * Runtime API for provided ones), its output, its freezer. Serves one event at a time.
+ * Runtime API for provided ones and images), its output, its freezer. Serves one event at a time.
  *
  *      INIT ───► IDLE ◄──► BUSY ───► RESPONDED ───► IDLE
  *        │         ├──────────────────────────────► TAKING      (an image of it is made: it serves no event)
@@ -66,6 +66,12 @@ struct instance_host {
 };
 #define INSTANCE_SCRATCH (65536 + 64)
 
+/* What a container runs. Strings are NUL-terminated, one behind another. */
+struct instance_program {
+	struct str head; /* working directory, user, arguments */
+	struct str env;	 /* NAME=value, of the image: the revision's come before it */
+	uint32_t argc;
+};
 struct instance_opts {
 	struct instance_host *host;
 	uint64_t id;
@@ -75,10 +81,11 @@ struct instance_opts {
 	const struct function *function; /* keys; used only during instance_new */
 	struct str extensions; /* names of the programs in /opt/extensions, each NUL-terminated; borrowed during the
 				  call */
-	bool provisioned;      /* started to be held ready: its environment says so */
-	bool image;	       /* instance_take will come */
-	bool adopted;	       /* it runs already: instance_probe instead of instance_start */
-	bool restoring;	       /* instance_order was called */
+	const struct instance_program *program; /* of a revision that is an image; borrowed during the call */
+	bool provisioned;			/* started to be held ready: its environment says so */
+	bool image;				/* instance_take will come */
+	bool adopted;				/* it runs already: instance_probe instead of instance_start */
+	bool restoring;				/* instance_order was called */
 	const struct instance_events *events;
 	void *arg;
 };

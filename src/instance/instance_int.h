@@ -27,7 +27,7 @@ struct instance {
 	bool as_is;
 	uint8_t late;	 /* probing: type of the answer that ended, or 0 */
 	uint32_t stream; /* of the event under way, or the last one */
-	struct loop_fd *ctl_watch, *chan_watch, *log_watch;
+	struct loop_fd *ctl_watch, *chan_watch, *log_watch, *err_watch;
 	struct loop_defer defer; /* broken() that was found inside a call */
 	struct err broken;
 	struct buf out;	   /* what the runtime's socket did not take yet */

@@ -31,8 +31,12 @@ static int ask_start(struct instance *i, const struct init_msg *head, struct str
 {
 	struct str env = {i->start_text.p + i->argv_bytes, i->start_text.n - i->argv_bytes};
 	struct init_msg m = *head;
-	struct iovec iov[3] = {{&m, sizeof(m)}, {(void *)argv.p, argv.n}, {(void *)env.p, env.n}};
-	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 3};
+	struct init_run how = {0};
+	struct iovec iov[4] = {{&m, sizeof(m)},
+			       {&how, m.verb == INIT_RUN ? sizeof(how) : 0},
+			       {(void *)argv.p, argv.n},
+			       {(void *)env.p, env.n}};
+	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 4};
 
 	m.text_bytes = (uint32_t)(argv.n + env.n);
 	if (sendmsg(i->fds.fd[SB_CTL], &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
@@ -43,15 +47,21 @@ static int ask_start(struct instance *i, const struct init_msg *head, struct str
 /* A runtime of the user's own may come as a layer: it is looked for in the code, then there. */
 static bool may_be_in_layer(const struct instance *i)
 {
-	return i->revision->kind == RUNTIME_PROVIDED && i->revision->layers[0][0];
+	return i->revision->kind >= RUNTIME_PROVIDED && i->revision->layers[0][0];
 }
 
 static void start_failed(struct instance *i, bool extension, int error)
 {
 	static const char in_layer[] = "/opt/bootstrap";
+	static const char *const steps[] = {[INIT_STEP_NONE] = "the image",
+					    [INIT_STEP_USER] = "the image's user",
+					    [INIT_STEP_CWD] = "the working directory",
+					    [INIT_STEP_EXEC] = "the entry point"};
+	unsigned at = (unsigned)error >> 16;
 	const char *what = extension				   ? "an extension"
+			   : i->revision->kind == RUNTIME_IMAGE	   ? steps[at < ARRAY_SIZE(steps) ? at : 0]
 			   : i->looked_in_layer			   ? "/opt/bootstrap, /var/task/bootstrap"
-			   : i->revision->kind == RUNTIME_PROVIDED ? "/var/task/bootstrap"
+			   : i->revision->kind >= RUNTIME_PROVIDED ? "/var/task/bootstrap"
 								   : "the runtime";
 	char line[256], json[400];
 
@@ -62,7 +72,7 @@ static void start_failed(struct instance *i, bool extension, int error)
 		if (ask_start(i, &i->start_msg, (struct str){in_layer, sizeof(in_layer)}, NULL) == 0)
 			return;
 	}
-	snprintf(line, sizeof(line), "Error: %s could not be started: %s\n", what, strerror(error));
+	snprintf(line, sizeof(line), "Error: %s could not be started: %s\n", what, strerror(error & 0xffff));
 	i->ev->output(i->arg, str_of(line));
 	snprintf(json, sizeof(json), "{\"errorType\":\"%s\",\"errorMessage\":\"%.*s\"}",
 		 extension ? "Extension.LaunchError" : "Runtime.InvalidEntrypoint", (int)strlen(line) - 1, line);
@@ -117,16 +127,17 @@ int start_prepare(struct instance *i, const struct instance_opts *o, struct err 
 				  .region = i->host->region,
 				  .log_stream = i->log_stream,
 				  .tls = i->host->tls != NULL,
+				  .program = o->program,
 				  .provisioned = o->provisioned,
 				  .image = o->image};
 
 	i->start_msg = (struct init_msg){.version = INIT_VERSION,
-					 .verb = INIT_START,
+					 .verb = o->program ? INIT_RUN : INIT_START,
 					 .tag = INIT_TAG_RUNTIME,
-					 .keep_channel = i->revision->kind != RUNTIME_PROVIDED};
+					 .keep_channel = i->revision->kind < RUNTIME_PROVIDED};
 	if (env_runtime(&facts, &i->start_msg, &i->start_text, e) < 0)
 		return -1;
-	for (uint32_t k = 0; k < i->start_msg.argc; k++)
+	for (uint32_t k = 0; k < i->start_msg.argc + (o->program ? 2 : 0); k++)
 		i->argv_bytes += strlen(i->start_text.p + i->argv_bytes) + 1;
 	return 0;
 }
@@ -176,7 +187,7 @@ int instance_probe(struct instance *i, struct err *e)
 	 */
 	if (send(i->fds.fd[SB_CTL], &lives, sizeof(lives), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		return err_sys(e, errno, "ask tandem-init for the runtime");
-	if (i->revision->kind == RUNTIME_PROVIDED)
+	if (i->revision->kind >= RUNTIME_PROVIDED)
 		return 0; /* its next comes by itself */
 	i->probing = true;
 	/* Ours alone: a daemon before may have died while it waited for its own. */

@@ -12,7 +12,7 @@
 /* The next archive that is not unpacked yet: the code, then the layers. NULL: all are there. */
 static const char *missing(const struct store *st, const struct revision *r)
 {
-	for (int k = -1; k < LIM_LAYERS; k++) {
+	for (int k = -1; k < LIM_LAYERS && !r->image; k++) {
 		const char *sha = k < 0 ? r->code_sha256 : r->layers[k];
 		auto_close int dir = -1;
 

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/moves.h"
 #include "base/rand.h"
+#include "image/pull.h"
 #include "json/read.h"
 #include "sched/sched_int.h"
 #include "store/digest.h"
@@ -218,6 +219,40 @@ void deploy_works(struct sched *s, struct function *f, const struct revision *r)
 	function_put(s->o.store, NULL, f);
 }
 
+/* --- an image: what its name leads to now is what the function is from here on --- */
+
+static void has_image(struct deploy *d, const struct image *im)
+{
+	strlcpy_(d->revision->code_sha256, im->digest, sizeof(d->revision->code_sha256));
+	step(d);
+}
+
+static void pulled(void *arg, struct image *im, const struct err *e)
+{
+	struct deploy *d = arg;
+
+	d->pull = NULL;
+	if (im)
+		has_image(d, im);
+	else
+		fail(d, e);
+}
+
+static void find_image(struct deploy *d)
+{
+	struct images *images = d->s->o.images;
+	auto_json what = json_parse(str_of(d->revision->image), NULL);
+	const char *name = json_get_str(what, "uri").p;
+	const struct image *im = image_find(images, name);
+	struct pull_opts o = {.reference = name, .done = pulled, .arg = d};
+	struct err e = {0};
+
+	if (im)
+		has_image(d, im);
+	else if (pull_start(images, &o, &d->pull, &e) < 0)
+		fail(d, &e);
+}
+
 /* Moves to the next state and starts what it waits for; states that have nothing to wait for are passed through. */
 static void step(struct deploy *d)
 {
@@ -235,6 +270,10 @@ static void step(struct deploy *d)
 		/* fallthrough */
 	case DEPLOY_BLOB:
 		move(d, DEPLOY_UNPACK);
+		if (d->revision->image && !d->revision->code_sha256[0]) {
+			find_image(d);
+			return;
+		}
 		d->code.done = unpacked;
 		code_start(&d->code, d->s->o.loop, st, d->s->o.spawn, d->revision);
 		return;
@@ -283,7 +322,9 @@ void deploy_start(struct sched *s, struct deploy *d)
 		*d->tags = (struct pairs){0};
 	}
 	d->defer = (struct loop_defer){0};
-	if (deploy_runtime(r->runtime, &r->kind, &d->e) == 0 && f->updating)
+	if (r->image)
+		r->kind = RUNTIME_IMAGE;
+	if ((r->image || deploy_runtime(r->runtime, &r->kind, &d->e) == 0) && f->updating)
 		err_set(&d->e, ERR_CONFLICT, "an update of function %s is in progress", f->name);
 	if (d->e.kind) {
 		loop_defer(s->o.loop, &d->defer, begin, d);

@@ -6,7 +6,7 @@
  *        └─────────┴───────────┴──────────────────────┴──────► FAILED
  *
  *   BLOB    the archive is durable, named by its digest (skipped when it is there)
- *   UNPACK  the spawner's word that code/<digest> is there (skipped when it is; layers too)
+ *   UNPACK  the spawner's word that code/<digest> is there (skipped when it is; layers too); of an image: that it is here
  *   SAVE    the store's commit (state PENDING; the function is visible from here)
  *   CHECK   the first instance's HELLO: it stays as an idle instance (of the last UNASKED_MAX deploys). What takes too
  *           long is tried once more. Import error: function is FAILED with the reason, and the deploy is DONE all the
@@ -39,6 +39,7 @@ struct deploy {
 	struct sched *s;
 	struct store_op op;
 	struct code code;
+	struct pull *pull;
 	struct invocation check;
 	struct err e;
 	struct scale scale_;

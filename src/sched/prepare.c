@@ -63,7 +63,7 @@ static void look_at_base(struct sched *s)
 /* Runtimes whose process can be an image. */
 static bool can_be(const struct function *f, const struct revision *r)
 {
-	return r->kind != RUNTIME_PROVIDED && f->scale.snapshot != SNAPSHOT_OFF;
+	return r->kind < RUNTIME_PROVIDED && f->scale.snapshot != SNAPSHOT_OFF;
 }
 
 static bool needed(struct sched *s, const struct function *f, const struct revision *r)

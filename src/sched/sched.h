@@ -6,6 +6,7 @@
 #pragma once
 #include "http/server.h"
 #include "base/list.h"
+#include "image/image.h"
 #include "ledger/ledger.h"
 #include "ledger/logs.h"
 #include "spawn/spawn.h"
@@ -17,6 +18,7 @@ struct sched_opts {
 	struct ledger *ledger;
 	struct logs *logs;
 	struct spawn *spawn;
+	struct images *images;	  /* of functions that are one */
 	struct http_server *http; /* for listeners inside sandboxes */
 	const char *account, *region;
 	http_handler *sandbox_api; /* answers requests on a sandbox's own 169.254.100.2, ports 4566 and 443;

@@ -353,7 +353,7 @@ void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_o
 		spawn_cancel(&wk->assign);
 	if (!wk->id) { /* there is no sandbox whose end the spawner could tell */
 		code_cancel(&wk->code);
-		if (was == WORKER_TAKE && wk->prepares)
+		if (was == WORKER_TAKE && (wk->prepares || wk->revision->image))
 			spawn_cancel(&wk->assign);
 		else if (was == WORKER_TAKE)
 			pool_take_cancel(&wk->take);
@@ -482,7 +482,7 @@ void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t
 void worker_drop(struct worker *wk)
 {
 	code_cancel(&wk->code);
-	if (wk->step == WORKER_TAKE && !wk->prepares)
+	if (wk->step == WORKER_TAKE && !wk->prepares && !wk->revision->image)
 		pool_take_cancel(&wk->take);
 	else if (wk->step == WORKER_TAKE || wk->step == WORKER_ASSIGN)
 		spawn_cancel(&wk->assign);

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "json/read.h"
 #include "sched/policy.h"
 #include "sched/sched_int.h"
 #include "store/egress.h"
@@ -79,7 +80,7 @@ static void assigned(struct spawn_req *r, const struct err *e)
 }
 
 /* While the spawner mounts the code and sets the limits, all is made ready for the moment when it has. */
-static void make_instance(struct worker *wk)
+static void make_instance(struct worker *wk, const struct instance_program *program)
 {
 	struct instance_opts o = {.host = &wk->w->s->host,
 				  .id = wk->id,
@@ -91,6 +92,7 @@ static void make_instance(struct worker *wk)
 				  .image = wk->prepares,
 				  .extensions = buf_str(&wk->extensions),
 				  .restoring = wk->restoring,
+				  .program = program,
 				  .events = &worker_instance_events,
 				  .arg = wk};
 
@@ -128,16 +130,32 @@ static int open_code(struct store *st, const struct revision *r, int *dirs, unsi
 	return *n ? 0 : -1;
 }
 
-static void taken(struct pool_take *t, const struct err *e)
+static struct spawn_limits limits_of(const struct worker *wk)
 {
-	struct worker *wk = container_of(t, struct worker, take);
-	struct revision *r = wk->revision;
-	char label[SPAWNER_LABEL];
+	const struct revision *r = wk->revision;
 	struct spawn_limits lim = {.memory_bytes = (int64_t)r->memory_mb << 20,
 				   .tmp_bytes = (int64_t)r->tmp_mb << 20,
 				   .pids_max = PIDS_MAX,
 				   .cpu_weight = wk->prepares ? 1 : policy_cpu_weight(r->memory_mb),
 				   .cpu_quota_us = r->cpu_quota_us};
+
+	egress_of(r->egress, &lim.egress);
+	return lim;
+}
+
+/* For a successor. No name begins with ~: it ends what prepares. */
+static void write_label(const struct worker *wk, char out[SPAWNER_LABEL])
+{
+	snprintf(out, SPAWNER_LABEL, "%s%s %llu%s", wk->prepares ? "~" : "", wk->revision->name,
+		 (unsigned long long)wk->revision->serial, wk->kept ? " kept" : "");
+}
+
+static void taken(struct pool_take *t, const struct err *e)
+{
+	struct worker *wk = container_of(t, struct worker, take);
+	struct revision *r = wk->revision;
+	char label[SPAWNER_LABEL];
+	struct spawn_limits lim = limits_of(wk);
 	int dirs[1 + LIM_LAYERS];
 	unsigned n_dirs = 0;
 	struct err fail;
@@ -146,7 +164,6 @@ static void taken(struct pool_take *t, const struct err *e)
 		worker_failed(wk, e);
 		return;
 	}
-	egress_of(r->egress, &lim.egress);
 	has_sandbox(wk, t->id);
 	worker_move(wk, WORKER_ASSIGN);
 	if (open_code(wk->w->s->o.store, r, dirs, &n_dirs, &fail) < 0) {
@@ -156,15 +173,116 @@ static void taken(struct pool_take *t, const struct err *e)
 		order(wk);
 		for (unsigned i = 1; i < n_dirs; i++)
 			add_extensions(wk, dirs[i]);
-		/* No name begins with ~: a successor of ours ends what prepares. */
-		snprintf(label, sizeof(label), "%s%s %llu%s", wk->prepares ? "~" : "", r->name,
-			 (unsigned long long)r->serial, wk->kept ? " kept" : "");
+		write_label(wk, label);
 		wk->assign.done = assigned;
 		spawn_assign_start(wk->w->s->o.spawn, &wk->assign, wk->id, &lim, dirs, n_dirs, label);
-		make_instance(wk);
+		make_instance(wk, NULL);
 	}
 	for (unsigned i = 0; i < n_dirs; i++)
 		close(dirs[i]);
+}
+
+/* --- a container of an image: nothing of it can be made ahead of need --- */
+
+/* As Docker, and as AWS's ImageConfig: what the revision says is in place of what the image says, and an entry point of
+ * one's own leaves the image's command out. */
+static uint32_t add_words(struct buf *out, const struct json *words, char **list)
+{
+	uint32_t n = 0;
+
+	for (; words && n < json_len(words); n++)
+		buf_add(out, json_str(json_at(words, n)).p, json_str(json_at(words, n)).n + 1);
+	for (; !words && list[n]; n++)
+		buf_add(out, list[n], strlen(list[n]) + 1);
+	return n;
+}
+
+static void container_instance(struct worker *wk, const struct image *im)
+{
+	auto_json over = json_parse(str_of(wk->revision->image), NULL);
+	const struct json *entry = json_get(over, "entrypoint"), *command = json_get(over, "command");
+	const char *dir = json_get_str(over, "workdir").p;
+	auto_buf head = {0}, env = {0};
+	char *none = NULL;
+	struct instance_program p = {0};
+
+	dir = dir ? dir : im->config.workdir;
+	buf_add(&head, dir, strlen(dir) + 1);
+	buf_add(&head, im->config.user, strlen(im->config.user) + 1);
+	p.argc = add_words(&head, entry, im->config.entrypoint);
+	p.argc += add_words(&head, command, entry ? &none : im->config.cmd);
+	add_words(&env, NULL, im->config.env);
+	p.head = buf_str(&head);
+	p.env = buf_str(&env);
+	make_instance(wk, &p);
+}
+
+static struct image *image_of(const struct worker *wk)
+{
+	char digest[80];
+
+	snprintf(digest, sizeof(digest), "sha256:%s", wk->revision->code_sha256);
+	return image_find(wk->w->s->o.images, digest);
+}
+
+static void no_image(struct worker *wk)
+{
+	struct err e;
+
+	err_set(&e, ERR_NOT_FOUND, "its image sha256:%s is not here any more; pull it, or update the function",
+		wk->revision->code_sha256);
+	worker_failed(wk, &e);
+}
+
+static void container_made(struct spawn_req *q, const struct err *e)
+{
+	struct worker *wk = container_of(q, struct worker, assign);
+	struct image *im = image_of(wk);
+
+	if (e->kind) {
+		worker_failed(wk, e);
+		return;
+	}
+	has_sandbox(wk, q->id);
+	worker_move(wk, WORKER_ASSIGN);
+	wk->take.pid = q->pid;
+	wk->take.fds = q->fds;
+	if (im) {
+		container_instance(wk, im);
+		assigned(q, e);
+	} else {
+		sandbox_fds_close(&q->fds);
+		no_image(wk);
+	}
+}
+
+static void make_container(struct worker *wk)
+{
+	struct images *images = wk->w->s->o.images;
+	struct image *im = image_of(wk);
+	char label[SPAWNER_LABEL];
+	int layers[CONTAINER_LAYERS];
+	struct spawn_container c = {
+		.limits = limits_of(wk), .layers = layers, .rtapi = true, .hostname = "localhost", .label = label};
+	struct err e = {0};
+
+	if (!im) {
+		no_image(wk);
+		return;
+	}
+	write_label(wk, label);
+	for (; c.n_layers < im->n_layers && c.n_layers < CONTAINER_LAYERS; c.n_layers++) {
+		layers[c.n_layers] = image_layer_open(images, im->layers[c.n_layers].diff_id, &e);
+		if (layers[c.n_layers] < 0)
+			break;
+	}
+	wk->assign.done = container_made;
+	if (e.kind)
+		worker_failed(wk, &e);
+	else
+		spawn_container_start(wk->w->s->o.spawn, &wk->assign, &c);
+	for (unsigned i = 0; i < c.n_layers; i++)
+		close(layers[i]);
 }
 
 /* The start begins here: until now it waited for what a deploy does otherwise. */
@@ -174,7 +292,10 @@ static void take(struct worker *wk)
 	wk->begun_us = loop_now_us(worker_loop(wk));
 	wk->take.done = taken;
 	worker_due(wk, wk->begun_us + INIT_LIMIT_US);
-	pool_take_start(wk->w->s->pool, &wk->take);
+	if (wk->revision->image)
+		make_container(wk);
+	else
+		pool_take_start(wk->w->s->pool, &wk->take);
 }
 
 static void code_is_there(struct code *c, const struct err *e)

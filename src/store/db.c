@@ -12,8 +12,8 @@ static const char *const query_sql[DB_QUERY_N] = {
 	[DB_COMMIT] = "COMMIT",
 	[DB_ROLLBACK] = "ROLLBACK",
 	[DB_SETTING_PUT] = "INSERT INTO setting VALUES (?,?) ON CONFLICT(name) DO UPDATE SET value=excluded.value",
-	[DB_REVISION_PUT] =
-		"INSERT INTO revision VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(serial) DO NOTHING",
+	[DB_REVISION_PUT] = "INSERT INTO revision VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON "
+			    "CONFLICT(serial) DO NOTHING",
 	[DB_REVISION_DEL_OF] =
 		"DELETE FROM revision WHERE serial=(SELECT revision FROM function WHERE name=?) AND serial<>?",
 	[DB_REVISION_DEL] = "DELETE FROM revision WHERE serial=?",

@@ -86,6 +86,7 @@ void revision_unref(struct revision *r)
 	free(r->role);
 	free(r->description);
 	free(r->egress);
+	free(r->image);
 	pairs_done(&r->env);
 	free(r);
 }
@@ -105,6 +106,7 @@ struct revision *revision_clone(const struct revision *r)
 	c->role = xstrdup(r->role);
 	c->description = xstrdup(r->description);
 	c->egress = xstrdup(r->egress);
+	c->image = xstrdup(r->image);
 	c->env = (struct pairs){0};
 	pairs_copy(&c->env, &r->env);
 	return c;

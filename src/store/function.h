@@ -10,7 +10,8 @@
 #include "base/limits.h"
 #include "base/str.h"
 #include "store/store.h"
-enum runtime_kind { RUNTIME_PYTHON, RUNTIME_NODE, RUNTIME_PROVIDED, RUNTIME_N };
+/* From PROVIDED on it is a program that speaks the Runtime API; IMAGE: in a container. */
+enum runtime_kind { RUNTIME_PYTHON, RUNTIME_NODE, RUNTIME_PROVIDED, RUNTIME_IMAGE, RUNTIME_N };
 struct pair {
 	char *name, *value;
 };
@@ -36,7 +37,8 @@ struct revision {
 	char *handler;
 	char *role; /* stored and echoed, not used */
 	char *description;
-	char code_sha256[65]; /* hex, of the archive */
+	char code_sha256[65]; /* hex, of the archive, or of the image's manifest */
+	char *image; /* {"uri", and in place of what the image says "entrypoint", "command", "workdir"}; NULL: an archive */
 	int64_t code_bytes;
 	char layers[LIM_LAYERS][65]; /* hex digests of layer archives, in order; "" ends */
 	int memory_mb, timeout_s, tmp_mb;

@@ -11,5 +11,7 @@ struct store_image {
 /* In place of one of that reference; durable when op is done. The row is copied. */
 void store_image_put(struct store *s, struct store_op *op, const struct store_image *im);
 void store_image_del(struct store *s, struct store_op *op, const char *reference);
+/* Whether a function, or one of its revisions that somebody still holds, is this image. */
+bool store_names_image(const struct store *s, const char digest[65]);
 /* At start: every row. Blocking. im is borrowed by each. */
 int store_image_each(struct store *s, void (*each)(void *arg, const struct store_image *im), void *arg, struct err *e);

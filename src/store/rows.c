@@ -140,10 +140,11 @@ static int revision_put(struct db *d, const struct change *c, struct err *e)
 
 	for (int i = 0; i < LIM_LAYERS && r->layers[i][0]; i++)
 		snprintf(layers + strlen(layers), sizeof(layers) - strlen(layers), "%s%s", i ? " " : "", r->layers[i]);
-	return db_run(d, DB_REVISION_PUT, e, "ittittttitiiiititiit", (int64_t)r->serial, r->id, r->runtime,
+	return db_run(d, DB_REVISION_PUT, e, "ittittttitiiiititiitt", (int64_t)r->serial, r->id, r->runtime,
 		      (int64_t)r->kind, r->handler, r->role, r->description, r->code_sha256, r->code_bytes, layers,
 		      (int64_t)r->memory_mb, (int64_t)r->timeout_s, (int64_t)r->tmp_mb, (int64_t)r->cpu_quota_us,
-		      c->env, r->modified_wall_us, c->name, (int64_t)r->version, (int64_t)r->snapstart, r->egress);
+		      c->env, r->modified_wall_us, c->name, (int64_t)r->version, (int64_t)r->snapstart, r->egress,
+		      r->image);
 }
 
 static int function_row_put(struct db *d, const struct change *c, struct err *e)
@@ -201,8 +202,8 @@ static struct str str_col(sqlite3_stmt *st, int i)
 #define REVISION_COLUMNS                                                                                               \
 	"r.serial,r.id,r.runtime,r.kind,r.handler,r.role,r.description,r.code_sha256,r.code_bytes,r.layers,r.memory_"  \
 	"mb,"                                                                                                          \
-	"r.timeout_s,r.tmp_mb,r.cpu_quota_us,r.env,r.modified_us,r.function,r.version,r.snapstart,r.egress"
-#define FUNCTION_AT 20 /* its first column, after these */
+	"r.timeout_s,r.tmp_mb,r.cpu_quota_us,r.env,r.modified_us,r.function,r.version,r.snapstart,r.egress,r.image"
+#define FUNCTION_AT 21 /* its first column, after these */
 
 static int load_revision(sqlite3_stmt *st, struct revision *r, struct err *e)
 {
@@ -228,6 +229,7 @@ static int load_revision(sqlite3_stmt *st, struct revision *r, struct err *e)
 	r->version = sqlite3_column_int(st, 17);
 	r->snapstart = sqlite3_column_int(st, 18);
 	r->egress = text_col(st, 19);
+	r->image = text_col(st, 20);
 	if ((unsigned)r->kind >= RUNTIME_N)
 		return err_set(e, ERR_CORRUPT, "unknown runtime kind");
 	return pairs_read(&r->env, (const char *)sqlite3_column_text(st, 14), e);

@@ -147,6 +147,28 @@ struct function *function_by_route(const struct store *s, struct str path)
 	return NULL;
 }
 
+static bool is_image(const struct revision *r, const char *digest)
+{
+	return r && r->image && !strcmp(r->code_sha256, digest);
+}
+
+bool store_names_image(const struct store *s, const char digest[65])
+{
+	const struct table *t = &s->table;
+	bool named = false;
+
+	for (size_t i = 0; i < t->n && !named; i++) {
+		const struct function *f = t->sorted[i]->f;
+
+		named = is_image(f->latest, digest) || is_image(t->sorted[i]->saved, digest);
+		for (unsigned k = 0; k < f->n_versions && !named; k++)
+			named = is_image(f->versions[k], digest);
+	}
+	for (size_t i = 0; i < t->n_retired && !named; i++)
+		named = t->retired[i]->refs > 1 && is_image(t->retired[i], digest);
+	return named;
+}
+
 size_t function_count(const struct store *s)
 {
 	return s->table.n;
