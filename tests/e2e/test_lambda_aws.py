@@ -287,7 +287,7 @@ class Access(Base):
         me = self.t.client("sts").get_caller_identity()
         self.assertEqual((me["Account"], me["Arn"]), ("000000000000", "arn:aws:iam::000000000000:user/operator"))
         self.fails("UnknownOperationException", 404, self.c.list_layers, "lambda:ListLayers")
-        self.fails("UnknownOperationException", 400, self.t.client("ecs").list_clusters, "ListClusters")
+        self.fails("UnknownOperationException", 400, self.t.client("kinesis").list_streams, "ListStreams")
         self.fails("InvalidAction", 400, self.t.client("sts").get_session_token, "GetSessionToken")
         self.fails("NotImplemented", 501, self.t.client("s3").list_buckets)
 
