@@ -50,6 +50,7 @@ static enum service_move place(struct service *sv, int64_t waited_us, struct rep
 	if (*ret && !sv->spec.concurrency)
 		return SERVICE_USE; /* the usual, without counting */
 	l.failures = d->failures;
+	l.none = !sv->spec.max || sv->state != SERVICE_ACTIVE || (d->over && d->over >= d->want);
 	list_each(&sv->deployments, it)
 	{
 		struct deployment *x = container_of(it, struct deployment, node);
@@ -182,7 +183,7 @@ void line_serve(struct service *sv, int64_t *next_us)
 		struct replica *in;
 		enum service_move m = place(sv, waited, &in);
 
-		if (m == SERVICE_WAIT && sv->spec.max && sv->state == SERVICE_ACTIVE) {
+		if (m == SERVICE_WAIT) {
 			left = (in ? SERVICE_PATIENCE_US : SERVICE_HOLD_US) - waited;
 			if (*next_us < 0 || left < *next_us)
 				*next_us = left < 1000 ? 1000 : left;

@@ -73,10 +73,11 @@ enum service_move service_place(const struct service_line *l)
 {
 	if (l->held > SERVICE_HELD_MAX)
 		return SERVICE_REFUSE;
-	if (!l->ready)
-		return (l->failures >= GIVE_UP_AFTER && !l->starting) || l->waited_us >= SERVICE_HOLD_US
-			       ? SERVICE_REFUSE
-			       : SERVICE_WAIT;
+	if (!l->ready) {
+		bool in_vain = l->none || (l->failures >= GIVE_UP_AFTER && !l->starting);
+
+		return in_vain || l->waited_us >= SERVICE_HOLD_US ? SERVICE_REFUSE : SERVICE_WAIT;
+	}
 	if (l->concurrency && l->least >= l->concurrency && l->starting && l->waited_us < SERVICE_PATIENCE_US)
 		return SERVICE_WAIT;
 	return SERVICE_USE;

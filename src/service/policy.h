@@ -27,6 +27,7 @@ struct service_line {	     /* of what waits for an instance */
 	int ready, starting; /* instances; to be started counts as starting */
 	int least;	     /* open at the least loaded one that is ready */
 	int concurrency, held, failures;
+	bool none; /* will come */
 	int64_t waited_us;
 };
 enum service_move service_place(const struct service_line *l);

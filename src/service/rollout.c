@@ -87,18 +87,20 @@ void rollout_back(struct service *sv, const char *why)
 	service_save(sv, NULL);
 }
 
-static void failed(struct service *sv, const char *why)
+/* false: it was known, and goes on being tried. */
+static bool failed(struct service *sv, const char *why)
 {
 	struct deployment *d = service_primary(sv);
 
 	if (sv->old && sv->spec.rollout.rollback) {
 		rollout_back(sv, why);
-		return;
+		return true;
 	}
-	if (d->state == DEPLOYMENT_FAILED)
-		return;
-	settle(d, DEPLOYMENT_FAILED);
-	service_say(sv, "%s:%d failed: %s", d->family, d->revision, why);
+	if (d->state != DEPLOYMENT_FAILED) {
+		settle(d, DEPLOYMENT_FAILED);
+		service_say(sv, "%s:%d failed: %s", d->family, d->revision, why);
+	}
+	return false;
 }
 
 /* Whether it was changed so that it must be looked at once more. */
@@ -107,16 +109,19 @@ static bool act(struct service *sv, const struct rollout_plan *p)
 	switch (p->move) {
 	case ROLLOUT_STEP:
 		step(sv);
-		return true;
+		break;
 	case ROLLOUT_DONE:
 		complete(sv);
-		return true;
+		break;
 	case ROLLOUT_FAILED:
-		failed(sv, p->reason);
-		return !sv->rolling;
+		if (!failed(sv, p->reason))
+			return false;
+		break;
 	default:
 		return false;
 	}
+	service_wake(sv);
+	return sv->rolling;
 }
 
 int64_t rollout_tick(struct service *sv)

@@ -145,9 +145,9 @@ static int64_t fit(struct deployment *d)
 
 		if (in->state == SI_DRAIN && !in->open)
 			replica_end(in);
+		missing -= in->state == SI_STOP && !in->asked; /* how it ended says what follows */
 	}
-	if (missing < 0)
-		end_some(d, d->over ? live - d->want : -missing);
+	end_some(d, live - d->want);
 	if (missing <= 0 || d->sv->ss->draining)
 		return -1;
 	if (d->failures && deployment_count(d, COUNT_ON_THE_WAY))

@@ -4,8 +4,8 @@
  *
  *   /status/N      that status          /who      $WHO and an id of its own, different in each instance
  *   /count         reads the body, says how many bytes      /stream/N   N chunks of 64 KiB
- *   /hold          answers when /release was asked for      /exit/N     exits with N
- *   /ws            an upgrade, and then what it is sent     /get/HOST/PORT   what a connection there says
+ *   /hold          answers never                            /exit/N     exits with N
+ *   /ws            an upgrade, and then what it is sent     /get/PORT   what a server on loopback says
  *   others         the method and the path
  *
  * $DELAY_MS: listens so much later. $FAIL: exits with that before.
@@ -21,10 +21,6 @@
 #include <unistd.h>
 
 static unsigned id;
-static int held[64], n_held;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t released = PTHREAD_COND_INITIALIZER;
-static int release_now;
 
 static int write_all(int fd, const char *p, size_t n)
 {
@@ -110,7 +106,9 @@ static int echo(int fd)
 	char buf[4096];
 	ssize_t n;
 
-	if (write_all(fd, "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", 70) < 0)
+	static const char head[] = "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+
+	if (write_all(fd, head, sizeof(head) - 1) < 0)
 		return -1;
 	while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
 		if (write_all(fd, buf, (size_t)n) < 0)
@@ -118,14 +116,13 @@ static int echo(int fd)
 	return -1;
 }
 
-static int hold(int fd)
+static int wait_for_end(int fd)
 {
-	pthread_mutex_lock(&lock);
-	held[n_held++ % 64] = fd;
-	while (!release_now)
-		pthread_cond_wait(&released, &lock);
-	pthread_mutex_unlock(&lock);
-	return reply(fd, 200, "held");
+	char c;
+
+	while (recv(fd, &c, 1, 0) > 0)
+		;
+	return -1;
 }
 
 /* What somebody on loopback says first. */
@@ -133,12 +130,12 @@ static int get(int fd, int port)
 {
 	struct sockaddr_in at = {
 		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	static const char ask[] = "GET /who HTTP/1.1\r\nHost: x\r\n\r\n";
 	int s = socket(AF_INET, SOCK_STREAM, 0), r;
 	char buf[2048];
 	ssize_t n = -1;
 
-	if (connect(s, (struct sockaddr *)&at, sizeof(at)) == 0 &&
-	    write_all(s, "GET /who HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 48) == 0)
+	if (connect(s, (struct sockaddr *)&at, sizeof(at)) == 0 && write_all(s, ask, sizeof(ask) - 1) == 0)
 		n = recv(s, buf, sizeof(buf) - 1, 0);
 	buf[n > 0 ? n : 0] = 0;
 	r = reply(fd, n > 0 ? 200 : 502, n > 0 && strstr(buf, "\r\n\r\n") ? strstr(buf, "\r\n\r\n") + 4 : buf);
@@ -167,13 +164,7 @@ static int answer(int fd, char *head, const char *body, size_t n)
 	if (!strncmp(path, "/get/", 5))
 		return get(fd, atoi(path + 5));
 	if (!strcmp(path, "/hold"))
-		return hold(fd);
-	if (!strcmp(path, "/release")) {
-		pthread_mutex_lock(&lock);
-		release_now = 1;
-		pthread_cond_broadcast(&released);
-		pthread_mutex_unlock(&lock);
-	}
+		return wait_for_end(fd);
 	if (!strcmp(path, "/count"))
 		snprintf(text, sizeof(text), "%lld", length);
 	else if (!strcmp(path, "/who"))

@@ -4,10 +4,14 @@
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
+import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import oci  # noqa: E402
@@ -44,7 +48,8 @@ class Case(unittest.TestCase):
         return done
 
     def web(self, **more):
-        return {"image": "localhost/server:v1", "port": 8080, "route": "/*", "memory": 64, **more}
+        whole = {"image": "localhost/server:v1", "port": 8080, "route": "/*", "memory": 64, **more}
+        return {key: value for key, value in whole.items() if value is not None}
 
     def curl(self, path, *arguments, status=200):
         done = subprocess.run(["curl", "-sS", "-w", "\n%{http_code}", *arguments, self.t.gateway + path], capture_output=True, text=True,
@@ -61,11 +66,281 @@ class Case(unittest.TestCase):
         return tandem.wait_for(lambda: true(self.service()), LIMIT_S, lambda: (what, self.service()))
 
 
-class Wake(Case):
-    def test_up_and_asked(self):
+    def who(self):
+        """Which instance answers."""
+        return self.curl("/who").split()[1]
+
+    def crowd(self, n, path):
+        """Status codes of n requests at once, each over a connection of its own."""
+        done = subprocess.run(["curl", "-sS", "-Z", "--parallel-immediate", "--parallel-max", str(n), "-w", "%{http_code}\n",
+                               *["-o", "/dev/null", self.t.gateway + path] * n], capture_output=True, text=True, timeout=LIMIT_S, check=False)
+        return done.stdout.split(), done.stderr
+
+    def resident_kb(self):
+        return int(tandem.status_of(tandem.daemon_of(self.t.process.pid))["VmRSS"].split()[0])
+
+    def exit(self, code):
+        """An instance ends in the middle of a request that must not be sent to another one."""
+        subprocess.run(["curl", "-s", "-X", "POST", self.t.gateway + f"/exit/{code}"], capture_output=True, timeout=LIMIT_S, check=False)
+
+    def upgraded(self):
+        """A WebSocket's connection, upgraded: what is sent comes back."""
+        host, port = self.t.gateway.removeprefix("http://").rsplit(":", 1)
+        s = socket.create_connection((host, int(port)), timeout=LIMIT_S)
+        self.addCleanup(s.close)
+        s.sendall(b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                  b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        head = b""
+        while b"\r\n\r\n" not in head:
+            more = s.recv(1)
+            self.assertTrue(more, head)
+            head += more
+        self.assertIn(b" 101 ", head.split(b"\r\n")[0])
+        return s
+
+    def echo(self, s, text):
+        s.sendall(text)
+        got = b""
+        while len(got) < len(text):
+            more = s.recv(65536)
+            self.assertTrue(more, got)
+            got += more
+        self.assertEqual(got, text)
+
+
+class Load:
+    """Requests without a pause, each over a new connection; what was no 200 is kept."""
+
+    def __init__(self, case, path="/who", threads=4):
+        self.url = case.t.gateway + path
+        self.over, self.bad, self.said = threading.Event(), [], []
+        self.threads = [threading.Thread(target=self.run) for _ in range(threads)]
+
+    def run(self):
+        while not self.over.is_set():
+            try:
+                with urllib.request.urlopen(self.url, timeout=LIMIT_S) as answer:
+                    self.said.append(answer.read().decode())
+            except OSError as e:
+                self.bad.append((str(e), e.read() if hasattr(e, "read") else b""))
+
+    def __enter__(self):
+        for t in self.threads:
+            t.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        for t in self.threads:
+            t.join()
+
+    def names(self):
+        return {text.split()[0] for text in self.said[-1:]}
+
+    def until_said(self, name):
+        tandem.wait_for(lambda: name in self.names(), LIMIT_S, lambda: (name, self.said[-3:], self.bad[:3]))
+
+
+class Serve(Case):
+    def test_up_asked_and_down(self):
         self.up({"web": self.web(min=1)})
         self.assertEqual(self.curl("/hello"), "GET /hello")
-        self.assertIn("web", self.t.cli("ls"))
+        self.assertRegex(self.t.cli("ls"), r"web +shop +ACTIVE +COMPLETED +1 ")
+        self.assertIn("web:1 is complete", self.t.cli("describe", "web"))
+        self.assertIn("nothing to change", self.up({"web": self.web(min=1)}).stdout)
+        self.assertIn('tandem_service_requests_total{service="default/web",status="2xx"} 1', self.t.admin("GET", "/metrics")[1].decode())
+        self.up({})
+        self.curl("/hello", status=404)
+        tandem.wait_for(lambda: self.service() is None, LIMIT_S, self.service)
+        tandem.wait_for(lambda: not [k for k in json.loads(self.t.cli("ps", "-o", "json"))["tasks"] if k["state"] != "STOPPED"], LIMIT_S)
+
+    def test_bodies_stream_both_ways(self):
+        self.up({"web": self.web(min=1)})
+        before = self.resident_kb()
+        size = 64 << 20
+        with tempfile.TemporaryFile() as f:
+            f.truncate(size)
+            f.seek(0)
+            done = subprocess.run(["curl", "-sS", "-T", "-", self.t.gateway + "/count"], stdin=f, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+        self.assertGreaterEqual(int(done.stdout), size, done.stderr)  # and what chunks are made of
+        got = subprocess.Popen(["curl", "-sS", self.t.gateway + "/stream/1024"], stdout=subprocess.PIPE)
+        total = 0
+        while piece := got.stdout.read(1 << 20):
+            total += len(piece)
+        self.assertEqual((got.wait(LIMIT_S), total), (0, 1024 * 65536))
+        self.assertLess(self.resident_kb() - before, 16384)
+
+    def test_upgrades_stay_open_and_are_work(self):
+        self.up({"web": self.web(min=0, idle="100ms")})
+        s = self.upgraded()
+        self.echo(s, b"hello")
+        self.curl("/hello")
+        before = self.service()
+        self.assertEqual(before["open"], 1)
+        for _ in range(3):  # more than one idle time goes by: what is open is no idleness
+            self.echo(s, b"more" * 10000)
+            self.until(lambda sv: sv["open"] == 1)
+        self.assertEqual(self.service()["instances"], 1)
+        s.close()
+        self.until(lambda sv: sv["instances"] == 0)
+
+    def test_what_waits_for_nothing_is_told_why(self):
+        done = self.up({"web": self.web(environment={"FAIL": "7"})}, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("exited with 7", done.stdout)
+        self.until(lambda sv: sv["deployments"][0]["failed"] >= 3)
+        self.assertIn("exited with 7", json.loads(self.curl("/x", status=503))["reason"])
+        self.assertIn("exited with 7", " ".join(self.service()["events"]))
+
+
+class Scale(Case):
+    def test_a_crowd_wakes_it(self):
+        self.up({"web": self.web(idle="100ms", environment={"DELAY_MS": "100"})})
+        for _ in range(3):
+            self.until(lambda sv: sv["instances"] == 0 and sv["starting"] == 0)
+            codes, err = self.crowd(20, "/hello")
+            self.assertEqual(codes, ["200"] * 20, err)
+        self.assertEqual(self.service()["errors"], 0)
+
+    def test_as_many_as_there_is_to_do(self):
+        self.up({"web": self.web(max=3, concurrency=2, idle="200ms")})
+        held = [subprocess.Popen(["curl", "-s", self.t.gateway + "/hold"]) for _ in range(6)]
+        self.until(lambda sv: sv["instances"] == 3 and sv["open"] == 6)
+        for h in held:
+            h.kill()
+            h.wait()
+        self.until(lambda sv: sv["instances"] == 0 and sv["open"] == 0)
+
+    def test_one_that_dies_is_replaced_and_nobody_notices(self):
+        self.up({"web": self.web(min=2, max=2)})
+        self.until(lambda sv: sv["instances"] == 2)
+        first = {self.who() for _ in range(10)}
+        self.assertEqual(len(first), 2)
+        self.exit(3)
+        self.assertEqual(self.crowd(20, "/hello")[0], ["200"] * 20)
+        self.until(lambda sv: sv["instances"] == 2 and any("exited with 3" in e for e in sv["events"]))
+        self.assertEqual(len(first & {self.who() for _ in range(10)}), 1)
+
+    def test_an_end_that_is_final(self):
+        self.up({"web": self.web(min=1, restart="on-failure")})
+        self.exit(0)
+        self.until(lambda sv: any("not started again" in e for e in sv["events"]))
+        self.assertEqual((self.service()["instances"], self.service()["starting"]), (0, 0), self.service())
+        self.assertIn("not started again", json.loads(self.curl("/x", status=503))["reason"])
+
+
+class Rollout(Case):
+    def both(self, rollout, **more):
+        self.up({"web": self.web(min=2, max=2, environment={"WHO": "one"}, rollout=rollout)})
+        self.until(lambda sv: sv["instances"] == 2)
+        return {"web": self.web(min=2, max=2, rollout=rollout, **{"environment": {"WHO": "two"}, **more})}
+
+    def complete(self, revision):
+        self.until(lambda sv: len(sv["deployments"]) == 1 and sv["deployments"][0]["definition"] == f"web:{revision}" and
+                   sv["deployments"][0]["state"] == "COMPLETED")
+
+    def test_nobody_notices(self):
+        for strategy in ("rolling", "blue-green", "canary"):
+            with self.subTest(strategy):
+                two = self.both({"strategy": strategy, "wait": "100ms", "steps": [20]})
+                with Load(self) as load:
+                    load.until_said("one")
+                    self.up(two)
+                    load.until_said("two")
+                    self.until(lambda sv: len(sv["deployments"]) == 1 and sv["deployments"][0]["state"] == "COMPLETED")
+                self.assertEqual(load.bad, [])
+                self.assertEqual(self.curl("/who").split()[0], "two")
+
+    def test_replaced_and_nobody_fails(self):
+        two = self.both({"strategy": "replace"})
+        with Load(self) as load:
+            load.until_said("one")
+            self.up(two)
+            load.until_said("two")
+        self.assertEqual(load.bad, [])
+
+    def test_a_revision_that_dies_is_taken_back(self):
+        two = self.both({"strategy": "rolling"}, environment={"WHO": "two", "FAIL": "9"})
+        with Load(self) as load:
+            done = self.up(two, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("goes on serving", done.stdout)
+            self.complete(1)
+        self.assertEqual(load.bad, [])
+        self.assertEqual({text.split()[0] for text in load.said}, {"one"})
+        self.assertIn("web:2 is taken back: 3 of its instances failed", " ".join(self.service()["events"]))
+        self.up({"web": self.web(min=2, max=2, environment={"WHO": "three"})})
+        self.complete(3)
+        self.assertEqual(self.curl("/who").split()[0], "three")
+
+    def test_a_revision_with_errors_is_taken_back(self):
+        two = self.both({"strategy": "canary", "steps": [50], "wait": "1h"}, environment={"WHO": "two", "STATUS": "500"})
+        self.up(two)
+        self.until(lambda sv: any(d["primary"] and d.get("percent") == 50 for d in sv["deployments"]))
+        for _ in range(60):
+            subprocess.run(["curl", "-s", self.t.gateway + "/x"], capture_output=True, timeout=LIMIT_S, check=False)
+        self.complete(1)
+        self.assertIn("errors (5xx)", " ".join(self.service()["events"]))
+        self.assertEqual(self.crowd(20, "/x")[0], ["200"] * 20)
+
+    def test_promote_and_undo(self):
+        two = self.both({"strategy": "canary", "steps": [10], "wait": "1h"})
+        self.up(two)
+        self.assertRegex(self.t.cli("rollout", "status", "web"), r"web:2 +new +IN_PROGRESS")
+        self.t.cli("rollout", "undo", "web")
+        self.complete(1)
+        self.assertEqual(self.curl("/who").split()[0], "one")
+        self.up(two)
+        self.t.cli("rollout", "promote", "web")
+        self.complete(2)
+        self.assertEqual(self.curl("/who").split()[0], "two")
+        self.t.cli("rollout", "undo", "web")
+        self.t.cli("rollout", "promote", "web")
+        self.complete(1)
+
+
+class Survive(Case):
+    def kill(self):
+        before = tandem.daemon_of(self.t.process.pid)
+        os.kill(before, signal.SIGKILL)
+        tandem.wait_for(lambda: tandem.daemon_of(self.t.process.pid) not in (None, before), LIMIT_S)
+
+    def test_a_crash_touches_no_instance(self):
+        self.up({"web": self.web(min=2, max=2)})
+        self.until(lambda sv: sv["instances"] == 2)
+        first = {self.who() for _ in range(10)}
+        stream = subprocess.Popen(["curl", "-s", "--limit-rate", "1M", "-o", "/dev/null", self.t.gateway + "/stream/100000"])
+        self.until(lambda sv: sv["open"] == 1)
+        self.kill()
+        self.assertNotEqual(stream.wait(LIMIT_S), 0)  # the client hears of it
+        self.until(lambda sv: sv and sv["instances"] == 2)
+        self.assertEqual({self.who() for _ in range(10)}, first)
+
+    def test_in_the_middle_of_a_rollout(self):
+        rollout = {"strategy": "canary", "steps": [50], "wait": "1h"}
+        self.up({"web": self.web(min=1, environment={"WHO": "one"}, rollout=rollout)})
+        self.up({"web": self.web(min=1, environment={"WHO": "two"}, rollout=rollout)})
+        self.kill()
+        self.until(lambda sv: sv and sv["instances"] == 2 and any(d.get("percent") == 50 for d in sv["deployments"]))
+        self.assertEqual({self.curl("/who").split()[0] for _ in range(10)}, {"one", "two"})
+        self.t.cli("rollout", "undo", "web")
+        self.until(lambda sv: len(sv["deployments"]) == 1)
+        self.assertEqual(self.curl("/who").split()[0], "one")
+
+    def test_after_a_reboot(self):
+        self.up({"web": self.web(min=1), "lazy": self.web(route="/lazy")})
+        self.t.restart()
+        self.assertEqual(self.curl("/hello"), "GET /hello")
+        self.assertEqual(self.curl("/lazy"), "GET /lazy")
+
+
+class Ports(Case):
+    def test_uses_and_ports(self):
+        self.up({"db": self.web(route=None, idle="100ms", environment={"WHO": "db", "PORT": "8080"}),
+                 "web": self.web(min=1, uses=["db:5432"], ports=["127.0.0.1:0:8080"])})
+        self.until(lambda sv: sv["instances"] == 1)
+        tandem.wait_for(lambda: self.service("db")["instances"] == 0, LIMIT_S)
+        self.assertRegex(self.curl("/get/5432"), "^db ")
 
 
 if __name__ == "__main__":

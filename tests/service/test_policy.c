@@ -94,6 +94,7 @@ TEST(place)
 		{"none is ready", {.starting = 1}, SERVICE_WAIT},
 		{"none, and none could be started again and again", {.failures = 3}, SERVICE_REFUSE},
 		{"the same, but one is just on its way", {.failures = 3, .starting = 1}, SERVICE_WAIT},
+		{"none will come", {.none = true, .starting = 1}, SERVICE_REFUSE},
 		{"for too long", {.starting = 1, .waited_us = SERVICE_HOLD_US}, SERVICE_REFUSE},
 		{"all are full, one more comes",
 		 {.ready = 1, .starting = 1, .concurrency = 2, .least = 2},
