@@ -146,24 +146,98 @@ void admin_tasks(struct admin *a, struct http_req *r, struct str name)
 	admin_object(r, 200, &w);
 }
 
+/* ---- one, also when its program runs, or never will ---- */
+
+struct wait {
+	struct task_watch watch;
+	struct task *task;
+	struct http_req *r;
+};
+
+static void wait_left(void *arg)
+{
+	struct wait *w = arg;
+
+	task_unwatch(&w->watch);
+	free(w);
+}
+
+static bool has_begun(const struct task *k)
+{
+	struct task_info i;
+
+	task_info(k, &i);
+	return i.state == TASK_STOPPED || (i.started_wall_us && i.state >= TASK_RUNNING);
+}
+
+static void wait_changed(struct task_watch *watch, struct task *k)
+{
+	struct wait *w = container_of(watch, struct wait, watch);
+
+	if (k != w->task || !has_begun(k))
+		return;
+	answer(w->r, k, 200);
+	wait_left(w);
+}
+
 void admin_task(struct admin *a, struct http_req *r, struct str name)
 {
 	unsigned i;
 	struct task *k = find(a, r, name, &i);
+	struct wait *w;
 
-	if (k)
+	if (!k)
+		return;
+	if (!admin_query_is(r, "wait", "started") || has_begun(k)) {
 		answer(r, k, 200);
+		return;
+	}
+	w = xcalloc(1, sizeof(*w));
+	*w = (struct wait){.watch.changed = wait_changed, .task = k, .r = r};
+	http_on_gone(r, wait_left, w);
+	task_watch(a->o.tasks, &w->watch);
 }
 
-/* {"definition": "FAMILY[:REVISION]"} or {"doc": {...}}, with "overrides"; or the document of one container itself. */
-static char *doc_of(struct admin *a, const struct json *what, char definition[300], struct err *e)
+static void put_member(struct jw *w, const struct json *what, const char *name)
+{
+	auto_free char *text = json_get(what, name) ? json_text(json_get(what, name)) : NULL;
+
+	if (text)
+		jw_raw(w, name, str_of(text));
+}
+
+/* What tandem run says beside a task's name is for its first container. */
+static char *overrides_of(const struct json *what, const char *doc_text)
+{
+	auto_json doc = json_parse(str_of(doc_text), NULL);
+	auto_buf out = {0};
+	struct jw w = jw_object(&out);
+
+	jw_arr(&w, "containers");
+	jw_obj(&w, NULL);
+	jw_strc(&w, "name", task_doc_name(doc, 0));
+	put_member(&w, what, "command");
+	put_member(&w, what, "env");
+	jw_end(&w, '}');
+	jw_end(&w, ']');
+	put_member(&w, what, "memory_mb");
+	put_member(&w, what, "cpu");
+	jw_end(&w, '}');
+	return buf_take(&out);
+}
+
+/* {"definition": "FAMILY[:REVISION]", "command", "env", "memory_mb", "cpu"}, or {"doc": {...}, "overrides"}, or the
+ * document of one container itself. */
+static char *doc_of(struct admin *a, const struct json *what, char definition[300], char **ret_over, struct err *e)
 {
 	struct str given = json_get_str(what, "definition"), family = given, number;
 	auto_definition d = NULL;
 	int64_t revision = 0;
 
-	if (!given.p)
+	if (!given.p) {
+		*ret_over = json_get(what, "overrides") ? json_text(json_get(what, "overrides")) : NULL;
 		return json_text(json_get(what, "doc") ? json_get(what, "doc") : what);
+	}
 	if (!str_cut(given, ':', &family, &number) || str_to_i64(number, 1, INT32_MAX, &revision) == 0)
 		d = definition_get(a->o.store, family, (int)revision);
 	if (!d || !d->active) {
@@ -172,6 +246,7 @@ static char *doc_of(struct admin *a, const struct json *what, char definition[30
 		return NULL;
 	}
 	snprintf(definition, 300, "%s:%d", d->family, d->revision);
+	*ret_over = overrides_of(what, d->doc);
 	return xstrdup(d->doc);
 }
 
@@ -180,8 +255,8 @@ void admin_task_run(struct admin *a, struct http_req *r, struct str name)
 	struct err e = {0};
 	auto_json what = json_parse(r->body, &e);
 	char definition[300] = "";
-	auto_free char *doc = what ? doc_of(a, what, definition, &e) : NULL;
-	auto_free char *over = json_get(what, "overrides") ? json_text(json_get(what, "overrides")) : NULL;
+	auto_free char *over = NULL;
+	auto_free char *doc = what ? doc_of(a, what, definition, &over, &e) : NULL;
 	struct task_opts o = {.name = json_get_str(what, "name").p,
 			      .definition = definition,
 			      .overrides = str_of(over),
@@ -190,10 +265,13 @@ void admin_task_run(struct admin *a, struct http_req *r, struct str name)
 			      .cols = (unsigned)json_get_int(what, "cols", 0)};
 	struct task *k;
 
-	if (!doc || task_run(a->o.tasks, str_of(doc), &o, &k, &e) < 0)
-		admin_error(r, &e);
-	else
+	if (doc && task_run(a->o.tasks, str_of(doc), &o, &k, &e) == 0) {
 		answer(r, k, 201);
+		return;
+	}
+	if (doc && *definition && e.kind == ERR_NOT_FOUND) /* of its image: the task itself is there */
+		e.kind = ERR_CONFLICT;
+	admin_error(r, &e);
 }
 
 static void done(struct http_req *r)

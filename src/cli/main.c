@@ -87,7 +87,7 @@ const struct verb cli_verbs[] = {
 	 "  tandem pull oci:layout:v1       is called localhost/layout:v1\n"
 	 "  tandem pull build:. --tag app   built by buildah from the Dockerfile in this folder",
 	 pull_options, pull_run},
-	{"run", "[options] IMAGE [COMMAND ...]", "run a container to its end",
+	{"run", "[options] IMAGE|TASK [COMMAND ...]", "run a container, or a task of tandem.yaml, to its end",
 	 "Runs the image's program, or COMMAND in it, and exits with its code (125: it could not be run, 126 and 127: "
 	 "nor its "
 	 "program). The image is pulled when it is not here. Signals go to the program. When it has ended nothing of "
@@ -97,6 +97,11 @@ const struct verb cli_verbs[] = {
 	 "  tandem run -it --memory 512 python:3.12 python\n"
 	 "  tandem run -d --name db -e POSTGRES_PASSWORD=x postgres:16       tandem logs db, tandem stop db",
 	 run_options, run_run},
+	{"exec", "[options] TASK[/CONTAINER] COMMAND ...", "run a further program in a container",
+	 "Runs COMMAND in a container that runs, and exits with its code; 126 and 127 when it cannot be started.\n\n"
+	 "  tandem exec -it db psql\n"
+	 "  tandem exec web/proxy cat /etc/hosts",
+	 exec_options, exec_run},
 	{"secret", "set NAME | ls | rm NAME ...", "what containers are told and nobody else",
 	 "Keeps a value for containers that ask for it by name, as a file or as a variable. It comes from standard "
 	 "input, byte "

@@ -1,84 +1,52 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * run: a container, as if its program were ours. One connection brings what it says; a thread of its own takes what is
- * typed, signals and the terminal's size there. When the daemon goes away under us, it goes on: we attach again.
- */
+/* run: a container, as if its program were ours. exec: a further program in one that runs. */
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/signalfd.h>
-#include <termios.h>
-#include <time.h>
 #include <unistd.h>
-#include "cli/call.h"
+#include "base/mem.h"
+#include "cli/attach.h"
 #include "cli/verbs.h"
 #include "json/write.h"
 
-#define FAILED	    125 /* as docker has it: the program itself was never asked */
-#define FRAME_BYTES 5
-#define FRAME_MAX   (1 << 24)
-#define PIECE_BYTES 32768
-#define AGAIN_MS    100
-#define AGAIN_TRIES 300 /* so long an upgrade, or a crash and what follows, may take */
+#define FAILED	   ATTACH_FAILED
+#define TMPFS_MB   64
+#define WAIT_MS	   100
+#define WAIT_TRIES 300 /* for a daemon that comes back */
 
 struct run_opts {
-	struct opt_list env;
+	struct opt_list env, volumes, tmpfs, devices, cap_add, cap_drop, ulimits, secrets;
 	bool interactive, tty, detach, read_only, keep;
 	int64_t memory_mb;
 	const char *cpu, *user, *workdir, *name, *entrypoint;
 };
 #define AT(f) offsetof(struct run_opts, f)
+#define STREAMS                                                                                                        \
+	{'i', "interactive", OPT_FLAG, NULL, "what is typed or piped here is its standard input", AT(interactive)},    \
+		{'t', "tty", OPT_FLAG, NULL, "it gets a terminal", AT(tty)},                                           \
+		{'e', "env", OPT_LIST, "K=V", "a variable of its environment; K alone takes the caller's", AT(env)},   \
+		{'u', "user", OPT_TEXT, "USER[:GROUP]", "names of the image, or numbers", AT(user)},                   \
+		{'w', "workdir", OPT_TEXT, "DIR", "where it begins", AT(workdir)},
+const struct opt exec_options[] = {STREAMS{0}};
 const struct opt run_options[] = {
-	{'e', "env", OPT_LIST, "K=V", "a variable of its environment; K alone takes the caller's", AT(env)},
-	{'i', "interactive", OPT_FLAG, NULL, "what is typed or piped here is its standard input", AT(interactive)},
-	{'t', "tty", OPT_FLAG, NULL, "it gets a terminal", AT(tty)},
-	{'d', "detach", OPT_FLAG, NULL, "print its id and leave it running", AT(detach)},
+	STREAMS{'d', "detach", OPT_FLAG, NULL, "print its id once it runs, and leave it running", AT(detach)},
 	{'m', "memory", OPT_COUNT, "MB", "limit (1024)", AT(memory_mb)},
 	{0, "cpu", OPT_TEXT, "N", "limit in processors, as 0.5 (none, and the weight of 0.25)", AT(cpu)},
 	{0, "read-only", OPT_FLAG, NULL, "its root cannot be written", AT(read_only)},
-	{'u', "user", OPT_TEXT, "USER[:GROUP]", "names of the image, or numbers", AT(user)},
-	{'w', "workdir", OPT_TEXT, "DIR", "where it begins", AT(workdir)},
+	{'v', "volume", OPT_LIST, "SRC:DIR[:ro]", "a volume by its name, or a path of this machine", AT(volumes)},
+	{0, "tmpfs", OPT_LIST, "DIR[:MB]", "memory as a folder (64)", AT(tmpfs)},
+	{0, "device", OPT_LIST, "PATH", "such as /dev/fuse", AT(devices)},
+	{0, "secret", OPT_LIST, "NAME[=VAR]", "a file in /run/secrets, or a variable", AT(secrets)},
+	{0, "cap-add", OPT_LIST, "CAP", "such as NET_RAW", AT(cap_add)},
+	{0, "cap-drop", OPT_LIST, "CAP", "such as ALL", AT(cap_drop)},
+	{0, "ulimit", OPT_LIST, "NAME=N[:N]", "such as nofile=1024", AT(ulimits)},
 	{0, "entrypoint", OPT_TEXT, "PROGRAM", "instead of the image's; its command is left out too", AT(entrypoint)},
 	{0, "name", OPT_TEXT, "NAME", "for ps, logs and stop", AT(name)},
 	{0, "keep", OPT_FLAG, NULL, "ps and logs know it when it has ended, too", AT(keep)},
 	{0},
 };
-
-struct run {
-	struct cli *c;
-	const struct run_opts *o;
-	char id[64];
-	struct buf frames; /* begun, not whole */
-	bool over;
-	int exit;
-	int signals, wake[2];
-	bool raw;
-	struct termios before;
-};
-
-/* ---- asking ---- */
-
-/* Without a word about what goes wrong. -1: no daemon answers. */
-static int ask(struct run *r, const char *method, const char *target, struct str body, struct http_answer *a)
-{
-	struct err e = {0};
-	auto_close int fd = http_connect_unix(r->c->sock, &e);
-
-	return fd < 0 ? -1 : http_call(fd, method, target, NULL, body, 0, a, &e);
-}
-
-static int tell(struct run *r, const char *method, const char *what, struct str body)
-{
-	auto_(http_answer_done) struct http_answer a = {0};
-	char target[160];
-
-	snprintf(target, sizeof(target), "/v1/tasks/%s%s", r->id, what);
-	return ask(r, method, target, body, &a) < 0 ? -1 : a.status;
-}
 
 static void put_env(struct jw *w, const struct opt_list *env)
 {
@@ -110,34 +78,140 @@ static void put_text(struct jw *w, const char *key, const char *text)
 		jw_strc(w, key, text);
 }
 
+static void put_list(struct jw *w, const char *key, const struct opt_list *l)
+{
+	if (l->n)
+		put_words(w, key, (int)l->n, (char **)l->v);
+}
+
+/* "SRC:DIR[:ro]", and of tmpfs "DIR[:MB]". What is wrong with them the daemon says. */
+static void put_mounts(struct jw *w, const struct run_opts *o)
+{
+	jw_arr(w, "mounts");
+	for (unsigned i = 0; i < o->volumes.n; i++) {
+		struct str from = str_of(o->volumes.v[i]), rest = STR_NULL, to, how = STR_NULL;
+		auto_free char *path = NULL;
+
+		if (!str_cut(from, ':', &from, &rest) || !str_cut(rest, ':', &to, &how))
+			to = rest;
+		jw_obj(w, NULL);
+		if (from.n && (*from.p == '.' || *from.p == '/')) {
+			auto_free char *given = str_dup(from);
+
+			path = realpath(given, NULL);
+			jw_strc(w, "host", path ? path : given);
+		} else {
+			jw_str(w, "volume", from);
+		}
+		jw_str(w, "path", to);
+		jw_bool(w, "read_only", str_eqc(how, "ro"));
+		jw_end(w, '}');
+	}
+	for (unsigned i = 0; i < o->tmpfs.n; i++) {
+		struct str path = str_of(o->tmpfs.v[i]), size;
+		int64_t mb = TMPFS_MB;
+
+		if (str_cut(path, ':', &path, &size) && str_to_i64(size, 1, INT32_MAX, &mb) < 0)
+			mb = 0;
+		jw_obj(w, NULL);
+		jw_str(w, "path", path);
+		jw_int(w, "tmpfs_mb", mb);
+		jw_end(w, '}');
+	}
+	jw_end(w, ']');
+}
+
+static void put_secrets(struct jw *w, const struct opt_list *l)
+{
+	jw_arr(w, "secrets");
+	for (unsigned i = 0; i < l->n; i++) {
+		struct str name = str_of(l->v[i]), var;
+
+		jw_obj(w, NULL);
+		if (str_cut(name, '=', &name, &var))
+			jw_str(w, "env", var);
+		jw_str(w, "name", name);
+		jw_end(w, '}');
+	}
+	jw_end(w, ']');
+}
+
+static void put_ulimits(struct jw *w, const struct opt_list *l)
+{
+	jw_obj(w, "ulimits");
+	for (unsigned i = 0; i < l->n; i++) {
+		struct str name = str_of(l->v[i]), soft = STR_NULL, hard;
+		int64_t n[2] = {0, 0};
+		auto_free char *key = NULL;
+
+		str_cut(name, '=', &name, &soft);
+		if (!str_cut(soft, ':', &soft, &hard))
+			hard = soft;
+		key = str_dup(name);
+		jw_arr(w, key);
+		for (unsigned k = 0; k < 2; k++)
+			if (str_to_i64(k ? hard : soft, -1, INT64_MAX, &n[k]) == 0)
+				jw_int(w, NULL, n[k]);
+		jw_end(w, ']');
+	}
+	jw_end(w, '}');
+}
+
+static void put_size(struct jw *w, bool tty)
+{
+	struct winsize size;
+
+	if (!tty || ioctl(1, TIOCGWINSZ, &size) < 0 || !size.ws_row)
+		return;
+	jw_int(w, "rows", size.ws_row);
+	jw_int(w, "cols", size.ws_col);
+}
+
+/* What a task of tandem.yaml may be run with, too. */
+static void put_common(struct jw *w, const struct run_opts *o, int argc, char **argv, double cpu)
+{
+	if (argc > 1)
+		put_words(w, "command", argc - 1, argv + 1);
+	put_env(w, &o->env);
+	put_text(w, "name", o->name);
+	if (o->memory_mb)
+		jw_int(w, "memory_mb", o->memory_mb);
+	if (o->cpu)
+		jw_real(w, "cpu", cpu);
+	jw_bool(w, "attach", !o->detach);
+	put_size(w, o->tty);
+}
+
 static void describe(const struct run_opts *o, int argc, char **argv, double cpu, struct buf *out)
 {
 	char *entry[] = {(char *)o->entrypoint};
-	struct winsize size;
 	struct jw w = jw_object(out);
 
 	jw_strc(&w, "image", argv[0]);
-	if (argc > 1)
-		put_words(&w, "command", argc - 1, argv + 1);
+	put_common(&w, o, argc, argv, cpu);
 	if (o->entrypoint)
 		put_words(&w, "entrypoint", *o->entrypoint ? 1 : 0, entry);
-	put_env(&w, &o->env);
 	put_text(&w, "user", o->user);
 	put_text(&w, "workdir", o->workdir);
-	put_text(&w, "name", o->name);
-	if (o->memory_mb)
-		jw_int(&w, "memory_mb", o->memory_mb);
-	if (o->cpu)
-		jw_real(&w, "cpu", cpu);
 	jw_bool(&w, "read_only", o->read_only);
 	jw_bool(&w, "tty", o->tty);
 	jw_bool(&w, "stdin", o->interactive);
-	jw_bool(&w, "attach", !o->detach);
-	if (o->tty && ioctl(1, TIOCGWINSZ, &size) == 0 && size.ws_row) {
-		jw_int(&w, "rows", size.ws_row);
-		jw_int(&w, "cols", size.ws_col);
-	}
+	put_mounts(&w, o);
+	put_secrets(&w, &o->secrets);
+	put_list(&w, "devices", &o->devices);
+	put_list(&w, "cap_add", &o->cap_add);
+	put_list(&w, "cap_drop", &o->cap_drop);
+	put_ulimits(&w, &o->ulimits);
 	jw_end(&w, '}');
+}
+
+/* Whether the word may name a task, and nothing is said that only an image can be run with. */
+static bool may_be_task(const struct run_opts *o, const char *word)
+{
+	return strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_:") == strlen(word) &&
+	       !o->user && !o->workdir && !o->entrypoint && !o->read_only && !o->tty && !o->interactive &&
+	       !o->volumes.n && !o->tmpfs.n && !o->devices.n && !o->cap_add.n && !o->cap_drop.n && !o->ulimits.n &&
+	       !o->secrets.n;
 }
 
 static int refused(const struct http_answer *a)
@@ -149,204 +223,82 @@ static int refused(const struct http_answer *a)
 	return FAILED;
 }
 
-/* An image that is not here is brought, once. */
-static int create(struct run *r, const char *image, struct str body)
+/* 0: r->id is there; else the exit code. *ret_missing: instead, when what was named is not here. */
+static int post(struct attach *r, const char *target, struct str body, bool *ret_missing)
 {
-	for (bool pulled = false;; pulled = true) {
+	auto_(http_answer_done) struct http_answer a = {0};
+	auto_json j = NULL;
+
+	if (attach_ask(r, "POST", target, body, &a) < 0)
+		return cli_failf("no daemon answers at %s; start one with: sudo tandem serve --state %s", r->c->sock,
+				 r->c->state),
+		       FAILED;
+	if (a.status == 404 && ret_missing) {
+		*ret_missing = true;
+		return 0;
+	}
+	if (a.status >= 400)
+		return refused(&a);
+	j = json_parse(buf_str(&a.body), NULL);
+	if (json_get(j, "id"))
+		snprintf(r->id, sizeof(r->id), STR_FMT, STR_ARG(json_get_str(j, "id")));
+	r->exec = json_get_int(j, "exec", 0);
+	return 0;
+}
+
+/* A task of tandem.yaml, else an image; one that is not here is brought, once. */
+static int create(struct attach *r, const struct run_opts *o, int argc, char **argv, double cpu)
+{
+	auto_buf task = {0}, image = {0};
+	bool missing = true;
+	int ret = 0;
+
+	if (may_be_task(o, argv[0])) {
+		struct jw w = jw_object(&task);
+
+		jw_strc(&w, "definition", argv[0]);
+		put_common(&w, o, argc, argv, cpu);
+		jw_end(&w, '}');
+		missing = false;
+		ret = post(r, "/v1/tasks", buf_str(&task), &missing);
+	}
+	if (ret || !missing)
+		return ret;
+	describe(o, argc, argv, cpu, &image);
+	missing = false;
+	ret = post(r, "/v1/tasks", buf_str(&image), &missing);
+	if (ret || !missing)
+		return ret;
+	return pull_reference(r->c, argv[0], true) == CLI_OK ? post(r, "/v1/tasks", buf_str(&image), NULL) : FAILED;
+}
+
+/* Until its program runs, or never will. */
+static int wait_started(struct attach *r)
+{
+	auto_free char *target = xasprintf("/v1/tasks/%s?wait=started", r->id);
+
+	for (int tries = 0; tries < WAIT_TRIES; tries++) {
 		auto_(http_answer_done) struct http_answer a = {0};
 		auto_json j = NULL;
 
-		if (ask(r, "POST", "/v1/tasks", body, &a) < 0)
-			return cli_failf("no daemon answers at %s; start one with: sudo tandem serve --state %s",
-					 r->c->sock, r->c->state),
-			       FAILED;
-		if (a.status == 404 && !pulled) {
-			if (pull_reference(r->c, image, true) != CLI_OK)
-				return FAILED;
-			continue;
+		if (attach_ask(r, "GET", target, STR_NULL, &a) == 0) {
+			if (a.status >= 400)
+				return refused(&a);
+			j = json_parse(buf_str(&a.body), NULL);
+			if (json_get(j, "started"))
+				return CLI_OK;
+			cli_failf(STR_FMT, STR_ARG(json_get_str(j, "reason")));
+			return (int)json_get_int(j, "exit_code", FAILED);
 		}
-		if (a.status >= 400)
-			return refused(&a);
-		j = json_parse(buf_str(&a.body), NULL);
-		snprintf(r->id, sizeof(r->id), STR_FMT, STR_ARG(json_get_str(j, "id")));
-		return 0;
+		(void)poll(NULL, 0, WAIT_MS);
 	}
-}
-
-/* ---- what it says ---- */
-
-static void write_all(int fd, struct str s)
-{
-	while (s.n) {
-		ssize_t n = write(fd, s.p, s.n);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return;
-		s.p += n, s.n -= (size_t)n;
-	}
-}
-
-static void ended(struct run *r, struct str text)
-{
-	auto_json j = json_parse(text, NULL);
-	auto_free char *reason = cli_clean(str_dup(json_get_str(j, "reason")));
-
-	r->over = true;
-	r->exit = (int)json_get_int(j, "exit_code", FAILED);
-	if (r->raw)
-		tcsetattr(0, TCSADRAIN, &r->before);
-	if (!json_get_str(j, "started").n || json_get_bool(j, "oom", false))
-		cli_failf("%s", reason);
-}
-
-static int on_piece(void *arg, int status, struct str piece)
-{
-	struct run *r = arg;
-
-	if (status != 200)
-		return 1;
-	buf_addstr(&r->frames, piece);
-	while (r->frames.n >= FRAME_BYTES && !r->over) {
-		const unsigned char *h = (const unsigned char *)r->frames.p;
-		size_t n = h[1] | (size_t)h[2] << 8 | (size_t)h[3] << 16 | (size_t)h[4] << 24;
-		struct str text = {r->frames.p + FRAME_BYTES, n};
-
-		if (n > FRAME_MAX)
-			return 1;
-		if (r->frames.n - FRAME_BYTES < n)
-			return 0;
-		if (*h == 'x')
-			ended(r, text);
-		else
-			write_all(*h == 'e' ? 2 : 1, text);
-		buf_drop(&r->frames, FRAME_BYTES + n);
-	}
-	return r->over;
-}
-
-static void hear(struct run *r)
-{
-	const struct timespec pause = {.tv_nsec = AGAIN_MS * 1000000l};
-	char target[128];
-
-	snprintf(target, sizeof(target), "/v1/tasks/%s/attach", r->id);
-	for (int tries = 0; !r->over && tries < AGAIN_TRIES; tries++) {
-		struct err e = {0};
-		auto_close int fd = http_connect_unix(r->c->sock, &e);
-
-		buf_clear(&r->frames);
-		if (fd >= 0)
-			(void)http_call_stream(fd, "GET", target, NULL, STR_NULL, on_piece, r, &e);
-		if (!r->over)
-			(void)nanosleep(&pause, NULL);
-	}
-}
-
-/* ---- what it is told ---- */
-
-static void on_signal(struct run *r)
-{
-	struct signalfd_siginfo si;
-	struct winsize size;
-	char what[64];
-
-	if (read(r->signals, &si, sizeof(si)) != sizeof(si))
-		return;
-	if (si.ssi_signo != SIGWINCH) {
-		snprintf(what, sizeof(what), "/signal?signal=%u", si.ssi_signo);
-		if (tell(r, "POST", what, STR_NULL) >= 0)
-			return;
-		/* Nobody is there who could pass it on. */
-		if (r->raw)
-			tcsetattr(0, TCSADRAIN, &r->before);
-		_exit(FAILED);
-	}
-	if (!r->o->tty || ioctl(1, TIOCGWINSZ, &size) < 0)
-		return;
-	snprintf(what, sizeof(what), "/resize?rows=%u&cols=%u", size.ws_row, size.ws_col);
-	(void)tell(r, "POST", what, STR_NULL);
-}
-
-/* false: there is no more to send. */
-static bool on_typed(struct run *r)
-{
-	char text[PIECE_BYTES];
-	ssize_t n = read(0, text, sizeof(text));
-
-	if (n < 0 && errno == EINTR)
-		return true;
-	if (n <= 0) {
-		(void)tell(r, "POST", "/stdin?eof=1", STR_NULL);
-		return false;
-	}
-	for (int tries = 0; tries < AGAIN_TRIES; tries++) {
-		int status = tell(r, "POST", "/stdin", (struct str){text, (size_t)n});
-
-		if (status >= 0)
-			return status < 400;
-		(void)poll(NULL, 0, AGAIN_MS);
-	}
-	return false;
-}
-
-static void *talk(void *arg)
-{
-	struct run *r = arg;
-	struct pollfd p[3] = {{.fd = r->wake[0], .events = POLLIN},
-			      {.fd = r->signals, .events = POLLIN},
-			      {.fd = r->o->interactive ? 0 : -1, .events = POLLIN}};
-
-	for (;;) {
-		if (poll(p, 3, -1) < 0 && errno != EINTR)
-			return NULL;
-		if (p[0].revents)
-			return NULL;
-		if (p[1].revents)
-			on_signal(r);
-		if (p[2].revents && !on_typed(r))
-			p[2].fd = -1;
-	}
-}
-
-static int attach(struct run *r)
-{
-	static const int passed[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH};
-	struct termios raw;
-	pthread_t talker;
-	sigset_t set;
-
-	sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_SIZE(passed); i++)
-		sigaddset(&set, passed[i]);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
-	r->signals = signalfd(-1, &set, SFD_CLOEXEC);
-	if (r->signals < 0 || pipe2(r->wake, O_CLOEXEC) < 0)
-		return cli_failf("signals: %s", strerror(errno)), FAILED;
-	if (r->o->tty && r->o->interactive && tcgetattr(0, &r->before) == 0) {
-		raw = r->before;
-		cfmakeraw(&raw);
-		r->raw = tcsetattr(0, TCSADRAIN, &raw) == 0;
-	}
-	if (pthread_create(&talker, NULL, talk, r))
-		return cli_failf("a thread could not be made"), FAILED;
-	hear(r);
-	close(r->wake[1]);
-	pthread_join(talker, NULL);
-	if (r->raw)
-		tcsetattr(0, TCSADRAIN, &r->before);
-	if (!r->over)
-		return cli_failf("the daemon does not answer any more; the container %s may still run", r->id), FAILED;
-	return r->exit;
+	return cli_failf("the daemon does not answer any more"), FAILED;
 }
 
 int run_run(struct cli *c, int argc, char **argv)
 {
 	struct run_opts o = {0};
-	struct run r = {.c = c, .o = &o, .exit = FAILED};
-	auto_buf body = {0};
+	struct attach r = {.c = c, .exit = FAILED};
 	double cpu = 0;
 	char *end;
 	int ret;
@@ -360,17 +312,46 @@ int run_run(struct cli *c, int argc, char **argv)
 	}
 	if (o.tty && o.interactive && !isatty(0))
 		return cli_failf("standard input is no terminal; leave -t out"), FAILED;
-	describe(&o, argc, argv, cpu, &body);
-	ret = create(&r, argv[0], buf_str(&body));
+	r.tty = o.tty, r.interactive = o.interactive;
+	ret = create(&r, &o, argc, argv, cpu);
 	if (ret)
 		return ret;
 	if (o.detach) {
-		puts(r.id);
-		return CLI_OK;
+		ret = wait_started(&r);
+		if (ret == CLI_OK)
+			puts(r.id);
+		return ret;
 	}
 	ret = attach(&r);
-	buf_done(&r.frames);
 	if (!o.keep && r.over)
-		(void)tell(&r, "DELETE", "", STR_NULL);
+		(void)attach_tell(&r, "DELETE", "", STR_NULL);
 	return ret;
+}
+
+int exec_run(struct cli *c, int argc, char **argv)
+{
+	struct run_opts o = {0};
+	struct attach r = {.c = c, .exit = FAILED};
+	auto_buf body = {0}, target = {0};
+	struct jw w;
+	int ret;
+
+	if (!cli_options(c, &o, &argc, argv, 2, CLI_COMMAND))
+		return c->exit == CLI_OK ? CLI_OK : FAILED;
+	if (o.tty && o.interactive && !isatty(0))
+		return cli_failf("standard input is no terminal; leave -t out"), FAILED;
+	r.tty = o.tty, r.interactive = o.interactive;
+	snprintf(r.id, sizeof(r.id), "%s", argv[0]);
+	w = jw_object(&body);
+	put_words(&w, "command", argc - 1, argv + 1);
+	put_env(&w, &o.env);
+	put_text(&w, "user", o.user);
+	put_text(&w, "workdir", o.workdir);
+	jw_bool(&w, "tty", o.tty);
+	jw_bool(&w, "stdin", o.interactive);
+	put_size(&w, o.tty);
+	jw_end(&w, '}');
+	call_target(&target, "/v1/tasks/", argv[0], "/exec");
+	ret = post(&r, target.p, buf_str(&body), NULL);
+	return ret ? ret : attach(&r);
 }

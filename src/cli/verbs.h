@@ -4,7 +4,7 @@
 #include "cli/cli.h"
 extern const struct opt env_options[], invoke_options[], logs_options[], cost_options[], restore_options[],
 	up_options[], down_options[], describe_options[], snapshots_options[], simulate_options[], pull_options[],
-	run_options[];
+	run_options[], exec_options[];
 int env_run(struct cli *c, int argc, char **argv);
 int ls_run(struct cli *c, int argc, char **argv);
 int ps_run(struct cli *c, int argc, char **argv);
@@ -24,6 +24,7 @@ int snapshots_run(struct cli *c, int argc, char **argv);
 int images_run(struct cli *c, int argc, char **argv);
 int pull_reference(struct cli *c, const char *source, bool for_run); /* for_run: nothing on standard output */
 int pull_local(struct cli *c, const char *source, const char *tag, bool for_run);
+int exec_run(struct cli *c, int argc, char **argv);
 int run_run(struct cli *c, int argc, char **argv);
 int pull_run(struct cli *c, int argc, char **argv);
 int simulate_run(struct cli *c, int argc, char **argv);

@@ -266,7 +266,7 @@ bool exec_heard(struct container *c, const struct init_msg *m)
 	list_each(&c->execs, it)
 	{
 		struct task_exec *x = container_of(it, struct task_exec, node);
-		int sys = m->value & 0xffff, status = m->value;
+		int sys = m->value & 0xffff, step = m->value >> 16, status = m->value;
 		char text[200];
 
 		if (x->tag != m->tag)
@@ -278,8 +278,8 @@ bool exec_heard(struct container *c, const struct init_msg *m)
 			      "");
 		} else if (m->verb == INIT_FAILED && sys != ESRCH) { /* ESRCH: of a signal that came too late */
 			snprintf(text, sizeof(text), "it cannot be started: %s",
-				 m->value >> 16 == INIT_STEP_USER ? "there is no such user or group" : strerror(sys));
-			ended(x, sys == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_ALLOWED, text);
+				 step == INIT_STEP_USER ? "there is no such user or group" : strerror(sys));
+			ended(x, sys == ENOENT && step == INIT_STEP_EXEC ? EXIT_NOT_FOUND : EXIT_NOT_ALLOWED, text);
 		}
 		return true;
 	}

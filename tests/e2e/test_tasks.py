@@ -1,14 +1,21 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Tasks of several containers: one network, an order, health, ends, further programs, and what outlives tandemd."""
+import fcntl
 import json
 import os
+import pty
+import select
 import signal
+import struct
+import subprocess
 import sys
+import termios
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import tandem  # noqa: E402
+import test_run  # noqa: E402
 from test_run import LIMIT_S, Case  # noqa: E402
 
 IMAGE = "localhost/box:v1"
@@ -17,6 +24,84 @@ WAIT = "trap 'exit 3' TERM; while :; do sleep 0.1; done"
 
 def container(name, command, **more):
     return dict({"name": name, "image": IMAGE, "command": ["sh", "-c", command], "user": "0", "stop_signal": 15}, **more)
+
+
+class Command(Case):
+    """exec, run -d, and a task of tandem.yaml, as somebody at a shell has them."""
+
+    def exec_(self, *arguments, **options):
+        done = subprocess.run(self.command("exec", *arguments), capture_output=True, text=True, timeout=LIMIT_S, check=False, **options)
+        return done.returncode, done.stdout, done.stderr
+
+    def test_exec(self):
+        self.t.cli("run", "-d", "--name", "box", "-e", "OF=its", IMAGE, "sh", "-c", test_run.Restarts.LOOP)
+        text = "".join("line %d\n" % i for i in range(40000))
+        self.assertEqual(self.exec_("-i", "box", "cat", input=text), (0, text, ""))
+        self.assertEqual(self.exec_("box", "cat", input=text), (0, "", ""))
+        self.assertEqual(self.exec_("-e", "MORE=more", "-w", "/tmp", "box/box", "sh", "-c", "echo $OF $MORE $WHAT; pwd; id -un; echo no >&2; exit 9"),
+                         (9, "its more hello\n/tmp\napp\n", "no\n"))
+        self.assertEqual(self.exec_("-u", "0", "box", "id", "-u")[1], "0\n")
+        self.assertEqual(self.exec_("box", "sh", "-c", "kill -SEGV $$")[0], 128 + signal.SIGSEGV)
+        code, _, err = self.exec_("box", "nothing-of-that-name")
+        self.assertEqual(code, 127)
+        self.assertIn("cannot be started", err)
+        self.assertEqual(self.exec_("-u", "nobody", "box", "id")[0], 126)
+        self.assertEqual(self.exec_("nowhere", "id")[0], 125)
+        self.assertEqual(self.exec_("box/nothing", "id")[0], 125)
+        self.assertEqual(self.t.admin("POST", "/v1/tasks/box/exec", '{"command": ["id"], "colour": 1}')[0], 400)
+        self.t.cli("stop", "box")
+        self.assertEqual(self.exec_("box", "id")[0], 125)
+        self.forget("box")
+
+    def test_exec_with_a_terminal(self):
+        self.t.cli("run", "-d", "--name", "screen", IMAGE, "sh", "-c", test_run.Restarts.LOOP)
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 31, 97, 0, 0))
+        p = subprocess.Popen(self.command("exec", "-it", "screen", "sh", "-c", "stty size; read a; echo got $a; tty; exit 8"),
+                             stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+        self.addCleanup(p.kill)
+        said = b""
+        for what, answer in ((b"31 97", b"some words\r"), (b"got some words\r\n/dev/pts/", None)):
+            while what not in said:
+                self.assertTrue(select.select([master], [], [], LIMIT_S)[0], said)
+                said += os.read(master, 65536)
+            if answer:
+                os.write(master, answer)
+        self.assertEqual(p.wait(LIMIT_S), 8)
+        os.close(master)
+        os.close(slave)
+        self.t.cli("stop", "screen")
+        self.forget("screen")
+
+    def test_who_leaves_is_hung_up_on(self):
+        self.t.cli("run", "-d", "--name", "left", IMAGE, "sh", "-c", test_run.Restarts.LOOP)
+        p = subprocess.Popen(self.command("exec", "left", "sh", "-c", "echo $$; exec sleep 1000"), stdout=subprocess.PIPE)
+        pid = p.stdout.readline().decode().strip()
+        p.kill()
+        p.communicate()
+        tandem.wait_for(lambda: self.exec_("left", "test", "-e", "/proc/" + pid)[0] == 1, LIMIT_S)
+        self.t.cli("stop", "left")
+        self.forget("left")
+
+    def test_detached_says_what_went_wrong(self):
+        for command, code in (("nothing-of-that-name", 127), ("/etc/passwd", 126)):
+            got, out, err = self.run_("-d", "--name", "no", IMAGE, command)
+            self.assertEqual((got, out), (code, ""))
+            self.assertIn("cannot be started", err)
+            self.forget("no")
+
+    def test_a_task_of_the_file(self):
+        path = self.dir + "/tandem.yaml"
+        with open(path, "w", encoding="utf-8") as f:
+            f.write("name: p\ntasks:\n  job:\n    image: " + IMAGE + "\n    command: echo $$WORD from $$(pwd)\n    workdir: /tmp\n"
+                    "    environment: {WORD: words}\n    containers:\n      side: {image: " + IMAGE + ", command: [sleep, '1000'], essential: false}\n")
+        self.t.cli("up", "-f", path)
+        self.assertEqual(self.run_("job"), (0, "words from /tmp\n", ""))
+        self.assertEqual(self.run_("-e", "WORD=others", "job:1"), (0, "others from /tmp\n", ""))
+        self.assertEqual(self.run_("job", "sh", "-c", "exit 3")[0], 3)
+        self.assertEqual(self.run_("job:7")[0], 125)
+        self.t.cli("down", "-f", path)
+        self.assertEqual(self.run_("job")[0], 125)
 
 
 class Tasks(Case):
