@@ -82,6 +82,23 @@ static void put_images(const struct admin *a, const struct workload *wl, struct 
 	}
 }
 
+/* Paths of the host that its containers are to be given: only root can allow them, so only the tool. */
+static void put_host(const struct workload *wl, struct jw *w)
+{
+	auto_json doc = json_parse(str_of(wl->doc), NULL);
+
+	for (unsigned i = 0; i < task_doc_n(doc); i++) {
+		const struct json *c = task_doc_container(doc, i);
+		const struct json *mounts = json_get(c, "mounts"), *devices = json_get(c, "devices");
+
+		for (size_t k = 0; k < json_len(mounts); k++)
+			if (json_get(json_at(mounts, k), "host"))
+				jw_str(w, NULL, json_get_str(json_at(mounts, k), "host"));
+		for (size_t k = 0; k < json_len(devices); k++)
+			jw_str(w, NULL, json_str(json_at(devices, k)));
+	}
+}
+
 static void answer_folders(const struct admin *a, struct http_req *r, const struct manifest *m)
 {
 	struct map seen = {0};
@@ -99,6 +116,10 @@ static void answer_folders(const struct admin *a, struct http_req *r, const stru
 	jw_arr(&w, "images");
 	for (size_t i = 0; i < m->n_workloads; i++)
 		put_images(a, &m->workloads[i], &w);
+	jw_end(&w, ']');
+	jw_arr(&w, "host");
+	for (size_t i = 0; i < m->n_workloads; i++)
+		put_host(&m->workloads[i], &w);
 	jw_end(&w, ']');
 	jw_end(&w, '}');
 	map_done(&seen);

@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "cli/call.h"
 #include "cli/digest.h"
+#include "cli/keep.h"
 #include "cli/pack.h"
 #include "cli/verbs.h"
 #include "json/write.h"
@@ -207,6 +208,49 @@ static int pack_all(struct up *u, const struct json *list)
 	return 0;
 }
 
+/* A path that begins with "." or "/", of a mount or a device. real: where it leads. */
+static bool names_path(struct up *u, struct str text, const char *real)
+{
+	for (size_t i = 0, n; i < text.n; i++) {
+		auto_free char *word = NULL, *path = NULL;
+
+		if (!strchr("./", text.p[i]) || (i && !strchr(" \t\n\"'[,", text.p[i - 1])))
+			continue;
+		n = strcspn(text.p + i, " \t\r\n\"',]}:");
+		word = xasprintf("%s/%.*s", text.p[i] == '/' ? "" : u->dir, (int)n, text.p + i);
+		path = realpath(word, NULL);
+		/* A route is none. */
+		if (path && !strcmp(path, real) && (text.p[i + n] == ':' || !strncmp(real, "/dev/", 5)))
+			return true;
+	}
+	return false;
+}
+
+/* What of the host the file names for its containers, root allows by bringing it up; others are told what to do by the
+ * error of the container. */
+static int grant_all(struct up *u, const struct json *list)
+{
+	auto_buf text = {0};
+	struct err e = {0};
+
+	expand(buf_str(&u->yaml), &text);
+	buf_addc(&text, '\n');
+	for (size_t i = 0; geteuid() == 0 && i < json_len(list); i++) {
+		const char *path = json_str(json_at(list, i)).p;
+		auto_free char *real = realpath(path, NULL);
+
+		if (!real)
+			return cli_failf("%s: %s", path, strerror(errno));
+		if (!names_path(u, buf_str(&text), real))
+			return cli_failf(
+				"the daemon asks for %s of this host, but %s does not name it: nothing was done", path,
+				u->o.file);
+		if (grant_add(u->c, real, &e) < 0)
+			return cli_fail(&e);
+	}
+	return 0;
+}
+
 /* Images are built each time, which is short when nothing has changed, and pulled when they are not here. */
 static int bring_all(struct up *u, const struct json *list)
 {
@@ -361,6 +405,8 @@ static int do_up(struct up *u)
 	r = check_named(u, json_get(folders, "folders"));
 	if (!r)
 		r = pack_all(u, json_get(folders, "folders"));
+	if (!r && !u->o.dry_run)
+		r = grant_all(u, json_get(folders, "host"));
 	if (!r && !u->o.dry_run)
 		r = bring_all(u, json_get(folders, "images"));
 	if (r)

@@ -344,6 +344,24 @@ class Up(Base):
             self.assertEqual("does not name it: nothing was sent" in err, not good)
             self.assertEqual(len(fake.asked) - before, 2 if good else 1, (text, asks, fake.asked))
 
+    @unittest.skipIf(os.geteuid(), "root alone allows paths")
+    def test_only_what_the_file_names_is_allowed(self):
+        wanted = [""]
+        self.daemon({("POST", "/v1/plan"): (200, lambda body: {"project": "p", "folders": [], "host": wanted})})
+        self.put("conf/x", "x")
+        conf = os.path.realpath(os.path.join(self.dir, "conf"))
+        for text, asks, good in (("- ./conf:/x", conf, True), ("- './conf/../conf:/x'", conf + "/", True), ("- %s:/x:ro" % conf, conf, True), ("- /dev/null", "/dev/null", True),
+                                 ("- ./conf:/etc", "/etc", False), ("- conf:/x", conf, False), ("route: /etc", "/etc", False), ("- ./conf:/x", conf + "/x", False),
+                                 ("- ./conf:/x", "/", False), ("", conf, False), ("- ./gone:/x", conf + "/gone", False)):
+            self.put("tandem.yaml", text + "\n")
+            wanted[0] = asks
+            code, _, err = self.run_("up", cwd=self.dir)
+            self.assertEqual(code, 0 if good else 1, (text, asks, err))
+            entry = os.path.join(self.state, "grants", os.path.realpath(asks).replace("/", ":"))
+            self.assertEqual(os.path.exists(entry), good, (text, asks))
+            if good:
+                os.unlink(entry)
+
     def test_what_cannot_be_packed(self):
         fake = self.pack()
         code, _, err = self.run_("up", cwd=self.dir)

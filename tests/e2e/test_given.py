@@ -135,6 +135,21 @@ class Containers(Case):
         self.refused("nosecret", "there is no secret other", secrets=[{"name": "other"}])
         self.refused("device", "root has not allowed containers /dev/null", devices=["/dev/null"])
 
+    def test_up_allows_what_the_file_names(self):
+        """By root's hand, which brings it up; ../ and links are where they lead."""
+        os.makedirs(self.dir + "/app/conf", exist_ok=True)
+        with open(self.dir + "/app/conf/x", "w", encoding="ascii") as f:
+            f.write("from the file's folder\n")
+        with open(self.dir + "/app/tandem.yaml", "w", encoding="ascii") as f:
+            f.write("name: given\ntasks:\n  once:\n    image: localhost/box:v1\n    command: [cat, /etc/x/x]\n    volumes: [\"./conf:/etc/x:ro\", \"kept:/k\"]\n"
+                    "    devices: [/dev/null]\n")
+        code, out, err = self.tool("up", "-f", self.dir + "/app/tandem.yaml")
+        self.assertEqual(code, 0, (out, err))
+        allowed = self.tool("grant", "ls")[1].split()
+        self.assertIn(self.dir + "/app/conf", allowed)
+        self.assertIn("/dev/null", allowed)
+        self.assertEqual(self.tool("down", "-f", self.dir + "/app/tandem.yaml")[0], 0)
+
     def test_a_volume_in_use(self):
         self.start("holds", "echo here >/v/f; exec sleep 1000", mounts=[{"path": "/v", "volume": "held"}])
         tandem.wait_for(lambda: self.task("holds")["state"] == "RUNNING", LIMIT_S, lambda: self.task("holds"))
