@@ -4,7 +4,7 @@ T ?=
 FUZZ_SECONDS ?= 60
 FUZZ_SRC := $(filter-out tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c))
 FUZZ_BINS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(FUZZ_SRC))
-OPT_fuzz := -O1 -g -DTANDEM_DEBUG=1 -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined -Wno-error
+OPT_fuzz := -O1 -g -DTANDEM_DEBUG=1 -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined
 FUZZ_DRIVER_fuzz := -fsanitize=fuzzer
 FUZZ_DRIVER := $(if $(FUZZ_DRIVER_$(MODE)),,$(B)/obj/tests/fuzz/replay.o)
 
@@ -44,7 +44,7 @@ san: ## units, corpora, snapshots and the unpacker's zoo with ASan and UBSan, in
 	@UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=detect_stack_use_after_return=1 \
 		tools/run-tests --build build/san units corpora tests/unpack tests/snap
 fuzz: ## explore with libFuzzer, FUZZ_SECONDS (60) each; T=NAME for one; new inputs go to build/fuzz/corpus
-	@$(MAKE) --no-print-directory -s -j$$(nproc) MODE=fuzz CC=clang B=build/fuzz fuzz-bins
+	@$(MAKE) --no-print-directory -s -j$$(nproc) MODE=fuzz CC=clang WARN= B=build/fuzz fuzz-bins
 	@for t in $(if $(T),$(T),$(patsubst tests/fuzz/%.c,%,$(FUZZ_SRC))); do \
 		echo "== $$t, $(FUZZ_SECONDS) s"; mkdir -p build/fuzz/corpus/$$t build/fuzz/found; \
 		build/fuzz/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=10 -print_final_stats=0 -verbosity=0 \

@@ -142,7 +142,9 @@ static void push(struct proxy *p, const struct str *parts, unsigned n)
 		if (parts[i].n)
 			iov[mh.msg_iovlen++] = (struct iovec){(void *)(uintptr_t)parts[i].p, parts[i].n};
 	do
-		put = mh.msg_iovlen && !p->deaf ? sendmsg(p->c->fd, &mh, MSG_NOSIGNAL) : 0;
+		put = !mh.msg_iovlen || p->deaf ? 0
+		      : mh.msg_iovlen == 1	? send(p->c->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+						: sendmsg(p->c->fd, &mh, MSG_NOSIGNAL);
 	while (put < 0 && errno == EINTR);
 	if (put < 0 && errno != EAGAIN && errno != ENOBUFS)
 		p->deaf = true;
