@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# `make demo`: from a checkout to a scikit-learn model that answers, with what each call took and cost. `make demo-stop` ends it.
+# `make demo`: from a checkout to a scikit-learn model that answers as a function and as a service, with what each call took and cost.
+# `make demo-stop` ends it.
 # Leaves Tandem running, so that one can look around; a second run restarts it on the same state.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,6 +11,7 @@ LOG=$PWD/build/demo.log
 PIDFILE=$PWD/build/demo.pid
 T=build/tandem
 ROWS=examples/iris/rows.csv
+APP=examples/iris-service
 CALLS="/usr/bin/python3 examples/demo_calls.py"
 WARM_CALLS=200
 
@@ -64,7 +66,7 @@ stop() {
 
 packages() {
 	mkdir -p build
-	tools/deps build run || die 'what is missing could not be installed'
+	tools/deps build run demo || die 'what is missing could not be installed'
 	step 'Debian packages'
 	echo 'there'
 }
@@ -125,24 +127,37 @@ start() {
 	echo "API $AWS_ENDPOINT_URL, gateway $TANDEM_GATEWAY"
 }
 
+# The base is made again when packages have changed since.
 up() {
-	step 'The function'
+	step "The image's base"
+	if [ $APP/base.tar -nt /var/lib/dpkg/status ] && [ $APP/base.tar -nt $APP/base.py ]; then
+		echo 'there'
+	else
+		$APP/base.py
+		echo "$(($(stat -c %s $APP/base.tar) / 1000000)) MB of this machine's packages"
+	fi
+	step 'The model, twice'
 	echo
-	shown "$T up -f examples/iris/tandem.yaml"
-	"$T" up -f examples/iris/tandem.yaml | sed 's/^/  /'
+	shown "$T up -f $APP/tandem.yaml"
+	buildah info >/dev/null 2>&1 || export STORAGE_DRIVER=vfs # where / is an overlay itself
+	"$T" up -f $APP/tandem.yaml 2>build/demo-image.log | sed 's/^/  /' || die "it could not be brought up; see build/demo-image.log"
+}
+
+# The seconds that one call with all rows takes; the answer is in build/demo-$1.json.
+ask() {
+	shown "curl $TANDEM_GATEWAY$2 -d @build/demo-question.json" >&2
+	curl -sS --fail-with-body -o "build/demo-$1.json" -w '%{time_total}' -H 'content-type: application/json' \
+		-d @build/demo-question.json "$TANDEM_GATEWAY$2" || die "the call failed: $(cat "build/demo-$1.json")"
 }
 
 # Ends the instance that `up` has checked the function with, so that the first call finds none.
 call_http() {
-	local seconds
 	title 'Over HTTP: flowers that the model has not seen'
 	"$T" stop iris >/dev/null
 	$CALLS question "$ROWS" >build/demo-question.json
-	shown "curl $TANDEM_GATEWAY/predict -d @build/demo-question.json"
-	seconds=$(curl -sS --fail-with-body -o build/demo-answer.json -w '%{time_total}' -H 'content-type: application/json' \
-		-d @build/demo-question.json "$TANDEM_GATEWAY/predict") || die "the call failed: $(cat build/demo-answer.json)"
-	$CALLS table "$ROWS" build/demo-answer.json
-	cold=$seconds
+	cold=$(ask function /predict)
+	ask service /service/predict >/dev/null
+	$CALLS table "$ROWS" build/demo-function.json build/demo-service.json
 }
 
 call_lambda() {
@@ -159,7 +174,10 @@ call_lambda() {
 
 latency() {
 	title 'What a call takes'
+	echo '  the function'
 	$CALLS latency "$T" "$TANDEM_GATEWAY/predict" "$cold" "$WARM_CALLS"
+	echo '  the service'
+	$CALLS service "$T" "$TANDEM_GATEWAY/service/predict" "$WARM_CALLS"
 }
 
 ledger() {
@@ -174,6 +192,7 @@ further() {
   export TANDEM_STATE=$STATE
   $T ls                      what is declared          $T ps      what runs
   $T describe iris           all about one function    $T logs iris
+  $T describe iris-service   all about the service
   $T cost --by rows          the last calls, one line each
   curl $TANDEM_GATEWAY/predict -d '{"rows": [[5.9, 3.0, 5.1, 1.8]]}'
   eval "\$($T env)"           then any AWS client of this shell calls Tandem
@@ -189,7 +208,7 @@ if [ "${1:-}" = --stop ]; then
 	exit 0
 fi
 
-printf '%sTandem%s: a scikit-learn model as a function, on this machine\n\n' "$bold" "$off"
+printf '%sTandem%s: a scikit-learn model as a function and as a service, on this machine\n\n' "$bold" "$off"
 packages
 build
 start

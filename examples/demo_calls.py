@@ -2,8 +2,9 @@
 """The parts of the demo that are easier in Python: rows in, predictions beside the truth, latencies.
 
     demo_calls.py question ROWS.csv          the JSON to send
-    demo_calls.py table ROWS.csv ANSWER      predictions beside the truth
+    demo_calls.py table ROWS.csv ANSWER OTHER        predictions beside the truth; whether the other answer is the same
     demo_calls.py latency TANDEM URL FIRST_S COUNT   calls it COUNT times on one connection, and some times when nothing runs
+    demo_calls.py service TANDEM URL COUNT           the same of the service, and once when it sleeps
 """
 import csv
 import http.client
@@ -31,10 +32,10 @@ def question(path):
     print(json.dumps({"rows": [row for row, _ in read_rows(path)]}))
 
 
-def table(path, answer):
+def table(path, answer, other):
     rows = read_rows(path)
-    with open(answer) as f:
-        predictions = json.load(f)["predictions"]
+    with open(answer) as f, open(other) as g:
+        predictions, others = json.load(f)["predictions"], json.load(g)["predictions"]
     print(f"  {'sepal and petal, cm':22}{'truth':13}{'prediction':13}probability")
     right = 0
     for (row, truth), found in zip(rows, predictions, strict=True):
@@ -43,7 +44,7 @@ def table(path, answer):
         sizes = "  ".join(f"{x:.1f}" for x in row)
         mark = "" if name == truth else tint("   wrong", "31")
         print(f"  {sizes:22}{truth:13}{name:13}{found['probabilities'][name]:11.3f}{mark}")
-    print(f"  {right} of {len(rows)} right")
+    print(f"  {right} of {len(rows)} right; the service answers {'the same' if others == predictions else tint('something else', '31')}")
 
 
 def percentile(values, share):
@@ -90,17 +91,36 @@ def snapshot(program):
         time.sleep(0.1)
 
 
-def latency(program, url, first_s, count):
+def connect(url):
     where = urlsplit(url)
-    connection = http.client.HTTPConnection(where.hostname, where.port, timeout=30)
+    return http.client.HTTPConnection(where.hostname, where.port, timeout=30), where.path
+
+
+def warm(connection, path, count):
+    took = sorted([call(connection, path) for _ in range(count + 1)][1:])  # the first one opens the connection
+    p50, p90, p99 = (percentile(took, share) for share in (0.5, 0.9, 0.99))
+    return f"  warm   {p50:8.2f} ms   median of {count} calls; p90 {p90:.2f}, p99 {p99:.2f}, slowest {took[-1]:.2f}"
+
+
+def service(program, url, count):
+    steady = warm(*connect(url), count)
+    end = time.monotonic() + SNAPSHOT_LIMIT_S
+    while any(s["instances"] for s in json.loads(tandem(program, "ls", "-o", "json"))["services"]) and time.monotonic() < end:
+        time.sleep(0.1)
+    woken = call(*connect(url))
+    print(f"  asleep {woken:8.1f} ms   woken by the call, idle: 5s: sandbox, Python, import of Flask and scikit-learn, fitting the model")
+    print(steady)
+
+
+def latency(program, url, first_s, count):
+    connection, path = connect(url)
     plainly = begun_plainly(program)
-    took = sorted([call(connection, where.path) for _ in range(count + 1)][1:])  # the first one opens the connection
+    steady = warm(connection, path, count)
     image = snapshot(program)
     asleep = []
     for _ in range(SLEEPS if "bytes" in image else 0):
         tandem(program, "stop", "iris")
-        asleep.append(call(connection, where.path))
-    p50, p90, p99 = (percentile(took, share) for share in (0.5, 0.9, 0.99))
+        asleep.append(call(connection, path))
     how = "started plainly: sandbox, Python, import of scikit-learn, fitting the model" if plainly else "the snapshot was there already"
     print(f"  first  {first_s * 1000:8.1f} ms   {how}")
     if asleep:
@@ -109,7 +129,7 @@ def latency(program, url, first_s, count):
               f" {image['bytes'] / 1e6:.0f} MB; slowest {asleep[-1]:.1f}")
     else:
         print(f"  asleep        -      no snapshot: {image['none']}")
-    print(f"  warm   {p50:8.2f} ms   median of {count} calls; p90 {p90:.2f}, p99 {p99:.2f}, slowest {took[-1]:.2f}")
+    print(steady)
 
 
 def main(argv):
@@ -117,9 +137,11 @@ def main(argv):
     if verb == "question":
         question(args[0])
     elif verb == "table":
-        table(args[0], args[1])
+        table(*args)
     elif verb == "latency":
         latency(args[0], args[1], float(args[2]), int(args[3]))
+    elif verb == "service":
+        service(args[0], args[1], int(args[2]))
     else:
         raise SystemExit(__doc__)
 

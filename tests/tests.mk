@@ -24,7 +24,7 @@ test-bins: $(TEST_BINS) fuzz-bins $(B)/examples/native/bootstrap
 fuzz-bins: $(FUZZ_BINS)
 
 test: need-root ## everything: units, fuzz corpora, the real binaries with real clients (needs root); T=FILE for one
-	@tools/deps build run test
+	@tools/deps build run demo test
 	@tools/npm-deps || echo "make test: going on without the npm packages; what needs them will be skipped"
 	@echo "building"
 	@$(MAKE) --no-print-directory -s -j$$(nproc) all test-bins

@@ -105,6 +105,19 @@ static void check_drained(struct tasks *t)
 	drained(t->drained_arg);
 }
 
+/* What its row is kept under. Names are kept for ever: by family or image where it has none. */
+static void row_name(const struct task *k, const char *image, char *ret, size_t size)
+{
+	const char *base = strrchr(image, '/');
+
+	if (str_starts(str_of(k->group), "service:"))
+		snprintf(ret, size, "service/%.128s", k->group + 8);
+	else if (*k->name || !*k->definition)
+		snprintf(ret, size, "task/%.128s", *k->name ? k->name : base ? base + 1 : image);
+	else
+		snprintf(ret, size, "task/%.*s", (int)strcspn(k->definition, ":"), k->definition);
+}
+
 static void add_row(struct task *k)
 {
 	struct ledger *lg = k->t->o.ledger;
@@ -113,12 +126,9 @@ static void add_row(struct task *k)
 	int64_t ms = (k->stopped_wall_us - began) / 1000;
 	struct task_info i;
 	char name[160];
-	const char *base;
 
 	task_info(k, &i);
-	/* By image where there is no name: names are kept for ever. */
-	base = strrchr(i.image, '/');
-	snprintf(name, sizeof(name), "task/%.128s", *k->name ? k->name : base ? base + 1 : i.image);
+	row_name(k, i.image, name, sizeof(name));
 	row.start_wall_us = began;
 	row.workload = ledger_intern(lg, name);
 	row.instance = k->c->sandbox;
