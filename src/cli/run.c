@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include "base/mem.h"
 #include "cli/attach.h"
+#include "cli/keep.h"
 #include "cli/verbs.h"
 #include "json/write.h"
 
@@ -182,6 +183,19 @@ static void put_common(struct jw *w, const struct run_opts *o, int argc, char **
 	put_size(w, o->tty);
 }
 
+/* Root says so by asking for it. What is wrong the container's error says. */
+static void grant_all(struct cli *c, const struct run_opts *o)
+{
+	for (unsigned i = 0; geteuid() == 0 && i < o->volumes.n + o->devices.n; i++) {
+		bool device = i >= o->volumes.n;
+		const char *from = device ? o->devices.v[i - o->volumes.n] : o->volumes.v[i];
+		auto_free char *path = xasprintf("%.*s", (int)strcspn(from, device ? "" : ":"), from);
+
+		if (strchr("./", *path))
+			(void)grant_add(c, path, NULL);
+	}
+}
+
 static void describe(const struct run_opts *o, int argc, char **argv, double cpu, struct buf *out)
 {
 	char *entry[] = {(char *)o->entrypoint};
@@ -313,6 +327,7 @@ int run_run(struct cli *c, int argc, char **argv)
 	if (o.tty && o.interactive && !isatty(0))
 		return cli_failf("standard input is no terminal; leave -t out"), FAILED;
 	r.tty = o.tty, r.interactive = o.interactive;
+	grant_all(c, &o);
 	ret = create(&r, &o, argc, argv, cpu);
 	if (ret)
 		return ret;

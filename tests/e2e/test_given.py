@@ -135,6 +135,16 @@ class Containers(Case):
         self.refused("nosecret", "there is no secret other", secrets=[{"name": "other"}])
         self.refused("device", "root has not allowed containers /dev/null", devices=["/dev/null"])
 
+    def test_run_allows_what_root_asks_for(self):
+        os.makedirs(self.dir + "/run", exist_ok=True)
+        code, out, err = self.tool("run", "--device", "/dev/full:/dev/x", "localhost/box:v1", "true")
+        self.assertEqual((code, out), (125, ""), err)  # a device is a path alone
+        device = next((name for name in ("/dev/fuse", "/dev/loop-control") if os.path.exists(name)), None)
+        code, out, err = self.tool("run", "-v", self.dir + "/run:/h", *(["--device", device] if device else []), "localhost/box:v1",
+                                   "sh", "-c", "touch /h/made; ls /dev/fuse /dev/loop-control 2>/dev/null; true")
+        self.assertEqual((code, out), (0, device + "\n" if device else ""), err)
+        self.assertTrue(os.path.exists(self.dir + "/run/made"))
+
     def test_up_allows_what_the_file_names(self):
         """By root's hand, which brings it up; ../ and links are where they lead."""
         os.makedirs(self.dir + "/app/conf", exist_ok=True)
