@@ -90,12 +90,14 @@ static void on_event(void *arg, int events)
 	want(o);
 }
 
-/* A peer that vanished is found after two minutes. On other sockets than TCP's it has no effect. */
-static void keep_alive(int fd)
+/* A peer that vanished is found after two minutes; small pieces do not wait for larger ones. On other sockets than TCP's
+ * it has no effect. */
+static void set_up(int fd)
 {
 	static const int idle_s = 60, step_s = 15, steps = 4, on = 1;
 
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &step_s, sizeof(step_s));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &steps, sizeof(steps));
@@ -106,7 +108,7 @@ void tunnel_start(struct tunnel *t, struct loop *l, const int fds[2], const stru
 	t->bytes[0] = t->bytes[1] = 0;
 	for (int i = 0; i < 2; i++) {
 		t->ends[i] = (struct tunnel_end){.t = t, .fd = fds[i]};
-		keep_alive(fds[i]);
+		set_up(fds[i]);
 		buf_addstr(&t->ends[i].out, first[!i]);
 	}
 	for (int i = 0; i < 2; i++)
