@@ -68,11 +68,9 @@ static void put_once(struct jw *w, struct map *seen, char *folder)
 	jw_strc(w, NULL, folder);
 }
 
-static void put_images(const struct admin *a, const struct workload *wl, struct jw *w)
+static void put_images(const struct admin *a, const struct workload_image *images, unsigned n, struct jw *w)
 {
-	for (unsigned i = 0; i < wl->n_images; i++) {
-		const struct workload_image *im = &wl->images[i];
-
+	for (const struct workload_image *im = images; im < images + n; im++) {
 		jw_obj(w, NULL);
 		jw_strc(w, "reference", im->reference);
 		if (im->build)
@@ -115,7 +113,9 @@ static void answer_folders(const struct admin *a, struct http_req *r, const stru
 	jw_end(&w, ']');
 	jw_arr(&w, "images");
 	for (size_t i = 0; i < m->n_workloads; i++)
-		put_images(a, &m->workloads[i], &w);
+		put_images(a, m->workloads[i].images, m->workloads[i].n_images, &w);
+	for (size_t i = 0; i < m->n; i++)
+		put_images(a, &m->functions[i].image, m->functions[i].image.reference != NULL, &w);
 	jw_end(&w, ']');
 	jw_arr(&w, "host");
 	for (size_t i = 0; i < m->n_workloads; i++)

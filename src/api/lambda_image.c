@@ -16,7 +16,8 @@ static int put_words(struct jw *w, const char *key, const struct json *words, st
 	if (json_type(words) == JSON_NONE || json_type(words) == JSON_NULL || !json_len(words))
 		return 0;
 	if (json_type(words) != JSON_ARRAY || json_len(words) > WORDS_MAX)
-		return api_fail(e, API_INVALID_PARAMETER, "ImageConfig: %s is a list of at most %d strings.", key, WORDS_MAX);
+		return api_fail(e, API_INVALID_PARAMETER, "ImageConfig: %s is a list of at most %d strings.", key,
+				WORDS_MAX);
 	jw_arr(w, key);
 	for (size_t i = 0; i < json_len(words); i++) {
 		if (json_type(json_at(words, i)) != JSON_STRING)
@@ -51,8 +52,8 @@ int lambda_image_read(const struct json *body, struct str uri, struct revision *
 	struct jw w = jw_object(&out);
 
 	if (uri.p && reference_parse(uri.p, &ref, NULL) < 0)
-		return api_fail(e, API_INVALID_PARAMETER, "Source image %.300s is not valid. Provide a valid source image.",
-				uri.p);
+		return api_fail(e, API_INVALID_PARAMETER,
+				"Source image %.300s is not valid. Provide a valid source image.", uri.p);
 	jw_str(&w, "uri", uri.p ? uri : json_get_str(old, "uri"));
 	if (put_overrides(&w, anew ? config : old, !anew, e) < 0)
 		return -1;

@@ -3,6 +3,7 @@
 #include "app/apply_int.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "json/write.h"
 #include "sched/deploy.h"
 
 /* One entry under way. The deploy is the start of a heap block of its own, as deploy.h asks. */
@@ -83,6 +84,20 @@ static void set_text(char **at, const char *text)
 	*at = xstrdup(text);
 }
 
+static void set_image(struct revision *r, const char *reference)
+{
+	struct buf text = {0};
+
+	free(take_ptr(r->image));
+	if (!reference)
+		return;
+	struct jw w = jw_object(&text);
+
+	jw_strc(&w, "uri", reference);
+	jw_end(&w, '}');
+	r->image = buf_take(&text);
+}
+
 static struct revision *wanted(const struct apply *a, const struct plan_entry *en)
 {
 	const struct manifest_function *w = en->want;
@@ -94,7 +109,8 @@ static struct revision *wanted(const struct apply *a, const struct plan_entry *e
 	set_text(&r->description, w->description ? w->description : "");
 	r->kind = en->runtime;
 	strlcpy_(r->code_sha256, en->code_sha256, sizeof(r->code_sha256));
-	r->code_bytes = blob_bytes(a->o.is.store, en->code_sha256);
+	set_image(r, w->image.reference);
+	r->code_bytes = r->image ? 0 : blob_bytes(a->o.is.store, en->code_sha256);
 	for (unsigned i = 0; i < LIM_LAYERS; i++)
 		strlcpy_(r->layers[i], en->layer_sha256[i] ? en->layer_sha256[i] : "", sizeof(r->layers[i]));
 	r->memory_mb = w->memory_mb, r->timeout_s = w->timeout_s, r->tmp_mb = w->tmp_mb;

@@ -2,6 +2,7 @@
 #include "app/manifest.h"
 #include "app/value.h"
 #include "base/mem.h"
+#include "image/reference.h"
 #include "store/egress.h"
 
 #define MEMORY_MIN    128
@@ -27,6 +28,16 @@ static int fail(const struct tree_opts *o, const struct node *v, struct err *e, 
 static int read_code(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
 {
 	return value_text(o, v, 1024, &((struct manifest_function *)into)->code, e);
+}
+
+static int read_image(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	return value_text(o, v, REFERENCE_MAX, &((struct manifest_function *)into)->image.reference, e);
+}
+
+static int read_build(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+{
+	return value_text(o, v, 1024, &((struct manifest_function *)into)->image.build, e);
 }
 
 static int read_runtime(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
@@ -304,8 +315,10 @@ static int read_egress(const struct tree_opts *o, const struct node *v, void *in
 }
 
 static const struct key function_keys[] = {
-	{"code", read_code, true},
-	{"runtime", read_runtime, true},
+	{"code", read_code, false},
+	{"image", read_image, false},
+	{"build", read_build, false},
+	{"runtime", read_runtime, false},
 	{"handler", read_handler, false},
 	{"memory", read_memory, false},
 	{"timeout", read_timeout, false},
@@ -326,6 +339,40 @@ static const struct key function_keys[] = {
 	{0},
 };
 
+static int check_image(const struct tree_opts *o, const struct node *v, struct manifest_function *f, struct err *e)
+{
+	struct reference r;
+
+	if (f->code || f->runtime || f->handler || f->n_layers || (f->image.reference && f->image.build))
+		return tree_error(
+			o, v->key_line, v->key_col, e,
+			"\"%s\" is an image: with one of image and build go no code, runtime, handler or layers",
+			f->name);
+	if (f->image.reference && reference_parse(f->image.reference, &r, NULL) < 0)
+		return tree_error(o, v->key_line, v->key_col, e, "\"%s\": %s is no name of an image", f->name,
+				  f->image.reference);
+	f->runtime = xstrdup("image");
+	return 0;
+}
+
+/* What is built has the project's name in its own, which may follow the functions in the file. */
+static int name_builds(struct manifest *m, struct err *e)
+{
+	for (size_t i = 0; i < m->n; i++) {
+		struct manifest_function *f = &m->functions[i];
+		struct reference r;
+
+		if (!f->image.build)
+			continue;
+		f->image.reference = xasprintf("localhost/%s/%s:latest", m->name, f->name);
+		if (reference_parse(f->image.reference, &r, NULL) < 0)
+			return err_set(e, ERR_INVALID,
+				       "%s:%u:%u: \"%s\": what is built has a name of small letters, digits, - and _",
+				       m->file, f->line, f->col, f->name);
+	}
+	return 0;
+}
+
 static int read_function(const struct tree_opts *o, const struct node *v, struct manifest_function *f, struct err *e)
 {
 	if (!str_name_ok(str_of(v->key), LIM_NAME_BYTES, "-_"))
@@ -340,6 +387,12 @@ static int read_function(const struct tree_opts *o, const struct node *v, struct
 	if (f->scale.max && f->scale.min > f->scale.max)
 		return tree_error(o, v->key_line, v->key_col, e, "\"%s\": min is %d, more than max, which is %d",
 				  v->key, f->scale.min, f->scale.max);
+	if (f->image.reference || f->image.build)
+		return check_image(o, v, f, e);
+	if (!f->code || !f->runtime)
+		return tree_error(o, v->key_line, v->key_col, e,
+				  f->code ? "a function needs the key \"runtime\""
+					  : "a function needs the key \"code\", or one of image and build");
 	if (f->handler)
 		return 0;
 	if (!str_starts(str_of(f->runtime), "provided"))
@@ -460,7 +513,8 @@ int manifest_parse(const struct tree_opts *o, struct str text, struct manifest *
 	if (tree_parse(o, text, &root, e) < 0)
 		return -1;
 	m->file = xstrdup(o->file);
-	if (read_keys(o, root, top_keys, "tandem.yaml", m, e) < 0 || read_workloads(o, root, m, e) < 0)
+	if (read_keys(o, root, top_keys, "tandem.yaml", m, e) < 0 || name_builds(m, e) < 0 ||
+	    read_workloads(o, root, m, e) < 0)
 		return -1;
 	*ret = take_ptr(m);
 	return 0;
@@ -474,6 +528,8 @@ void manifest_free(struct manifest *m)
 		struct manifest_function *f = &m->functions[i];
 
 		free(f->code);
+		free(f->image.reference);
+		free(f->image.build);
 		free(f->runtime);
 		free(f->handler);
 		free(f->description);

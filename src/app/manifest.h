@@ -10,8 +10,9 @@
 #include "store/function.h"
 struct manifest_function {
 	char name[LIM_NAME_BYTES + 1];
-	unsigned line, col; /* where it is declared */
-	char *code;	    /* folder or .zip, relative to the file */
+	unsigned line, col;	     /* where it is declared */
+	char *code;		     /* folder or .zip, relative to the file; NULL: it is an image */
+	struct workload_image image; /* reference NULL: it is none */
 	char *runtime, *handler;
 	char *description, *route; /* NULL: none */
 	char *allow;		   /* JSON array of {"action","resource"}, or NULL */

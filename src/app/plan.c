@@ -3,6 +3,7 @@
 #include "app/plan.h"
 #include "base/enc.h"
 #include "base/mem.h"
+#include "image/image.h"
 #include "sched/deploy.h"
 
 const char *const plan_action_name[PLAN_ACTION_N] = {
@@ -71,8 +72,8 @@ static void compare(struct plan_entry *en)
 	const struct revision *r = f->latest;
 	bool layers = false;
 
-	if (strcmp(r->code_sha256, en->code_sha256))
-		plan_changed(en, xstrdup("code"));
+	if (strcmp(r->code_sha256, en->code_sha256) || !r->image != !w->image.reference)
+		plan_changed(en, xstrdup(w->image.reference ? "image" : "code"));
 	compare_text(en, "runtime", r->runtime, w->runtime);
 	compare_text(en, "handler", r->handler, w->handler);
 	compare_int(en, "memory", "Mi", r->memory_mb, w->memory_mb);
@@ -104,10 +105,19 @@ static void compare(struct plan_entry *en)
 		plan_changed(en, xstrdup("again, it failed before"));
 }
 
-static int find_digests(struct plan *p, struct plan_entry *en, struct err *e)
+static int find_digests(struct plan *p, struct plan_entry *en, const struct images *images, struct err *e)
 {
 	const struct manifest_function *w = en->want;
 
+	if (w->image.reference) {
+		const struct image *im = image_find(images, w->image.reference);
+
+		if (!im)
+			return fail(p, w, e, "its image is not here; tandem pull brings it");
+		strlcpy_(en->image_sha256, im->digest, sizeof(en->image_sha256));
+		en->code_sha256 = en->image_sha256;
+		return 0;
+	}
 	en->code_sha256 = digest_of(p, w->code);
 	if (!en->code_sha256)
 		return fail(p, w, e, "the digest of its code was not sent");
@@ -134,8 +144,9 @@ static int check_route(struct plan *p, const struct store *s, const struct manif
 	return 0;
 }
 
-static int plan_one(struct plan *p, const struct store *s, const struct manifest_function *w, struct err *e)
+static int plan_one(struct plan *p, const struct plan_world *is, const struct manifest_function *w, struct err *e)
 {
+	const struct store *s = is->store;
 	struct plan_entry *en = &p->entries[p->n++];
 	struct function *have = function_get(s, str_of(w->name));
 	struct err why = {0};
@@ -153,9 +164,11 @@ static int plan_one(struct plan *p, const struct store *s, const struct manifest
 				 "this one");
 		return fail(p, w, e, text);
 	}
-	if (deploy_runtime(w->runtime, &en->runtime, &why) < 0)
+	if (w->image.reference)
+		en->runtime = RUNTIME_IMAGE;
+	else if (deploy_runtime(w->runtime, &en->runtime, &why) < 0)
 		return fail(p, w, e, why.text);
-	if (find_digests(p, en, e) < 0 || check_route(p, s, w, e) < 0)
+	if (find_digests(p, en, is->images, e) < 0 || check_route(p, s, w, e) < 0)
 		return -1;
 	if (have)
 		compare(en);
@@ -219,7 +232,7 @@ int plan_up(const struct plan_world *is, struct manifest *m, struct plan_digest 
 			return err_set(e, ERR_INVALID, "the digest of %.80s is not 64 hexadecimal digits",
 				       digests[i].folder);
 	for (size_t i = 0; i < m->n; i++)
-		if (plan_one(p, s, &m->functions[i], e) < 0)
+		if (plan_one(p, is, &m->functions[i], e) < 0)
 			return -1;
 	for (size_t i = 0; i < m->n_workloads; i++)
 		if (plan_workload(p, is, &m->workloads[i], e) < 0)

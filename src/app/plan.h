@@ -17,7 +17,8 @@ struct plan_entry {
 	const struct manifest_function *want; /* NULL: delete */
 	struct function *have;		      /* a reference; NULL: create */
 	enum runtime_kind runtime;
-	const char *code_sha256; /* of want; borrowed from the digests below */
+	const char *code_sha256; /* of want; borrowed from the digests below, or: */
+	char image_sha256[65];
 	const char *layer_sha256[LIM_LAYERS];
 	char *changes[20]; /* update: names of what differs */
 	unsigned n_changes;

@@ -23,6 +23,8 @@ static int parse(const char *text, struct manifest **ret, struct err *e)
 	return manifest_parse(&o, str_of(text), ret, e);
 }
 
+#define IMAGE_GOES_ALONE                                                                                               \
+	"t.yaml:3:3: \"f\" is an image: with one of image and build go no code, runtime, handler or layers"
 #define F "name: p\nfunctions:\n  f:\n    code: .\n    runtime: python3.11\n    handler: a.b\n"
 
 /* What is refused, with the whole sentence. */
@@ -67,7 +69,13 @@ static const struct {
 	{"name: p\n? [a]\n: b\n", "t.yaml:2:3: a key must be a word"},
 	{"name: p\nfunctions: []\n", "t.yaml:2:12: functions is a map from names to what they are"},
 	{"name: p\nfunctions:\n  f:\n", "t.yaml:3:5: here stands a function, which is keys with values"},
-	{"name: p\nfunctions:\n  f: {}\n", "t.yaml:3:3: a function needs the key \"code\""},
+	{"name: p\nfunctions:\n  f: {}\n", "t.yaml:3:3: a function needs the key \"code\", or one of image and build"},
+	{"name: p\nfunctions:\n  f: {code: .}\n", "t.yaml:3:3: a function needs the key \"runtime\""},
+	{"name: p\nfunctions:\n  f: {image: a, build: .}\n", IMAGE_GOES_ALONE},
+	{"name: p\nfunctions:\n  f: {image: a, runtime: python3.11}\n", IMAGE_GOES_ALONE},
+	{"name: p\nfunctions:\n  f: {image: A B}\n", "t.yaml:3:3: \"f\": A B is no name of an image"},
+	{"name: p\nfunctions:\n  F: {build: .}\n",
+	 "t.yaml:3:3: \"F\": what is built has a name of small letters, digits, - and _"},
 	{"name: p\nfunctions:\n  a b: {}\n",
 	 "t.yaml:3:3: \"a b\" is no name for a function: 1 to 64 letters, digits, - and _"},
 	{"name: p\nfunctions:\n  f:\n    code: .\n    runtime: python3.11\n",

@@ -212,6 +212,40 @@ class Functions(Case):
         self.awslambda.delete_function(FunctionName="moves")
         tandem.wait_for(lambda: self.rm(self.host + "/moves:latest").returncode == 0, 60 * tandem.SLOW, "nobody has it any more")
 
+    def up(self, yaml):
+        with open(self.dir + "/tandem.yaml", "w", encoding="ascii") as f:
+            f.write(yaml)
+        with open(self.dir + "/storage.conf", "w", encoding="ascii") as f:  # of buildah, not that of who runs the test
+            f.write('[storage]\ndriver = "vfs"\ngraphroot = "%s/graph"\nrunroot = "%s/run"\n' % (self.dir, self.dir))
+        return self.t.cli("up", "-f", self.dir + "/tandem.yaml", env={**os.environ, "CONTAINERS_STORAGE_CONF": self.dir + "/storage.conf"})
+
+    def test_from_the_file(self):
+        with open(NATIVE, "rb") as f:
+            native = f.read()
+        name = self.push(oci.Image(oci.layer({"fn/bootstrap": native}), config={"Entrypoint": ["/fn/bootstrap"]}), "file:1")
+        yaml = "name: p\nfunctions:\n  one:\n    image: %s\n    route: /one\n    memory: 256\n" % name
+        self.assertIn("+ one  create", self.up(yaml))
+        self.assertEqual(self.call("one"), {"message": "hello"})
+        self.assertIn("nothing to change", self.up(yaml))
+        self.push(oci.Image(oci.layer({"fn/bootstrap": native, "fn/more": b""}), config={"Entrypoint": ["/fn/bootstrap"]}), "file:1")
+        self.assertIn("one  update: image", self.up(yaml))
+        if shutil.which("buildah"):
+            os.makedirs(self.dir + "/built", exist_ok=True)
+            shutil.copy(NATIVE, self.dir + "/built/bootstrap")
+            with open(self.dir + "/built/Dockerfile", "w", encoding="ascii") as f:
+                f.write('FROM scratch\nCOPY bootstrap /bootstrap\nENTRYPOINT ["/bootstrap"]\n')
+            self.up(yaml + "  two:\n    build: ./built\n")
+            self.assertEqual(self.call("two"), {"message": "hello"})
+        # from an archive to an image and back
+        os.makedirs(self.dir + "/code", exist_ok=True)
+        shutil.copy(NATIVE, self.dir + "/code/bootstrap")
+        self.assertIn("image -> provided", self.up("name: p\nfunctions:\n  one:\n    code: ./code\n    runtime: provided\n"))
+        self.assertEqual(self.call("one"), {"message": "hello"})
+        self.assertEqual(self.awslambda.get_function_configuration(FunctionName="one")["PackageType"], "Zip")
+        self.up(yaml)
+        self.assertEqual(self.awslambda.get_function_configuration(FunctionName="one")["PackageType"], "Image")
+        self.t.cli("down", "-f", self.dir + "/tandem.yaml")
+
     def test_refused(self):
         create, update = self.awslambda.create_function, self.awslambda.update_function_code
         base = {"FunctionName": "bad", "Role": tandem.ROLE, "PackageType": "Image"}
