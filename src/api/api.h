@@ -12,6 +12,7 @@
 #include "ledger/ledger.h"
 #include "ledger/logs.h"
 #include "sched/sched.h"
+#include "service/service.h"
 #include "store/store.h"
 #include "task/task.h"
 struct api;
@@ -23,6 +24,7 @@ struct api_opts { /* all borrowed for the life of the api */
 	struct logs *logs;
 	struct images *images;
 	struct tasks *tasks;
+	struct services *services;
 	const char *account, *region;
 	bool auth_none;
 };
@@ -32,6 +34,9 @@ void api_free(struct api *a);		       /* after http_server_free: requests that w
 /* Makes the operator's key pair at the first start: settings operator_access_key, operator_secret_key. op may be NULL.
  */
 void api_bootstrap(struct store *s, struct store_op *op);
+
+/* services_opts.pull; arg is the address of the variable that holds the struct api *. */
+bool api_pull(void *arg, const char *doc, struct err *e);
 
 /* Handlers of listeners (http_handler). */
 void api_handle(void *api, struct http_req *r);

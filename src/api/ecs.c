@@ -19,6 +19,16 @@
 	"networkConfiguration:{awsvpcConfiguration:{subnets!:[s],securityGroups:[s],assignPublicIp:s(ENABLED|"         \
 	"DISABLED)}}"
 
+#define SERVICE                                                                                                        \
+	"taskDefinition:s,launchType:s(EC2|FARGATE|EXTERNAL),capacityProviderStrategy:[{capacityProvider!:s,weight:i," \
+	"base:i}],platformVersion:s," NETWORK ",healthCheckGracePeriodSeconds:i(0..2147483647),"                       \
+	"deploymentConfiguration:{deploymentCircuitBreaker:{enable:b,rollback:b},maximumPercent:i(100..1000),"         \
+	"minimumHealthyPercent:i(0..100),alarms:{enable-:b},strategy:s(ROLLING)},"                                     \
+	"loadBalancers-:[{targetGroupArn:s}],serviceRegistries-:[{registryArn:s}],"                                    \
+	"serviceConnectConfiguration:{enabled-:b},volumeConfigurations-:[{name:s}],"                                   \
+	"placementConstraints:[{type:s,expression:s}],placementStrategy:[{type:s,field:s}],"                           \
+	"propagateTags:s(TASK_DEFINITION|SERVICE|NONE),enableECSManagedTags:b,enableExecuteCommand:b"
+
 /* Their bodies as shape.h says. */
 const struct api_op ecs_ops[] = {
 	{"ecs", NULL, ecs_definition_shape, "RegisterTaskDefinition", SUBJECT_OWN, ecs_register_definition},
@@ -59,6 +69,26 @@ const struct api_op ecs_ops[] = {
 	 "desiredStatus=\"RUNNING\":s(RUNNING|PENDING|STOPPED)," PAGE "}",
 	 "ListTasks", SUBJECT_NONE, ecs_list_tasks},
 	{"ecs", NULL, "{cluster=\"\":s,task!:s,reason=\"\":s}", "StopTask", SUBJECT_OWN, ecs_stop_task},
+	{"ecs", NULL,
+	 "{cluster=\"\":s,serviceName!:s,desiredCount:i(0..1000),role:s,schedulingStrategy:s(REPLICA)," SERVICE ","
+	 "deploymentController:{type:s(ECS)},clientToken:s," TAGS "}",
+	 "CreateService", SUBJECT_OWN, ecs_create_service},
+	{"ecs", NULL, "{cluster=\"\":s,service!:s,desiredCount:i(0..1000),forceNewDeployment:b," SERVICE "}",
+	 "UpdateService", SUBJECT_OWN, ecs_update_service},
+	{"ecs", NULL, "{cluster=\"\":s,service!:s,force:b}", "DeleteService", SUBJECT_OWN, ecs_delete_service},
+	{"ecs", NULL, "{cluster=\"\":s,services!:[s],include:[s(TAGS)]}", "DescribeServices", SUBJECT_NONE,
+	 ecs_describe_services},
+	{"ecs", NULL,
+	 "{cluster=\"\":s,launchType:s(EC2|FARGATE|EXTERNAL),schedulingStrategy:s(REPLICA|DAEMON),"
+	 "maxResults=10:i(1..100),nextToken:s}",
+	 "ListServices", SUBJECT_NONE, ecs_list_services},
+	{"ecs", NULL, "{cluster=\"\":s,service!:s,status:[s]," PAGE "}", "ListServiceDeployments", SUBJECT_NONE,
+	 ecs_list_service_deployments},
+	{"ecs", NULL, "{serviceDeploymentArns!:[s]}", "DescribeServiceDeployments", SUBJECT_NONE,
+	 ecs_describe_service_deployments},
+	{"ecs", NULL, "{resourceArn!:s," TAGS "}", "TagResource", SUBJECT_OWN, ecs_tag},
+	{"ecs", NULL, "{resourceArn!:s,tagKeys=[]:[s]}", "UntagResource", SUBJECT_OWN, ecs_tag},
+	{"ecs", NULL, "{resourceArn!:s}", "ListTagsForResource", SUBJECT_OWN, ecs_list_tags},
 	{0},
 };
 

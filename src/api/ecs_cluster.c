@@ -10,7 +10,7 @@ static char *key_of(const char *name)
 	return xasprintf("cluster/%s", name);
 }
 
-static const char *record_of(const struct api *a, const char *name)
+const char *ecs_cluster_record(const struct api *a, const char *name)
 {
 	auto_free char *key = key_of(name);
 	const char *text = record_get(a->o.store, key);
@@ -25,7 +25,7 @@ static bool exists(const struct api *a, struct str given, char ret[ECS_NAME_MAX 
 	if (!str_name_ok(name, ECS_NAME_MAX, "-_"))
 		return false;
 	snprintf(ret, ECS_NAME_MAX + 1, STR_FMT, STR_ARG(name));
-	return record_of(a, ret) != NULL;
+	return ecs_cluster_record(a, ret) != NULL;
 }
 
 int ecs_cluster(struct api_call *c, struct str given, char ret[ECS_NAME_MAX + 1])
@@ -59,7 +59,7 @@ static void put_cluster(struct jw *w, const char *key, const struct api *a, cons
 	jw_int(w, "registeredContainerInstancesCount", 0);
 	jw_int(w, "runningTasksCount", running);
 	jw_int(w, "pendingTasksCount", pending);
-	jw_int(w, "activeServicesCount", 0);
+	jw_int(w, "activeServicesCount", ecs_service_count(a, name));
 	jw_raw(w, "statistics", STR("[]"));
 	ecs_put_members(w, said, NULL);
 	jw_end(w, '}');
@@ -96,7 +96,7 @@ static int change(struct api_call *c, const char *name, const char *but)
 	auto_free char *key = key_of(name);
 	auto_buf text = {0}, out = {0};
 	struct jw w = jw_object(&out);
-	const char *before = record_of(c->a, name);
+	const char *before = ecs_cluster_record(c->a, name);
 
 	ecs_merge(&text, before ? before : "{}", c->in, but);
 	put_cluster(&w, "cluster", c->a, name, text.p, "ACTIVE");
@@ -119,9 +119,9 @@ int ecs_create_cluster(struct api_call *c)
 	snprintf(kept, sizeof(kept), STR_FMT, STR_ARG(name));
 	if (ecs_allowed(c, "cluster/%s", kept) < 0 || ecs_check_tags(c, json_get(c->in, "tags")) < 0)
 		return -1;
-	if (!record_of(c->a, kept) || !strcmp(kept, "default"))
+	if (!ecs_cluster_record(c->a, kept) || !strcmp(kept, "default"))
 		return change(c, kept, "clusterName");
-	put_cluster(&w, "cluster", c->a, kept, record_of(c->a, kept), "ACTIVE"); /* again: as it is */
+	put_cluster(&w, "cluster", c->a, kept, ecs_cluster_record(c->a, kept), "ACTIVE"); /* again: as it is */
 	return api_reply_object(c, 200, &w);
 }
 
@@ -136,7 +136,7 @@ int ecs_describe_clusters(struct api_call *c)
 	jw_arr(&w, "clusters");
 	for (size_t i = 0; i < (n ? n : 1); i++)
 		if (exists(c->a, n ? json_str(json_at(list, i)) : STR("default"), name))
-			put_cluster(&w, NULL, c->a, name, record_of(c->a, name), "ACTIVE");
+			put_cluster(&w, NULL, c->a, name, ecs_cluster_record(c->a, name), "ACTIVE");
 	jw_end(&w, ']');
 	jw_arr(&w, "failures");
 	for (size_t i = 0; i < n; i++) {
@@ -191,8 +191,11 @@ int ecs_delete_cluster(struct api_call *c)
 	count_tasks(c->a, name, &running, &running);
 	if (running)
 		return api_fail(&c->e, API_ECS_CLUSTER_TASKS, "The Cluster cannot be deleted while Tasks are active.");
+	if (ecs_service_count(c->a, name))
+		return api_fail(&c->e, API_ECS_CLUSTER_SERVICES,
+				"The Cluster cannot be deleted while Services are active.");
 	key = key_of(name);
-	put_cluster(&w, "cluster", c->a, name, record_of(c->a, name), "INACTIVE");
+	put_cluster(&w, "cluster", c->a, name, ecs_cluster_record(c->a, name), "INACTIVE");
 	jw_end(&w, '}');
 	record_del(c->a->o.store, api_saving(c, 200, buf_str(&out), false), key);
 	return 0;

@@ -152,12 +152,13 @@ int ecs_delete_definitions(struct api_call *c)
 		struct str given = json_str(json_at(list, i));
 		auto_definition d = ecs_definition(c->a, given);
 
-		if (!d || d->active) {
+		if (!d || d->active || ecs_service_uses(c->a, d->family, d->revision)) {
 			ecs_fail(&f, given.p,
-				 d ? "The specified task definition is still in ACTIVE status. Deregister it first."
-				   : "The specified task definition does not exist. Specify a valid account, family, "
-				     "revision and "
-				     "try again.");
+				 d && !d->active ? "A service uses it."
+				 : d ? "The specified task definition is still in ACTIVE status. Deregister it first."
+				     : "The specified task definition does not exist. Specify a valid account, family, "
+				       "revision and "
+				       "try again.");
 			continue;
 		}
 		put_definition(&w, NULL, c->a, d, "DELETE_IN_PROGRESS");

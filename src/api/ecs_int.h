@@ -39,6 +39,7 @@ void ecs_fail(struct jw *w, const char *arn, const char *reason); /* one of fail
 
 /* ecs_cluster.c: into ret; -1: c->e. "default" is always there. */
 int ecs_cluster(struct api_call *c, struct str given, char ret[ECS_NAME_MAX + 1]);
+const char *ecs_cluster_record(const struct api *a, const char *name); /* what was said of it; NULL: there is none */
 /* An object: the members of over, but one (NULL: all), and those of before that it does not have. */
 void ecs_merge(struct buf *ret, const char *before, const struct json *over, const char *but);
 
@@ -55,5 +56,14 @@ bool ecs_fargate_size(int64_t cpu, int64_t memory_mb);
 
 api_run ecs_register_definition, ecs_describe_definition, ecs_list_definitions, ecs_list_families,
 	ecs_deregister_definition, ecs_delete_definitions;
+/* ecs_service.c */
+int ecs_service_count(const struct api *a, const char *cluster); /* that are active */
+bool ecs_service_uses(const struct api *a, const char *family, int revision);
+const char *ecs_service_source(const struct api *a,
+			       struct str name); /* CLUSTER/NAME; what was said of it; NULL: none */
+int ecs_service_tag(struct api_call *c, struct str name, const struct json *tags); /* {"tags": [...]}; answers */
+
+api_run ecs_create_service, ecs_update_service, ecs_delete_service, ecs_describe_services, ecs_list_services,
+	ecs_list_service_deployments, ecs_describe_service_deployments, ecs_tag, ecs_list_tags;
 api_run ecs_run_task, ecs_describe_tasks, ecs_list_tasks, ecs_stop_task;
 api_run ecs_create_cluster, ecs_describe_clusters, ecs_list_clusters, ecs_update_cluster, ecs_delete_cluster;

@@ -259,8 +259,7 @@ static bool wanted(const struct api_call *c, const struct ecs_view *v)
 		if (strcmp(group, v->group) != 0)
 			return false;
 	}
-	return (!family.n || str_eq(family, definition)) &&
-	       (!by.n || str_eqc(by, v->started_by ? v->started_by : "")) &&
+	return (!family.n || str_eq(family, definition)) && (!by.n || str_eqc(by, v->started_by)) &&
 	       (!launch.n || (v->t && str_eq(launch, json_get_str(v->t->facts, "launchType")))) &&
 	       ecs_view_stopping(v) == str_eqc(json_get_str(c->in, "desiredStatus"), "STOPPED");
 }

@@ -14,8 +14,9 @@
 struct ecs_pull {
 	struct list node;
 	struct ecs *ecs;
-	struct pull *pull;
-	char *reference;
+	struct pull *pull; /* NULL: it has failed, and a service is still to hear why */
+	char *reference, *error;
+	bool for_service;
 };
 
 static const char *fact(const struct ecs_task *t, const char *name)
@@ -139,15 +140,27 @@ static const char *missing(const struct ecs_task *t)
 	return NULL;
 }
 
+static void pull_free(struct ecs_pull *p)
+{
+	list_del(&p->node);
+	if (p->pull)
+		pull_cancel(p->pull);
+	free(p->reference);
+	free(p->error);
+	free(p);
+}
+
 static void pulled(void *arg, struct image *im, const struct err *e)
 {
 	struct ecs_pull *p = arg;
 	auto_free char *why = xasprintf("CannotPullContainerError: %s", im ? "it is not here after all" : e->text);
-	auto_free char *reference = p->reference;
+	auto_free char *reference = xstrdup(p->reference);
 	struct ecs *ecs = p->ecs;
 
-	list_del(&p->node);
-	free(p);
+	p->pull = NULL;
+	p->error = xstrdup(why);
+	if (im || !p->for_service)
+		pull_free(p);
 	list_each(&ecs->tasks, it)
 	{
 		struct ecs_task *t = container_of(it, struct ecs_task, node);
@@ -160,21 +173,54 @@ static void pulled(void *arg, struct image *im, const struct err *e)
 	}
 }
 
-static void pull(struct ecs_task *t, const char *reference)
+static struct ecs_pull *pull(struct ecs *ecs, const char *reference, bool for_service)
 {
 	struct ecs_pull *p;
 	struct err e = {0};
 
-	list_each(&t->ecs->pulls,
-		  it) if (!strcmp(container_of(it, struct ecs_pull, node)->reference, reference)) return;
+	list_each(&ecs->pulls, it)
+	{
+		p = container_of(it, struct ecs_pull, node);
+		if (strcmp(p->reference, reference) != 0 || (p->error && !for_service))
+			continue;
+		p->for_service |= for_service;
+		return p;
+	}
 	p = xcalloc(1, sizeof(*p));
-	p->ecs = t->ecs;
+	p->ecs = ecs;
 	p->reference = xstrdup(reference);
-	list_push(&t->ecs->pulls, &p->node);
+	p->for_service = for_service;
+	list_push(&ecs->pulls, &p->node);
 	struct pull_opts o = {.reference = reference, .done = pulled, .arg = p};
 
-	if (pull_start(t->ecs->a->o.images, &o, &p->pull, &e) < 0)
+	if (pull_start(ecs->a->o.images, &o, &p->pull, &e) == 0)
+		return p;
+	if (!for_service) {
 		pulled(p, NULL, &e);
+		return NULL;
+	}
+	p->error = xasprintf("CannotPullContainerError: %s", e.text);
+	return p;
+}
+
+bool api_pull(void *arg, const char *text, struct err *e)
+{
+	struct api *a = *(struct api **)arg;
+	auto_json doc = json_parse(str_of(text), NULL);
+	bool on_the_way = false;
+
+	for (unsigned i = 0; i < task_doc_n(doc); i++) {
+		struct str reference = json_get_str(task_doc_container(doc, i), "image");
+		struct ecs_pull *p = image_find(a->o.images, reference.p) ? NULL : pull(a->ecs, reference.p, true);
+
+		on_the_way |= p && !p->error;
+		if (!p || !p->error)
+			continue;
+		err_set(e, ERR_NOT_FOUND, "%s", p->error);
+		pull_free(p);
+		return false;
+	}
+	return on_the_way;
 }
 
 static void advance(struct ecs_task *t)
@@ -182,7 +228,7 @@ static void advance(struct ecs_task *t)
 	const char *reference = missing(t);
 
 	if (reference)
-		pull(t, reference);
+		pull(t->ecs, reference, false);
 	else
 		hand_over(t);
 }
@@ -330,14 +376,7 @@ void ecs_free(struct ecs *ecs)
 	if (!ecs)
 		return;
 	task_unwatch(&ecs->watch);
-	list_each(&ecs->pulls, it)
-	{
-		struct ecs_pull *p = container_of(it, struct ecs_pull, node);
-
-		pull_cancel(p->pull);
-		free(p->reference);
-		free(p);
-	}
+	list_each(&ecs->pulls, it) pull_free(container_of(it, struct ecs_pull, node));
 	list_each(&ecs->tasks, it)
 	{
 		struct ecs_task *t = container_of(it, struct ecs_task, node);

@@ -53,9 +53,9 @@ struct ecs_view {
 	const struct ecs_task *t;
 	struct task *k;
 	char cluster[ECS_NAME_MAX + 1], group[ECS_NAME_MAX + 16];
-	const char *started_by; /* NULL: nobody said */
+	char started_by[129]; /* "": nobody said */
 };
-bool ecs_view_task(const struct api *a, struct task *k, struct ecs_view *ret); /* false: no concern of ECS */
+bool ecs_view_service(struct task *k, struct ecs_view *ret); /* false: it is of no service */
 void ecs_view_own(const struct ecs_task *t, struct ecs_view *ret);
 /* All of them, own ones first. Begin with a zeroed view; false: no more. */
 bool ecs_view_next(const struct ecs *ecs, struct ecs_view *v);

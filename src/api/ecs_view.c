@@ -7,21 +7,45 @@
 
 void ecs_view_own(const struct ecs_task *t, struct ecs_view *ret)
 {
-	*ret = (struct ecs_view){.t = t, .started_by = json_get_str(t->facts, "startedBy").p};
+	*ret = (struct ecs_view){
+		.t = t,
+	};
 	snprintf(ret->cluster, sizeof(ret->cluster), "%s", json_get_str(t->facts, "cluster").p);
 	snprintf(ret->group, sizeof(ret->group), "%s", json_get_str(t->facts, "group").p);
+	snprintf(ret->started_by, sizeof(ret->started_by), STR_FMT, STR_ARG(json_get_str(t->facts, "startedBy")));
 	if (t->state == ECS_TASK_HANDED)
 		ret->k = task_find(t->ecs->a->o.tasks, str_of(t->id));
+}
+
+/* By its note, which is the service's (service/replica.c). */
+bool ecs_view_service(struct task *k, struct ecs_view *ret)
+{
+	struct task_info i;
+	auto_json note = NULL;
+
+	task_info(k, &i);
+	if (!str_starts(str_of(i.group), "service:") || !(note = json_parse(str_of(i.note), NULL)))
+		return false;
+	*ret = (struct ecs_view){.k = k};
+	snprintf(ret->cluster, sizeof(ret->cluster), STR_FMT, STR_ARG(json_get_str(note, "cluster")));
+	snprintf(ret->group, sizeof(ret->group), "%s", i.group);
+	snprintf(ret->started_by, sizeof(ret->started_by), STR_FMT, STR_ARG(json_get_str(note, "startedBy")));
+	return true;
 }
 
 bool ecs_view_next(const struct ecs *ecs, struct ecs_view *v)
 {
 	struct list *next = v->t ? v->t->node.next : ecs->tasks.next;
+	struct task *k = v->t ? NULL : v->k;
 
-	if (next == &ecs->tasks)
-		return false;
-	ecs_view_own(container_of(next, struct ecs_task, node), v);
-	return true;
+	if ((v->t || !v->k) && next != &ecs->tasks) {
+		ecs_view_own(container_of(next, struct ecs_task, node), v);
+		return true;
+	}
+	while ((k = task_next(ecs->a->o.tasks, k)))
+		if (ecs_view_service(k, v))
+			return true;
+	return false;
 }
 
 bool ecs_view_find(const struct api *a, struct str id, struct ecs_view *ret)
@@ -191,10 +215,15 @@ static void put_times(struct jw *w, const struct ecs_view *v)
 static void put_end(struct jw *w, const struct ecs_view *v)
 {
 	const struct json *facts = v->t ? v->t->facts : NULL;
+	struct task_info i;
 
 	if (json_get(facts, "stop_code")) {
 		jw_str(w, "stopCode", json_get_str(facts, "stop_code"));
 		jw_str(w, "stoppedReason", json_get_str(facts, "stop_reason"));
+	} else if (!facts && ecs_view_state(v) == TASK_STOPPED) {
+		task_info(v->k, &i);
+		jw_strc(w, "stopCode", i.started_wall_us ? "EssentialContainerExited" : "TaskFailedToStart");
+		jw_strc(w, "stoppedReason", i.reason);
 	}
 }
 
@@ -214,7 +243,7 @@ void ecs_put_task(struct jw *w, const char *key, const struct api *a, const stru
 		ecs_put_arn(w, "clusterArn", a, "cluster/%s", v->cluster);
 		ecs_put_arn(w, "taskDefinitionArn", a, "task-definition/%s", i.definition);
 		jw_strc(w, "group", v->group);
-		if (v->started_by)
+		if (*v->started_by)
 			jw_strc(w, "startedBy", v->started_by);
 		jw_strc(w, "lastStatus", status);
 		jw_strc(w, "desiredStatus", ecs_view_stopping(v) ? "STOPPED" : "RUNNING");

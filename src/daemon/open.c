@@ -149,8 +149,13 @@ int tandemd_open(struct tandemd *d, struct err *e)
 				.forward = d->forward};
 
 	d->tasks = tasks_new(&to);
-	struct services_opts vo = {
-		.loop = d->loop, .store = d->store, .spawn = d->spawn, .tasks = d->tasks, .ledger = d->ledger};
+	struct services_opts vo = {.loop = d->loop,
+				   .store = d->store,
+				   .spawn = d->spawn,
+				   .tasks = d->tasks,
+				   .ledger = d->ledger,
+				   .pull = api_pull,
+				   .arg = &d->api};
 
 	d->services = services_new(&vo);
 	d->gateway = gateway_new(d->sched, d->services, d->store, d->account);
@@ -162,6 +167,7 @@ int tandemd_open(struct tandemd *d, struct err *e)
 			      .logs = d->logs,
 			      .images = d->images,
 			      .tasks = d->tasks,
+			      .services = d->services,
 			      .account = d->account,
 			      .region = d->region,
 			      .auth_none = d->config.auth_none};

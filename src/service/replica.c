@@ -286,6 +286,7 @@ int replica_add(struct deployment *d, struct err *e)
 	auto_buf note = {0};
 	struct jw w = jw_object(&note);
 	struct task_opts o = {.group = group, .definition = definition};
+	const struct services_opts *so = &d->sv->ss->o;
 	struct task *k;
 
 	jw_strc(&w, "cluster", s->cluster);
@@ -294,6 +295,8 @@ int replica_add(struct deployment *d, struct err *e)
 	jw_end(&w, '}');
 	o.note = note.p;
 	if (task_run(d->sv->ss->o.tasks, str_of(d->doc), &o, &k, e) < 0) {
+		if (e->kind == ERR_NOT_FOUND && so->pull && so->pull(so->arg, d->doc, e))
+			return -1;
 		count_failure(d, "cannot be started: %s", e->text);
 		return -1;
 	}

@@ -41,6 +41,8 @@ void service_say(struct service *sv, const char *fmt, ...)
 	sv->events[0] = ev;
 }
 
+#define PULL_LOOK_US 200000 /* an image is on its way: whether it has come */
+
 /* ---- deployments ---- */
 
 static bool has_check(const struct json *doc)
@@ -156,7 +158,7 @@ static int64_t fit(struct deployment *d)
 		return wait;
 	for (missing = d->failures ? 1 : missing; missing > 0; missing--)
 		if (replica_add(d, &e) < 0)
-			return service_backoff_us(d->failures);
+			return d->failures ? service_backoff_us(d->failures) : PULL_LOOK_US;
 	return -1;
 }
 

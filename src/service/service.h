@@ -80,6 +80,10 @@ struct services_opts { /* borrowed */
 	struct spawn *spawn;
 	struct tasks *tasks;
 	struct ledger *ledger;
+	/* Brings the images of doc that are not here. true: they are on their way; false: e says why they are not. NULL:
+	 * nobody does */
+	bool (*pull)(void *arg, const char *doc, struct err *e);
+	void *arg;
 };
 struct services *services_new(const struct services_opts *o); /* reads the records; nothing is started */
 void services_ready(struct services *ss);		 /* running tasks were adopted: takes them, starts the rest */
