@@ -87,7 +87,8 @@ struct spawn_container {
 	uint64_t
 		join; /* a sandbox whose network it shares, and goes on in when that one ends; 0: its own, with limits.egress,
 			  SB_CREDS, SB_API, SB_API_TLS, SB_DNS and */
-	bool rtapi; /* SB_RTAPI */
+	bool rtapi;	  /* SB_RTAPI */
+	uint32_t without; /* of these, by bit */
 	const char *hostname, *label;
 	uint64_t caps; /* by number; CAPS_DEFAULT */
 	const struct spawn_mount *mounts;

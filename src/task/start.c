@@ -117,6 +117,36 @@ static int open_layers(const struct container *c, int fds[CONTAINER_LAYERS], str
 	return 0;
 }
 
+static bool listens(const struct container *c, int64_t port)
+{
+	const struct json *ports = json_get(task_doc_container(c->task->doc, (unsigned)(c - c->task->c)), "ports");
+
+	for (size_t i = 0; i < json_len(ports); i++)
+		if (json_int(json_at(ports, i), 0) == port)
+			return true;
+	for (unsigned i = 0; i < c->image->config.n_ports; i++)
+		if (c->image->config.ports[i].port == port && !c->image->config.ports[i].udp)
+			return true;
+	return false;
+}
+
+/* Nobody can listen on all addresses of a network at a port that the platform has at one of them: it stands back where an
+ * image or a document says that a program will. */
+static uint32_t in_the_way(const struct task *k)
+{
+	static const struct {
+		uint16_t port;
+		enum spawner_sb which;
+	} has[] = {{80, SB_CREDS}, {443, SB_API_TLS}, {4566, SB_API}};
+	uint32_t mask = 0;
+
+	for (unsigned i = 0; i < k->n; i++)
+		for (unsigned n = 0; n < ARRAY_SIZE(has); n++)
+			if (listens(&k->c[i], has[n].port))
+				mask |= 1u << has[n].which;
+	return mask;
+}
+
 int container_start(struct container *c, uint64_t join, struct err *e)
 {
 	const struct task_spec *s = &c->spec;
@@ -133,6 +163,7 @@ int container_start(struct container *c, uint64_t join, struct err *e)
 							  : weight,
 			   .cpu_quota_us = s->quota ? s->cpu_milli * QUOTA_PERIOD_MS : 0},
 		.join = join,
+		.without = in_the_way(k),
 		.layers = layers,
 		.input = s->stdin_open,
 		.tty = s->tty,

@@ -92,6 +92,16 @@ class Case(unittest.TestCase):
 
 
 class Run(Case):
+    def test_a_program_has_the_ports_of_its_image(self):
+        """Also those at which the platform listens for others: nothing can listen on all addresses beside that."""
+        config = {**self.config, "ExposedPorts": {"80/tcp": {}, "443/tcp": {}, "4566/tcp": {}}}
+        self.t.cli("pull", "oci:" + oci.Image(oci.layer(files()), config=config).layout(self.dir + "/web", "v1") + ":v1", "--tag", "localhost/web:v1")
+        script = "echo hello >/tmp/x; httpd -p 4566 && httpd -p 443 && httpd -p 80 -h /tmp && wget -qO- http://127.0.0.1/x"
+        self.assertEqual(self.run_("localhost/web:v1", "sh", "-c", script), (0, "hello\n", ""))
+        code, _, err = self.run_("localhost/box:v1", "httpd", "-p", "80")
+        self.assertIn("in use", err)
+        self.assertNotEqual(code, 0)
+
     def test_what_the_image_says(self):
         self.assertEqual(self.run_("localhost/box:v1"), (0, "the image says hello from /home/app\n", ""))
         self.assertEqual(self.run_("-e", "WHAT=more", "-w", "/tmp", "localhost/box:v1")[1], "the image says more from /tmp\n")
