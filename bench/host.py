@@ -174,13 +174,13 @@ SCALE = {"us": 1.0, "ms": 1000.0, "s": 1000000.0}
 
 
 def wrk(port, path, connections, seconds):
-    """(requests per second, p50 in us). Any answer that is not a success is an error, not a figure."""
+    """(requests per second, p50, p99 in us). Any answer that is not a success is an error, not a figure."""
     argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", f"http://127.0.0.1:{port}{path}"]
     out = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in out or "Socket errors" in out:
         raise BenchError(f"{' '.join(argv)}:\n{out}")
-    p50, unit = re.search(r"50%\s+([\d.]+)(us|ms|s)", out).groups()
-    return float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1)), float(p50) * SCALE[unit]
+    p50, p99 = (float(at) * SCALE[unit] for at, unit in re.findall(r"(?:50|99)%\s+([\d.]+)(us|ms|s)", out))
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1)), p50, p99
 
 
 def get(connection, path):

@@ -23,6 +23,7 @@ import cold
 import host
 import replay
 import scale
+import services
 import tasks
 
 ROUNDS = 3
@@ -347,7 +348,7 @@ def with_servers(work, folder, name, body):
         tandem.stop()
 
 
-SCENARIOS = {"cold": Bench.cold, "calls": Bench.calls, "many": Bench.many, "scale": scale.run, "tasks": tasks.run, "trace": replay.run}
+SCENARIOS = {"cold": Bench.cold, "calls": Bench.calls, "many": Bench.many, "scale": scale.run, "tasks": tasks.run, "services": services.run, "trace": replay.run}
 
 
 def print_facts(facts):
