@@ -124,7 +124,7 @@ static bool listens(const struct container *c, int64_t port)
 	for (size_t i = 0; i < json_len(ports); i++)
 		if (json_int(json_at(ports, i), 0) == port)
 			return true;
-	for (unsigned i = 0; i < c->image->config.n_ports; i++)
+	for (unsigned i = 0; c->image && i < c->image->config.n_ports; i++) /* NULL: it is over */
 		if (c->image->config.ports[i].port == port && !c->image->config.ports[i].udp)
 			return true;
 	return false;
