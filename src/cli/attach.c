@@ -218,7 +218,8 @@ int attach(struct attach *r)
 		tcsetattr(0, TCSADRAIN, &r->before);
 	buf_done(&r->frames);
 	if (r->gone)
-		return cli_failf("%s is not known to the daemon any more", r->exec ? "the program" : "the task"), ATTACH_FAILED;
+		return cli_failf("%s is not known to the daemon any more", r->exec ? "the program" : "the task"),
+		       ATTACH_FAILED;
 	if (!r->over)
 		return cli_failf("the daemon does not answer any more; the container %s may still run", r->id),
 		       ATTACH_FAILED;

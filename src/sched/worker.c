@@ -311,6 +311,8 @@ static void on_pages(void *arg, struct str list)
 	struct worker *wk = arg;
 
 	snapshot_pages(wk->w->s->o.store, wk->revision->serial, list);
+	if (wk->step == WORKER_LIVE && !list_empty(&wk->idle_node))
+		worker_rest(wk);
 }
 
 const struct instance_events worker_instance_events = {on_ready, on_late,	  on_init_failed, on_answer,

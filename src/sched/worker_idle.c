@@ -3,8 +3,8 @@
 #include "sched/policy.h"
 #include "sched/sched_int.h"
 
-#define PAGES_US    50000 /* what tandem-init looks at meanwhile; frozen in it, it goes on when it is thawed */
-#define IDLE_CPU_US 1000  /* a shorter pause is not worth a system call: its CPU counts for the next event */
+#define PAGES_US    2000000 /* so long tandem-init may look, mostly some ms; then it is frozen in it */
+#define IDLE_CPU_US 1000    /* a shorter pause is not worth a system call: its CPU counts for the next event */
 
 static void unlist(struct worker *wk)
 {
