@@ -327,9 +327,10 @@ class Secrets(Case):
 
 class Devices(Case):
     def test_only_those_asked_for(self):
-        for name in ("/dev/fuse", "/dev/loop-control"):
-            if not os.path.exists(name):
-                self.skipTest("no %s here" % name)
+        own = "/dev/tandem-test-%d" % os.getpid()
+        os.mknod(own, 0o666 | stat.S_IFCHR, os.makedev(1, 5))
+        self.addCleanup(os.unlink, own)
+        for name in filter(os.path.exists, ("/dev/fuse", "/dev/loop-control", own)):
             self.refused("root has not allowed containers " + name, (DEVICE, name, name))
             self.grant(name)
             st = os.stat(name)
@@ -346,7 +347,7 @@ class Devices(Case):
     def test_refused(self):
         self.grant("/dev")
         os.symlink("null", self.host + "/null")
-        for source, why in (("/dev/nothing", "No such file"), ("/dev/fd", "link|is no device"), ("/dev/shm", "is no device"), ("/etc/passwd", "below /dev"),
+        for source, why in (("/dev/nothing", "No such file"), ("/dev/shm", "is no device"), ("/etc/passwd", "below /dev"),
                             ("/dev/../etc/passwd", "is no path"), ("dev/null", "below /dev")):
             self.refused(why, (DEVICE, source, "/dev/x"))
         self.refused("below /dev", (DEVICE, "/dev/null", "/etc/x"))
