@@ -222,6 +222,18 @@ int cg_leaf_make(const struct cg *cg, unsigned slot, uint32_t gen, struct cg_lea
 	return 0;
 }
 
+int cg_leaf_mem(const struct cg *cg, const struct cg_leaf *l)
+{
+	for (unsigned i = 0; i < cg->n; i++) {
+		const struct cg_hier *h = &cg->h[i];
+		auto_close int dir = h->ctl & CG_MEMORY ? leaf_open(h, l) : -1;
+
+		if (dir >= 0)
+			return openat(dir, h->v2 ? "memory.current" : "memory.usage_in_bytes", O_RDONLY | O_CLOEXEC);
+	}
+	return -1;
+}
+
 void cg_fds_done(struct cg_fds *f)
 {
 	for (unsigned i = 0; i < f->n_v1_tasks; i++)

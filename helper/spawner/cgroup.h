@@ -57,7 +57,8 @@ int cg_find(struct cg *cg, const char *name,
 void cg_remove(struct cg *cg); /* leaves and base groups */
 int cg_leaf_make(const struct cg *cg, unsigned slot, uint32_t gen, struct cg_leaf *ret, struct cg_fds *ret_fds,
 		 struct err *e);
-void cg_fds_done(struct cg_fds *f); /* closes tasks and v2_dir, not what tandemd gets */
+int cg_leaf_mem(const struct cg *cg, const struct cg_leaf *l); /* what it holds now, for reading; -1: none */
+void cg_fds_done(struct cg_fds *f);			       /* closes tasks and v2_dir, not what tandemd gets */
 /* which: controllers whose limits are set. A new leaf has the CPU of a default group, without quota. */
 int cg_leaf_limit(const struct cg *cg, const struct cg_leaf *l, unsigned which, const struct cg_limits *lim,
 		  struct err *e);

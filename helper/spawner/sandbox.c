@@ -284,6 +284,8 @@ int sandbox_make(struct spawner *s, uint64_t id, bool prepare, const struct cont
 	if (cg_leaf_make(&s->cg, (unsigned)slot, b->gen, &b->leaf, &cf, e) < 0)
 		return -1;
 	b->fd[SB_FREEZE] = cf.freeze, b->fd[SB_CPU] = cf.cpu, b->fd[SB_MEM_PEAK] = cf.mem_peak;
+	if (c)
+		b->fd[SB_MEM] = cg_leaf_mem(&s->cg, &b->leaf);
 	s->id[slot] = id;
 	if ((unsigned)slot >= s->high)
 		s->high = (unsigned)slot + 1;

@@ -227,6 +227,8 @@ static const struct admin_route routes[] = {
 	{"POST", "/v1/services/*/undo", admin_service_undo},
 	{"GET", "/v1/tasks", admin_tasks},
 	{"POST", "/v1/tasks", admin_task_run},
+	{"GET", "/v1/stats", admin_task_stats},
+	{"POST", "/v1/restart/*", admin_restart},
 	{"GET", "/v1/tasks/*", admin_task},
 	{"DELETE", "/v1/tasks/*", admin_task_remove},
 	{"POST", "/v1/tasks/*/stop", admin_task_stop},

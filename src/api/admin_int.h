@@ -69,6 +69,11 @@ void admin_task_stop(struct admin *a, struct http_req *r, struct str name);
 void admin_task_signal(struct admin *a, struct http_req *r, struct str name);
 void admin_task_resize(struct admin *a, struct http_req *r, struct str name);
 void admin_task_stdin(struct admin *a, struct http_req *r, struct str name);
+/* "TASK", or "TASK/CONTAINER". Answers 404 itself when there is none. */
+struct task *admin_task_find(struct admin *a, struct http_req *r, struct str name, unsigned *ret_container);
+void admin_put_task(struct jw *w, const struct task *k); /* members of an object */
+void admin_restart(struct admin *a, struct http_req *r, struct str name);
+void admin_task_stats(struct admin *a, struct http_req *r, struct str name);
 void admin_task_exec(struct admin *a, struct http_req *r, struct str name);
 void admin_task_attach(struct admin *a, struct http_req *r, struct str name);
 void admin_secrets(struct admin *a, struct http_req *r, struct str name);

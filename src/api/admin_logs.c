@@ -21,6 +21,7 @@ struct tail {
 	struct log_read read;
 	struct log_follow follow;
 	bool reading, following, want_follow, all, json;
+	char who[256];		       /* of a task of several containers: the one that is asked for; "": all */
 	char next[LIM_NAME_BYTES + 1]; /* all: the function that is read now */
 	int64_t since_wall_us;
 	unsigned lines;
@@ -52,17 +53,29 @@ static void put_json_line(struct buf *out, struct str function, struct str line)
 	buf_addc(out, '\n');
 }
 
+/* The second word of a line names the container. */
+static bool of_who(const struct tail *t, struct str line)
+{
+	struct str time, id, text;
+
+	return !*t->who || (str_cut(line, ' ', &time, &text) && str_cut(text, ' ', &id, &text) && str_eqc(id, t->who));
+}
+
 /* Lines "time id text" as this client wants them: "time function id text" when there are several functions. */
 static void shape(const struct tail *t, const char *function, struct str lines, struct buf *out)
 {
 	struct str line, time, rest;
 
-	if (!t->all && !t->json) {
+	if (!t->all && !t->json && !*t->who) {
 		buf_addstr(out, lines);
 		return;
 	}
 	while (str_next(&lines, '\n', &line))
-		if (t->json)
+		if (!of_who(t, line))
+			continue;
+		else if (!t->all && !t->json)
+			buf_addf(out, STR_FMT "\n", STR_ARG(line));
+		else if (t->json)
 			put_json_line(out, str_of(function), line);
 		else if (str_cut(line, ' ', &time, &rest))
 			buf_addf(out, STR_FMT " %s " STR_FMT "\n", STR_ARG(time), function, STR_ARG(rest));
@@ -181,19 +194,40 @@ static void tail_left(void *arg)
 		tail_free(t);
 }
 
+/* "TASK/CONTAINER": function becomes the name of its log. false: it is answered. */
+static bool find_task(struct admin *a, struct http_req *r, struct buf *function, char who[256])
+{
+	struct str name = buf_str(function), word = name, container = STR_NULL;
+	struct task *k;
+	struct task_info i;
+	unsigned n;
+
+	(void)str_cut(name, '/', &word, &container);
+	k = task_find(a->o.tasks, word);
+	if (!k && !container.p)
+		return true;
+	k = admin_task_find(a, r, name, &n);
+	if (!k)
+		return false;
+	task_info(k, &i);
+	if (container.p && i.n_containers > 1)
+		strlcpy_(who, container.p, 256);
+	buf_clear(function);
+	buf_adds(function, task_log_name(k));
+	return true;
+}
+
 void admin_logs(struct admin *a, struct http_req *r, struct str name)
 {
 	auto_buf function = {0};
 	bool all = !admin_query(r, "function", &function);
 	int64_t since_us = admin_query_int(r, "since_us", 0);
 	const struct function *first = function_next(a->o.store, NULL);
-	struct task *task = all ? NULL : task_find(a->o.tasks, buf_str(&function));
+	char who[256] = "";
 	struct tail *t;
 
-	if (task && !function_get(a->o.store, buf_str(&function))) {
-		buf_clear(&function);
-		buf_adds(&function, task_log_name(task));
-	}
+	if (!all && !function_get(a->o.store, buf_str(&function)) && !find_task(a, r, &function, who))
+		return;
 	/* A name without a function has no lines; only one that could never have been one is refused here. */
 	if (!all && !str_name_ok(buf_str(&function), LIM_NAME_BYTES, "-_")) {
 		admin_errorf(r, ERR_INVALID, "\"%.80s\" is no name of a function", function.p);
@@ -201,6 +235,7 @@ void admin_logs(struct admin *a, struct http_req *r, struct str name)
 	}
 	t = xcalloc(1, sizeof(*t));
 	t->r = r, t->a = a, t->all = all;
+	strlcpy_(t->who, who, sizeof(t->who));
 	t->want_follow = admin_query_is(r, "follow", "1");
 	t->json = admin_query_is(r, "format", "json");
 	t->lines = (unsigned)admin_query_int(r, "lines", 200);

@@ -5,11 +5,8 @@
 #include "base/clock.h"
 #include "store/definition.h"
 
-#define QUEUED_MAX  (1 << 20) /* of one who is attached; then the task waits */
-#define FRAME_BYTES 5
-
 /* "TASK", or "TASK/CONTAINER" */
-static struct task *find(struct admin *a, struct http_req *r, struct str name, unsigned *ret_container)
+struct task *admin_task_find(struct admin *a, struct http_req *r, struct str name, unsigned *ret_container)
 {
 	struct str task = name, container = STR_NULL;
 	bool one = str_cut(name, '/', &task, &container);
@@ -29,28 +26,6 @@ static struct task *find(struct admin *a, struct http_req *r, struct str name, u
 		admin_errorf(r, ERR_NOT_FOUND, "there is no task \"" STR_FMT "\"; tandem ps lists those that are there",
 			     (int)(name.n < 80 ? name.n : 80), name.p);
 	return k;
-}
-
-/* Who is meant: a container, or the further program "exec" of the query. */
-struct whom {
-	struct task *k;
-	unsigned i;
-	struct task_exec *x;
-	struct task_io *io;
-};
-
-static bool find_io(struct admin *a, struct http_req *r, struct str name, struct whom *ret)
-{
-	int64_t id = admin_query_int(r, "exec", 0);
-
-	ret->k = find(a, r, name, &ret->i);
-	if (!ret->k)
-		return false;
-	ret->x = id ? task_exec_find(ret->k, id) : NULL;
-	if (id && !ret->x)
-		admin_errorf(r, ERR_NOT_FOUND, "that program is not known any more");
-	ret->io = ret->x ? task_exec_io(ret->x) : id ? NULL : task_io(ret->k, ret->i);
-	return ret->io != NULL;
 }
 
 static void put_time(struct jw *w, const char *key, int64_t wall_us)
@@ -95,7 +70,7 @@ static void put_info(struct jw *w, const struct task_info *i)
 	put_text(w, "health_text", i->health_text);
 }
 
-static void put_task(struct jw *w, const struct task *k)
+void admin_put_task(struct jw *w, const struct task *k)
 {
 	struct task_info i;
 
@@ -122,7 +97,7 @@ static void answer(struct http_req *r, const struct task *k, int status)
 	auto_buf out = {0};
 	struct jw w = jw_object(&out);
 
-	put_task(&w, k);
+	admin_put_task(&w, k);
 	admin_object(r, status, &w);
 }
 
@@ -131,7 +106,7 @@ void admin_put_tasks(struct admin *a, struct jw *w)
 	jw_arr(w, "tasks");
 	for (struct task *k = task_next(a->o.tasks, NULL); k; k = task_next(a->o.tasks, k)) {
 		jw_obj(w, NULL);
-		put_task(w, k);
+		admin_put_task(w, k);
 		jw_end(w, '}');
 	}
 	jw_end(w, ']');
@@ -143,6 +118,38 @@ void admin_tasks(struct admin *a, struct http_req *r, struct str name)
 	struct jw w = jw_object(&out);
 
 	admin_put_tasks(a, &w);
+	admin_object(r, 200, &w);
+}
+
+void admin_task_stats(struct admin *a, struct http_req *r, struct str name)
+{
+	auto_buf out = {0};
+	struct jw w = jw_object(&out);
+	struct task_info of, i;
+	struct task_usage u;
+
+	jw_int(&w, "at_us", clock_now_us());
+	jw_arr(&w, "containers");
+	for (struct task *k = task_next(a->o.tasks, NULL); k; k = task_next(a->o.tasks, k)) {
+		task_info(k, &of);
+		for (unsigned n = 0; n < of.n_containers; n++) {
+			if (!task_usage(k, n, &u))
+				continue;
+			task_container_info(k, n, &i);
+			jw_obj(&w, NULL);
+			jw_strc(&w, "id", of.id);
+			put_text(&w, "task", of.name);
+			put_text(&w, "group", of.group);
+			jw_strc(&w, "container", i.name);
+			jw_int(&w, "cpu_us", u.cpu_us);
+			jw_real(&w, "cpu", i.cpu_milli / 1000.0);
+			jw_int(&w, "mem_bytes", u.mem_bytes);
+			jw_int(&w, "mem_peak_bytes", u.mem_peak_bytes);
+			jw_int(&w, "memory_mb", i.memory_bytes >> 20);
+			jw_end(&w, '}');
+		}
+	}
+	jw_end(&w, ']');
 	admin_object(r, 200, &w);
 }
 
@@ -183,7 +190,7 @@ static void wait_changed(struct task_watch *watch, struct task *k)
 void admin_task(struct admin *a, struct http_req *r, struct str name)
 {
 	unsigned i;
-	struct task *k = find(a, r, name, &i);
+	struct task *k = admin_task_find(a, r, name, &i);
 	struct wait *w;
 
 	if (!k)
@@ -285,7 +292,7 @@ static void done(struct http_req *r)
 void admin_task_remove(struct admin *a, struct http_req *r, struct str name)
 {
 	unsigned i;
-	struct task *k = find(a, r, name, &i);
+	struct task *k = admin_task_find(a, r, name, &i);
 	struct err e = {0};
 
 	if (k && task_remove(k, &e) < 0)
@@ -294,63 +301,13 @@ void admin_task_remove(struct admin *a, struct http_req *r, struct str name)
 		done(r);
 }
 
-void admin_task_signal(struct admin *a, struct http_req *r, struct str name)
-{
-	int sig = (int)admin_query_int(r, "signal", 0);
-	struct whom w;
-	struct err e = {0};
-
-	if (!find_io(a, r, name, &w))
-		return;
-	if ((w.x ? task_exec_signal(w.x, sig, &e) : task_signal(w.k, w.i, sig, &e)) < 0)
-		admin_error(r, &e);
-	else
-		done(r);
-}
-
-void admin_task_resize(struct admin *a, struct http_req *r, struct str name)
-{
-	int64_t rows = admin_query_int(r, "rows", 24), cols = admin_query_int(r, "cols", 80);
-	struct whom w;
-	struct err e = {0};
-
-	if (!find_io(a, r, name, &w))
-		return;
-	if (rows > UINT16_MAX || cols > UINT16_MAX)
-		admin_errorf(r, ERR_INVALID, "no terminal is of that size");
-	else if (task_resize(w.io, (unsigned)rows, (unsigned)cols, &e) < 0)
-		admin_error(r, &e);
-	else
-		done(r);
-}
-
-void admin_task_exec(struct admin *a, struct http_req *r, struct str name)
-{
-	unsigned i;
-	struct task *k = find(a, r, name, &i);
-	struct err e = {0};
-	auto_json what = k ? json_parse(r->body, &e) : NULL;
-	struct task_exec *x;
-	auto_buf out = {0};
-	struct jw w;
-
-	if (!k)
-		return;
-	if (!what || task_exec_check(what, &e) < 0 || task_exec(k, i, what, NULL, &x, &e) < 0) {
-		admin_error(r, &e);
-		return;
-	}
-	w = jw_object(&out);
-	jw_int(&w, "exec", task_exec_id(x));
-	admin_object(r, 201, &w);
-}
-
 /* ---- stop: an ear that only waits for the end ---- */
 
 struct stop {
 	struct task_ear ear;
 	struct task *task;
-	struct http_req *r;
+	struct http_req *r;  /* NULL: who asked has left */
+	struct tasks *again; /* not NULL: and then it begins again */
 };
 
 static void nothing_heard(struct task_ear *ear, bool err, struct str text)
@@ -362,11 +319,37 @@ static bool never_full(struct task_ear *ear)
 	return false;
 }
 
+/* As it was asked for then, under an id of its own. */
+static void run_again(struct stop *s)
+{
+	struct err e;
+	struct task_info i;
+	struct task *k;
+
+	task_info(s->task, &i);
+	auto_free char *doc = json_text(i.doc);
+	auto_free char *over = i.overrides ? json_text(i.overrides) : NULL;
+	struct task_opts o = {.name = *i.name ? i.name : NULL,
+			      .group = i.group,
+			      .definition = i.definition,
+			      .note = i.note,
+			      .overrides = str_of(over)};
+	int ret = task_run(s->again, str_of(doc), &o, &k, &e);
+
+	if (s->r && ret < 0)
+		admin_error(s->r, &e);
+	else if (s->r)
+		answer(s->r, k, 201);
+}
+
 static void has_stopped(struct task_ear *ear)
 {
 	struct stop *s = container_of(ear, struct stop, ear);
 
-	answer(s->r, s->task, 200);
+	if (s->again)
+		run_again(s);
+	else
+		answer(s->r, s->task, 200);
 	free(s);
 }
 
@@ -381,145 +364,59 @@ static void stop_left(void *arg)
 void admin_task_stop(struct admin *a, struct http_req *r, struct str name)
 {
 	unsigned i;
-	struct task *k = find(a, r, name, &i);
+	struct task *k = admin_task_find(a, r, name, &i);
 	int64_t timeout_s = admin_query_int(r, "timeout_s", -1);
 	struct stop *s;
 
 	if (!k)
 		return;
 	s = xcalloc(1, sizeof(*s));
-	s->ear = (struct task_ear){.output = nothing_heard, .full = never_full, .stopped = has_stopped};
-	s->task = k;
-	s->r = r;
+	*s = (struct stop){
+		.ear = {.output = nothing_heard, .full = never_full, .stopped = has_stopped}, .task = k, .r = r};
 	http_on_gone(r, stop_left, s);
 	task_attach(task_io(k, i), &s->ear);
 	task_stop(k, timeout_s < 0 || timeout_s > 3600 ? -1 : timeout_s * 1000000);
 }
 
-/* ---- stdin ---- */
-
-struct stdin_text {
-	struct task_input in;
-	struct task_io *io;
-	struct http_req *r;
-};
-
-static void was_taken(struct task_input *in, const struct err *e)
+static void restarted(struct http_req *r)
 {
-	struct stdin_text *s = container_of(in, struct stdin_text, in);
-
-	if (e->kind)
-		admin_error(s->r, e);
-	else
-		done(s->r);
-	free(s);
-}
-
-static void stdin_left(void *arg)
-{
-	struct stdin_text *s = arg;
-
-	task_input_cancel(s->io, &s->in);
-	free(s);
-}
-
-void admin_task_stdin(struct admin *a, struct http_req *r, struct str name)
-{
-	struct whom w;
-	struct stdin_text *s;
-	struct err e = {0};
-
-	if (!find_io(a, r, name, &w))
-		return;
-	s = xcalloc(1, sizeof(*s));
-	s->in = (struct task_input){.text = r->body, .eof = admin_query_is(r, "eof", "1"), .done = was_taken};
-	s->io = w.io;
-	s->r = r;
-	http_on_gone(r, stdin_left, s);
-	if (task_input_start(s->io, &s->in, &e) == 0)
-		return;
-	admin_error(r, &e);
-	free(s);
-}
-
-/* ---- attach ---- */
-
-struct attach {
-	struct task_ear ear;
-	struct task *task;
-	struct task_exec *exec; /* NULL: the container's own */
-	struct http_req *r;
-};
-
-static void put_frame(struct attach *t, char what, struct str text)
-{
-	uint32_t n = (uint32_t)text.n;
-	char head[FRAME_BYTES] = {what, (char)n, (char)(n >> 8), (char)(n >> 16), (char)(n >> 24)};
-	auto_buf out = {0};
-
-	buf_add(&out, head, sizeof(head));
-	buf_addstr(&out, text);
-	(void)http_stream_write(t->r, buf_str(&out));
-}
-
-static void attach_output(struct task_ear *ear, bool err, struct str text)
-{
-	put_frame(container_of(ear, struct attach, ear), err ? 'e' : 'o', text);
-}
-
-static bool attach_full(struct task_ear *ear)
-{
-	return http_stream_queued(container_of(ear, struct attach, ear)->r) > QUEUED_MAX;
-}
-
-static void attach_drained(void *arg)
-{
-	task_resume(&((struct attach *)arg)->ear);
-}
-
-static void attach_stopped(struct task_ear *ear)
-{
-	struct attach *t = container_of(ear, struct attach, ear);
 	auto_buf out = {0};
 	struct jw w = jw_object(&out);
-	const char *reason;
 
-	if (t->exec) {
-		jw_int(&w, "exit_code", task_exec_exit(t->exec, &reason));
-		jw_strc(&w, "reason", reason);
-		if (!*reason)
-			jw_bool(&w, "started", true);
-	} else {
-		put_task(&w, t->task);
-	}
-	jw_end(&w, '}');
-	put_frame(t, 'x', buf_str(&out));
-	http_stream_end(t->r);
-	free(t);
+	admin_object(r, 200, &w);
 }
 
-static void attach_left(void *arg)
+/* A function's instances end, a service gets new tasks in its own way, a task stops and begins again. */
+void admin_restart(struct admin *a, struct http_req *r, struct str name)
 {
-	struct attach *t = arg;
+	struct function *f = function_get(a->o.store, name);
+	struct service *sv = f ? NULL : admin_service_find(a, name);
+	struct err e;
+	struct task *k;
+	struct stop *s;
+	unsigned i;
 
-	task_detach(&t->ear);
-	free(t);
-}
-
-void admin_task_attach(struct admin *a, struct http_req *r, struct str name)
-{
-	struct whom w;
-	struct attach *t;
-
-	if (!find_io(a, r, name, &w))
+	if (f) {
+		sched_stop_function(a->o.sched, f);
+		restarted(r);
 		return;
-	t = xcalloc(1, sizeof(*t));
-	t->ear = (struct task_ear){.output = attach_output, .full = attach_full, .stopped = attach_stopped};
-	t->task = w.k;
-	t->exec = w.x;
-	t->r = r;
-	http_on_gone(r, attach_left, t);
-	http_stream_begin(r, 200, "application/octet-stream", STR_NULL);
-	http_on_drained(r, attach_drained, t);
-	task_attach(w.io, &t->ear);
+	}
+	if (sv) {
+		if (service_put(a->o.services, NULL, service_spec_of(sv), true, &e) < 0)
+			admin_error(r, &e);
+		else
+			restarted(r);
+		return;
+	}
+	k = admin_task_find(a, r, name, &i);
+	if (!k)
+		return;
+	s = xcalloc(1, sizeof(*s));
+	*s = (struct stop){.ear = {.output = nothing_heard, .full = never_full, .stopped = has_stopped},
+			   .task = k,
+			   .r = r,
+			   .again = a->o.tasks};
+	http_on_gone_clear(&s->r);
+	task_attach(task_io(k, 0), &s->ear);
+	task_stop(k, -1);
 }

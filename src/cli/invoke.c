@@ -133,6 +133,21 @@ static bool is_task(struct cli *c, const char *name)
 	return call_status(c, function.p) == 404 && call_status(c, task.p) == 200;
 }
 
+int restart_run(struct cli *c, int argc, char **argv)
+{
+	auto_buf target = {0}, body = {0};
+	auto_json j = NULL;
+
+	if (!cli_options(c, NULL, &argc, argv, 1, 1))
+		return c->exit;
+	call_target(&target, "/v1/restart/", argv[0], "");
+	if (call_json(c, "POST", target.p, STR_NULL, &body, &j) < 0)
+		return c->exit;
+	if (!call_print_json(c, &body) && json_get(j, "id"))
+		printf(STR_FMT "\n", STR_ARG(json_get_str(j, "id")));
+	return CLI_OK;
+}
+
 int stop_run(struct cli *c, int argc, char **argv)
 {
 	auto_buf target = {0};

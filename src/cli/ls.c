@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ls: what is declared. ps: what runs. */
+#include "base/mem.h"
 #include "cli/call.h"
 #include "cli/table.h"
 #include "cli/verbs.h"
@@ -59,19 +60,30 @@ static void instance_row(struct table *t, const struct json *i)
 			     table_int(i, "memory_mb", "Mi")});
 }
 
-static void task_row(struct table *t, const struct json *k)
+static void task_line(struct table *t, const struct json *k, char *id, char *name)
 {
 	char *reason = table_text(k, "reason");
 
-	table_row(t, (char *[]){table_text(k, "id"), table_text(k, "name"), table_text(k, "image"),
-				table_text(k, "state"), table_text(k, "started"), table_int(k, "memory_mb", "Mi"),
+	table_row(t, (char *[]){id, name, table_text(k, "image"), table_text(k, "state"), table_text(k, "health"),
+				table_text(k, "started"), table_int(k, "memory_mb", "Mi"),
 				reason ? cli_clean(reason) : NULL});
+}
+
+/* With a line for each container, where there are several. */
+static void task_row(struct table *t, const struct json *k)
+{
+	const struct json *all = json_get(k, "containers"), *c;
+
+	task_line(t, k, table_text(k, "id"), table_text(k, json_get(k, "name") ? "name" : "group"));
+	for (size_t i = 0; json_len(all) > 1 && (c = json_at(all, i)); i++)
+		task_line(t, c, xstrdup(""), cli_cell("/" STR_FMT, STR_ARG(json_get_str(c, "name"))));
 }
 
 int ps_run(struct cli *c, int argc, char **argv)
 {
 	static const char *const heads[] = {">ID", "FUNCTION", "STATE", ">FOR", ">PID", ">EVENTS", ">PEAK", ">MEMORY"};
-	static const char *const task_heads[] = {"TASK", "NAME", "IMAGE", "STATE", "STARTED", ">MEMORY", "END"};
+	static const char *const task_heads[] = {"TASK",   "NAME",    "IMAGE",	 "STATE",
+						 "HEALTH", "STARTED", ">MEMORY", "END"};
 	auto_json j = NULL;
 
 	if (!cli_options(c, NULL, &argc, argv, 0, 0) || !call_show(c, "GET", "/v1/instances", STR_NULL, &j))

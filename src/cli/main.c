@@ -45,7 +45,12 @@ const struct verb cli_verbs[] = {
 	 "new one.\n\n"
 	 "  tandem stop iris",
 	 NULL, stop_run},
-	{"logs", "[NAME] [-f]", "show what functions printed",
+	{"restart", "NAME", "a service's or a task's containers anew",
+	 "A service gets new tasks by its rollout, without an error; a task is stopped and begins again; a function's "
+	 "instances end.\n\n"
+	 "  tandem restart web",
+	 NULL, restart_run},
+	{"logs", "[NAME[/CONTAINER]] [-f]", "show what functions printed",
 	 "Shows the last lines of a function's log, kept also when nothing runs. Without a name: every function's.\n\n"
 	 "  tandem logs iris\n"
 	 "  tandem logs iris -f\n"
@@ -102,6 +107,11 @@ const struct verb cli_verbs[] = {
 	 "  tandem exec -it db psql\n"
 	 "  tandem exec web/proxy cat /etc/hosts",
 	 exec_options, exec_run},
+	{"stats", "[TASK]", "what containers take now",
+	 "Shows processors and memory of each container that runs; on a terminal again and again.\n\n"
+	 "  tandem stats\n"
+	 "  tandem stats -o json           counters, for programs",
+	 stats_options, stats_run},
 	{"secret", "set NAME | ls | rm NAME ...", "what containers are told and nobody else",
 	 "Keeps a value for containers that ask for it by name, as a file or as a variable. It comes from standard "
 	 "input, byte "

@@ -4,12 +4,13 @@
 #include "cli/cli.h"
 extern const struct opt env_options[], invoke_options[], logs_options[], cost_options[], restore_options[],
 	up_options[], down_options[], describe_options[], snapshots_options[], simulate_options[], pull_options[],
-	run_options[], exec_options[];
+	run_options[], exec_options[], stats_options[];
 int env_run(struct cli *c, int argc, char **argv);
 int ls_run(struct cli *c, int argc, char **argv);
 int ps_run(struct cli *c, int argc, char **argv);
 int describe_run(struct cli *c, int argc, char **argv);
 int invoke_run(struct cli *c, int argc, char **argv);
+int restart_run(struct cli *c, int argc, char **argv);
 int stop_run(struct cli *c, int argc, char **argv);
 int logs_run(struct cli *c, int argc, char **argv);
 int cost_run(struct cli *c, int argc, char **argv);
@@ -24,6 +25,7 @@ int snapshots_run(struct cli *c, int argc, char **argv);
 int images_run(struct cli *c, int argc, char **argv);
 int pull_reference(struct cli *c, const char *source, bool for_run); /* for_run: nothing on standard output */
 int pull_local(struct cli *c, const char *source, const char *tag, bool for_run);
+int stats_run(struct cli *c, int argc, char **argv);
 int exec_run(struct cli *c, int argc, char **argv);
 int run_run(struct cli *c, int argc, char **argv);
 int pull_run(struct cli *c, int argc, char **argv);

@@ -212,8 +212,6 @@ struct instance *instance_new(const struct instance_opts *o)
 {
 	struct instance *i = xcalloc(1, sizeof(*i));
 	struct loop *l = o->host->loop;
-	char probe[64];
-	ssize_t n;
 
 	i->host = o->host;
 	i->ev = o->events;
@@ -232,8 +230,6 @@ struct instance *instance_new(const struct instance_opts *o)
 		i->n_extensions += !i->extensions.p[k];
 	if (!o->adopted)
 		start_prepare(i, o, NULL);
-	n = i->fds.fd[SB_CPU] >= 0 ? pread(i->fds.fd[SB_CPU], probe, sizeof(probe), 0) : 0;
-	i->v1_cpu = n > 0 && probe[0] >= '0' && probe[0] <= '9';
 	i->ctl_watch = loop_fd_new(l, i->fds.fd[SB_CTL], LOOP_READ, start_heard, i);
 	if (i->fds.fd[SB_CHAN] >= 0)
 		i->chan_watch = loop_fd_new(l, i->fds.fd[SB_CHAN], LOOP_READ, channel_ready, i);
@@ -345,38 +341,12 @@ const char *instance_log_stream(const struct instance *i)
 	return i->log_stream;
 }
 
-/* The first number of a kernel file, by pread: the descriptor stays open, no path is resolved on the warm path. */
-static int64_t read_number(int fd, const char *after)
-{
-	char text[512];
-	ssize_t n = fd >= 0 ? pread(fd, text, sizeof(text) - 1, 0) : -1;
-	const char *p = text;
-	int64_t v = 0;
-
-	if (n <= 0)
-		return -1;
-	text[n] = 0;
-	if (after && !(p = strstr(text, after)))
-		return -1;
-	if (after)
-		p += strlen(after);
-	if (*p < '0' || *p > '9')
-		return -1;
-	while (*p >= '0' && *p <= '9')
-		v = v * 10 + (*p++ - '0');
-	return v;
-}
-
 int64_t instance_cpu_us(const struct instance *i)
 {
-	if (!i->v1_cpu)
-		return read_number(i->fds.fd[SB_CPU], "usage_usec ");
-	int64_t ns = read_number(i->fds.fd[SB_CPU], NULL);
-
-	return ns < 0 ? -1 : ns / 1000;
+	return sandbox_cpu_us(&i->fds);
 }
 
 int64_t instance_mem_peak_bytes(const struct instance *i)
 {
-	return read_number(i->fds.fd[SB_MEM_PEAK], NULL);
+	return sandbox_bytes(&i->fds, SB_MEM_PEAK);
 }

@@ -37,7 +37,6 @@ struct instance {
 	struct http_listener *api, *api_tls, *creds;
 	struct resolver *resolver;
 	bool adopted;
-	bool v1_cpu; /* SB_CPU holds nanoseconds, not cpu.stat */
 	const char *version;
 	char version_text[VERSION_TEXT], log_stream[64];
 	struct buf start_text; /* INIT_START, built while the function is at hand */

@@ -12,6 +12,9 @@ struct sandbox_fds {
 	int fd[SB_N]; /* -1: not there */
 };
 void sandbox_fds_close(struct sandbox_fds *fds);
+/* What its group has used. -1: the host does not say. */
+int64_t sandbox_cpu_us(const struct sandbox_fds *fds);
+int64_t sandbox_bytes(const struct sandbox_fds *fds, enum spawner_sb which); /* SB_MEM, SB_MEM_PEAK */
 struct spawn_events {
 	/* Once; ownership of the descriptors moves. no_egress: why sandboxes have no way out, or empty */
 	void (*config)(void *arg, const struct serve_config *c, int listeners[SL_N], const char *no_egress);

@@ -415,12 +415,24 @@ void task_info(const struct task *k, struct task_info *ret)
 	if (cpu > 0)
 		ret->cpu_milli = (uint32_t)(cpu * 1000 + 0.5);
 	ret->name = k->name, ret->group = k->group, ret->definition = k->definition, ret->note = k->note;
+	ret->overrides = k->over;
 	ret->state = k->state;
 	ret->health = task_health(k);
 	ret->started_wall_us = k->started_wall_us, ret->stopped_wall_us = k->stopped_wall_us;
 	ret->exit_code = k->exit_code, ret->signal = k->signal, ret->reason = k->reason;
 	if (k->state == TASK_STOPPED)
 		ret->pid = 0;
+}
+
+bool task_usage(const struct task *k, unsigned container, struct task_usage *ret)
+{
+	const struct container *c = &k->c[container];
+
+	if (!c->sandbox || c->sandbox_gone || c->state == TASK_STOPPED)
+		return false;
+	*ret = (struct task_usage){sandbox_cpu_us(&c->fds), sandbox_bytes(&c->fds, SB_MEM),
+				   sandbox_bytes(&c->fds, SB_MEM_PEAK)};
+	return true;
 }
 
 enum task_health task_health(const struct task *k)

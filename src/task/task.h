@@ -90,7 +90,7 @@ extern const char *const task_health_name[TASK_HEALTH_N];
 struct task_info {					   /* borrowed */
 	const char *id, *name, *group, *definition, *note; /* "": none */
 	const char *image;				   /* of its first container */
-	const struct json *doc;
+	const struct json *doc, *overrides;		   /* overrides: NULL for none */
 	enum task_state state;
 	enum task_health health;
 	unsigned n_containers;
@@ -110,6 +110,10 @@ struct task_info {					   /* borrowed */
 void task_info(const struct task *k, struct task_info *ret);
 /* The same of one of its containers: name, image, state, health, exit and figures are its own. */
 void task_container_info(const struct task *k, unsigned i, struct task_info *ret);
+struct task_usage { /* now, of one that runs; -1: the host does not say */
+	int64_t cpu_us, mem_bytes, mem_peak_bytes;
+};
+bool task_usage(const struct task *k, unsigned container, struct task_usage *ret); /* false: it does not run */
 enum task_health task_health(const struct task *k);
 uint64_t task_sandbox(const struct task *k); /* whose network its containers share; 0: none (any more) */
 

@@ -106,6 +106,7 @@ enum spawner_sb {
 	SB_CPU,	    /* v1 cpuacct.usage (ns) or v2 cpu.stat, for pread */
 	SB_MEM_PEAK, /* v1 memory.max_usage_in_bytes or v2 memory.peak, for pread */
 	SB_ERR,	     /* of a container without a terminal: as SB_LOG, which is stdout alone then */
+	SB_MEM,	     /* of a container: v1 memory.usage_in_bytes or v2 memory.current, for pread */
 	SB_N
 };
 /* What tandemd listens on inside of a sandbox; a container has those that were asked for. */

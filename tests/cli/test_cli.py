@@ -17,7 +17,7 @@ import zipfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TANDEM = os.path.join(os.environ.get("TANDEM_BUILD", os.path.join(ROOT, "build")), "tandem")
-VERBS = "serve up down ls ps describe invoke stop logs cost trace snapshots images pull run exec secret volume grant rollout simulate env doctor version backup restore debug completion".split()
+VERBS = "serve up down ls ps describe invoke stop restart logs cost trace snapshots images pull run exec stats secret volume grant rollout simulate env doctor version backup restore debug completion".split()
 
 
 class FakeDaemon:

@@ -83,6 +83,33 @@ class Command(Case):
         self.t.cli("stop", "left")
         self.forget("left")
 
+    def test_stats_restart_and_logs(self):
+        path = self.dir + "/two.yaml"
+        with open(path, "w", encoding="utf-8") as f:
+            f.write("name: two\ntasks:\n  two:\n    image: " + IMAGE + "\n    memory: 96\n    command: \"echo one; " + WAIT + "\"\n"
+                    "    containers:\n      side: {image: " + IMAGE + ", memory: 32, command: 'echo other; exec sleep 1000'}\n")
+        self.t.cli("up", "-f", path)
+        id_ = self.t.cli("run", "-d", "--name", "both", "two").strip()
+        table = self.t.cli("stats", "both").splitlines()
+        self.assertEqual([line.split()[:3] for line in table], [["TASK", "NAME", "CONTAINER"], [id_, "both", "two"], [id_, "both", "side"]])
+        self.assertEqual([line.split()[-1] for line in table[1:]], ["64Mi", "32Mi"])
+        stats = json.loads(self.t.cli("stats", "-o", "json"))["containers"]
+        for figure in ("cpu_us", "mem_bytes", "mem_peak_bytes"):
+            self.assertGreater(stats[0][figure], 0, stats)
+        listed = [line.split() for line in self.t.cli("ps").splitlines()]
+        self.assertTrue(any(line[:1] == ["/side"] for line in listed), listed)
+        tandem.wait_for(lambda: len(self.t.cli("logs", "both").splitlines()) == 2, LIMIT_S, lambda: self.t.cli("logs", "both"))
+        self.assertEqual([line.split(" ", 1)[1] for line in self.t.cli("logs", "both/side").splitlines()], ["side other"])
+        self.assertIn("there is no task", self.exec_("both/nothing", "id")[2])
+        again = self.t.cli("restart", "both").strip()
+        self.assertNotEqual(again, id_)
+        task = tandem.wait_for(lambda: next((k for k in self.tasks() if k["id"] == again and k["state"] == "RUNNING"), None), LIMIT_S, self.tasks)
+        self.assertEqual((task["name"], task["definition"], len(task["containers"])), ("both", "two:1", 2))
+        self.t.cli("stop", "both")
+        for one in (id_, again):
+            self.forget(one)
+        self.t.cli("down", "-f", path)
+
     def test_detached_says_what_went_wrong(self):
         for command, code in (("nothing-of-that-name", 127), ("/etc/passwd", 126)):
             got, out, err = self.run_("-d", "--name", "no", IMAGE, command)
