@@ -50,10 +50,11 @@ static void print(struct cli *c, const struct json *before, const struct json *n
 		if (only && !str_starts(json_get_str(x, "id"), only) && !str_eqc(json_get_str(x, "task"), only) &&
 		    !str_eqc(json_get_str(x, "group"), only))
 			continue;
-		table_row(&t, (char *[]){table_text(x, "id"), table_text(x, json_get(x, "task") ? "task" : "group"),
-					 table_text(x, "container"),
-					 was && cpu >= 0 && us > 0 ? cli_cell("%.1f%%", 100 * (double)cpu / us) : NULL,
-					 mib(x, "mem_bytes"), mib(x, "mem_peak_bytes"), table_int(x, "memory_mb", "Mi")});
+		table_row(&t,
+			  (char *[]){table_text(x, "id"), table_text(x, json_get(x, "task") ? "task" : "group"),
+				     table_text(x, "container"),
+				     was && cpu >= 0 && us > 0 ? cli_cell("%.1f%%", 100 * (double)cpu / us) : NULL,
+				     mib(x, "mem_bytes"), mib(x, "mem_peak_bytes"), table_int(x, "memory_mb", "Mi")});
 	}
 	if (t.rows > 1)
 		table_print(&t, c);
