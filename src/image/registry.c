@@ -34,7 +34,7 @@ bool repository_name_ok(struct str name)
 	char text[REFERENCE_NAME_MAX + 8];
 	struct reference r;
 
-	if (name.n < 2 || name.n > 200 || strcspn(name.p, ":@") < name.n)
+	if (!name.n || name.n > 200 || strcspn(name.p, ":@") < name.n)
 		return false;
 	snprintf(text, sizeof(text), "a.b/" STR_FMT, STR_ARG(name));
 	return reference_parse(text, &r, NULL) == 0;

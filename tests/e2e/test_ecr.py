@@ -20,6 +20,7 @@ import oci  # noqa: E402
 import tandem  # noqa: E402
 
 OWN = "000000000000.dkr.ecr.us-east-1.amazonaws.com/"
+BUSYBOX = "/bin/busybox"
 LOW = oci.layer({"bin/tool": b"low", "etc/old": b"old"})
 TOP = oci.layer({"etc/.wh.old": b"", "app/main": b"print(1)\n"})
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -142,6 +143,26 @@ class Clients(Case):
         self.assertEqual(answer.headers["Content-Type"], "application/vnd.docker.distribution.manifest.v2+json")
         self.assertEqual(answer.text, b"")
         self.assertGreater(int(answer.headers["Content-Length"]), 100)
+
+    @unittest.skipUnless(shutil.which("buildah"), "buildah is not installed")
+    def test_buildah(self):
+        with open(self.dir + "/storage.conf", "w", encoding="ascii") as f:
+            f.write('[storage]\ndriver = "vfs"\ngraphroot = "%s/graph"\nrunroot = "%s/run"\n' % (self.dir, self.dir))
+        with open(self.dir + "/Dockerfile", "w", encoding="ascii") as f:
+            f.write("FROM scratch\nCOPY Dockerfile /srv/file\n")
+        for command in (["build", "--isolation", "chroot", "-q", "-t", "made", self.dir],
+                        ["push", "-q", "--tls-verify=false", "--creds", "%s:%s" % self.user, "made", "docker://%s/made:1" % self.host]):
+            done = subprocess.run(["buildah", *command], env={**os.environ, "CONTAINERS_STORAGE_CONF": self.dir + "/storage.conf"},
+                                  capture_output=True, text=True, timeout=120 * tandem.SLOW, check=False)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(OWN + "made:1", self.images())
+
+    @unittest.skipUnless(os.path.exists(BUSYBOX), "busybox-static is not installed")
+    def test_what_was_pushed_runs(self):
+        with open(BUSYBOX, "rb") as f:
+            self.push(oci.Image(oci.layer({"bin/busybox": f.read()}), config={"Entrypoint": ["/bin/busybox", "echo"]}), "tools/box:1")
+        for name in ("tools/box:1", self.host + "/tools/box:1", OWN + "tools/box:1"):
+            self.assertEqual(self.t.cli("run", name, "hello"), "hello\n")
 
     def test_same_blob_at_once(self):
         """Everybody sends the same layer to a repository of his own."""

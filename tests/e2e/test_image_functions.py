@@ -20,7 +20,7 @@ NATIVE = os.path.join(tandem.BUILD, "examples/native/bootstrap")
 PYTHON = os.path.realpath("/usr/bin/python3")
 # A runtime that is nobody's but this test's: it speaks the Runtime API, counts, and does what the event says.
 LOOP = b'''
-import json, os, sys, time, urllib.request
+import json, os, sys, time, urllib.error, urllib.request
 api = "http://%s/2018-06-01/runtime/" % os.environ["AWS_LAMBDA_RUNTIME_API"]
 if os.environ.get("FAIL"):
     urllib.request.urlopen(urllib.request.Request(api + "init/error", b'{"errorType":"Own.Error","errorMessage":"it was asked to"}'))
@@ -48,8 +48,11 @@ while True:
             f.write("x")
         said["size"] = os.path.getsize("/tmp/file")
     elif what == "get":
-        with urllib.request.urlopen(event["url"]) as answer:
-            said["got"] = answer.read().decode()
+        try:
+            with urllib.request.urlopen(event["url"]) as answer:
+                said["got"] = answer.read().decode()
+        except urllib.error.HTTPError as e:
+            said["got"] = e.read().decode()
     urllib.request.urlopen(urllib.request.Request(api + "invocation/%s/response" % id, json.dumps(said).encode())).close()
 '''
 
@@ -244,6 +247,17 @@ class Functions(Case):
         self.assertEqual(self.awslambda.get_function_configuration(FunctionName="one")["PackageType"], "Zip")
         self.up(yaml)
         self.assertEqual(self.awslambda.get_function_configuration(FunctionName="one")["PackageType"], "Image")
+        self.t.cli("down", "-f", self.dir + "/tandem.yaml")
+
+    def test_the_registry_from_inside(self):
+        """Who asks is whose socket it is, and may what its allow: says."""
+        url = "http://169.254.100.2:4566/v2/py/tags/list"
+        yaml = "name: q\nfunctions:\n  inside:\n    image: %s/py:1\n    timeout: 60s\n" % self.host
+        self.up(yaml)
+        self.assertEqual(json.loads(self.call("inside", do="get", url=url)["got"])["errors"][0]["code"], "DENIED")
+        self.up(yaml + "    allow: [{action: 'ecr:BatchGetImage', resource: py}]\n")
+        self.assertEqual(json.loads(self.call("inside", do="get", url=url)["got"]), {"name": "py", "tags": ["1"]})
+        self.assertEqual(json.loads(self.call("inside", do="get", url=url.replace("/py/", "/native/"))["got"])["errors"][0]["code"], "DENIED")
         self.t.cli("down", "-f", self.dir + "/tandem.yaml")
 
     def test_refused(self):
