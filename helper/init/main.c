@@ -517,6 +517,25 @@ static unsigned own_filters(void)
 	return at ? (unsigned)strtoul(at + strlen("\nSeccomp_filters:"), NULL, 10) : 0;
 }
 
+/* Under an OCI runtime: what else would have been here from the beginning, the filter too. */
+static int take_held(void)
+{
+	struct sock_fprog prog = {ARRAY_SIZE(seccomp_container_filter),
+				  (struct sock_filter *)(uintptr_t)seccomp_container_filter};
+	int fds[FDS_MAX];
+	unsigned n = FDS_MAX;
+	char secrets;
+
+	if (fds_recv(INIT_FD_HELD, &secrets, 1, fds, &n, MSG_DONTWAIT) != 1)
+		return -1;
+	for (unsigned i = 0; i < n; i++)
+		if (fcntl(fds[i], F_DUPFD_CLOEXEC, INIT_FD_SECRETS + (secrets && !i ? 0 : 1)) < 0)
+			return -1;
+	return close_range(INIT_FD_HELD, INIT_FD_SECRETS - 1, 0) < 0
+		       ? -1
+		       : prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog, 0, 0);
+}
+
 int main(int argc, char **argv)
 {
 	static struct init in;
@@ -527,7 +546,7 @@ int main(int argc, char **argv)
 	if (prctl(PR_SET_DUMPABLE, argc > 2 && TANDEM_DEBUG && !strcmp(argv[2], "dumpable"), 0, 0, 0) < 0)
 		return 1;
 	in.prepare = argc > 1 && !strcmp(argv[1], "prepare");
-	in.container = argc > 1 && !strcmp(argv[1], "container");
+	in.container = argc > 1 && (!strcmp(argv[1], "container") || !strcmp(argv[1], "runtime"));
 	in.caps = argc > 3 ? strtoull(argv[3], NULL, 16) : RUN_CAPS_ALL;
 	in.filters = own_filters() + in.prepare;
 	if (in.container)
@@ -537,6 +556,8 @@ int main(int argc, char **argv)
 	for (int fd = INIT_FD_CTL; fd <= (in.container ? INIT_FD_ERR : INIT_FD_LOG); fd++)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 			return 1;
+	if (in.container && !strcmp(argv[1], "runtime") && take_held() < 0)
+		return 1;
 	if (in.container && close_range(INIT_FD_SECRETS, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
 		return 1;
 	sigemptyset(&set);

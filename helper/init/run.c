@@ -18,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/def.h"
@@ -184,13 +185,28 @@ static const char *env_get(char **env, const char *name)
 	return NULL;
 }
 
+/* A terminal that was opened elsewhere (under a runtime the mounts here are copies) has no name here; the same one has. */
+static int named_tty(int fd)
+{
+	struct stat st, here;
+	char path[24];
+	int named;
+
+	if (fstat(fd, &st) < 0)
+		return fd;
+	snprintf(path, sizeof(path), "/dev/pts/%u", minor(st.st_rdev));
+	named = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	return named >= 0 && fstat(named, &here) == 0 && here.st_dev == st.st_dev && here.st_rdev == st.st_rdev ? named
+														: fd;
+}
+
 static int take_fds(const struct run *r)
 {
-	int safe[3];
+	int first = r->how.tty ? named_tty(r->fd[0]) : r->fd[0], safe[3];
 
 	/* Upwards first: one of them may lie where another one has to go. */
 	for (int i = 0; i < 3; i++) {
-		safe[i] = fcntl(r->fd[r->how.tty ? 0 : i], F_DUPFD_CLOEXEC, 16);
+		safe[i] = fcntl(i && !r->how.tty ? r->fd[i] : first, F_DUPFD_CLOEXEC, 16);
 		if (safe[i] < 0)
 			return -1;
 	}

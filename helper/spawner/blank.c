@@ -54,6 +54,7 @@ static int shed(struct blank *b, struct err *e)
 	b->err = stage(b->err, &at);
 	b->net = stage(b->net, &at);
 	b->router = stage(b->router, &at);
+	b->host_mnt = stage(b->host_mnt, &at);
 	b->base.mntns = stage(b->base.mntns, &at);
 	b->base.timens = stage(b->base.timens, &at);
 	b->base.init_exe = stage(b->base.init_exe, &at);
@@ -188,10 +189,17 @@ void blank_run(const struct blank *given)
 		argv[2] = "dumpable";
 	snprintf(caps, sizeof(caps), "%llx", b.container ? (unsigned long long)b.container->caps : 0);
 	argv[3] = b.layer == LAYER_NO_CAPDROP ? NULL : caps;
+	if (b.container && b.container->runtime)
+		b.host_mnt = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	if (shed(&b, &e) < 0 || enter(&b, &e) < 0 ||
 	    (b.layer != LAYER_NO_NETNS && (n = net_setup(&b, socks, &e)) < 0) ||
 	    (b.container ? container_surroundings(&b, &tty, &userns, &e) : surroundings(&b, &e)) < 0)
 		fail(&b, &e);
+	if (b.host_mnt >= 0) {
+		if (new_user_namespace(&b, socks, n, tty, &e) == 0 && place_fds(&b, &e) == 0)
+			(void)oci_become(&b, argv, &e);
+		fail(&b, &e);
+	}
 	if (new_user_namespace(&b, socks, n, tty, &e) < 0 ||
 	    (b.container ? container_become(&b, userns, &e) : give_up_rights(&b, &e)) < 0 || place_fds(&b, &e) < 0)
 		fail(&b, &e);

@@ -235,8 +235,10 @@ static void sweep(const struct cg_hier *h)
 			}
 			usleep(10000);
 		}
-		if (leaf >= 0)
+		if (leaf >= 0) {
+			(void)unlinkat(leaf, CG_NESTED, AT_REMOVEDIR);
 			close(leaf);
+		}
 		for (int tries = 0; tries < 20 && unlinkat(h->base, de->d_name, AT_REMOVEDIR) < 0 && errno == EBUSY;
 		     tries++)
 			usleep(5000);

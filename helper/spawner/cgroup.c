@@ -295,13 +295,16 @@ void cg_leaf_kill(const struct cg *cg, const struct cg_leaf *l)
 
 void cg_leaf_release(const struct cg *cg, struct cg_leaf *l)
 {
+	char name[32], nested[40];
+
 	close_p(&l->oom_event);
 	l->oom_event = -1;
-	if (cg->v2 >= 0 && cg->h[cg->v2].ctl & CG_MEMORY) {
-		char name[32];
-
-		leaf_name(&cg->h[cg->v2], l, name);
+	if (cg->v2 < 0)
+		return;
+	leaf_name(&cg->h[cg->v2], l, name);
+	snprintf(nested, sizeof(nested), "%s/" CG_NESTED, name);
+	(void)unlinkat(cg->h[cg->v2].base, nested, AT_REMOVEDIR);
+	if (cg->h[cg->v2].ctl & CG_MEMORY)
 		/* EBUSY: a dying task still counts; cg_remove or the next start takes what stays. */
 		(void)unlinkat(cg->h[cg->v2].base, name, AT_REMOVEDIR);
-	}
 }

@@ -12,6 +12,7 @@
 #include "base/err.h"
 
 #define CG_HIER_MAX 5
+#define CG_NESTED   "c" /* the name of a container to an OCI runtime, which may make a group of it below a leaf */
 enum { CG_MEMORY = 1, CG_CPU = 2, CG_CPUACCT = 4, CG_PIDS = 8, CG_LIMITS = CG_MEMORY | CG_CPU | CG_PIDS };
 struct cg_hier {
 	int base; /* directory of the base group */

@@ -22,6 +22,19 @@ static const char *const masked_files[] = {"/proc/kcore",      "/proc/keys",	   
 static const char *const masked_dirs[] = {"/proc/acpi", "/proc/asound", "/proc/scsi"};
 static const char *const read_only[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
 
+void mount_list_proc(FILE *to)
+{
+	fprintf(to, "\"maskedPaths\":[");
+	for (unsigned i = 0; i < ARRAY_SIZE(masked_files); i++)
+		fprintf(to, "\"%s\",", masked_files[i]);
+	for (unsigned i = 0; i < ARRAY_SIZE(masked_dirs); i++)
+		fprintf(to, "%s\"%s\"", i ? "," : "", masked_dirs[i]);
+	fprintf(to, "],\"readonlyPaths\":[");
+	for (unsigned i = 0; i < ARRAY_SIZE(read_only); i++)
+		fprintf(to, "%s\"%s\"", i ? "," : "", read_only[i]);
+	fprintf(to, "],");
+}
+
 int mount_mask_proc(const char *null, const char *empty, struct err *e)
 {
 	struct mount_attr ro = {.attr_set =

@@ -120,14 +120,14 @@ static int inside(struct spawner *s, const struct spawner_msg *m, struct opened 
 	struct sandbox *b = slot < 0 ? NULL : &s->sb[slot];
 	struct sockaddr_in6 home = {.sin6_family = AF_INET6, .sin6_port = m->u.open.at.sin6_port};
 	auto_close int ns = -1;
-	char root[32];
+	char root[64];
 
 	if (!b || b->state != SLOT_READY || b->ending)
 		return err_set(e, ERR_NOT_FOUND, "no such sandbox");
 	if (m->u.open.how == OPEN_TTY) {
 		if (!b->range)
 			return err_set(e, ERR_INVALID, "only containers have terminals");
-		snprintf(root, sizeof(root), "/proc/%d/root", (int)b->pid);
+		snprintf(root, sizeof(root), "/proc/%d/root%s", (int)b->pid, b->runtime ? RUN_DIR "/root" : "");
 		if (container_terminal(root, range_first(s, b->range - 1), &ret->fd[0], &ret->fd[1], e) < 0)
 			return -1;
 		ret->n = 2;

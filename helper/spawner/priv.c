@@ -106,8 +106,7 @@ int priv_files_as(uint32_t id, struct err *e)
  */
 int priv_caps_container(uint64_t caps, struct err *e)
 {
-	const uint64_t keep = caps | 1u << CAP_CHOWN | 1u << CAP_DAC_OVERRIDE | 1u << CAP_KILL | 1u << CAP_SETGID |
-			      1u << CAP_SETUID | 1u << CAP_SETPCAP;
+	const uint64_t keep = caps | CAPS_INIT;
 	const uint32_t low = (uint32_t)keep, high = (uint32_t)(keep >> 32);
 	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct d[2] = {{low, low, 0}, {high, high, 0}};

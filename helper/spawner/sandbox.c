@@ -199,6 +199,7 @@ static int start_child(struct spawner *s, unsigned slot, struct ends *x, struct 
 		.layer = s->config.no_layer,
 		.net = join ? sandbox_net(s, slot) : net_take(s),
 		.join = join,
+		.host_mnt = -1,
 		.sockets = c ? c->sockets : SB_PLATFORM,
 		.fresh_net = &s->fresh_net,
 		.router = s->egress.router,
@@ -244,6 +245,7 @@ static int make_container(struct spawner *s, unsigned slot, const struct contain
 		return -1;
 	b->limits = c->limits;
 	b->egress = *c->egress;
+	b->runtime = (uint8_t)c->runtime;
 	b->assigned = 1;
 	strlcpy_(b->label, c->label, sizeof(b->label));
 	if (cg_leaf_limit(&s->cg, &b->leaf, CG_LIMITS, &b->limits, e) < 0)

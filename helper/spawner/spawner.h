@@ -10,6 +10,7 @@
  */
 #pragma once
 #include <stdbool.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include "base/err.h"
@@ -29,6 +30,7 @@
 #define RANGE_BLOCKS	 16
 #define MEMORY_MIN_BYTES (1ull << 20)
 #define MEMORY_MAX_BYTES (1ull << 40)
+#define RUN_DIR		 "/run/tandem"
 #define INSIDE_UID	 1051
 #define INSIDE_GID	 990
 
@@ -38,6 +40,7 @@ struct sandbox {
 	uint8_t state, assigned, ending;
 	uint16_t range;	 /* of a container: number of its ids + 1; else 0 */
 	uint8_t own_net; /* its net namespace is not as others' any more */
+	uint8_t runtime; /* enum spawner_runtime */
 	uint64_t group;	 /* id of the sandbox that its network was made for; one of those in it has SB_DNS */
 	pid_t pid;
 	int setup;    /* to the child while MAKING; -1 */
@@ -170,6 +173,7 @@ struct container { /* what CONTAINER asks for, checked */
 	const char *hostname, *label;
 	uint64_t group; /* whose network it shares; 0: its own, with these sockets and */
 	uint32_t sockets;
+	unsigned runtime;
 	const struct spawner_egress *egress;
 	uint64_t caps;
 	unsigned n_gives;	 /* not 0: their list is the descriptor behind the layers */
@@ -193,6 +197,7 @@ struct blank {
 	int net;	  /* a namespace to use again if it is as new, or -1 */
 	bool join;	  /* net is somebody's; that is where it goes */
 	uint32_t sockets; /* of SB_PLATFORM, to open there */
+	int host_mnt;	  /* the spawner's mount namespace, for a runtime; -1 */
 	int router;	  /* -1: no way out */
 	uint32_t serial;  /* of a new namespace with one */
 	const struct net_look *fresh_net;
@@ -267,6 +272,10 @@ void range_release(struct spawner *s, unsigned n);
 uint32_t range_first(const struct spawner *s, unsigned n);
 void range_forget(struct spawner *s); /* after a handover: namespaces are made again when they are needed */
 
+/* oci.c: becomes an OCI runtime that runs argv (of tandem-init) */
+int oci_check(unsigned runtime, struct err *e);
+int oci_become(struct blank *b, char *const *argv, struct err *e);
+
 /* net.c, in the child: enters b->net if nothing of its last user is left (or to join it), else a new one, with the way out
  * where there is one; opens the platform's sockets. Their number */
 int net_setup(const struct blank *b, int ret_socks[BLANK_SOCKS], struct err *e);
@@ -309,6 +318,7 @@ int base_dev(int dev, struct err *e); /* nodes and links of a blank's /dev */
 /* mount.c: mounts of one sandbox */
 int mount_blank(uint64_t tmp_bytes, bool no_tmp_size, struct err *e);
 unsigned long mount_inodes(uint64_t bytes);				 /* of a tmpfs of that size */
+void mount_list_proc(FILE *to);						 /* the same, for an OCI runtime */
 int mount_mask_proc(const char *null, const char *empty, struct err *e); /* Docker's lists; both for hiding */
 int mount_assign(int pidfd, int task_tree, int opt_tree, uint64_t tmp_bytes, struct err *e);
 int mount_code_tree(int dir, uint32_t owner, struct err *e); /* read-only copy of the mount at dir, or -1 */

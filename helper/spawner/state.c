@@ -58,13 +58,12 @@ int state_setup(struct spawner *s, struct err *e)
 	return s->listener[SL_STATE_DIR] < 0 ? -1 : 0;
 }
 
-#define IDS_DIR	   "/run/tandem"
 #define IDS_RANGES 64
 
 /* Several daemons on one host: two sandboxes of one id could signal each other. */
 int state_take_ids(struct spawner *s, struct err *e)
 {
-	auto_close int dir = state_own_dir(IDS_DIR, 0, 0, 0755, e);
+	auto_close int dir = state_own_dir(RUN_DIR, 0, 0, 0755, e);
 
 	if (dir < 0)
 		return -1;
@@ -74,7 +73,7 @@ int state_take_ids(struct spawner *s, struct err *e)
 		snprintf(name, sizeof(name), "ids-%u", i);
 		s->ids = openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 		if (s->ids < 0)
-			return err_sys(e, errno, "open %s/%s", IDS_DIR, name);
+			return err_sys(e, errno, "open %s/%s", RUN_DIR, name);
 		if (flock(s->ids, LOCK_EX | LOCK_NB) == 0) {
 			s->config.uid_base += i * IDS_PER_SPAWNER;
 			return 0;
@@ -89,7 +88,7 @@ int state_take_ids(struct spawner *s, struct err *e)
 int state_take_block(struct spawner *s, struct err *e)
 {
 	const uint32_t block_ids = RANGE_BLOCK * LAYER_IDS;
-	auto_close int dir = state_own_dir(IDS_DIR, 0, 0, 0755, e);
+	auto_close int dir = state_own_dir(RUN_DIR, 0, 0, 0755, e);
 
 	if (dir < 0)
 		return -1;
@@ -100,7 +99,7 @@ int state_take_block(struct spawner *s, struct err *e)
 		snprintf(name, sizeof(name), "containers-%u", i);
 		fd = openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 		if (fd < 0)
-			return err_sys(e, errno, "open %s/%s", IDS_DIR, name);
+			return err_sys(e, errno, "open %s/%s", RUN_DIR, name);
 		/* A lock of our own on the same file is another open file: it is refused as well. */
 		if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
 			s->block[s->n_blocks++] = (struct range_block){fd, CONTAINER_ID_BASE + i * block_ids};
@@ -119,7 +118,7 @@ unsigned state_ids_number(const struct spawner *s)
 	for (unsigned i = 0; fstat(s->ids, &ours) == 0 && i < IDS_RANGES; i++) {
 		char path[40];
 
-		snprintf(path, sizeof(path), "%s/ids-%u", IDS_DIR, i);
+		snprintf(path, sizeof(path), "%s/ids-%u", RUN_DIR, i);
 		if (stat(path, &it) == 0 && it.st_dev == ours.st_dev && it.st_ino == ours.st_ino)
 			return i;
 	}

@@ -192,6 +192,7 @@ static int make_container(struct spawner *s, const struct spawner_msg *m, const 
 					 m->u.container.cpu_weight, m->u.container.cpu_quota_us},
 			      .hostname = m->u.container.hostname,
 			      .label = m->u.container.label,
+			      .runtime = m->u.container.runtime,
 			      .sockets = m->u.container.sockets,
 			      .egress = &m->u.container.egress};
 	int other = sandbox_find(s, m->u.container.join);
@@ -211,6 +212,8 @@ static int make_container(struct spawner *s, const struct spawner_msg *m, const 
 		return err_set(e, ERR_INVALID, "who has a network of its own, and nobody else, has SB_DNS there");
 	if (m->u.container.join && (other < 0 || s->sb[other].state != SLOT_READY))
 		return err_set(e, ERR_NOT_FOUND, "the sandbox whose network is to be shared is not there");
+	if (oci_check(c.runtime, e) < 0)
+		return -1;
 	c.group = other < 0 ? 0 : s->sb[other].group;
 	return check_limits(&c.limits, e) < 0 ? -1 : sandbox_make(s, m->id, false, &c, e);
 }

@@ -287,6 +287,7 @@ void spawn_container_start(struct spawn *s, struct spawn_req *r, const struct sp
 	strlcpy_(m.u.container.hostname, c->hostname, sizeof(m.u.container.hostname));
 	strlcpy_(m.u.container.label, c->label, sizeof(m.u.container.label));
 	m.u.container.join = c->join;
+	m.u.container.runtime = (uint8_t)c->runtime;
 	m.u.container.sockets = c->join ? 0 : SB_PLATFORM & ~(c->rtapi ? 0u : 1u << SB_RTAPI) & ~c->without;
 	m.u.container.egress = c->limits.egress;
 	m.u.container.caps = c->caps;

@@ -87,11 +87,12 @@ struct spawn_container {
 	const int *layers;	    /* O_PATH descriptors of unpacked layers, the lowest first; borrowed */
 	unsigned n_layers;	    /* at most CONTAINER_LAYERS */
 	bool input, tty, read_only;
-	uint64_t
-		join; /* a sandbox whose network it shares, and goes on in when that one ends; 0: its own, with limits.egress,
-			  SB_CREDS, SB_API, SB_API_TLS, SB_DNS and */
+	/* A sandbox whose network it shares, and goes on in when that one ends; 0: its own, with limits.egress, SB_CREDS,
+	 * SB_API, SB_API_TLS, SB_DNS and */
+	uint64_t join;
 	bool rtapi;	  /* SB_RTAPI */
 	uint32_t without; /* of these, by bit */
+	enum spawner_runtime runtime;
 	const char *hostname, *label;
 	uint64_t caps; /* by number; CAPS_DEFAULT */
 	const struct spawn_mount *mounts;

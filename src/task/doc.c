@@ -434,9 +434,20 @@ static int check_rings(struct walk *w, const struct json *doc)
 	return 0;
 }
 
+int task_doc_runtime(const struct json *doc)
+{
+	static const char *const names[SPAWNER_RUNTIMES] = {"tandem", "crun", "runc"};
+	struct str is = json_get_str(doc, "runtime");
+	int n = is.p ? SPAWNER_RUNTIMES - 1 : 0;
+
+	while (n >= 0 && is.p && !str_eqc(is, names[n]))
+		n--;
+	return n;
+}
+
 static int check_whole(struct walk *w, const struct json *doc)
 {
-	struct str egress = json_get_str(doc, "egress"), word, runtime = json_get_str(doc, "runtime");
+	struct str egress = json_get_str(doc, "egress"), word;
 	struct spawner_egress way = {0};
 	struct err why;
 	int64_t mb = 0, all = json_get_int(doc, "memory_mb", 0);
@@ -455,7 +466,7 @@ static int check_whole(struct walk *w, const struct json *doc)
 		return wrong(w, "one container at least is essential");
 	if (all && mb > all)
 		return wrong(w, "memory_mb: its containers want more than the %lld MB of the task", (long long)all);
-	if (runtime.p && !str_eqc(runtime, "tandem") && !str_eqc(runtime, "crun") && !str_eqc(runtime, "runc"))
+	if (task_doc_runtime(doc) < 0)
 		return wrong(w, "runtime is tandem, crun or runc");
 	while (str_next(&egress, ' ', &word))
 		if (!str_eqc(word, "none") && egress_add(&way, word, &why) < 0)

@@ -25,6 +25,7 @@ int task_exec_check(const struct json *what, struct err *e); /* of task_exec */
 unsigned task_doc_n(const struct json *doc); /* containers */
 const struct json *task_doc_container(const struct json *doc, unsigned i);
 const char *task_doc_name(const struct json *doc, unsigned i); /* of a container; "main" where it has none */
+int task_doc_runtime(const struct json *doc);		       /* enum spawner_runtime; -1: it names none of them */
 int task_doc_find(const struct json *doc, struct str name);    /* -1: no container of that name */
 
 /* Whom a container waits for: bits of containers. doc was checked. */

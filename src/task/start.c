@@ -167,6 +167,7 @@ int container_start(struct container *c, uint64_t join, struct err *e)
 		.layers = layers,
 		.input = s->stdin_open,
 		.tty = s->tty,
+		.runtime = (enum spawner_runtime)task_doc_runtime(k->doc),
 		.read_only = s->read_only,
 		.hostname = k->id,
 		.label = label,

@@ -36,6 +36,9 @@
 #define INIT_FD_CHAN 4
 #define INIT_FD_LOG  5
 #define INIT_FD_ERR  6 /* of a container */
+#define INIT_FD_HELD                                                                                                   \
+	7 /* under an OCI runtime: a message with INIT_FD_SECRETS (the byte 1: it is there) and what is behind */
+#define INIT_FD_EXE 8 /* and tandem-init itself */
 /* Of one with secrets: the folder of their files, "0", "1", ..., and "env", "NAME=value" with a NUL behind each. What
  * stands from here on is for tandem-init alone; further ones are locks on volumes. */
 #define INIT_FD_SECRETS 512

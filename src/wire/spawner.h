@@ -173,6 +173,9 @@ enum spawner_open {
 	OPEN_N
 };
 #define OPEN_MAX_FDS 64
+
+/* Who makes a container (helper/spawner/oci.c). */
+enum spawner_runtime { SPAWNER_OWN, SPAWNER_CRUN, SPAWNER_RUNC, SPAWNER_RUNTIMES };
 /*
  * What a container is given, one of these each. Names (of volumes and secrets) are of letters, digits, "-", "_" and ".",
  * and begin with one of the first two. Paths are absolute, without "." and "..", and those of the host without links and
@@ -200,6 +203,7 @@ struct spawner_give {
 };
 /* Capabilities of a container by their numbers, each a right in its own user namespace alone: Docker's. */
 #define CAPS_DEFAULT 0xa80425fbull
+#define CAPS_INIT    0x1e3ull /* tandem-init's: CHOWN, DAC_OVERRIDE, KILL, SETGID, SETUID, SETPCAP */
 #define CAPS_ALL     ((1ull << 41) - 1)
 
 struct spawner_msg {
@@ -224,6 +228,7 @@ struct spawner_msg {
 			uint64_t memory_bytes;
 			uint32_t pids_max, cpu_weight, cpu_quota_us; /* as of assign, and in force at once */
 			uint8_t n_layers, input, tty, read_only;     /* without input stdin is empty */
+			uint8_t runtime;			     /* enum spawner_runtime */
 			uint8_t n_gives; /* not 0: one more descriptor, an array of struct spawner_give */
 			uint64_t caps;	 /* of what runs in it */
 			char hostname[64];

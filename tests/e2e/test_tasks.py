@@ -131,6 +131,21 @@ class Command(Case):
         self.assertEqual(self.run_("job")[0], 125)
 
 
+    def test_in_the_hands_of_a_runtime(self):
+        """Whoever makes the container: streams, exit codes and further programs are the same."""
+        path = self.dir + "/tandem.yaml"
+        for runtime in ("crun", "runc"):
+            with open(path, "w", encoding="utf-8") as f:
+                f.write("name: p\ntasks:\n  job:\n    image: %s\n    runtime: %s\n    command: echo out; echo err >&2; exit 3\n" % (IMAGE, runtime))
+            self.t.cli("up", "-f", path)
+            self.assertEqual(self.run_("job"), (3, "out\n", "err\n"))
+            self.assertEqual(self.run_("-d", "--name", "left", "job", "sleep", "1000")[0], 0)
+            self.assertEqual(self.exec_("left", "cat", "/proc/1/comm"), (0, "8\n", ""))
+            self.t.cli("stop", "left")
+            self.forget("left")
+        self.t.cli("down", "-f", path)
+
+
 class Tasks(Case):
     def submit(self, name, *containers, **more):
         status, text = self.t.admin("POST", "/v1/tasks", json.dumps({"name": name, "doc": dict({"containers": containers}, **more)}))
@@ -259,7 +274,7 @@ class Tasks(Case):
                     container("db", "trap 'exit 0' USR1; while :; do sleep 0.1; done", essential=False,
                               depends_on=[{"container": "prepare", "condition": "SUCCESS"}]),
                     container("web", WAIT), container("last", "echo last; " + WAIT, depends_on=[{"container": "db", "condition": "COMPLETE"}]))
-        tandem.wait_for(lambda: self.of("lives", "db")["state"] == "RUNNING", LIMIT_S, lambda: self.task("lives"))
+        tandem.wait_for(lambda: [self.of("lives", name)["state"] for name in ("db", "web")] == ["RUNNING"] * 2, LIMIT_S, lambda: self.task("lives"))
         before, old = self.task("lives"), self.daemon()
         end_daemon(old)
         tandem.wait_for(lambda: self.other(old), LIMIT_S)

@@ -83,7 +83,7 @@ class Assign(C.Structure):
 
 class Container(C.Structure):
     _fields_ = [("memory_bytes", C.c_uint64), ("pids_max", C.c_uint32), ("cpu_weight", C.c_uint32), ("cpu_quota_us", C.c_uint32),
-                ("n_layers", C.c_uint8), ("input", C.c_uint8), ("tty", C.c_uint8), ("read_only", C.c_uint8), ("n_gives", C.c_uint8), ("caps", C.c_uint64),
+                ("n_layers", C.c_uint8), ("input", C.c_uint8), ("tty", C.c_uint8), ("read_only", C.c_uint8), ("runtime", C.c_uint8), ("n_gives", C.c_uint8), ("caps", C.c_uint64),
                 ("hostname", C.c_char * 64), ("label", C.c_char * 256), ("join", C.c_uint64), ("sockets", C.c_uint32), ("egress", Egress)]
 
 
@@ -415,11 +415,11 @@ class Spawner:
         return sb
 
     def container(self, layers, memory=256 << 20, pids=64, weight=100, quota=0, input=0, tty=0, read_only=0, hostname=b"box", label=b"label",
-                  join=0, sockets=1 << DNS, egress=("internet",), gives=(), caps=CAPS_DEFAULT):
+                  join=0, sockets=1 << DNS, egress=("internet",), gives=(), caps=CAPS_DEFAULT, runtime=0):
         """layers: folders, the lowest first; gives: (kind, source, path) or dictionaries of Give.of."""
         self.next_id += 1
         m = Msg(verb=CONTAINER, id=self.next_id)
-        m.u.container = Container(memory, pids, weight, quota, len(layers), input, tty, read_only, len(gives), caps, hostname, label,
+        m.u.container = Container(memory, pids, weight, quota, len(layers), input, tty, read_only, runtime, len(gives), caps, hostname, label,
                                     getattr(join, "id", join), 0 if join else sockets, Egress.of(egress))
         fds = [os.open(path, os.O_PATH | os.O_DIRECTORY) for path in layers]
         if gives:
