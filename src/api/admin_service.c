@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Services for the tool: NAME is one of the cluster "default", or CLUSTER/NAME. */
-#include <arpa/inet.h>
 #include "api/admin_int.h"
 #include "base/clock.h"
 
@@ -95,6 +94,7 @@ void admin_service_describe(struct admin *a, struct http_req *r, struct service 
 	auto_buf out = {0}, text = {0};
 	struct jw w = jw_object(&out);
 	char when[32];
+	int shut = 0;
 
 	service_info(sv, &i);
 	put_figures(sv, &w);
@@ -102,6 +102,10 @@ void admin_service_describe(struct admin *a, struct http_req *r, struct service 
 		buf_addf(&text, "%s%s", a->gateway, s->route);
 		jw_str(&w, "url", buf_str(&text));
 	}
+	for (unsigned n = 0; n < s->n_ports; n++)
+		shut += !service_port_open(sv, n);
+	if (shut)
+		jw_int(&w, "ports_not_open", shut);
 	jw_obj(&w, "declared");
 	service_spec_write(s, &w);
 	jw_end(&w, '}');

@@ -33,11 +33,12 @@ static char *pinned(const struct plan_world *is, const struct workload *w)
 
 		buf_adds(&was, "\"image\":");
 		jw_quote(&was, str_of(w->images[i].reference));
-		at = im ? strstr(doc, was.p) : NULL;
+		at = im && !strchr(w->images[i].reference, '@') ? strstr(doc, was.p) : NULL;
 		if (!at)
 			continue;
 		buf_addstr(&now, (struct str){doc, (size_t)(at - doc)});
-		buf_addf(&now, "\"image\":\"sha256:%s\"%s", im->digest, at + was.n);
+		was.p[was.n - 1] = 0;
+		buf_addf(&now, "%s@sha256:%s\"%s", was.p, im->digest, at + was.n);
 		free(doc);
 		doc = buf_take(&now);
 	}

@@ -38,6 +38,17 @@ static void drained(void *arg)
 	loop_timer_in(d->last_call, 1000);
 }
 
+/* Containers outlive a handover. */
+static void services_drained(void *arg)
+{
+	struct tandemd *d = arg;
+
+	if (d->handover)
+		drained(d);
+	else
+		tasks_drain(d->tasks, drained, d);
+}
+
 static void drain(struct tandemd *d, bool handover)
 {
 	if (d->state == DAEMON_DRAINING)
@@ -53,11 +64,8 @@ static void drain(struct tandemd *d, bool handover)
 	d->handover = handover;
 	http_server_drain(d->http);
 	loop_timer_in(d->last_call, handover ? HANDOVER_LIMIT_US : DRAIN_LIMIT_US);
-	services_drain(d->services, handover);
-	/* Containers outlive a handover. */
-	d->draining = handover ? 1 : 2;
-	if (!handover)
-		tasks_drain(d->tasks, drained, d);
+	d->draining = 2;
+	services_drain(d->services, services_drained, d);
 	sched_drain(d->sched, handover, drained, d);
 }
 

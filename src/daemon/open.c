@@ -153,6 +153,7 @@ int tandemd_open(struct tandemd *d, struct err *e)
 				   .store = d->store,
 				   .spawn = d->spawn,
 				   .tasks = d->tasks,
+				   .images = d->images,
 				   .ledger = d->ledger,
 				   .pull = api_pull,
 				   .arg = &d->api};

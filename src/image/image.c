@@ -179,7 +179,7 @@ struct image *image_find(const struct images *t, const char *reference)
 	im = map_get(&t->by_reference, str_of(r.text));
 	if (!im && registry_owns(t, reference, &r))
 		im = map_get(&t->by_reference, str_of(r.text));
-	return im;
+	return im || !*r.digest ? im : by_digest(t, str_of(r.digest));
 }
 
 struct image *image_at(const struct images *t, unsigned i)

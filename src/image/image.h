@@ -68,7 +68,7 @@ void images_ready(struct images *t);
 void images_free(struct images *t); /* pulls under way are told; nobody may use an image any more */
 
 /* By reference as people write it ("nginx", "localhost:5000/a:b", "name@sha256:..."), or by "sha256:..." of the
- * manifest; one of our own registry also by our port, and without a host where docker.io's is not here. NULL: not here. Borrowed: take it with image_use to keep it over a turn of the loop. */
+ * manifest, which is also looked for when nothing has such a name (any more); one of our own registry also by our port, and without a host where docker.io's is not here. NULL: not here. Borrowed: take it with image_use to keep it over a turn of the loop. */
 struct image *image_find(const struct images *t, const char *reference);
 struct image *image_use(struct image *im); /* returns im */
 void image_unuse(struct image *im);

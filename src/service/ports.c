@@ -208,6 +208,18 @@ void ports_fit(struct service *sv)
 	}
 }
 
+bool service_port_open(const struct service *sv, unsigned i)
+{
+	list_each(&sv->ports, it)
+	{
+		const struct door *d = container_of(it, struct door, node);
+
+		if (same(&d->at, &sv->spec.ports[i].at))
+			return d->fd >= 0;
+	}
+	return false;
+}
+
 /* The host's listeners are kept for the successor unless the service is gone. */
 void ports_free(struct service *sv)
 {

@@ -154,7 +154,7 @@ static void ended(struct replica *in, const struct task_info *i)
 
 	if (!in->asked && (restart == RESTART_NEVER || (restart == RESTART_ON_FAILURE && !i->exit_code))) {
 		d->over++;
-		snprintf(d->reason, sizeof(d->reason), "task %s: %.120s; it is not started again", i->id, i->reason);
+		snprintf(d->reason, sizeof(d->reason), "task %s: %.200s; it is not started again", i->id, i->reason);
 		service_say(d->sv, "%s:%d: %s", d->family, d->revision, d->reason);
 	} else if (!in->asked) {
 		failed(in, i->reason);
@@ -301,6 +301,8 @@ int replica_add(struct deployment *d, struct err *e)
 		return -1;
 	}
 	replica_new(d)->task = k;
+	if (!d->all_held)
+		deployment_hold(d);
 	return 0;
 }
 

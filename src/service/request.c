@@ -38,6 +38,8 @@ static void call_give(struct call *c)
 	struct services *ss = c->sv->ss;
 
 	service_unuse(&c->use);
+	ss->n_calls--;
+	services_look(ss);
 	if (ss->n_spare == SPARE_MAX) {
 		proxy_release(&c->proxy);
 		free(c);
@@ -233,6 +235,7 @@ void service_request(struct service *sv, struct http_req *r)
 	} else {
 		c = xcalloc(1, sizeof(*c));
 	}
+	ss->n_calls++;
 	c->sv = sv;
 	c->req = r;
 	c->tries = 0;

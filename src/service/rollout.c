@@ -73,10 +73,11 @@ static void complete(struct service *sv)
 void rollout_back(struct service *sv, const char *why)
 {
 	struct deployment *bad = service_primary(sv), *old = sv->old;
+	auto_free char *last = *bad->reason ? xasprintf("; %s", bad->reason) : xstrdup("");
 
 	settle(bad, DEPLOYMENT_FAILED);
-	snprintf(bad->reason, sizeof(bad->reason), "%s", why);
-	service_say(sv, "%s:%d is taken back: %s", bad->family, bad->revision, why);
+	snprintf(bad->reason, sizeof(bad->reason), "%s%s", why, last);
+	service_say(sv, "%s:%d is taken back: %s", bad->family, bad->revision, bad->reason);
 	list_del(&old->node);
 	list_push_front(&sv->deployments, &old->node);
 	service_spec_revision(&sv->spec, old);

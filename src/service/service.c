@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rand.h"
+#include "image/image.h"
 #include "service/service_int.h"
 
 struct deployment *service_primary(const struct service *sv)
@@ -47,12 +48,29 @@ void service_say(struct service *sv, const char *fmt, ...)
 
 static bool has_check(const struct json *doc)
 {
-	const struct json *all = json_get(doc, "containers");
-
-	for (size_t i = 0; i < json_len(all); i++)
-		if (json_get(json_at(all, i), "health"))
+	for (unsigned i = 0; i < task_doc_n(doc); i++)
+		if (json_get(task_doc_container(doc, i), "health"))
 			return true;
-	return json_get(doc, "health") != NULL;
+	return false;
+}
+
+void deployment_hold(struct deployment *d)
+{
+	auto_json doc = json_parse(str_of(d->doc), NULL);
+	unsigned n = task_doc_n(doc);
+
+	if (!d->images)
+		d->images = xcalloc(n, sizeof(struct image *));
+	d->all_held = true;
+	for (unsigned i = 0; i < n; i++) {
+		struct str name = json_get_str(task_doc_container(doc, i), "image");
+		struct image *im = name.p ? image_find(d->sv->ss->o.images, name.p) : NULL;
+
+		if (im && !d->images[i])
+			d->images[i] = image_use(im);
+		d->all_held &= d->images[i] != NULL;
+	}
+	d->n_images = n;
 }
 
 static void new_id(char out[32])
@@ -81,6 +99,7 @@ struct deployment *deployment_new(struct service *sv, const char *family, int re
 	d->port = port;
 	d->doc = xstrdup(def->doc);
 	d->checked = has_check(doc);
+	deployment_hold(d);
 	d->created_wall_us = d->updated_wall_us = clock_wall_us();
 	list_init(&d->instances);
 	if (id && *id)
@@ -95,6 +114,10 @@ void deployment_free(struct deployment *d)
 {
 	list_each(&d->instances, it) replica_free(container_of(it, struct replica, node));
 	list_del(&d->node);
+	for (unsigned i = 0; i < d->n_images; i++)
+		if (d->images[i])
+			image_unuse(d->images[i]);
+	free(d->images);
 	free(d->family);
 	free(d->doc);
 	free(d);

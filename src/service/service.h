@@ -24,6 +24,7 @@
 
 #define SERVICE_NAME_MAX  255
 #define SERVICE_HOLD_US	  60000000ll
+#define SERVICE_DRAIN_US  3000000
 #define SERVICE_HELD_MAX  4096
 #define SERVICE_EVENTS	  100
 #define SERVICE_MAX	  1000 /* instances of one */
@@ -32,6 +33,7 @@
 
 struct services;
 struct service;
+struct images;
 struct jw;
 struct json;
 
@@ -79,6 +81,7 @@ struct services_opts { /* borrowed */
 	struct store *store;
 	struct spawn *spawn;
 	struct tasks *tasks;
+	struct images *images;
 	struct ledger *ledger;
 	/* Brings the images of doc that are not here. true: they are on their way; false: e says why they are not. NULL:
 	 * nobody does */
@@ -86,9 +89,10 @@ struct services_opts { /* borrowed */
 	void *arg;
 };
 struct services *services_new(const struct services_opts *o); /* reads the records; nothing is started */
-void services_ready(struct services *ss);		 /* running tasks were adopted: takes them, starts the rest */
-void services_drain(struct services *ss, bool handover); /* starts nothing any more; work that waits is refused */
-void services_free(struct services *ss);		 /* containers live on in the spawner */
+void services_ready(struct services *ss); /* running tasks were adopted: takes them, starts the rest */
+/* Starts nothing any more and refuses what waits; done when requests are over, or after SERVICE_DRAIN_US. */
+void services_drain(struct services *ss, void (*done)(void *arg), void *arg);
+void services_free(struct services *ss); /* containers live on in the spawner */
 
 /*
  * Makes a service or changes it; durable when op is done (op may be NULL). Another family, revision or port, or again,
@@ -158,6 +162,8 @@ struct service_info {
 };
 void service_info(const struct service *sv, struct service_info *ret);
 void service_deployment(const struct service *sv, unsigned i, struct deployment_info *ret);
+/* Is the i-th of its ports open? */
+bool service_port_open(const struct service *sv, unsigned i);
 const struct service_event *service_event(const struct service *sv, unsigned i); /* the latest first */
 /* The service and deployment (its id) that a task belongs to, or NULL. */
 struct service *service_of_task(const struct services *ss, const struct task *k, const char **ret_deployment);

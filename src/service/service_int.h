@@ -18,8 +18,12 @@ struct services {
 	bool ready, draining;
 	struct task_watch watch;
 	uint64_t next_event;
-	struct list spare; /* request.c's, to use again */
-	unsigned n_spare;
+	struct list spare;	   /* request.c's, to use again */
+	unsigned n_spare, n_calls; /* n_calls: requests that are not over */
+	struct loop_defer drained;
+	struct loop_timer *drain_limit;
+	void (*drain_done)(void *arg);
+	void *drain_arg;
 	struct list inside; /* ports.c's: listeners in those who use a service */
 };
 
@@ -57,11 +61,14 @@ struct deployment {
 	struct service *sv;
 	char id[32];
 	char *family, *doc;
+	struct image **images; /* of its containers, held: a sweep leaves them; NULL: not here yet */
+	unsigned n_images;
+	bool all_held;
 	int revision;
 	uint16_t port;
 	bool checked; /* its definition has health checks */
 	enum deployment_state state;
-	char reason[200];
+	char reason[300];
 	struct list instances;
 	int want, over;	      /* over: ended, and not to be replaced */
 	int failed, failures; /* in all; in a row */
@@ -111,6 +118,7 @@ struct deployment *service_primary(const struct service *sv);
 struct deployment *deployment_new(struct service *sv, const char *family, int revision, uint16_t port, const char *id,
 				  struct err *e);
 void deployment_free(struct deployment *d);
+void deployment_hold(struct deployment *d); /* its images, as far as they are here */
 enum deployment_count { COUNT_LIVE, COUNT_ON_THE_WAY, COUNT_READY, COUNT_GOING };
 int deployment_count(const struct deployment *d, enum deployment_count what);
 /* rollout.c */
@@ -132,6 +140,7 @@ const char *line_waits_for(const struct service *sv, char *out, size_t size);
 struct replica *line_pick(struct service *sv, int *ret_least);
 /* request.c */
 void calls_free(struct services *ss);
+void services_look(struct services *ss); /* is the last request over, and somebody waits for that? */
 void figures_free(struct service *sv);
 void figures_sum(const struct service *sv, uint64_t *ret_requests, uint64_t *ret_errors);
 /* ports.c */

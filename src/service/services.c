@@ -370,11 +370,32 @@ void services_ready(struct services *ss)
 		service_wake(sv);
 }
 
-void services_drain(struct services *ss, bool handover)
+static void drained(void *arg)
+{
+	struct services *ss = arg;
+	void (*done)(void *arg) = take_ptr(ss->drain_done);
+
+	loop_timer_stop(ss->drain_limit);
+	if (done)
+		done(ss->drain_arg);
+}
+
+void services_look(struct services *ss)
+{
+	if (ss->drain_done && !ss->n_calls && !ss->drained.queued)
+		loop_defer(ss->o.loop, &ss->drained, drained, ss);
+}
+
+void services_drain(struct services *ss, void (*done)(void *arg), void *arg)
 {
 	ss->draining = true;
+	ss->drain_done = done;
+	ss->drain_arg = arg;
+	ss->drain_limit = loop_timer_new(ss->o.loop, drained, ss);
+	loop_timer_in(ss->drain_limit, SERVICE_DRAIN_US);
 	for (struct service *sv = service_next(ss, NULL); sv; sv = service_next(ss, sv))
 		line_refuse(sv, ERR_UNAVAILABLE, "the daemon is on its way out");
+	services_look(ss);
 }
 
 void services_free(struct services *ss)
@@ -382,6 +403,8 @@ void services_free(struct services *ss)
 	if (!ss)
 		return;
 	task_unwatch(&ss->watch);
+	loop_defer_cancel(ss->o.loop, &ss->drained);
+	loop_timer_free(ss->drain_limit);
 	doors_free(ss);
 	list_each(&ss->all, it) service_free(container_of(it, struct service, node));
 	calls_free(ss);

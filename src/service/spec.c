@@ -71,7 +71,7 @@ static int to_word(const struct json *v, const char *const *names, unsigned n, u
 	return err_set(e, ERR_INVALID, "is one of %s", all.p);
 }
 
-/* [ADDRESS:]HOST:CONTAINER; an IPv6 address stands in brackets. */
+/* [ADDRESS:]HOST:CONTAINER; without an address any of IPv4; an IPv6 address stands in brackets. */
 static int to_port(struct str text, struct service_port *ret, struct err *e)
 {
 	auto_free char *at = NULL;
@@ -84,11 +84,11 @@ static int to_port(struct str text, struct service_port *ret, struct err *e)
 		goto wrong;
 	text.n = (size_t)(p - text.p);
 	p = memrchr(text.p, ':', text.n);
-	if (str_to_i64(p ? (struct str){p + 1, (size_t)(text.p + text.n - p - 1)} : text, 0, 65535, &host) < 0)
+	if (str_to_i64(p ? (struct str){p + 1, (size_t)(text.p + text.n - p - 1)} : text, 1, 65535, &host) < 0)
 		goto wrong;
 	at = p ? xasprintf("%s" STR_FMT, memchr(text.p, ':', (size_t)(p - text.p)) ? "" : "::ffff:", (int)(p - text.p),
 			   text.p)
-	       : xstrdup("::");
+	       : xstrdup("::ffff:0.0.0.0");
 	if (*at == '[' && at[strlen(at) - 1] == ']') {
 		at[strlen(at) - 1] = 0;
 		memmove(at, at + 1, strlen(at));

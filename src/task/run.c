@@ -128,15 +128,6 @@ static int read_doc(struct task *k, struct json *doc, struct json *over, struct 
 	return 0;
 }
 
-/* image_find also of a name with the digest of an image that has the name no longer. */
-static struct image *image_of(const struct task *k, struct str reference)
-{
-	struct image *im = image_find(k->t->o.images, reference.p);
-	const char *at = strchr(reference.p, '@');
-
-	return im || !at ? im : image_find(k->t->o.images, at + 1);
-}
-
 static int read_container(struct container *c, struct image *im, struct err *e)
 {
 	struct task *k = c->task;
@@ -190,7 +181,7 @@ static int read_all(struct task *k, struct str doc, const struct task_opts *o, s
 		return -1;
 	for (unsigned i = 0; i < k->n; i++) {
 		struct str reference = json_get_str(task_doc_container(k->doc, i), "image");
-		struct image *im = image_of(k, reference);
+		struct image *im = image_find(k->t->o.images, reference.p);
 
 		if (!im)
 			return err_set(e, ERR_NOT_FOUND, "no image \"%.200s\" is here", reference.p);
@@ -313,7 +304,7 @@ static void settle_adopted(struct task *k)
 	for (unsigned i = 0; i < k->n; i++) {
 		struct container *c = &k->c[i];
 		struct str reference = json_get_str(task_doc_container(k->doc, i), "image");
-		struct image *im = c->sandbox ? NULL : image_of(k, reference);
+		struct image *im = c->sandbox ? NULL : image_find(k->t->o.images, reference.p);
 		struct err e;
 
 		if (c->sandbox)

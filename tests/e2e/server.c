@@ -6,7 +6,7 @@
  *   /count         reads the body, says how many bytes      /stream/N   N chunks of 64 KiB
  *   /hold          answers never                            /exit/N     exits with N
  *   /ws            an upgrade, and then what it is sent     /get/PORT   what a server on loopback says
- *   others         the method and the path
+ *   /well          200, until /ill was asked for             others      the method and the path
  *
  * $DELAY_MS: listens so much later. $FAIL: exits with that before.
  */
@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 static unsigned id;
+static volatile int ill;
 
 static int write_all(int fd, const char *p, size_t n)
 {
@@ -159,6 +160,10 @@ static int answer(int fd, char *head, const char *body, size_t n)
 		return -1;
 	if (!strncmp(path, "/status/", 8))
 		return reply(fd, atoi(path + 8), "status");
+	if (!strcmp(path, "/well") && ill)
+		return reply(fd, 500, "ill");
+	if (!strcmp(path, "/ill"))
+		ill = 1;
 	if (!strncmp(path, "/stream/", 8))
 		return stream(fd, atoi(path + 8));
 	if (!strncmp(path, "/get/", 5))
@@ -167,7 +172,7 @@ static int answer(int fd, char *head, const char *body, size_t n)
 		return wait_for_end(fd);
 	if (!strcmp(path, "/count"))
 		snprintf(text, sizeof(text), "%lld", length);
-	else if (!strcmp(path, "/who"))
+	else if (!strcmp(path, "/who") || !strcmp(path, "/ill"))
 		snprintf(text, sizeof(text), "%s %08x", getenv("WHO") ? getenv("WHO") : "?", id);
 	else
 		snprintf(text, sizeof(text), "%.*s %s", (int)strcspn(head, " "), head, path);

@@ -3,6 +3,7 @@
 """Services of tandem.yaml: woken, scaled, rolled out and taken over, with clients that somebody else wrote."""
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -335,12 +336,64 @@ class Survive(Case):
 
 
 class Ports(Case):
-    def test_uses_and_ports(self):
-        self.up({"db": self.web(route=None, idle="100ms", environment={"WHO": "db", "PORT": "8080"}),
-                 "web": self.web(min=1, uses=["db:5432"], ports=["127.0.0.1:0:8080"])})
-        self.until(lambda sv: sv["instances"] == 1)
+    def test_a_used_service_is_on_loopback_and_woken(self):
+        self.up({"db": self.web(route=None, idle="100ms", environment={"WHO": "db"}), "web": self.web(min=1, uses=["db:5432"])})
         tandem.wait_for(lambda: self.service("db")["instances"] == 0, LIMIT_S)
         self.assertRegex(self.curl("/get/5432"), "^db ")
+        Survive.kill(self)
+        self.assertRegex(self.curl("/get/5432"), "^db ")
+        self.curl("/get/5433", status=502)
+
+    def free_port(self):
+        """One that the kernel gives to nobody by itself."""
+        while True:
+            port = random.randrange(10000, 30000)
+            with socket.socket() as s:
+                try:
+                    s.bind(("127.0.0.1", port))
+                    return port
+                except OSError:
+                    pass
+
+    def test_a_port_of_the_host(self):
+        port = self.free_port()
+        self.up({"web": self.web(idle="100ms", route=None, ports=[f"127.0.0.1:{port}:8080"])})
+        for _ in range(2):
+            self.until(lambda sv: sv and sv["instances"] == 0 and "ports_not_open" not in sv)
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/hello", timeout=LIMIT_S) as answer:
+                self.assertEqual(answer.read(), b"GET /hello")
+            Survive.kill(self)
+        self.up({})
+
+        def closed():
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S).close()
+                return False
+            except ConnectionRefusedError:
+                return True
+        tandem.wait_for(closed, LIMIT_S)
+
+
+class Health(Case):
+    def test_not_well_at_first(self):
+        """One that listens and says 500 gets no request, and its revision is taken back."""
+        health = {"http": "/well", "interval": "1s", "retries": 1}
+        self.up({"web": self.web(min=1, health=health, environment={"WHO": "one"})})
+        done = self.up({"web": self.web(min=1, health=health, environment={"WHO": "two", "STATUS": "500"})}, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("health check", done.stdout)
+        self.until(lambda sv: len(sv["deployments"]) == 1 and sv["deployments"][0]["definition"] == "web:1")
+        self.assertEqual(self.curl("/who").split()[0], "one")
+
+    def test_not_well_later(self):
+        self.up({"web": self.web(min=2, max=2, health={"http": "/well", "interval": "1s", "retries": 1})})
+        self.until(lambda sv: sv["instances"] == 2)
+        first = {self.who() for _ in range(10)}
+        ill = self.curl("/ill").split()[1]
+        self.until(lambda sv: any("health check fails" in e for e in sv["events"]) and sv["instances"] == 2)
+        now = {self.who() for _ in range(10)}
+        self.assertNotIn(ill, now)
+        self.assertEqual(len(first & now), 1)
 
 
 if __name__ == "__main__":

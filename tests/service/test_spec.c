@@ -33,7 +33,7 @@ TEST(members)
 		{"route", "\"/a*b\"", "route: is a path like /predict, or /shop/* for all below one"},
 		{"route", "\"/a b\"", "route: holds plain characters of a path only; all below a prefix is /prefix/*"},
 		{"route", "7", "route: is a path like /predict, or /shop/* for all below one"},
-		{"ports", "[\"8443:443\", \"127.0.0.1:0:80\", \"[::1]:9:9\"]", NULL},
+		{"ports", "[\"8443:443\", \"127.0.0.1:81:80\", \"[::1]:9:9\"]", NULL},
 		{"ports", "[\"443\"]",
 		 "ports: holds ports like \"8443:443\" or \"127.0.0.1:8443:443\": of the host, then of the container"},
 		{"ports", "[\"name:8443:443\"]",
