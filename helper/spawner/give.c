@@ -63,21 +63,41 @@ int give_dir(const struct spawner *s, const char *name, struct err *e)
 	return state_own_dir(path, 0, s->config.daemon_gid, 0750, e);
 }
 
+int give_lock(int volumes, const char *name, int how)
+{
+	char file[GIVE_NAME_MAX + 2];
+	struct stat st, now;
+	int fd;
+
+	snprintf(file, sizeof(file), ".%s", name);
+	fd = openat(volumes, file, O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd >= 0 && flock(fd, how | LOCK_NB) == 0 && fstat(fd, &st) == 0 &&
+	    fstatat(volumes, file, &now, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == now.st_ino)
+		return fd;
+	close_p(&fd);
+	errno = EWOULDBLOCK; /* also when it was just removed */
+	return -1;
+}
+
 /* ---- the first half ---- */
 
-/* One directory, which nobody else can have put there: who owns it is the unpacker's range, or it is new. A shared lock
- * that tandem-init holds for as long as there is the container says that it is in use. */
+/* One directory, which nobody else can have put there: who owns it is of the unpacker's range, or it is new. A shared lock
+ * that tandem-init holds for as long as there is the container says that it is in use: on a file beside it, for what is in
+ * it is the container's, to lock as it likes, and leads nowhere. */
 static int take_volume(struct give *g, struct gift *x, struct err *e)
 {
 	const char *name = x->want.source;
 	auto_close int volumes = -1, dir = -1, lock = -1;
-	struct stat st, again;
+	struct stat st;
 
 	if (!give_name_ok(name))
 		return err_set(e, ERR_INVALID, "\"%.100s\" is no name of a volume", name);
 	volumes = give_dir(g->s, "volumes", e);
 	if (volumes < 0)
 		return -1;
+	lock = give_lock(volumes, name, LOCK_SH);
+	if (lock < 0 || fcntl(lock, F_DUPFD, INIT_FD_SECRETS + 1) < 0)
+		return err_set(e, ERR_CONFLICT, "the volume %s is being removed", name);
 	if (mkdirat(volumes, name, 0755) < 0 && errno != EEXIST)
 		return err_sys(e, errno, "make the volume %s", name);
 	dir = openat(volumes, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -87,14 +107,7 @@ static int take_volume(struct give *g, struct gift *x, struct err *e)
 	if (x->fresh ? fchown(dir, LAYER_ID_BASE, LAYER_ID_BASE) < 0 : st.st_uid - LAYER_ID_BASE >= LAYER_IDS)
 		return err_set(e, ERR_DENIED, "the volume %s belongs to somebody else", name);
 	x->fd = rootfs_tree(dir, g->idmap, e);
-	if (x->fd < 0)
-		return err_wrap(e, "volume %s", name);
-	/* By the mount that the container has, so that there is no way up from it but the container's. */
-	lock = openat(x->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (lock < 0 || flock(lock, LOCK_SH | LOCK_NB) < 0 || fstatat(volumes, name, &again, AT_SYMLINK_NOFOLLOW) < 0 ||
-	    again.st_ino != st.st_ino || fcntl(lock, F_DUPFD, INIT_FD_SECRETS + 1) < 0)
-		return err_set(e, ERR_CONFLICT, "the volume %s is being removed", name);
-	return 0;
+	return x->fd < 0 ? err_wrap(e, "volume %s", name) : 0;
 }
 
 /* Entries of grants/ are called as the path is, with ":" for "/", and are files of root. */

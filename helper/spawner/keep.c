@@ -37,14 +37,18 @@ static int secret_put(int dir, const char *name, int value, struct err *e)
 
 static int volume_end(const struct spawner *s, int dir, const struct spawner_msg *m, struct err *e)
 {
-	auto_close int fd = openat(dir, m->u.keep.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	char to[100];
+	const char *name = m->u.keep.name;
+	auto_close int lock = -1;
+	char to[100], file[GIVE_NAME_MAX + 2];
 
 	/* Containers hold it shared (give.c). */
-	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return err_sys(e, errno, "open the volume");
+	if (faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 || (lock = give_lock(dir, name, LOCK_EX)) < 0)
+		return err_sys(e, errno, "lock the volume");
+	snprintf(file, sizeof(file), ".%s", name);
 	snprintf(to, sizeof(to), "gone/volume-%llu", (unsigned long long)m->id);
-	return renameat(dir, m->u.keep.name, s->uppers, to) < 0 ? err_sys(e, errno, "remove the volume") : 0;
+	return renameat(dir, name, s->uppers, to) < 0 || unlinkat(dir, file, 0) < 0
+		       ? err_sys(e, errno, "remove the volume")
+		       : 0;
 }
 
 /* Its exit code is errno: the texts are made by keep_event, for tandemd's user. */

@@ -254,6 +254,7 @@ struct give {
 };
 int give_take(struct give *g, int list, struct err *e); /* in the spawner's mount namespace */
 int give_place(struct give *g, struct err *e);		/* in the container's, below its root */
+int give_lock(int volumes, const char *name, int how);	/* LOCK_SH or LOCK_EX, at once; -1 and errno */
 bool give_name_ok(const char *name);
 int give_dir(const struct spawner *s, const char *name, struct err *e); /* of the state: tandemd may list it */
 

@@ -86,16 +86,17 @@ void admin_secrets(struct admin *a, struct http_req *r, struct str name)
 	list(a, r, "secrets");
 }
 
-/* The value stays nowhere here: not in the request's memory either. */
+/* The value stays no longer than it must. */
 void admin_secret_put(struct admin *a, struct http_req *r, struct str name)
 {
-	auto_close int value = memfd_create("secret", MFD_CLOEXEC);
+	bool fits = r->body.n <= SECRET_MAX_BYTES;
+	auto_close int value = fits ? memfd_create("secret", MFD_CLOEXEC) : -1;
 	bool whole = value >= 0 && write(value, r->body.p, r->body.n) == (ssize_t)r->body.n;
 	struct keep *k;
 
 	if (r->body.n)
 		explicit_bzero((char *)(uintptr_t)r->body.p, r->body.n);
-	if (r->body.n > SECRET_MAX_BYTES)
+	if (!fits)
 		admin_errorf(r, ERR_LIMIT, "a secret has at most %d bytes", SECRET_MAX_BYTES);
 	else if (!whole)
 		admin_errorf(r, ERR_SYS, "no memory for the secret");

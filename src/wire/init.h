@@ -40,7 +40,7 @@
 	7 /* under an OCI runtime: a message with INIT_FD_SECRETS (the byte 1: it is there) and what is behind */
 #define INIT_FD_EXE 8 /* and tandem-init itself */
 /* Of one with secrets: the folder of their files, "0", "1", ..., and "env", "NAME=value" with a NUL behind each. What
- * stands from here on is for tandem-init alone; further ones are locks on volumes. */
+ * stands from here on is for tandem-init alone; further ones are locks of volumes. */
 #define INIT_FD_SECRETS 512
 enum init_verb {
 	INIT_START = 1,

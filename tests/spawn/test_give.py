@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """What containers are given beside their images: volumes, host paths, tmpfs, secrets, devices, limits, capabilities."""
+import fcntl
 import os
 import re
 import resource
@@ -134,10 +135,20 @@ class Volumes(Case):
             self.s.keep(VOLUME_END, "v-20")
         self.s.end(sb)
         self.s.keep(VOLUME_END, "v-20")
+        self.assertEqual([n for n in os.listdir(self.s.state + "/volumes") if "v-20" in n], [])
         self.assertEqual(self.out("ls -a /v", (VOLUME, "v-20", "/v")), ".\n..\n")
         for name in ("..", ".", "a/b", "../containers"):
             with self.assertRaisesRegex(RuntimeError, "a name begins with"):
                 self.s.keep(VOLUME_END, name)
+
+    def test_programs_lock_it_as_they_like(self):
+        self.start((VOLUME, "v-22", "/v"))
+        fd = os.open(self.s.state + "/volumes/v-22", os.O_RDONLY)
+        self.addCleanup(os.close, fd)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as a program in there does: its folder is its own
+        self.out("true", (VOLUME, "v-22", "/v"))
+        with self.assertRaisesRegex(RuntimeError, "a container that runs has it"):
+            self.s.keep(VOLUME_END, "v-22")
 
     def test_no_way_up_from_the_lock(self):
         """tandem-init holds a descriptor of each volume; the working directory is a word of whoever asks."""
