@@ -4,6 +4,7 @@
  * their times; following begins before the reading ends, so that no line is missed in between (a line may then come
  * twice, never not at all).
  */
+#include <stdio.h>
 #include "api/admin_int.h"
 #include "base/clock.h"
 #include "ledger/prices.h"
@@ -21,7 +22,7 @@ struct tail {
 	struct log_read read;
 	struct log_follow follow;
 	bool reading, following, want_follow, all, json;
-	char who[256];		       /* of a task of several containers: the one that is asked for; "": all */
+	char who[300];		       /* of a task of several containers: the one that is asked for; "": all */
 	char next[LIM_NAME_BYTES + 1]; /* all: the function that is read now */
 	int64_t since_wall_us;
 	unsigned lines;
@@ -58,7 +59,8 @@ static bool of_who(const struct tail *t, struct str line)
 {
 	struct str time, id, text;
 
-	return !*t->who || (str_cut(line, ' ', &time, &text) && str_cut(text, ' ', &id, &text) && str_eqc(id, t->who));
+	return !*t->who || (str_cut(line, ' ', &time, &text) && str_cut(text, ' ', &id, &text) &&
+			    str_starts(id, t->who) && (id.n == strlen(t->who) || id.p[strlen(t->who)] == '/'));
 }
 
 /* Lines "time id text" as this client wants them: "time function id text" when there are several functions. */
@@ -194,14 +196,23 @@ static void tail_left(void *arg)
 		tail_free(t);
 }
 
-/* "TASK/CONTAINER": function becomes the name of its log. false: it is answered. */
-static bool find_task(struct admin *a, struct http_req *r, struct buf *function, char who[256])
+/* "SERVICE", "TASK", "TASK/CONTAINER": function becomes the name of the log. false: it is answered. */
+static bool find_task(struct admin *a, struct http_req *r, struct buf *function, char who[300])
 {
 	struct str name = buf_str(function), word = name, container = STR_NULL;
+	struct service *sv = admin_service_find(a, name);
+	char of_service[TASK_LOG_MAX + 1];
+	const char *log = sv ? service_log_name(service_spec_of(sv), of_service) : NULL;
 	struct task *k;
 	struct task_info i;
 	unsigned n;
+	bool shared;
 
+	if (log) {
+		buf_clear(function);
+		buf_adds(function, log);
+		return true;
+	}
 	(void)str_cut(name, '/', &word, &container);
 	k = task_find(a->o.tasks, word);
 	if (!k && !container.p)
@@ -210,10 +221,12 @@ static bool find_task(struct admin *a, struct http_req *r, struct buf *function,
 	if (!k)
 		return false;
 	task_info(k, &i);
-	if (container.p && i.n_containers > 1)
-		strlcpy_(who, container.p, 256);
+	log = task_log_name(k, &shared);
+	container.n = i.n_containers > 1 ? container.n : 0;
+	snprintf(who, 300, "%.*s%s" STR_FMT, shared ? TASK_WHO_BYTES : 0, i.id, shared && container.n ? "/" : "",
+		 STR_ARG(container));
 	buf_clear(function);
-	buf_adds(function, task_log_name(k));
+	buf_adds(function, log);
 	return true;
 }
 
@@ -223,13 +236,13 @@ void admin_logs(struct admin *a, struct http_req *r, struct str name)
 	bool all = !admin_query(r, "function", &function);
 	int64_t since_us = admin_query_int(r, "since_us", 0);
 	const struct function *first = function_next(a->o.store, NULL);
-	char who[256] = "";
+	char who[300] = "";
 	struct tail *t;
 
 	if (!all && !function_get(a->o.store, buf_str(&function)) && !find_task(a, r, &function, who))
 		return;
 	/* A name without a function has no lines; only one that could never have been one is refused here. */
-	if (!all && !str_name_ok(buf_str(&function), LIM_NAME_BYTES, "-_")) {
+	if (!all && !str_name_ok(buf_str(&function), TASK_LOG_MAX, "-_:")) {
 		admin_errorf(r, ERR_INVALID, "\"%.80s\" is no name of a function", function.p);
 		return;
 	}

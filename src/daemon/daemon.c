@@ -103,7 +103,8 @@ static bool log_wanted(void *arg, const char *name)
 {
 	struct tandemd *d = arg;
 
-	return function_get(d->store, str_of(name)) || tasks_log_wanted(d->tasks, name);
+	return function_get(d->store, str_of(name)) || tasks_log_wanted(d->tasks, name) ||
+	       services_log_wanted(d->services, name);
 }
 
 static void listen_on(struct tandemd *d, enum spawner_listener which, size_t body_max, http_handler *h, void *arg)

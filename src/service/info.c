@@ -66,3 +66,21 @@ const struct service_event *service_event(const struct service *sv, unsigned i)
 {
 	return sv->events[i];
 }
+
+const char *service_log_name(const struct service_spec *s, char ret[TASK_LOG_MAX + 1])
+{
+	int n = snprintf(ret, TASK_LOG_MAX + 1, "service:%s:%s", s->cluster, s->name);
+
+	return n <= TASK_LOG_MAX ? ret : NULL;
+}
+
+bool services_log_wanted(const struct services *ss, const char *log_name)
+{
+	for (struct service *sv = service_next(ss, NULL); sv; sv = service_next(ss, sv)) {
+		char name[TASK_LOG_MAX + 1];
+
+		if (service_log_name(service_spec_of(sv), name) && !strcmp(name, log_name))
+			return true;
+	}
+	return false;
+}

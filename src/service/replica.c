@@ -285,7 +285,8 @@ int replica_add(struct deployment *d, struct err *e)
 	auto_free char *definition = xasprintf("%s:%d", d->family, d->revision);
 	auto_buf note = {0};
 	struct jw w = jw_object(&note);
-	struct task_opts o = {.group = group, .definition = definition};
+	char log[TASK_LOG_MAX + 1];
+	struct task_opts o = {.group = group, .definition = definition, .log = service_log_name(s, log)};
 	const struct services_opts *so = &d->sv->ss->o;
 	struct task *k;
 

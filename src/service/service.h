@@ -167,4 +167,7 @@ bool service_port_open(const struct service *sv, unsigned i);
 const struct service_event *service_event(const struct service *sv, unsigned i); /* the latest first */
 /* The service and deployment (its id) that a task belongs to, or NULL. */
 struct service *service_of_task(const struct services *ss, const struct task *k, const char **ret_deployment);
+/* One for all of its instances, kept while it is there; NULL: its name is too long for that, and each has its own. */
+const char *service_log_name(const struct service_spec *s, char ret[TASK_LOG_MAX + 1]);
+bool services_log_wanted(const struct services *ss, const char *log_name);
 void services_metrics(const struct services *ss, struct buf *out);

@@ -18,7 +18,7 @@ struct io_piece {
 struct task_io {
 	struct loop *loop;
 	struct log_stream *log; /* NULL: nobody keeps it */
-	const char *who;	/* in the log; NULL: there is nobody else */
+	const char *who;	/* in the log; NULL or "": there is nobody else */
 	bool tty, takes_input, stopped;
 	int in;
 	/* in has come to its end: it is closed (never of a terminal). */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What begins a task, what is kept of it while it runs, and how a successor of tandemd takes it over. The record
- * "task/ID": {"doc", "overrides", "name", "group", "definition", "note", "attach", "created_us", "containers": [{} of one
+ * "task/ID": {"doc", "overrides", "name", "group", "definition", "note", "log", "attach", "created_us", "containers": [{} of one
  * that was not asked for, {"started_us", "healthy"} and, of one that has ended, "exit_code", "signal", "reason"]}.
  */
 #include <stdio.h>
@@ -78,6 +78,7 @@ void task_keep(struct task *k)
 	jw_strc(&w, "group", k->group);
 	jw_strc(&w, "definition", k->definition);
 	jw_strc(&w, "note", k->note);
+	jw_strc(&w, "log", k->shares_log ? k->log_name : "");
 	jw_bool(&w, "attach", k->attach);
 	jw_int(&w, "created_us", k->created_wall_us);
 	put_containers(&w, k);
@@ -92,14 +93,15 @@ void task_keep(struct task *k)
 
 /* ---- a new one ---- */
 
-static struct task *task_new(struct tasks *t, const char *id)
+static struct task *task_new(struct tasks *t, const char *id, const char *log)
 {
 	struct task *k = xcalloc(1, sizeof(*k));
 
 	k->t = t;
 	k->stop_timeout_us = -1;
 	snprintf(k->id, sizeof(k->id), "%s", id);
-	snprintf(k->log_name, sizeof(k->log_name), "task-%s", k->id);
+	k->shares_log = log && *log && strlen(log) <= TASK_LOG_MAX;
+	snprintf(k->log_name, sizeof(k->log_name), "%s%s", k->shares_log ? log : "task-", k->shares_log ? "" : id);
 	k->log = logs_get(t->o.logs, k->log_name);
 	list_push(&t->all, &k->node);
 	return k;
@@ -202,7 +204,7 @@ int task_run(struct tasks *t, struct str doc, const struct task_opts *o, struct 
 		return -1;
 	rand_bytes(random, sizeof(random));
 	enc_hex(random, sizeof(random), id);
-	k = task_new(t, o->id ? o->id : id);
+	k = task_new(t, o->id ? o->id : id, o->log);
 	snprintf(k->name, sizeof(k->name), "%s", o->name ? o->name : "");
 	k->group = xstrdup(o->group ? o->group : "");
 	k->definition = xstrdup(o->definition ? o->definition : "");
@@ -251,7 +253,7 @@ static struct task *task_of(struct tasks *t, const char *id)
 	was = text ? json_parse(str_of(text), &e) : NULL;
 	if (!was)
 		return NULL;
-	k = task_new(t, id);
+	k = task_new(t, id, json_get_str(was, "log").p);
 	snprintf(k->name, sizeof(k->name), STR_FMT, STR_ARG(json_get_str(was, "name")));
 	k->group = str_dup(json_get_str(was, "group"));
 	k->definition = str_dup(json_get_str(was, "definition"));

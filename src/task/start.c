@@ -203,6 +203,8 @@ void container_init(struct container *c, struct task *k, unsigned i)
 	c->io.attached = attached;
 	c->io.close_in = close_in;
 	c->io.log = k->log;
-	c->io.who = k->n > 1 ? c->name : NULL;
+	snprintf(c->who, sizeof(c->who), "%.*s%s%s", k->shares_log ? TASK_WHO_BYTES : 0, k->id,
+		 k->shares_log && k->n > 1 ? "/" : "", k->n > 1 ? c->name : "");
+	c->io.who = c->who;
 	c->deadline = loop_timer_new(k->t->o.loop, container_due, c);
 }

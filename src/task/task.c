@@ -358,7 +358,8 @@ int task_remove(struct task *k, struct err *e)
 	if (!heard_out(k))
 		return err_set(e, ERR_CONFLICT, "its end is just being told");
 	k->t->n_stopped--;
-	log_stream_remove(k->t->o.logs, k->log_name);
+	if (!k->shares_log)
+		log_stream_remove(k->t->o.logs, k->log_name);
 	task_free(k);
 	return 0;
 }
@@ -458,8 +459,9 @@ uint64_t task_sandbox(const struct task *k)
 	return c ? c->sandbox : 0;
 }
 
-const char *task_log_name(const struct task *k)
+const char *task_log_name(const struct task *k, bool *ret_shared)
 {
+	*ret_shared = k->shares_log;
 	return k->log_name;
 }
 

@@ -39,6 +39,8 @@
 #define TASKS_KEPT_ANYHOW 100
 #define TASK_ID_BYTES	  12 /* of one that is made here */
 #define TASK_ID_MAX	  32
+#define TASK_LOG_MAX	  120
+#define TASK_WHO_BYTES	  8 /* of its id, in a log that is shared: "ID", or "ID/CONTAINER" */
 #define TASK_STOP_US	  10000000
 #define TASK_ATTACH_US	  10000000 /* so long a task that is to be attached to waits with what it says */
 
@@ -68,6 +70,7 @@ struct task_opts {
 	const char *name;	/* for ps, logs and stop; one task that has not stopped has it */
 	const char *group;	/* what it belongs to, for people: "service:web" */
 	const char *definition; /* "family:revision" */
+	const char *log;	/* one that tasks share, whose owner removes it; NULL: of its own, which goes with it */
 	const char *note;	/* JSON of whoever runs it: kept with it, over the death of tandemd, for task_info */
 	struct str overrides;	/* task_overrides_check */
 	bool attach;		/* somebody will attach, and is to miss nothing */
@@ -125,7 +128,7 @@ struct task_watch {
 };
 void task_watch(struct tasks *t, struct task_watch *w);
 void task_unwatch(struct task_watch *w);
-const char *task_log_name(const struct task *k);
+const char *task_log_name(const struct task *k, bool *ret_shared);
 
 /*
  * Somebody who hears what a program says, from now on. output: err is stderr; borrowed. full: whether to wait with the

@@ -55,6 +55,7 @@ struct health {
 struct container {
 	struct task *task;
 	const char *name;    /* of the document */
+	char who[270];	     /* in the log, where there are others */
 	struct image *image; /* NULL: not here any more, or STOPPED */
 	struct task_spec spec;
 	enum task_state state;
@@ -100,10 +101,10 @@ struct task_kept {
 struct task {
 	struct list node;
 	struct tasks *t;
-	char id[TASK_ID_MAX + 1], log_name[TASK_ID_MAX + 6], name[TASK_NAME_MAX + 1];
+	char id[TASK_ID_MAX + 1], log_name[TASK_LOG_MAX + 1], name[TASK_NAME_MAX + 1];
 	char *group, *definition, *note; /* never NULL */
 	struct json *doc, *over;	 /* over: NULL for none */
-	bool attach, durable, stopping;
+	bool attach, durable, stopping, shares_log;
 	unsigned rows, cols;
 	int64_t stop_timeout_us; /* -1: each container's own */
 	enum task_state state;

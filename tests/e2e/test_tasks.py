@@ -110,6 +110,28 @@ class Command(Case):
             self.forget(one)
         self.t.cli("down", "-f", path)
 
+    def test_the_log_of_a_service(self):
+        """One for all its instances; each line names its own, also when that is gone."""
+        path = self.dir + "/say.yaml"
+        with open(path, "w", encoding="utf-8") as f:
+            f.write("name: say\nservices:\n  say:\n    image: " + IMAGE + "\n    min: 1\n    command: echo begun; exec sleep 1000\n    stop_signal: KILL\n")
+        self.t.cli("up", "-f", path)
+
+        def lines(of="say"):
+            return [line.split(" ", 2)[1:] for line in self.t.cli("logs", of).splitlines()]
+        tandem.wait_for(lambda: len(lines()) == 1, LIMIT_S, lines)
+        first = next(k["id"] for k in self.tasks() if k.get("group") == "service:say")
+        self.assertEqual(lines(), [[first[:8], "begun"]])
+        self.t.cli("stop", first)
+        tandem.wait_for(lambda: len(lines()) == 2, LIMIT_S, lines)
+        self.assertEqual(lines(first), [[first[:8], "begun"]])
+        self.t.admin("DELETE", "/v1/tasks/" + first)
+        self.assertEqual(len(lines()), 2)
+        self.t.cli("down", "-f", path)
+        tandem.wait_for(lambda: all(k["state"] == "STOPPED" for k in self.tasks()), LIMIT_S, self.tasks)
+        for k in self.tasks():
+            self.forget(k["id"])
+
     def test_detached_says_what_went_wrong(self):
         for command, code in (("nothing-of-that-name", 127), ("/etc/passwd", 126)):
             got, out, err = self.run_("-d", "--name", "no", IMAGE, command)
