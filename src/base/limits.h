@@ -42,6 +42,7 @@
 #define LIM_IMAGE_BYTES		68719476736  /* on their way from a registry, packed */
 #define LIM_UPLOADS		16	     /* of images at once */
 #define LIM_PUSHES		64	     /* of blobs to the registry at once */
+#define LIM_HOLDS		10000	     /* blobs that came, and that no manifest names yet */
 #define LIM_REPOSITORIES	10000
 #define LIM_REPOSITORY_IMAGES	1000 /* each is looked at for each blob */
 #define LIM_MANIFEST_PARTS	1000

@@ -268,10 +268,32 @@ static void let_go(void *arg)
 	store_gc(t->store);
 }
 
+/* The one that is to make room: the same, or the oldest of too many. */
+static struct hold *replaced(const struct images *t, const char *repository, const char *hex)
+{
+	struct hold *same = NULL;
+	unsigned n = 0;
+
+	list_each((struct list *)&t->holds, it)
+	{
+		struct hold *h = container_of(it, struct hold, node);
+
+		n++;
+		if (!strcmp(h->hex, hex) && !strcmp(h->repository, repository))
+			same = h;
+	}
+	return same || n < LIM_HOLDS ? same : list_first(&t->holds, struct hold, node);
+}
+
 void registry_hold(struct images *t, const char *repository, const char *hex)
 {
 	size_t n = strlen(repository) + 1;
-	struct hold *h = xcalloc(1, sizeof(*h) + n);
+	struct hold *h = replaced(t, repository, hex);
+
+	if (h)
+		list_del(&h->node);
+	free(h);
+	h = xcalloc(1, sizeof(*h) + n);
 
 	if (list_empty(&t->holds))
 		loop_timer_in(t->holds_due, HOLD_US);

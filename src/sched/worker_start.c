@@ -262,9 +262,19 @@ static void make_container(struct worker *wk)
 	struct image *im = image_of(wk);
 	char label[SPAWNER_LABEL];
 	int layers[CONTAINER_LAYERS];
-	struct spawn_container c = {
-		.limits = limits_of(wk), .layers = layers, .rtapi = true, .hostname = "localhost", .label = label};
+	/* As at AWS: nothing can be written but /tmp, and no capability is there. */
+	struct spawn_mount tmp = {.path = "/tmp", .tmpfs_mb = (uint32_t)wk->revision->tmp_mb};
+	struct spawn_container c = {.limits = limits_of(wk),
+				    .layers = layers,
+				    .rtapi = true,
+				    .read_only = true,
+				    .hostname = "localhost",
+				    .label = label,
+				    .mounts = &tmp,
+				    .n_mounts = 1};
 	struct err e = {0};
+
+	c.limits.memory_bytes += c.limits.tmp_bytes; /* what lies there counts as memory */
 
 	if (!im) {
 		no_image(wk);

@@ -47,6 +47,15 @@ while True:
         with open("/tmp/file", "a") as f:
             f.write("x")
         said["size"] = os.path.getsize("/tmp/file")
+    elif what == "look":
+        with open("/proc/self/status") as f:
+            said["caps"] = [line.split()[1] for line in f if line.startswith("Cap")]
+        try:
+            open("/srv/work/file", "w")
+        except OSError as e:
+            said["write"] = e.strerror
+        fs = os.statvfs("/tmp")
+        said["tmp_bytes"] = fs.f_blocks * fs.f_frsize
     elif what == "get":
         try:
             with urllib.request.urlopen(event["url"]) as answer:
@@ -176,6 +185,8 @@ class Functions(Case):
         self.assertEqual(self.call("plain")["seen"], 2)
         self.assertEqual([self.call("plain", do="write")["size"] for _ in range(2)], [1, 2])
         self.assertEqual(json.loads(self.call("plain", do="get", url="http://169.254.170.2/")["got"])["AccessKeyId"], env["AWS_ACCESS_KEY_ID"])
+        said = self.call("plain", do="look")
+        self.assertEqual((said["caps"], said["write"], said["tmp_bytes"]), (["0" * 16] * 5, "Read-only file system", 512 << 20))
         described = json.loads(self.t.cli("describe", "plain", "-o", "json"))
         self.assertEqual(described["snapshot"]["none"], "functions that are container images start plainly")
 
