@@ -155,7 +155,9 @@ static int own_mounts(const struct blank *b, int tree, char *const *argv, struct
 	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 ||
 	    mount("tmpfs", RUN_DIR, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0711,size=16m") < 0)
 		return err_sys(e, errno, "mount " RUN_DIR);
-	if (mount("cgroup2", "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+	/* What is there may be the same file system, which cannot be mounted on itself. */
+	if (mount("tmpfs", "/sys/fs/cgroup", "tmpfs", 0, NULL) < 0 ||
+	    mount("cgroup2", "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
 		return err_sys(e, errno, "mount /sys/fs/cgroup (runtimes need version 2)");
 	dir = open(RUN_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0 || mkdirat(dir, "root", 0755) < 0 || mkdirat(dir, "state", 0700) < 0 || fchdir(dir) < 0 ||

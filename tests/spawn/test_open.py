@@ -143,6 +143,7 @@ class Inside(Case):
             except RuntimeError as e:
                 self.assertRegex(str(e), "no such sandbox|make a terminal")
             self.s.ended(sb)
+        self.refused("no such sandbox", OPEN_SOCKETS, 4711)  # an answer: what belonged to the others is closed
         kept = [os.readlink("/proc/%d/fd/%s" % (self.s.proc.pid, fd)) for fd in os.listdir("/proc/%d/fd" % self.s.proc.pid)]
         self.assertEqual([x for x in kept if "ptmx" in x], [])
 
