@@ -241,10 +241,10 @@ static bool by_a_page(const struct http_req *r)
 	return i < host.n && !str_caseeqc(host, "localhost") && !str_ends(host, ".localhost");
 }
 
-int api_identify_unsigned(struct api_call *c, const struct function *sandbox)
+int api_identify_unsigned(struct api_call *c, const struct principal *inside)
 {
-	if (sandbox) {
-		c->who = (struct principal){.kind = PRINCIPAL_WORKLOAD, .name = sandbox->name, .allow = sandbox->allow};
+	if (inside) {
+		c->who = *inside;
 		return 0;
 	}
 	if (c->a->o.auth_none && by_a_page(c->r))
@@ -255,12 +255,12 @@ int api_identify_unsigned(struct api_call *c, const struct function *sandbox)
 	return !c->a->o.auth_none;
 }
 
-static int identify(struct api_call *c, const struct function *sandbox)
+static int identify(struct api_call *c, const struct principal *inside)
 {
 	struct lookup l = {.a = c->a};
 	struct sigv4_check check = {.now_wall_us = clock_wall_us(), .secret = secret_of, .arg = &l};
 	struct sigv4_scope scope;
-	int rc = api_identify_unsigned(c, sandbox);
+	int rc = api_identify_unsigned(c, inside);
 
 	if (rc <= 0)
 		return rc;
@@ -330,7 +330,7 @@ static int read_body(struct api_call *c)
 	return 0;
 }
 
-static int run(struct api_call *c, const struct function *sandbox)
+static int run(struct api_call *c, const struct principal *inside)
 {
 	struct route rt = {0};
 	int rc;
@@ -338,13 +338,13 @@ static int run(struct api_call *c, const struct function *sandbox)
 	if (code_url_is(c->r))
 		return code_url_handle(c);
 	if (oci_is(c->r)) {
-		oci_handle(c, sandbox);
+		oci_handle(c, inside);
 		return 0;
 	}
 	rc = route(c, &rt);
 	c->op = rt.op;
 	/* Without authentication, and on a sandbox's own socket, a signature is not looked at: it may be any. */
-	if ((rc < 0 && !sandbox && !c->a->o.auth_none) || identify(c, sandbox) < 0)
+	if ((rc < 0 && !inside && !c->a->o.auth_none) || identify(c, inside) < 0)
 		return -1;
 	if (!c->op || !c->op->run)
 		return unknown_operation(c, &rt);
@@ -353,47 +353,53 @@ static int run(struct api_call *c, const struct function *sandbox)
 	return subject(c, &rt) < 0 ? -1 : c->op->run(c);
 }
 
-static void dispatch(struct api *a, struct http_req *r, const struct function *sandbox)
+void api_dispatch(struct api *a, struct http_req *r, const struct principal *inside)
 {
 	struct api_call c = {.a = a, .r = r};
 
 	id_uuid(c.request_id);
-	if (run(&c, sandbox) < 0)
+	if (run(&c, inside) < 0)
 		api_reply_err(&c);
 	json_free(c.in);
 }
 
 void api_handle(void *arg, struct http_req *r)
 {
-	dispatch(arg, r, NULL);
+	api_dispatch(arg, r, NULL);
 }
 
 void api_handle_sandbox(void *arg, struct http_req *r)
 {
 	struct api **a = sched_instance_arg(arg);
+	const struct function *f = sched_instance_function(arg);
 
-	dispatch(*a, r, sched_instance_function(arg));
+	api_dispatch(*a, r, &(struct principal){.kind = PRINCIPAL_WORKLOAD, .name = f->name, .allow = f->allow});
 }
 
-/* What the SDKs' container provider reads (AWS_CONTAINER_CREDENTIALS_*). Keys do not expire; clients want a date in the
- * future. */
-void api_handle_credentials(void *arg, struct http_req *r)
+void api_reply_credentials(const struct api *a, struct http_req *r, const char *name, const char *key,
+			   const char *secret)
 {
-	struct api **a = sched_instance_arg(arg);
-	const struct function *f = sched_instance_function(arg);
+	auto_free char *role = xasprintf("arn:aws:iam::%s:role/%s", a->where.account, name);
 	char until[32];
 	auto_buf b = {0};
 	struct jw w = jw_object(&b);
 
-	jw_strc(&w, "AccessKeyId", f->access_key);
-	jw_strc(&w, "SecretAccessKey", f->secret_key);
+	jw_strc(&w, "AccessKeyId", key);
+	jw_strc(&w, "SecretAccessKey", secret);
 	jw_strc(&w, "Token", "tandem");
 	clock_fmt_iso(clock_wall_us() + 12 * 3600 * 1000000ll, until);
 	jw_strc(&w, "Expiration", until);
-	auto_free char *role = xasprintf("arn:aws:iam::%s:role/%s", (*a)->where.account, f->name);
 	jw_strc(&w, "RoleArn", role);
 	jw_end(&w, '}');
 	http_reply(r, &(struct http_reply){.status = 200, .content_type = "application/json", .body = buf_str(&b)});
+}
+
+void api_handle_credentials(void *arg, struct http_req *r)
+{
+	struct api **a = sched_instance_arg(arg);
+	const struct function *f = sched_instance_function(arg);
+
+	api_reply_credentials(*a, r, f->name, f->access_key, f->secret_key);
 }
 
 int api_allowed(struct api_call *c, const char *resource)

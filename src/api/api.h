@@ -45,3 +45,6 @@ bool api_streams(void *api, const struct http_req *r); /* blobs on their way to 
  * struct api *. Who asks is whose socket it is; no signature is needed, and none is looked at. */
 void api_handle_sandbox(void *instance, struct http_req *r);
 void api_handle_credentials(void *instance, struct http_req *r); /* 169.254.170.2: the workload's own key pair */
+/* The same of tasks: arg is the struct task; tasks_opts.inside_arg is that address. */
+void api_handle_task(void *task, struct http_req *r);
+void api_handle_task_metadata(void *task, struct http_req *r); /* 169.254.170.2: /v4/..., and credentials */

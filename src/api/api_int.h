@@ -48,6 +48,13 @@ struct api_call {
 	struct json *in; /* of operations of json: the body as its shape lets it through; not there after run() */
 };
 
+/* Answers a request; inside: whose sandbox it comes from, NULL: from outside. */
+void api_dispatch(struct api *a, struct http_req *r, const struct principal *inside);
+/* What the SDKs' container provider reads (AWS_CONTAINER_CREDENTIALS_*). Keys do not expire; clients want a date in the
+ * future. */
+void api_reply_credentials(const struct api *a, struct http_req *r, const char *name, const char *key,
+			   const char *secret);
+
 /* Answers; each ends the call: c->r is invalid after. With the client gone they do nothing. Those that return something
  * return 0. */
 int api_reply_json(struct api_call *c, int status, struct str json);
@@ -61,7 +68,7 @@ void api_xml_text(struct buf *out, struct str s);
 /* The secret of an access key, and whose it is; NULL: nobody's. */
 const char *api_secret(const struct api *a, struct str key, struct principal *ret);
 /* Who asks, where that needs no signature: 1 when it does; -1: c->e. */
-int api_identify_unsigned(struct api_call *c, const struct function *sandbox);
+int api_identify_unsigned(struct api_call *c, const struct principal *inside);
 int api_allowed(struct api_call *c, const char *resource); /* authz for c->op; -1: c->e */
 /* The function that c->name names, without a qualifier but $LATEST; NULL: c->e says so. */
 struct function *api_function(struct api_call *c);
@@ -83,7 +90,7 @@ bool api_query(const struct http_req *r, const char *name, struct buf *out);
 
 /* oci.c: registry clients */
 bool oci_is(const struct http_req *r);
-void oci_handle(struct api_call *c, const struct function *sandbox); /* answers c->r */
+void oci_handle(struct api_call *c, const struct principal *inside); /* answers c->r */
 /* A password for an access key, added to out; how long it is good, in seconds since the epoch. */
 int64_t oci_password(struct str key, const char *secret, struct buf *out);
 /* ecr.c: a repository that is pushed to for the first time. */

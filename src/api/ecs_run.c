@@ -199,6 +199,13 @@ int ecs_run_task(struct api_call *c)
 	return put_facts(c, &o, doc, &facts) < 0 ? -1 : take_on(c, &o, facts.p);
 }
 
+static struct str last_of(struct str arn)
+{
+	const char *slash = arn.n ? memrchr(arn.p, '/', arn.n) : NULL;
+
+	return slash ? (struct str){slash + 1, (size_t)(arn.p + arn.n - slash - 1)} : arn;
+}
+
 static bool find(struct api_call *c, const char *cluster, struct str given, struct ecs_view *ret)
 {
 	struct str name = ecs_name(c->a, "task", given), before, after;
@@ -284,7 +291,7 @@ int ecs_list_tasks(struct api_call *c)
 
 int ecs_stop_task(struct api_call *c)
 {
-	struct str given = json_get_str(c->in, "task"), reason = json_get_str(c->in, "reason");
+	struct str given = json_get_str(c->in, "task"), reason = json_get_str(c->in, "reason"), id = last_of(given);
 	char cluster[ECS_NAME_MAX + 1];
 	auto_buf out = {0};
 	struct jw w = jw_object(&out);
@@ -295,10 +302,10 @@ int ecs_stop_task(struct api_call *c)
 		return -1;
 	if (reason.n > 1024)
 		return api_fail(&c->e, API_INVALID_MEMBER, "reason has at most 1024 bytes.");
+	if (ecs_allowed(c, "task/%s/" STR_FMT, cluster, STR_ARG(id)) < 0)
+		return -1;
 	if (!find(c, cluster, given, &v))
 		return api_fail(&c->e, API_INVALID_MEMBER, "The referenced task was not found.");
-	if (ecs_allowed(c, "task/%s/%s", cluster, ecs_view_id(&v)) < 0)
-		return -1;
 	t = ecs_task_find(c->a->ecs, str_of(ecs_view_id(&v)));
 	if (t && t->state != ECS_TASK_STOPPED)
 		ecs_task_stop(t, reason);

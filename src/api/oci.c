@@ -154,10 +154,10 @@ static bool password_ok(const struct api *a, struct str user, struct str passwor
 	return same(given, mac);
 }
 
-static bool identify(struct oci *o, const struct function *sandbox)
+static bool identify(struct oci *o, const struct principal *inside)
 {
 	struct str given = http_header(o->r, "authorization"), user, password;
-	int rc = api_identify_unsigned(o->c, sandbox);
+	int rc = api_identify_unsigned(o->c, inside);
 	auto_buf plain = {0};
 
 	if (rc < 0)
@@ -660,7 +660,7 @@ static bool make(struct oci *o)
 	return false;
 }
 
-void oci_handle(struct api_call *c, const struct function *sandbox)
+void oci_handle(struct api_call *c, const struct principal *inside)
 {
 	struct oci o = {.c = c, .images = c->a->o.images, .r = take_ptr(c->r)};
 	auto_free char *method = xasprintf(STR_FMT, STR_ARG(o.r->method));
@@ -668,7 +668,7 @@ void oci_handle(struct api_call *c, const struct function *sandbox)
 	size_t i = 0;
 
 	c->r = o.r; /* for who it is */
-	if (!identify(&o, sandbox)) {
+	if (!identify(&o, inside)) {
 		c->r = NULL;
 		return;
 	}

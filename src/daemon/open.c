@@ -146,7 +146,13 @@ int tandemd_open(struct tandemd *d, struct err *e)
 				.store = d->store,
 				.logs = d->logs,
 				.ledger = d->ledger,
-				.forward = d->forward};
+				.forward = d->forward,
+				.http = d->http,
+				.api = api_handle_task,
+				.metadata = api_handle_task_metadata,
+				.tls = d->tls,
+				.inside_arg = &d->api,
+				.region = d->region};
 
 	d->tasks = tasks_new(&to);
 	struct services_opts vo = {.loop = d->loop,

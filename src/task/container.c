@@ -56,6 +56,8 @@ static void release(struct container *c)
 	loop_timer_free(take_ptr(c->deadline));
 	loop_fd_free(take_ptr(c->ctl));
 	resolver_free(take_ptr(c->resolver));
+	for (unsigned i = 0; i < ARRAY_SIZE(c->inside); i++)
+		http_listener_free(take_ptr(c->inside[i]));
 	sandbox_fds_close(&c->fds);
 	memset(c->fds.fd, -1, sizeof(c->fds.fd));
 	if (c->image)

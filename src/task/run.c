@@ -137,7 +137,7 @@ static int read_container(struct container *c, struct image *im, struct err *e)
 	const struct task_wish what = {task_doc_container(k->doc, i), override_of(k, c->name)};
 
 	c->image = image_use(im);
-	if (task_spec_read(&what, &im->config, k->id, &c->spec, e) < 0)
+	if (task_spec_read(&what, &im->config, &(struct task_where){k->id, c->name, k->t->o.region}, &c->spec, e) < 0)
 		return err_wrap(e, "%s", c->name);
 	task_doc_needs(k->doc, i, c->spec.needs);
 	c->io.tty = c->spec.tty;

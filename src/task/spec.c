@@ -92,14 +92,20 @@ static void add_default(struct task_spec *s, const struct task_wish *what, char 
 }
 
 static void add_env(struct task_spec *s, const struct task_wish *what, const struct image_config *image,
-		    const char *hostname)
+		    const struct task_where *at)
 {
 	const struct json *over = json_get(what->over, "env");
-	char line[96];
+	char line[400];
 
-	snprintf(line, sizeof(line), "HOSTNAME=%s", hostname);
 	add_default(s, what, image->env, default_path);
-	add_default(s, what, image->env, line);
+#define DEFAULT(...) (snprintf(line, sizeof(line), __VA_ARGS__), add_default(s, what, image->env, line))
+	DEFAULT("HOSTNAME=%s", at->id);
+	DEFAULT("AWS_REGION=%s", at->region);
+	DEFAULT("AWS_DEFAULT_REGION=%s", at->region);
+	DEFAULT("AWS_ENDPOINT_URL=http://169.254.100.2:4566");
+	DEFAULT("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/v2/credentials/%s", at->id);
+	DEFAULT("ECS_CONTAINER_METADATA_URI_V4=http://169.254.170.2/v4/%s", at->container);
+#undef DEFAULT
 	if (s->tty)
 		add_default(s, what, image->env, "TERM=xterm");
 	for (char **i = image->env; *i; i++) {
@@ -133,7 +139,7 @@ void task_spec_env(const struct task_spec *s, const struct json *more, struct bu
 	json_each(more, more_member, b);
 }
 
-int task_spec_read(const struct task_wish *what, const struct image_config *image, const char *hostname,
+int task_spec_read(const struct task_wish *what, const struct image_config *image, const struct task_where *at,
 		   struct task_spec *ret, struct err *e)
 {
 	const struct json *doc = what->doc;
@@ -158,7 +164,7 @@ int task_spec_read(const struct task_wish *what, const struct image_config *imag
 	if (add_argv(&s, what, image, e) < 0)
 		return -1;
 	s.env_at = s.text.n;
-	add_env(&s, what, image, hostname);
+	add_env(&s, what, image, at);
 	if (s.text.n > INIT_MSG_MAX - sizeof(struct init_msg) - sizeof(struct init_run))
 		return err_set(e, ERR_LIMIT, "command and environment take more than %d bytes", INIT_MSG_MAX);
 	*ret = s;

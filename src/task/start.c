@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include "base/limits.h"
 #include "store/egress.h"
 #include "task/given.h"
 #include "task/task_int.h"
@@ -62,6 +63,31 @@ static void close_in(struct task_io *io)
 	spawn_input_end(c->task->t->o.spawn, c->sandbox);
 }
 
+/* Its neighbours, who share its network, are answered as it is. */
+static void listen_inside(struct container *c)
+{
+	const struct tasks_opts *o = &c->task->t->o;
+	const struct {
+		enum spawner_sb fd;
+		http_handler *handler;
+		size_t body_max;
+		bool tls;
+	} all[] = {{SB_API, o->api, LIM_PAYLOAD_BYTES, false},
+		   {SB_API_TLS, o->api, LIM_PAYLOAD_BYTES, true},
+		   {SB_CREDS, o->metadata, 4096, false}};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(all); i++) {
+		struct http_listener_opts how = {.body_max = all[i].body_max,
+						 .handler = all[i].handler,
+						 .arg = c->task,
+						 .guest = true,
+						 .tls = all[i].tls ? o->tls : NULL};
+
+		if (c->fds.fd[all[i].fd] >= 0 && o->http && (!all[i].tls || o->tls))
+			c->inside[i] = http_listen(o->http, c->fds.fd[all[i].fd], &how);
+	}
+}
+
 void container_take(struct container *c, uint64_t id, pid_t pid, const struct sandbox_fds *fds)
 {
 	struct task *k = c->task;
@@ -71,6 +97,7 @@ void container_take(struct container *c, uint64_t id, pid_t pid, const struct sa
 	c->pid = pid;
 	c->fds = *fds;
 	c->ctl = loop_fd_new(k->t->o.loop, fd[SB_CTL], LOOP_READ, container_heard, c);
+	listen_inside(c);
 	if (fd[SB_DNS] >= 0)
 		c->resolver = resolver_new(k->t->o.loop, fd[SB_DNS], k->t->o.forward);
 	io_open(&c->io, fd[SB_CHAN], fd[c->spec.tty ? SB_CHAN : SB_LOG], fd[SB_ERR],

@@ -451,6 +451,11 @@ enum task_health task_health(const struct task *k)
 	return is;
 }
 
+void *task_inside_arg(const struct task *k)
+{
+	return k->t->o.inside_arg;
+}
+
 uint64_t task_sandbox(const struct task *k)
 {
 	bool soon;

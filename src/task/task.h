@@ -28,6 +28,7 @@
 #include "base/buf.h"
 #include "base/list.h"
 #include "image/image.h"
+#include "http/server.h"
 #include "json/read.h"
 #include "ledger/ledger.h"
 #include "ledger/logs.h"
@@ -57,6 +58,12 @@ struct tasks_opts { /* borrowed */
 	struct logs *logs;
 	struct ledger *ledger;
 	struct forward *forward; /* for names; NULL: there is no way out */
+	/* What answers inside, on 169.254.100.2, ports 4566 and 443, and 169.254.170.2; listener_arg is the task */
+	struct http_server *http;
+	http_handler *api, *metadata;
+	struct tls_server *tls; /* NULL: port 443 is not answered */
+	void *inside_arg;	/* what task_inside_arg gives to these two */
+	const char *region;
 };
 struct tasks *tasks_new(const struct tasks_opts *o);
 void tasks_free(struct tasks *t); /* containers live on in the spawner */
@@ -118,6 +125,7 @@ struct task_usage { /* now, of one that runs; -1: the host does not say */
 };
 bool task_usage(const struct task *k, unsigned container, struct task_usage *ret); /* false: it does not run */
 enum task_health task_health(const struct task *k);
+void *task_inside_arg(const struct task *k);
 uint64_t task_sandbox(const struct task *k); /* whose network its containers share; 0: none (any more) */
 
 /* Hears of every change of state or health of any task, from the loop, some time after it; what changed twice meanwhile

@@ -33,9 +33,12 @@ struct task_spec {
 	struct buf text; /* working directory, user, argv, env: as INIT_RUN wants them */
 	size_t argv_at, env_at;
 };
+struct task_where {
+	const char *id, *container, *region;
+};
 void task_spec_done(struct task_spec *s);
 /* Memory and CPU are those of the container itself, 0 where it has none. */
-int task_spec_read(const struct task_wish *what, const struct image_config *image, const char *hostname,
+int task_spec_read(const struct task_wish *what, const struct image_config *image, const struct task_where *at,
 		   struct task_spec *ret, struct err *e);
 /* Environment for a further program: adds lines to b, and is how many there are. */
 void task_spec_env(const struct task_spec *s, const struct json *more, struct buf *b, uint32_t *ret_n);
@@ -70,6 +73,7 @@ struct container {
 	struct loop_timer *deadline;
 	struct loop_fd *ctl;
 	struct resolver *resolver; /* of whose network it is */
+	struct http_listener *inside[3];
 	struct task_io io;
 	struct health health;
 	struct list execs;

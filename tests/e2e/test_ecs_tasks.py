@@ -143,6 +143,63 @@ class Life(Base):
             self.assertEqual(self.logs(arn).split("data ")[1].strip(), "pixels")
 
 
+class Inside(Base):
+    """What a task is told on 169.254.170.2 and 169.254.100.2."""
+    ASK = "wget -q -O- 2>/dev/null $ECS_CONTAINER_METADATA_URI_V4"
+
+    def said(self, arn, container="-"):
+        """Its lines, without what stands before them, empty ones left out; container: where there are several."""
+        lines = [line.split(" ", 2) for line in self.logs(arn).splitlines()]
+        return [line[2] for line in lines if len(line) == 3 and line[1] == container and line[2]]
+
+    def test_metadata(self):
+        self.c.register_task_definition(
+            family="inside", cpu="256", memory="512",
+            containerDefinitions=[{"name": "main", "image": "localhost/box:v1", "dependsOn": [{"containerName": "side", "condition": "SUCCESS"}],
+                                   "command": ["sh", "-c", f"{self.ASK}; echo; {self.ASK}/task; echo; {self.ASK}/stats; echo; {self.ASK}/task/stats; echo; "
+                                               "wget -q -O- http://169.254.170.2$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI; echo; "
+                                               f"{self.ASK}/other || echo refused; wget -q -O- 2>/dev/null http://169.254.170.2/v4/nobody || echo refused"]},
+                                  {"name": "side", "image": "localhost/box:v1", "essential": False, "command": ["sh", "-c", self.ASK]}])
+        arn = self.run_one("inside", launchType="FARGATE")
+        task = self.wait("tasks_stopped", arn)[0]
+        self.assertEqual({c["name"]: c.get("exitCode") for c in task["containers"]}, {"main": 0, "side": 0})
+        lines, side = self.said(arn, "main"), json.loads(self.said(arn, "side")[0])
+        main, whole, stats, both, keys = (json.loads(line) for line in lines[:5])
+        self.assertEqual((side["Name"], main["Name"]), ("side", "main"))
+        self.assertEqual(main["Labels"]["com.amazonaws.ecs.task-arn"], arn)
+        self.assertEqual((whole["TaskARN"], whole["Family"], whole["Revision"], whole["LaunchType"], whole["Limits"]),
+                         (arn, "inside", "1", "FARGATE", {"CPU": 0.25, "Memory": 512}))
+        self.assertEqual([c["Name"] for c in whole["Containers"]], ["main", "side"])
+        self.assertEqual(whole["Containers"][1]["KnownStatus"], "STOPPED")
+        self.assertGreater(stats["memory_stats"]["limit"], 0)
+        self.assertEqual(set(both), {c["DockerId"] for c in whole["Containers"]})
+        self.assertTrue(keys["RoleArn"].endswith(":role/inside") and keys["SecretAccessKey"] and keys["Expiration"], keys)
+        self.assertEqual(lines[5:], ["refused", "refused"])
+
+    def test_it_calls_the_api_as_itself(self):
+        call = "wget -q -O- 2>/dev/null --header 'X-Amz-Target: AmazonEC2ContainerServiceV20141113.%s' --post-data '%s' $AWS_ENDPOINT_URL || echo refused; echo"
+        calls = call % ("ListClusters", "{}") + ";" + call % ("StopTask", '{"task":"x"}')
+        arn = self.run_one(self.define("denied", "sh", "-c", calls))
+        self.wait("tasks_stopped", arn)
+        self.assertEqual(self.said(arn), ["refused", "refused"])
+        with open(self.dir + "/tandem.yaml", "w", encoding="utf-8") as f:
+            f.write("name: own\ntasks:\n  granted:\n    image: localhost/box:v1\n    command: [sh, -c, " + json.dumps(calls.replace("$", "$$")) + "]\n"
+                    "    allow: [{action: 'ecs:List*', resource: '*'}]\n")
+        self.t.cli("up", cwd=self.dir)
+        arn = self.run_one("granted")
+        self.wait("tasks_stopped", arn)
+        self.assertEqual([bool(json.loads(line)["clusterArns"]) if line[0] == "{" else line for line in self.said(arn)], [True, "refused"])
+
+    def test_a_crash_leaves_it_answered(self):
+        arn = self.run_one(self.define("asks", "sh", "-c", f"while :; do {self.ASK}/task && echo; sleep 0.1; done"))
+        self.wait("tasks_running", arn)
+        self.crash()
+        before = len(self.said(arn))
+        tandem.wait_for(lambda: len(self.said(arn)) > before, 60 * tandem.SLOW)
+        self.assertIn(arn, self.said(arn)[-1])
+        self.c.stop_task(task=arn)
+
+
 class Pulls(Base):
     def test_pulled_first(self):
         with oci.OddRegistry({"box:v2": self.image}) as registry:
