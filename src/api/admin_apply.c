@@ -93,7 +93,8 @@ static void put_host(const struct workload *wl, struct jw *w)
 			if (json_get(json_at(mounts, k), "host"))
 				jw_str(w, NULL, json_get_str(json_at(mounts, k), "host"));
 		for (size_t k = 0; k < json_len(devices); k++)
-			jw_str(w, NULL, json_str(json_at(devices, k)));
+			if (str_starts(json_str(json_at(devices, k)), "/"))
+				jw_str(w, NULL, json_str(json_at(devices, k)));
 	}
 }
 

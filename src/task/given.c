@@ -134,12 +134,15 @@ int given_read(const struct json *container, struct given *ret, struct err *e)
 		ret->secrets[ret->n_secrets] =
 			(struct spawn_secret){name, path ? path : dflt, json_get_str(s, "env").p};
 	}
-	for (; ret->n_devices < json_len(devices); ret->n_devices++) {
-		struct str d = json_str(json_at(devices, ret->n_devices));
+	for (size_t i = 0; i < json_len(devices); i++) {
+		struct str d = json_str(json_at(devices, i));
 
-		if (!str_starts(d, "/dev/"))
-			return err_set(e, ERR_INVALID, "devices: \"%.80s\" is no path below /dev", d.p);
-		ret->devices[ret->n_devices].source = d.p;
+		if (str_starts(d, "/dev/"))
+			ret->devices[ret->n_devices++].source = d.p;
+		else if (*d.p == '/' || !strchr(d.p, '='))
+			return err_set(e, ERR_INVALID,
+				       "devices: \"%.80s\" is no path below /dev, nor a name like vendor.com/class=one",
+				       d.p);
 	}
 	if (read_caps(json_get(container, "cap_add"), &add, e) < 0 ||
 	    read_caps(json_get(container, "cap_drop"), &drop, e) < 0 ||

@@ -5,10 +5,11 @@
 #include "spawn/spawn.h"
 
 #define GIVEN_EACH 32 /* as task/doc.c bounds each list */
+#define GIVEN_MAX  64 /* with what names of devices stand for (task/cdi.h) */
 struct given {
-	struct spawn_mount mounts[GIVEN_EACH];
+	struct spawn_mount mounts[GIVEN_MAX];
 	struct spawn_secret secrets[GIVEN_EACH];
-	struct spawn_device devices[GIVEN_EACH];
+	struct spawn_device devices[GIVEN_MAX];
 	struct spawn_ulimit ulimits[GIVEN_EACH];
 	unsigned n_mounts, n_secrets, n_devices, n_ulimits;
 	uint64_t caps;

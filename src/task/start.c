@@ -7,7 +7,7 @@
 #include <sys/uio.h>
 #include "base/limits.h"
 #include "store/egress.h"
-#include "task/given.h"
+#include "task/cdi.h"
 #include "task/task_int.h"
 
 #define PIDS_MAX	4096
@@ -181,6 +181,9 @@ int container_start(struct container *c, uint64_t join, struct err *e)
 	uint32_t weight = s->cpu_milli * CPU_WEIGHT_UNIT / 1000;
 	char label[SPAWNER_LABEL];
 	int layers[CONTAINER_LAYERS];
+	static const char *const cdi_folders[] = {"/etc/cdi", "/var/run/cdi", NULL};
+	auto_(cdi_done) struct cdi cdi = {0};
+	const struct json *doc = task_doc_container(k->doc, (unsigned)(c - k->c));
 	struct given g;
 	struct spawn_container want = {
 		.limits = {.memory_bytes = s->memory_bytes,
@@ -204,7 +207,7 @@ int container_start(struct container *c, uint64_t join, struct err *e)
 		.ulimits = g.ulimits,
 	};
 
-	if (given_read(task_doc_container(k->doc, (unsigned)(c - k->c)), &g, e) < 0 || open_layers(c, layers, e) < 0)
+	if (given_read(doc, &g, e) < 0 || cdi_give(&cdi, cdi_folders, doc, &g, e) < 0 || open_layers(c, layers, e) < 0)
 		return -1;
 	want.n_mounts = g.n_mounts, want.n_secrets = g.n_secrets;
 	want.n_devices = g.n_devices, want.n_ulimits = g.n_ulimits;
