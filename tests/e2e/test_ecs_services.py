@@ -13,7 +13,7 @@ import tandem  # noqa: E402
 import test_ecs_tasks  # noqa: E402
 
 SOON = {"Delay": 1, "MaxAttempts": 90 * tandem.SLOW}
-FOREVER = ("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done")
+FOREVER = ("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done")
 
 
 class Services(test_ecs_tasks.Base):

@@ -53,9 +53,10 @@ class Base(test_ecs.Base):
 
 class Life(Base):
     def test_from_run_to_stop(self):
-        family = self.define("life", "sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.1; done")
+        family = self.define("life", "sh", "-c", "trap 'exit 5' TERM; echo up; while :; do sleep 1000 & wait $!; done")
         arn = self.run_one(family, startedBy="me", tags=[{"key": "a", "value": "b"}])
         task = self.wait("tasks_running", arn)[0]
+        tandem.wait_for(lambda: "up" in self.logs(arn))
         self.assertEqual((task["lastStatus"], task["desiredStatus"], task["startedBy"], task["group"]), ("RUNNING", "RUNNING", "me", "family:life"))
         self.assertEqual(task["containers"][0]["imageDigest"], "sha256:" + self.image.digest)
         self.assertNotIn("tags", {k for k, v in task.items() if v})
@@ -226,9 +227,10 @@ class Pulls(Base):
         self.assertIn("CannotPullContainerError", task["stoppedReason"])
 
     def test_known_after_a_restart(self):
-        runs = self.run_one(self.define("runs", "sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"))
+        runs = self.run_one(self.define("runs", "sh", "-c", "trap 'exit 0' TERM; echo up; while :; do sleep 1000 & wait $!; done"))
         ended = self.run_one(self.define("ended"))
         self.wait("tasks_running", runs)
+        tandem.wait_for(lambda: "up" in self.logs(runs))
         before = self.wait("tasks_stopped", ended)
         self.crash()
         self.assertEqual(self.c.describe_tasks(tasks=[ended])["tasks"], before)

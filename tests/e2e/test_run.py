@@ -242,9 +242,9 @@ class Tasks(Case):
 
     def test_one_that_does_not_listen(self):
         body = json.dumps({"image": "localhost/box:v1", "name": "deaf", "stop_timeout_s": 1,
-                           "command": ["sh", "-c", "trap : USR1; while :; do sleep 1000 & wait; done"]})
+                           "command": ["sh", "-c", "trap : USR1; echo deaf; while :; do sleep 1000 & wait; done"]})
         self.assertEqual(self.t.admin("POST", "/v1/tasks", body)[0], 201)
-        self.until("deaf", "RUNNING")
+        tandem.wait_for(lambda: "deaf" in self.t.cli("logs", "deaf"), LIMIT_S)
         self.assertIn("killed", self.t.cli("stop", "deaf"))
         self.assertEqual(self.task("deaf")["exit_code"], 137)
         self.forget("deaf")
@@ -283,7 +283,7 @@ class Tasks(Case):
 
 
 class Restarts(Case):
-    LOOP = "trap 'echo bye; exit 4' TERM USR1; echo up $$; while :; do echo tick; sleep 0.2; done"
+    LOOP = "trap 'echo bye; exit 4' TERM USR1; echo up $$; echo tick; while :; do sleep 1000 & wait; done"
 
     def daemon(self):
         return json.loads(self.t.admin("GET", "/v1/version")[1])["pid"]
@@ -320,7 +320,8 @@ class Restarts(Case):
 
     def test_its_end_while_nobody_is_there(self):
         """The exit code of a program that ended while tandemd was down is kept."""
-        fifo = self.t.cli("run", "-d", "--name", "ends", "localhost/box:v1", "sh", "-c", "trap 'exit 11' TERM; while :; do sleep 1000 & wait; done").strip()
+        fifo = self.t.cli("run", "-d", "--name", "ends", "localhost/box:v1", "sh", "-c", "trap 'exit 11' TERM; echo up; while :; do sleep 1000 & wait; done").strip()
+        tandem.wait_for(lambda: "up" in self.t.cli("logs", "ends"), LIMIT_S)
         pid, old = self.until("ends", "RUNNING")["pid"], self.daemon()
         with open("/proc/%d/task/%d/children" % (pid, pid), encoding="ascii") as f:
             child = int(f.read().split()[0])

@@ -19,7 +19,7 @@ import test_run  # noqa: E402
 from test_run import LIMIT_S, Case  # noqa: E402
 
 IMAGE = "localhost/box:v1"
-WAIT = "trap 'exit 3' TERM; while :; do sleep 0.1; done"
+WAIT = "trap 'exit 3' TERM; while :; do sleep 1000 & wait; done"
 
 
 def container(name, command, **more):
@@ -194,9 +194,9 @@ class Tasks(Case):
     def test_order(self):
         """The one that prepares runs to its end before the others begin; those that wait end first."""
         self.submit("order", container("prepare", "echo one", essential=False),
-                    container("db", "trap 'echo five; exit 0' TERM; echo two; while :; do sleep 0.1; done",
+                    container("db", "trap 'echo five; exit 0' TERM; echo two; while :; do sleep 1000 & wait $!; done",
                               depends_on=[{"container": "prepare", "condition": "SUCCESS"}]),
-                    container("app", "trap 'echo four; exit 7' TERM; echo three; while :; do sleep 0.1; done",
+                    container("app", "trap 'echo four; exit 7' TERM; echo three; while :; do sleep 1000 & wait $!; done",
                               depends_on=[{"container": "db", "condition": "START"}]))
         self.until("order", "RUNNING")
         tandem.wait_for(lambda: len(self.said("order")) == 3, LIMIT_S, lambda: self.said("order"))
@@ -293,10 +293,11 @@ class Tasks(Case):
     def through(self, end_daemon):
         """What has ended stays ended, what runs goes on, what waits goes on waiting."""
         self.submit("lives", container("prepare", "exit 0", essential=False),
-                    container("db", "trap 'exit 0' USR1; while :; do sleep 0.1; done", essential=False,
+                    container("db", "trap 'exit 0' USR1; echo up; while :; do sleep 1000 & wait $!; done", essential=False,
                               depends_on=[{"container": "prepare", "condition": "SUCCESS"}]),
                     container("web", WAIT), container("last", "echo last; " + WAIT, depends_on=[{"container": "db", "condition": "COMPLETE"}]))
         tandem.wait_for(lambda: [self.of("lives", name)["state"] for name in ("db", "web")] == ["RUNNING"] * 2, LIMIT_S, lambda: self.task("lives"))
+        tandem.wait_for(lambda: "up" in self.t.cli("logs", "lives"), LIMIT_S)
         before, old = self.task("lives"), self.daemon()
         end_daemon(old)
         tandem.wait_for(lambda: self.other(old), LIMIT_S)
