@@ -147,13 +147,8 @@ static int give_up_rights(const struct blank *b, struct err *e)
 		return err_sys(e, errno, "become the sandbox's user");
 	if (b->layer == LAYER_NO_CAPDROP ? priv_keep_caps(e) : priv_drop_caps(e))
 		return -1;
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return err_sys(e, errno, "prctl(PR_SET_NO_NEW_PRIVS)");
-	/* Changing ids clears it. The spawner's death is then noticed by a byte that never came (new_user_namespace) or
-	 * by this. */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
-		return err_sys(e, errno, "prctl(PR_SET_PDEATHSIG)");
-	return 0;
+	/* From here on it dies with the spawner; before, a byte that never came told it (new_user_namespace). */
+	return priv_seal(e);
 }
 
 /* 0 /dev/null, 1 and 2 the log, 3 to 5 as wire/init.h says (shed put them above that); everything else is

@@ -110,9 +110,5 @@ int container_become(const struct blank *b, int userns, struct err *e)
 		return err_sys(e, errno, "become root of the container");
 	if (b->layer != LAYER_NO_CAPDROP && priv_caps_container(b->container->caps, e) < 0)
 		return -1;
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return err_sys(e, errno, "prctl(PR_SET_NO_NEW_PRIVS)");
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
-		return err_sys(e, errno, "prctl(PR_SET_PDEATHSIG)");
-	return 0;
+	return priv_seal(e);
 }

@@ -177,6 +177,13 @@ int priv_rlimit_files(struct err *e)
 	return limit(RLIMIT_NOFILE, 1024, 1024) < 0 ? err_sys(e, errno, "limit descriptors") : 0;
 }
 
+int priv_seal(struct err *e)
+{
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+		return err_sys(e, errno, "prctl");
+	return 0;
+}
+
 static int load(const struct sock_filter *filter, size_t n, struct err *e)
 {
 	struct sock_fprog prog = {.len = (unsigned short)n, .filter = (struct sock_filter *)(uintptr_t)filter};
@@ -219,9 +226,7 @@ int priv_become_layer_root(struct err *e)
 	for (unsigned i = 0; i < CAP_NUMBERS; i++)
 		if (!(kept >> i & 1) && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0 && errno != EINVAL)
 			return err_sys(e, errno, "drop capability %u from the bounding set", i);
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
-		return err_sys(e, errno, "prctl");
-	return 0;
+	return priv_seal(e);
 }
 
 int priv_become(uint32_t uid, uint32_t gid, struct err *e)
@@ -233,10 +238,7 @@ int priv_become(uint32_t uid, uint32_t gid, struct err *e)
 		return -1;
 	if (setresuid(uid, uid, uid) < 0)
 		return err_sys(e, errno, "become user %u", uid);
-	if (set_caps(0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+	if (set_caps(0) < 0)
 		return err_sys(e, errno, "drop all capabilities");
-	/* After the ids: their change clears it (prctl(2)). */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
-		return err_sys(e, errno, "prctl(PR_SET_PDEATHSIG)");
-	return 0;
+	return priv_seal(e);
 }

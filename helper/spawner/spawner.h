@@ -339,6 +339,8 @@ int priv_filter_container(struct err *e);
 int priv_filter_sandbox(bool prepare, struct err *e);
 int priv_filter_daemon(struct err *e);
 int priv_filter_unpack(struct err *e);
+int priv_seal(
+	struct err *e); /* no new privileges, and dies with its parent: the last, for a change of ids clears that */
 int priv_become_layer_root(struct err *e);		    /* of the user namespace, with what changing owners takes */
 int priv_become(uint32_t uid, uint32_t gid, struct err *e); /* ids, no capabilities, dies with its parent */
 
