@@ -8,6 +8,8 @@
 #include "json/read.h"
 #include "json/write.h"
 
+#define REVISIONS_KEPT 10
+
 /* ---- the plan ---- */
 
 static struct service *service_of(const struct plan_world *is, const char *name)
@@ -203,6 +205,29 @@ static void stored(struct store_op *op, const struct err *e)
 	service_wait_start(sv, &it->wait);
 }
 
+/* Those that a service runs, or may go back to, stay. */
+static void prune(const struct plan_world *is, const char *family, int revision)
+{
+	struct service *sv = service_of(is, family);
+	struct service_info i = {0};
+	struct deployment_info d;
+
+	if (sv)
+		service_info(sv, &i);
+	for (unsigned n = 0; n < i.n_deployments; n++) {
+		service_deployment(sv, n, &d);
+		if (d.revision >= 0 && d.revision <= revision)
+			return;
+	}
+	for (int r = revision; r > 0; r--) {
+		auto_definition old = definition_get(is->store, str_of(family), r);
+
+		if (!old)
+			return;
+		definition_del(is->store, NULL, family, r);
+	}
+}
+
 static int declare(struct item *it, struct err *e)
 {
 	struct plan_entry *en = it->entry;
@@ -215,6 +240,7 @@ static int declare(struct item *it, struct err *e)
 			is->store, w->is_service ? NULL : &it->op,
 			&(struct definition){
 				.family = w->name, .project = it->a->o.plan->project, .doc = en->doc, .active = true});
+	prune(is, w->name, en->revision - REVISIONS_KEPT);
 	if (!w->is_service)
 		return 0;
 	strlcpy_(spec.name, w->name, sizeof(spec.name));

@@ -65,7 +65,7 @@ static void drain(struct tandemd *d, bool handover)
 	http_server_drain(d->http);
 	loop_timer_in(d->last_call, handover ? HANDOVER_LIMIT_US : DRAIN_LIMIT_US);
 	d->draining = 2;
-	services_drain(d->services, services_drained, d);
+	services_drain(d->services, handover, services_drained, d);
 	sched_drain(d->sched, handover, drained, d);
 }
 

@@ -85,7 +85,8 @@ static void look(struct service *sv)
 		sv->slack.peak = sv->open;
 	if (wanted >= sv->desired && sv->slack.since_us)
 		sv->slack = (struct service_slack){0};
-	if ((wanted > sv->desired && sv->desired < s->max) || (wanted < sv->desired && !sv->slack.since_us))
+	if ((s->cpu_percent && sv->cpu < 0 && sv->open) || (wanted > sv->desired && sv->desired < s->max) ||
+	    (wanted < sv->desired && !sv->slack.since_us))
 		service_wake(sv);
 }
 

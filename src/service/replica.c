@@ -14,8 +14,8 @@
 #define PROBE_LAST_US	50000
 #define PROBE_LIMIT_US	120000000 /* then it is a failure */
 #define DRAIN_US	30000000
-#define SOCKETS_AT_ONCE 8
-#define SOCKETS_LOW	2
+#define SOCKETS_AT_ONCE 4
+#define SOCKETS_LOW	1
 
 static const uint8_t next[SI_N] = {
 	[SI_START] = 1 << SI_PROBE | 1 << SI_STOP,
@@ -263,6 +263,27 @@ void replica_changed(struct replica *in)
 	} else if (i.state == TASK_STOPPING && in->state == SI_READY) {
 		move(in, SI_STOP); /* by somebody else, or its program has ended */
 	}
+}
+
+/* ---- what it uses ---- */
+
+int replica_cpu_percent(struct replica *in)
+{
+	struct task_info i;
+	struct task_usage u;
+	int64_t now = loop_now_us(loop_of(in)), was_us = in->cpu_at_us, used = 0, could;
+
+	task_info(in->task, &i);
+	for (unsigned n = 0; n < i.n_containers; n++) {
+		if (!task_usage(in->task, n, &u) || u.cpu_us < 0)
+			return -1;
+		used += u.cpu_us;
+	}
+	could = (now - was_us) * i.cpu_milli / 1000;
+	used -= in->cpu_us;
+	in->cpu_us += used;
+	in->cpu_at_us = now;
+	return was_us && could > 0 ? (int)(100 * used / could) : -1;
 }
 
 /* ---- the beginning ---- */

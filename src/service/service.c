@@ -42,6 +42,7 @@ void service_say(struct service *sv, const char *fmt, ...)
 	sv->events[0] = ev;
 }
 
+#define CPU_LOOK_US  2000000
 #define PULL_LOOK_US 200000 /* an image is on its way: whether it has come */
 
 /* ---- deployments ---- */
@@ -193,6 +194,29 @@ static void earlier(int64_t *at, int64_t us)
 		*at = us;
 }
 
+/* Every CPU_LOOK_US, where somebody wants to know. */
+static void look_at_cpu(struct service *sv, int64_t *next_us)
+{
+	int64_t now = loop_now_us(sv->ss->o.loop);
+
+	if (!sv->spec.cpu_percent || !sv->open) {
+		sv->cpu = -1;
+		return;
+	}
+	if (now >= sv->cpu_due_us) {
+		sv->cpu_due_us = now + CPU_LOOK_US;
+		sv->cpu = 0;
+		list_each(&service_primary(sv)->instances, it)
+		{
+			struct replica *in = container_of(it, struct replica, node);
+			int percent = in->state == SI_READY ? replica_cpu_percent(in) : -1;
+
+			sv->cpu += percent > 0 ? percent : 0;
+		}
+	}
+	earlier(next_us, sv->cpu_due_us - now);
+}
+
 static void want(struct service *sv, int64_t *next_us)
 {
 	const struct service_spec *s = &sv->spec;
@@ -203,7 +227,7 @@ static void want(struct service *sv, int64_t *next_us)
 				 .idle_us = s->idle_us,
 				 .have = sv->desired,
 				 .open = sv->open,
-				 .cpu = -1};
+				 .cpu = sv->cpu};
 	int64_t again;
 	int n = sv->state == SERVICE_ACTIVE ? service_wanted(&sv->slack, &l, loop_now_us(sv->ss->o.loop), &again) : 0;
 
@@ -266,6 +290,7 @@ static void tick(void *arg)
 	int64_t next_us = -1;
 	bool any = false;
 
+	look_at_cpu(sv, &next_us);
 	want(sv, &next_us);
 	earlier(&next_us, rollout_tick(sv));
 	tell_waits(sv); /* before deployments of which there is nothing more to say go */
@@ -304,7 +329,7 @@ struct service *service_new(struct services *ss, const struct service_spec *spec
 	sv->ss = ss;
 	sv->spec = *spec;
 	sv->key = xasprintf("%s/%s", spec->cluster, spec->name);
-	sv->weight = -1;
+	sv->weight = sv->cpu = -1;
 	sv->created_wall_us = clock_wall_us();
 	list_init(&sv->node);
 	list_init(&sv->deployments);

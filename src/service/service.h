@@ -90,8 +90,9 @@ struct services_opts { /* borrowed */
 };
 struct services *services_new(const struct services_opts *o); /* reads the records; nothing is started */
 void services_ready(struct services *ss); /* running tasks were adopted: takes them, starts the rest */
-/* Starts nothing any more and refuses what waits; done when requests are over, or after SERVICE_DRAIN_US. */
-void services_drain(struct services *ss, void (*done)(void *arg), void *arg);
+/* done when requests are over, or after SERVICE_DRAIN_US. Without a successor nothing is started any more, and what waits
+ * is refused. */
+void services_drain(struct services *ss, bool successor, void (*done)(void *arg), void *arg);
 void services_free(struct services *ss); /* containers live on in the spawner */
 
 /*

@@ -47,7 +47,8 @@ struct replica {
 	int64_t ready_us, began_us;
 	struct loop_timer *timer; /* PROBE, DRAIN */
 	int probes;
-	int sock[OPEN_MAX_FDS]; /* unconnected, of its network */
+	int64_t cpu_us, cpu_at_us; /* when it was looked at last */
+	int sock[OPEN_MAX_FDS];	   /* unconnected, of its network */
 	unsigned n_socks;
 	struct spawn_req more; /* of them */
 	bool asking;
@@ -90,6 +91,8 @@ struct service {
 	int64_t step_us;
 	char *previous; /* JSON of what service_undo goes back to, or NULL */
 	int desired, open;
+	int cpu; /* percent of what one instance may use, over all that are ready; -1: not known */
+	int64_t cpu_due_us;
 	struct service_slack slack;
 	struct list held;  /* of struct service_use */
 	struct list waits; /* of struct service_wait */
@@ -131,6 +134,8 @@ void replica_adopt(struct deployment *d, struct task *k);
 void replica_changed(struct replica *in); /* its task has */
 void replica_refused(struct replica *in); /* READY, but did not take a connection */
 void replica_end(struct replica *in);	  /* when what is open is over */
+/* Of what it may use, since the last call; -1: not known. */
+int replica_cpu_percent(struct replica *in);
 void replica_free(struct replica *in);
 int replica_socket(void *instance); /* -1: none now */
 /* line.c */

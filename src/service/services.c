@@ -386,14 +386,14 @@ void services_look(struct services *ss)
 		loop_defer(ss->o.loop, &ss->drained, drained, ss);
 }
 
-void services_drain(struct services *ss, void (*done)(void *arg), void *arg)
+void services_drain(struct services *ss, bool successor, void (*done)(void *arg), void *arg)
 {
-	ss->draining = true;
+	ss->draining = !successor;
 	ss->drain_done = done;
 	ss->drain_arg = arg;
 	ss->drain_limit = loop_timer_new(ss->o.loop, drained, ss);
 	loop_timer_in(ss->drain_limit, SERVICE_DRAIN_US);
-	for (struct service *sv = service_next(ss, NULL); sv; sv = service_next(ss, sv))
+	for (struct service *sv = service_next(ss, NULL); sv && !successor; sv = service_next(ss, sv))
 		line_refuse(sv, ERR_UNAVAILABLE, "the daemon is on its way out");
 	services_look(ss);
 }

@@ -6,6 +6,7 @@
  *   /count         reads the body, says how many bytes      /stream/N   N chunks of 64 KiB
  *   /hold          answers never                            /exit/N     exits with N
  *   /ws            an upgrade, and then what it is sent     /get/PORT   what a server on loopback says
+ *   /burn          works, and answers never
  *   /well          200, until /ill was asked for             others      the method and the path
  *
  * $DELAY_MS: listens so much later. $FAIL: exits with that before.
@@ -166,6 +167,8 @@ static int answer(int fd, char *head, const char *body, size_t n)
 		ill = 1;
 	if (!strncmp(path, "/stream/", 8))
 		return stream(fd, atoi(path + 8));
+	while (!strcmp(path, "/burn") && recv(fd, text, 1, MSG_DONTWAIT | MSG_PEEK) != 0)
+		;
 	if (!strncmp(path, "/get/", 5))
 		return get(fd, atoi(path + 5));
 	if (!strcmp(path, "/hold"))

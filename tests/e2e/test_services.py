@@ -17,6 +17,7 @@ import urllib.request
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import oci  # noqa: E402
 import tandem  # noqa: E402
+import test_recovery as recovery  # noqa: E402
 
 LIMIT_S = 60 * tandem.SLOW
 SERVER = os.path.join(tandem.ROOT, "tests/e2e/server.c")
@@ -212,6 +213,13 @@ class Scale(Case):
             h.wait()
         self.until(lambda sv: sv["instances"] == 0 and sv["open"] == 0)
 
+    def test_more_when_processors_are_short(self):
+        self.up({"web": self.web(max=2, cpu=0.05, cpu_percent=10)})
+        burning = subprocess.Popen(["curl", "-s", self.t.gateway + "/burn"])
+        self.until(lambda sv: sv["instances"] == 2)
+        burning.kill()
+        burning.wait()
+
     def test_one_that_dies_is_replaced_and_nobody_notices(self):
         self.up({"web": self.web(min=2, max=2)})
         self.until(lambda sv: sv["instances"] == 2)
@@ -317,6 +325,22 @@ class Survive(Case):
         self.until(lambda sv: sv and sv["instances"] == 2)
         self.assertEqual({self.who() for _ in range(10)}, first)
 
+    def test_an_upgrade_is_not_noticed(self):
+        self.up({"web": self.web(min=2, max=2), "lazy": self.web(route="/lazy", idle="100ms")})
+        self.until(lambda sv: sv["instances"] == 2)
+        first, before = {self.who() for _ in range(10)}, tandem.daemon_of(self.t.process.pid)
+        load = recovery.Load(self.t.gateway, ["/who", "/who", "/lazy"])
+        try:
+            tandem.wait_for(lambda: load.ok > 100, LIMIT_S)
+            os.kill(self.t.process.pid, signal.SIGHUP)
+            tandem.wait_for(lambda: tandem.daemon_of(self.t.process.pid) not in (None, before), LIMIT_S)
+            at = load.ok
+            tandem.wait_for(lambda: load.ok > at + 100, LIMIT_S)
+        finally:
+            load.stop()
+        self.assertEqual((load.refused, load.wrong, load.fresh_failed), (0, [], []))
+        self.assertEqual({self.who() for _ in range(10)}, first)
+
     def test_in_the_middle_of_a_rollout(self):
         rollout = {"strategy": "canary", "steps": [50], "wait": "1h"}
         self.up({"web": self.web(min=1, environment={"WHO": "one"}, rollout=rollout)})
@@ -386,7 +410,7 @@ class Health(Case):
         self.assertEqual(self.curl("/who").split()[0], "one")
 
     def test_not_well_later(self):
-        self.up({"web": self.web(min=2, max=2, health={"http": "/well", "interval": "1s", "retries": 1})})
+        self.up({"web": self.web(min=2, max=2, health={"http": "/well", "interval": "1s", "retries": 3})})
         self.until(lambda sv: sv["instances"] == 2)
         first = {self.who() for _ in range(10)}
         ill = self.curl("/ill").split()[1]
