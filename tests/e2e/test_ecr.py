@@ -163,6 +163,28 @@ class Clients(Case):
             self.push(oci.Image(oci.layer({"bin/busybox": f.read()}), config={"Entrypoint": ["/bin/busybox", "echo"]}), "tools/box:1")
         for name in ("tools/box:1", self.host + "/tools/box:1", OWN + "tools/box:1"):
             self.assertEqual(self.t.cli("run", name, "hello"), "hello\n")
+        # ECS finds it as well, also when what was unpacked is gone
+        self.t.cli("images", "rm", "tools/box:1")
+        ecs = self.t.client("ecs")
+        ecs.register_task_definition(family="box", containerDefinitions=[{"name": "a", "image": OWN + "tools/box:1", "memory": 64}])
+        arn = ecs.run_task(taskDefinition="box")["tasks"][0]["taskArn"]
+        ecs.get_waiter("tasks_stopped").wait(tasks=[arn], WaiterConfig={"Delay": 1, "MaxAttempts": 100 * tandem.SLOW})
+        self.assertEqual(ecs.describe_tasks(tasks=[arn])["tasks"][0]["containers"][0]["exitCode"], 0)
+
+    def test_backup(self):
+        image = oci.Image(LOW, oci.layer({"saved": os.urandom(1000)}))
+        self.push(image, "saved:1")
+        self.t.cli("backup", self.dir + "/copy")
+        state = self.dir + "/state"
+        subprocess.run([tandem.PROGRAM, "--state", state, "restore", self.dir + "/copy"], check=True, capture_output=True)
+        with tandem.Tandem(state=state) as other:
+            here, self.t = self.t, other
+            try:
+                self.user = (other.env["access_key"], other.env["secret_key"])
+                self.back(image, "saved:1")
+                self.assertIn("2 layers", other.cli("pull", OWN + "saved:1"))
+            finally:
+                self.t = here
 
     def test_same_blob_at_once(self):
         """Everybody sends the same layer to a repository of his own."""
