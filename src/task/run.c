@@ -47,10 +47,9 @@ static void put_containers(struct jw *w, const struct task *k)
 
 static void kept(struct store_op *op, const struct err *e)
 {
-	struct task_kept *p = container_of(op, struct task_kept, op);
+	auto_free struct task_kept *p = container_of(op, struct task_kept, op); /* e is in there */
 	struct task *k = p->task;
 
-	free(p);
 	if (!k)
 		return;
 	k->kept = NULL;
