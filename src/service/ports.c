@@ -228,6 +228,14 @@ void ports_free(struct service *sv)
 	list_each(&sv->ports, it) door_free(container_of(it, struct door, node));
 }
 
+/* Where it appears: where the user says, or where the service itself has it. 0: not known yet. */
+static uint16_t port_of(const struct services *ss, const struct json *use, const char *key)
+{
+	const struct service *sv = map_get(&ss->by_name, str_of(key));
+
+	return (uint16_t)json_get_int(use, "port", sv ? sv->spec.port : 0);
+}
+
 void ports_task(struct services *ss, struct task *k)
 {
 	struct task_info i;
@@ -238,20 +246,26 @@ void ports_task(struct services *ss, struct task *k)
 	{
 		struct door *d = container_of(it, struct door, node);
 
-		if (d->task != k)
-			continue;
-		if (i.state == TASK_STOPPED)
+		if (d->task == k && i.state == TASK_STOPPED)
 			door_free(d);
-		else
-			return; /* all of them are there */
 	}
 	uses = json_get(i.doc, "uses");
 	for (size_t n = 0; task_sandbox(k) && i.state != TASK_STOPPED && n < json_len(uses); n++) {
-		const struct json *u = json_at(uses, n);
-		struct door like = {.task = k, .at.sin6_port = htons((uint16_t)json_get_int(u, "port", 0))};
+		struct door like = {.task = k};
+		bool there = false;
 
-		like.key = xasprintf("default/" STR_FMT, STR_ARG(json_get_str(u, "service")));
-		door_new(ss, &ss->inside, &like);
+		like.key = xasprintf("default/" STR_FMT, STR_ARG(json_get_str(json_at(uses, n), "service")));
+		like.at.sin6_port = htons(port_of(ss, json_at(uses, n), like.key));
+		list_each(&ss->inside, it)
+		{
+			struct door *d = container_of(it, struct door, node);
+
+			there |= d->task == k && !strcmp(d->key, like.key);
+		}
+		if (there || !like.at.sin6_port)
+			free(like.key);
+		else
+			door_new(ss, &ss->inside, &like);
 	}
 }
 

@@ -131,6 +131,7 @@ static void failed(struct replica *in, const char *why)
 
 void replica_free(struct replica *in)
 {
+	in->state = SI_STOP;   /* nobody's choice any more */
 	upstream_free(in->up); /* first: requests hear of it, and are over */
 	spawn_cancel(&in->more);
 	while (in->n_socks)

@@ -162,8 +162,12 @@ static void end_some(struct deployment *d, int n)
 static int64_t fit(struct deployment *d)
 {
 	int live = deployment_count(d, COUNT_LIVE), missing = d->want - d->over - live;
-	int64_t wait = d->failed_us + service_backoff_us(d->failures) - loop_now_us(d->sv->ss->o.loop);
+	int64_t since = loop_now_us(d->sv->ss->o.loop) - d->failed_us, wait;
 	struct err e;
+
+	if (since >= SERVICE_STEADY_US && deployment_count(d, COUNT_READY))
+		d->failures = 0;
+	wait = service_backoff_us(d->failures) - since;
 
 	list_each(&d->instances, it)
 	{

@@ -190,8 +190,9 @@ int service_change(struct service *sv, const char *family, int revision, uint16_
 
 	if (!d)
 		return -1;
-	if (sv->rolling)
-		was = sv->old; /* the one under way only ends */
+	/* One that has not been complete only ends, unless it is all that serves. */
+	if (sv->rolling && (sv->old || !deployment_count(was, COUNT_READY)))
+		was = sv->old;
 	service_spec_revision(&sv->spec, d);
 	rollout_begin(sv, was);
 	service_say(sv, "%s:%d is started%s", family, revision, was ? " beside the revision before" : "");
@@ -258,6 +259,8 @@ int service_put(struct services *ss, struct store_op *op, const struct service_s
 		rollout_begin(sv, NULL);
 	}
 	ports_fit(sv);
+	for (struct task *k = task_next(ss->o.tasks, NULL); k; k = task_next(ss->o.tasks, k))
+		ports_task(ss, k); /* it may be what they have been looking for */
 	service_save(sv, op);
 	return 0;
 }

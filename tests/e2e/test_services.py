@@ -60,6 +60,10 @@ class Case(unittest.TestCase):
         self.assertEqual((done.returncode, code), (0, str(status)), done.stdout + done.stderr)
         return body
 
+    def curl_code(self, path):
+        return subprocess.run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", self.t.gateway + path], capture_output=True, text=True,
+                              timeout=LIMIT_S, check=False).stdout
+
     def service(self, name="web"):
         status, answer = self.t.admin("GET", "/v1/services/" + name)
         return json.loads(answer) if status == 200 else None
@@ -361,12 +365,17 @@ class Survive(Case):
 
 class Ports(Case):
     def test_a_used_service_is_on_loopback_and_woken(self):
-        self.up({"db": self.web(route=None, idle="100ms", environment={"WHO": "db"}), "web": self.web(min=1, uses=["db:5432"])})
+        self.up({"db": self.web(route=None, idle="100ms", environment={"WHO": "db"}), "web": self.web(min=1, uses=["db:5432", "late"])})
         tandem.wait_for(lambda: self.service("db")["instances"] == 0, LIMIT_S)
         self.assertRegex(self.curl("/get/5432"), "^db ")
         Survive.kill(self)
         self.assertRegex(self.curl("/get/5432"), "^db ")
         self.curl("/get/5433", status=502)
+        self.curl("/get/8081", status=502)
+        self.up({"db": self.web(route=None, idle="100ms", environment={"WHO": "db"}), "web": self.web(min=1, uses=["db:5432", "late"]),
+                 "late": self.web(route=None, port=8081, environment={"WHO": "late", "PORT": "8081"})})
+        tandem.wait_for(lambda: self.curl_code("/get/8081") == "200", LIMIT_S)
+        self.assertRegex(self.curl("/get/8081"), "^late ")
 
     def free_port(self):
         """One that the kernel gives to nobody by itself."""
