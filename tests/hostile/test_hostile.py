@@ -497,6 +497,14 @@ class Container(unittest.TestCase):
                 status, out = whole.attempt_in(a, self.image, caps=CAPS_ALL)
                 self.assertEqual(status, REFUSED << 8, (a.name, a.args, out))
 
+    def test_under_a_runtime(self):
+        """Whoever made the namespaces, what is refused is the same, also with every capability."""
+        acts = [a for a in ACTS if (a.name, *a.args) not in CONTAINER_MAY]
+        for runtime, path, some in ((1, "/usr/bin/crun", acts), (2, "/usr/sbin/runc", acts[::8])):  # the second takes its time
+            for a in some if os.access(path, os.X_OK) else ():
+                status, out = whole.attempt_in(a, self.image, caps=CAPS_ALL, runtime=runtime)
+                self.assertEqual(status, REFUSED << 8, (runtime, a.name, a.args, out))
+
     def test_what_is_given(self):
         """Read-only stays so; what another one is given, and what tandem-init holds of it, is out of reach."""
         given = [{"kind": VOLUME, "source": "hostile", "path": "/v", "read_only": 1}, (SECRET_FILE, "hostile", "/s"), (SECRET_ENV, "hostile", "S")]
