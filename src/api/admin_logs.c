@@ -317,5 +317,7 @@ void admin_cost(struct admin *a, struct http_req *r, struct str name)
 	if (admin_query(r, "workload", &workload))
 		strlcpy_(c->q.workload, workload.p, sizeof(c->q.workload));
 	http_on_gone_clear(&c->r);
+	services_account(a->o.services);
+	tasks_so_far(a->o.tasks, c->q.since_wall_us, &c->q);
 	ledger_query_start(a->o.ledger, &c->q);
 }

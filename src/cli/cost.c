@@ -46,13 +46,14 @@ static void sum_row(struct table *t, char *key, const struct json *j)
 	table_row(t, (char *[]){key, count(j, "invocations"), count(j, "cold"), count(j, "errors"),
 				mean_ms(j, "handler_us"), cli_cell("%.3f", (double)json_get_int(j, "cpu_us", 0) / 1e6),
 				count(j, "billed_ms"), cli_cell("%.4f", json_real(json_get(j, "gb_s"), 0)),
-				usd(j, "usd_lambda"), usd(j, "usd_machine")});
+				cli_cell("%.2f", json_real(json_get(j, "vcpu_s"), 0)), usd(j, "usd_aws"),
+				usd(j, "usd_machine")});
 }
 
 static void print_sums(struct cli *c, const struct json *j, const char *by)
 {
-	const char *heads[] = {by,	 ">CALLS",     ">COLD", ">ERRORS",	  ">MEAN MS",
-			       ">CPU S", ">BILLED MS", ">GB-S", ">USD AS LAMBDA", ">USD HERE"};
+	const char *heads[] = {by,	     ">CALLS", ">COLD",	  ">ERRORS",	 ">MEAN MS", ">CPU S",
+			       ">BILLED MS", ">GB-S",  ">VCPU-S", ">USD AT AWS", ">USD HERE"};
 	const struct json *sums = json_get(j, "sums");
 	struct table t;
 
@@ -66,16 +67,15 @@ static void print_sums(struct cli *c, const struct json *j, const char *by)
 	table_print(&t, c);
 	table_done(&t);
 	cli_note(c,
-		 "as Lambda: prices of " STR_FMT
+		 "at AWS: what Lambda and Fargate would take, prices of " STR_FMT
 		 "; here: %g USD per hour of this machine, by the memory and time that were used",
 		 STR_ARG(json_get_str(j, "prices_as_of")), json_real(json_get(j, "machine_usd_per_hour"), 0));
 }
 
 static void print_rows(struct cli *c, const struct json *rows)
 {
-	static const char *const heads[] = {"TIME",	   "WORKLOAD",	 "KIND",	  "TRIGGER",
-					    "OUTCOME",	   "START",	 ">WAIT MS",	  ">INIT MS",
-					    ">HANDLER MS", ">BILLED MS", ">USD AS LAMBDA"};
+	static const char *const heads[] = {"TIME",	"WORKLOAD", "KIND",	   "TRIGGER",	 "OUTCOME",    "START",
+					    ">WAIT MS", ">INIT MS", ">HANDLER MS", ">BILLED MS", ">USD AT AWS"};
 	struct table t;
 
 	table_init(&t, heads, ARRAY_SIZE(heads));
@@ -90,7 +90,7 @@ static void print_rows(struct cli *c, const struct json *rows)
 					 ms((double)json_get_int(r, "queue_us", 0)),
 					 ms((double)(json_get_int(r, "start_us", 0) + json_get_int(r, "init_us", 0))),
 					 ms((double)json_get_int(r, "handler_us", 0)), count(r, "billed_ms"),
-					 usd(r, "usd_lambda")});
+					 usd(r, "usd_aws")});
 	}
 	table_print(&t, c);
 	table_done(&t);

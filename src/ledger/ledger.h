@@ -43,15 +43,16 @@ struct ledger_row { /* as callers fill it; 128 bytes, also on disk; zero-initial
 	uint8_t request_id[16]; /* uuid as bytes; zero for idle */
 	/* waiting for an instance; sandbox; runtime + import; handler */
 	uint32_t queue_us, start_us, init_us, handler_us;
-	uint32_t idle_ms;   /* LEDGER_IDLE, LEDGER_PLATFORM, LEDGER_TASK: length of the stretch */
-	uint32_t billed_ms; /* Lambda's rule: ceil of init (cold) + handler; by ledger_add when 0 */
+	uint32_t idle_ms; /* LEDGER_IDLE, LEDGER_PLATFORM, LEDGER_TASK: length of the stretch */
+	uint32_t
+		billed_ms; /* Lambda's rule: ceil of init (cold) + handler; by ledger_add when 0. LEDGER_TASK: Fargate's */
 	uint64_t cpu_us;    /* CPU time of the group in that stretch */
 	uint32_t memory_mb; /* limit */
 	uint32_t version;   /* number of a published version; 0: $LATEST. LEDGER_TASK: thousandths of a vCPU.
 			     LEDGER_REQUESTS: so many, to a service, in one row */
 	uint64_t mem_peak_bytes;
 	uint32_t bytes_in, bytes_out;
-	double usd_lambda; /* what AWS Lambda, of a task Fargate, would take (spec/prices.json); by ledger_add when 0 */
+	double usd_aws;	    /* what Lambda, of a task Fargate, would take (spec/prices.json); by ledger_add when 0 */
 	double usd_machine; /* share of the machine's own price (ledger/prices.h); by ledger_add when 0 */
 };
 struct ledger;
@@ -78,21 +79,29 @@ int ledger_machine_price(struct ledger *lg, double usd_per_hour);
  *  "bad_rows":0,"dropped_rows":0,"total":{SUM},"sums":[{"key":"shop/iris",SUM}, ...]}
  *
  * SUM: "invocations" "cold" "errors" "queue_us" "start_us" "init_us" "handler_us" "idle_ms" "billed_ms" "gb_s" "cpu_us"
- *      "mem_peak_bytes" (largest) "bytes_in" "bytes_out" "usd_lambda" "usd_machine"
- * Largest usd_lambda first; by hour: in order, key "2026-11-21T10:00:00Z". Rows of the platform, a
+ *      "mem_peak_bytes" (largest) "bytes_in" "bytes_out" "vcpu_s" (of tasks) "usd_aws" "usd_machine"
+ * Largest usd_aws first; by hour: in order, key "2026-11-21T10:00:00Z". Rows of the platform, a
  * deployment's own check (TRIGGER_CHECK) among them, are in all but "invocations", "cold" and "errors".
+ *
+ * What runs and has no row yet is in the sums as the row that it would get now (ledger_query.so_far), not in "rows".
  *
  * by "tag": a row counts under each of its tags, rows without tags under ""; total counts each row once.
  * by "rows": instead of total and sums "rows", the last 100 in order of time, each with "time" "workload" "tags"
  *      "revision" "version" (of a task "vcpu") "instance" "kind" "lane" "trigger" "outcome" "cold" "restored" "request_id" "queue_us"
  *      "start_us" "init_us" "handler_us" "idle_ms" "billed_ms" "cpu_us" "memory_mb" "mem_peak_bytes" "bytes_in" "bytes_out"
- *      "usd_lambda" "usd_machine"
+ *      "usd_aws" "usd_machine"
  */
 struct ledger_scan;
+struct ledger_so_far {
+	struct ledger_row row; /* its workload is 0 */
+	char workload[160];
+};
 struct ledger_query {
-	int64_t since_wall_us; /* sums of folded segments count by whole hours (days when older than a month) */
-	char by[16];	       /* "workload", "tag", "trigger", "hour", "rows" (the last 100 rows) */
-	char workload[160];    /* "" : all */
+	int64_t since_wall_us;	      /* sums of folded segments count by whole hours (days when older than a month) */
+	char by[16];		      /* "workload", "tag", "trigger", "hour", "rows" (the last 100 rows) */
+	char workload[160];	      /* "" : all */
+	struct ledger_so_far *so_far; /* or NULL; from malloc, taken */
+	size_t n_so_far;
 	void (*done)(struct ledger_query *q, struct buf *json, const struct err *e);
 	struct loop_work work;
 	struct ledger *lg;

@@ -40,6 +40,7 @@ void ledger_files_write(struct ledger_files *f, struct spool_batch *b); /* on th
 int ledger_fold(struct ledger_files *f, int64_t now_wall_us, struct err *e);
 /* SUMS_FILE's sums, added to ret; an absent file is empty. *ret_upto: last segment that is in. Bad ones are counted. */
 int ledger_sums_load(int dirfd, struct sums *ret, uint64_t *ret_upto, uint64_t *ret_bad, struct err *e);
+void ledger_fill(const struct ledger *lg, struct ledger_row *r);	/* what ledger_add computes */
 struct sum_key ledger_key(const struct ledger_row *r, int64_t span_us); /* full key of a row */
 
 struct ledger {

@@ -48,7 +48,7 @@ void metrics_add(struct metrics **mp, const struct ledger_row *r)
 		m = *mp = xcalloc(1, sizeof(*m));
 	if (r->kind == LEDGER_INVOKE)
 		add_invoke(m, r);
-	m->usd_lambda += r->usd_lambda;
+	m->usd_aws += r->usd_aws;
 	m->usd_machine += r->usd_machine;
 }
 
@@ -141,7 +141,7 @@ static void count_text(struct buf *out, const struct name *w)
 static void cost_text(struct buf *out, const struct name *w)
 {
 	series(out, "cost_usd_total", w);
-	buf_addf(out, ",price=\"lambda\"} %.9g\n", w->metrics->usd_lambda);
+	buf_addf(out, ",price=\"aws\"} %.9g\n", w->metrics->usd_aws);
 	series(out, "cost_usd_total", w);
 	buf_addf(out, ",price=\"machine\"} %.9g\n", w->metrics->usd_machine);
 }

@@ -15,7 +15,7 @@ struct metrics {
 	struct histogram handler;
 	struct histogram *cold; /* [COLD_N]; NULL: none yet */
 	uint64_t cold_starts;
-	double usd_lambda, usd_machine;
+	double usd_aws, usd_machine;
 };
 void histogram_add(struct histogram *h, uint32_t us);
 void metrics_add(struct metrics **m, const struct ledger_row *r);

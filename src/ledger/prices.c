@@ -73,13 +73,35 @@ int prices_parse(struct str text, struct prices *ret, struct err *e)
 	return 0;
 }
 
+void price_fargate_size(double *vcpu, double *gb)
+{
+	/* Its documentation, "task size": memory from, to, in steps of. */
+	static const struct {
+		double vcpu, from, to, step;
+	} sizes[] = {{0.25, 0.5, 1, 0.5}, {0.25, 2, 2, 1}, {0.5, 1, 4, 1}, {1, 2, 8, 1},
+		     {2, 4, 16, 1},	  {4, 8, 30, 1},   {8, 16, 60, 4}, {16, 32, 120, 8}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		if (*vcpu > sizes[i].vcpu || *gb > sizes[i].to)
+			continue;
+		*vcpu = sizes[i].vcpu;
+		*gb = *gb <= sizes[i].from
+			      ? sizes[i].from
+			      : sizes[i].from + ceil((*gb - sizes[i].from) / sizes[i].step) * sizes[i].step;
+		return;
+	}
+}
+
+int64_t price_fargate_seconds(double seconds)
+{
+	return seconds > 60 ? (int64_t)ceil(seconds) : 60;
+}
+
 double price_fargate(const struct prices *p, enum price_arch arch, double vcpu, double gb, double seconds)
 {
-	double s = ceil(seconds);
-
-	if (s < 60)
-		s = 60;
-	return (vcpu * p->fargate.vcpu_hour[arch] + gb * p->fargate.gb_hour[arch]) * s / 3600;
+	price_fargate_size(&vcpu, &gb);
+	return (vcpu * p->fargate.vcpu_hour[arch] + gb * p->fargate.gb_hour[arch]) *
+	       (double)price_fargate_seconds(seconds) / 3600;
 }
 
 void price_machine_init(struct price_machine *m, const struct prices *p, double usd_hour, double vcpus,

@@ -21,8 +21,11 @@ struct prices {
 int prices_parse(struct str json, struct prices *ret,
 		 struct err *e); /* ERR_INVALID: names what is missing or not a price */
 
-double price_fargate(const struct prices *p, enum price_arch arch, double vcpu, double gb,
-		     double seconds); /* whole seconds, at least 60 */
+/* What Fargate counts of a task: the smallest of its sizes that holds both (beyond its largest: as asked), and whole
+ * seconds, at least 60. */
+void price_fargate_size(double *vcpu, double *gb);
+int64_t price_fargate_seconds(double seconds);
+double price_fargate(const struct prices *p, enum price_arch arch, double vcpu, double gb, double seconds);
 
 /*
  * The machine: its price per hour is split over its CPUs and its memory in the proportion in which Fargate prices a

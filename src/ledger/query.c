@@ -40,8 +40,8 @@ struct ledger_scan {
 	size_t n_parts, part;
 	int64_t at; /* row in the part; by rows: rows left before it */
 	struct sums sums;
-	struct sum total;
-	struct row *last; /* by rows: newest first */
+	struct sum total[2]; /* [1] of tasks */
+	struct row *last;    /* by rows: newest first */
 	size_t n_last;
 	uint8_t *wanted; /* by number: 1 this workload, 2 another; 0 not looked at yet */
 	uint64_t bad, dropped;
@@ -77,7 +77,7 @@ static bool wanted(struct ledger_scan *s, uint32_t workload)
 
 static struct sum_key key_of(enum by by, const struct sum_key *full)
 {
-	struct sum_key k = {0};
+	struct sum_key k = {.kind = full->kind == LEDGER_TASK ? LEDGER_TASK : 0}; /* its sums have another meaning */
 
 	if (by == BY_WORKLOAD)
 		k.workload = full->workload;
@@ -117,7 +117,7 @@ static void add_folded(struct ledger_scan *s, const struct sums *folded)
 		if (f->key.hour_us + HOUR_US <= s->q->since_wall_us || !wanted(s, f->key.workload))
 			continue;
 		sum_add(sums_at(&s->sums, &key), f);
-		sum_add(&s->total, f);
+		sum_add(&s->total[f->key.kind == LEDGER_TASK], f);
 	}
 }
 
@@ -191,7 +191,7 @@ static int piece_sums(struct ledger_scan *s, struct row *rows, struct err *e)
 			full = ledger_key(&rows[i].r, HOUR_US);
 			key = key_of(s->by, &full);
 			sum_add_row(sums_at(&s->sums, &key), &rows[i].r);
-			sum_add_row(&s->total, &rows[i].r);
+			sum_add_row(&s->total[full.kind == LEDGER_TASK], &rows[i].r);
 		}
 		s->at += n;
 		done += (size_t)n;
@@ -231,8 +231,27 @@ static int piece_rows(struct ledger_scan *s, struct row *rows, struct err *e)
 
 /* ---- the answer ---- */
 
-static void sum_json(struct jw *w, const struct sum *s)
+/* Of any kinds. */
+struct tally {
+	struct sum sum;
+	uint64_t vcpu_us;
+};
+
+static void tally_add(struct tally *t, const struct sum *from, enum ledger_kind kind)
 {
+	struct sum s = *from;
+
+	if (kind == LEDGER_TASK) {
+		t->vcpu_us += s.handler_us;
+		s.handler_us = 0;
+	}
+	sum_add(&t->sum, &s);
+}
+
+static void tally_json(struct jw *w, const struct tally *t)
+{
+	const struct sum *s = &t->sum;
+
 	jw_int(w, "invocations", (int64_t)s->invocations);
 	jw_int(w, "cold", (int64_t)s->cold);
 	jw_int(w, "errors", (int64_t)s->errors);
@@ -247,7 +266,8 @@ static void sum_json(struct jw *w, const struct sum *s)
 	jw_int(w, "mem_peak_bytes", (int64_t)s->mem_peak_bytes);
 	jw_int(w, "bytes_in", (int64_t)s->bytes_in);
 	jw_int(w, "bytes_out", (int64_t)s->bytes_out);
-	jw_real(w, "usd_lambda", s->usd_lambda);
+	jw_real(w, "vcpu_s", (double)t->vcpu_us / 1e6);
+	jw_real(w, "usd_aws", s->usd_aws);
 	jw_real(w, "usd_machine", s->usd_machine);
 }
 
@@ -285,14 +305,14 @@ static void row_json(struct ledger_scan *s, struct jw *w, const struct ledger_ro
 	jw_int(w, "mem_peak_bytes", (int64_t)r->mem_peak_bytes);
 	jw_int(w, "bytes_in", r->bytes_in);
 	jw_int(w, "bytes_out", r->bytes_out);
-	jw_real(w, "usd_lambda", r->usd_lambda);
+	jw_real(w, "usd_aws", r->usd_aws);
 	jw_real(w, "usd_machine", r->usd_machine);
 	jw_end(w, '}');
 }
 
 struct line {
 	char *key;
-	struct sum sum;
+	struct tally tally;
 };
 struct lines {
 	struct map by_key;
@@ -312,19 +332,19 @@ static void line_add(struct lines *l, struct str key, const struct sum *sum)
 			l->v = xrealloc(l->v, (l->cap = l->cap ? l->cap * 2 : 32) * sizeof(*l->v));
 		l->v[l->n++] = line;
 	}
-	sum_add(&line->sum, sum);
+	tally_add(&line->tally, sum, sum->key.kind);
 }
 
 /* Numbers become texts here: several may stand for one (a workload that was deleted and made again), and one tag text
  * for several tags. */
-static void lines_of(struct ledger_scan *s, const struct sum *sum, struct lines *l)
+static void lines_of(struct ledger_scan *s, const char *workload, const struct sum *sum, struct lines *l)
 {
 	char room[16], when[32];
 	struct str rest, tag;
 
 	switch (s->by) {
 	case BY_WORKLOAD:
-		line_add(l, str_of(name_table_text(&s->names, sum->key.workload, room)), sum);
+		line_add(l, str_of(workload ? workload : name_table_text(&s->names, sum->key.workload, room)), sum);
 		break;
 	case BY_TRIGGER:
 		line_add(l, str_of(ledger_trigger_name[sum->key.trigger]), sum);
@@ -347,8 +367,10 @@ static int by_cost(const void *a, const void *b)
 {
 	const struct line *x = *(struct line *const *)a, *y = *(struct line *const *)b;
 
-	if (x->sum.usd_lambda != y->sum.usd_lambda)
-		return x->sum.usd_lambda > y->sum.usd_lambda ? -1 : 1;
+	double a_usd = x->tally.sum.usd_aws, b_usd = y->tally.sum.usd_aws;
+
+	if (a_usd != b_usd)
+		return a_usd > b_usd ? -1 : 1;
 	return strcmp(x->key, y->key);
 }
 
@@ -357,22 +379,40 @@ static int by_key(const void *a, const void *b)
 	return strcmp((*(struct line *const *)a)->key, (*(struct line *const *)b)->key);
 }
 
+static void add_so_far(struct ledger_scan *s, struct lines *l)
+{
+	for (size_t i = 0; i < s->q->n_so_far; i++) {
+		const struct ledger_so_far *so = &s->q->so_far[i];
+		struct sum sum = {.key = ledger_key(&so->row, HOUR_US)};
+
+		if (s->q->workload[0] && strcmp(s->q->workload, so->workload) != 0)
+			continue;
+		sum_add_row(&sum, &so->row);
+		sum_add_row(&s->total[so->row.kind == LEDGER_TASK], &so->row);
+		lines_of(s, so->workload, &sum, l);
+	}
+}
+
 static void sums_json(struct ledger_scan *s, struct jw *w)
 {
 	struct lines l = {0};
+	struct tally total = {0};
 
 	for (size_t i = 0; i < s->sums.n; i++)
-		lines_of(s, &s->sums.v[i], &l);
+		lines_of(s, NULL, &s->sums.v[i], &l);
+	add_so_far(s, &l);
+	tally_add(&total, &s->total[0], 0);
+	tally_add(&total, &s->total[1], LEDGER_TASK);
 	if (l.n)
 		qsort(l.v, l.n, sizeof(*l.v), s->by == BY_HOUR ? by_key : by_cost);
 	jw_obj(w, "total");
-	sum_json(w, &s->total);
+	tally_json(w, &total);
 	jw_end(w, '}');
 	jw_arr(w, "sums");
 	for (size_t i = 0; i < l.n; i++) {
 		jw_obj(w, NULL);
 		jw_strc(w, "key", l.v[i]->key);
-		sum_json(w, &l.v[i]->sum);
+		tally_json(w, &l.v[i]->tally);
 		jw_end(w, '}');
 		free(l.v[i]->key);
 		free(l.v[i]);
@@ -427,6 +467,7 @@ static void query_end(struct ledger_query *q)
 	struct buf out = q->out;
 
 	q->out = (struct buf){0};
+	free(take_ptr(q->so_far));
 	if (q->scan)
 		scan_free(take_ptr(q->scan));
 	/* done may free q. */
@@ -484,6 +525,8 @@ void ledger_query_start(struct ledger *lg, struct ledger_query *q)
 		loop_defer(lg->loop, &q->defer, refused, q);
 		return;
 	}
+	for (size_t i = 0; i < q->n_so_far; i++)
+		ledger_fill(lg, &q->so_far[i].row);
 	s = q->scan = xcalloc(1, sizeof(*s));
 	s->q = q;
 	s->by = (enum by)by;

@@ -45,7 +45,7 @@ bool row_ok(const struct row *row)
 	const struct ledger_row *r = &row->r;
 
 	return row_sealed(row) && r->kind < LEDGER_KIND_N && r->lane < LANE_N && r->trigger < TRIGGER_N &&
-	       r->outcome < OUTCOME_N && r->cold <= LEDGER_RESTORED && usd_ok(r->usd_lambda) && usd_ok(r->usd_machine);
+	       r->outcome < OUTCOME_N && r->cold <= LEDGER_RESTORED && usd_ok(r->usd_aws) && usd_ok(r->usd_machine);
 }
 
 bool row_sum_ok(const struct sum *s)
@@ -53,7 +53,7 @@ bool row_sum_ok(const struct sum *s)
 	const struct sum_key *k = &s->key;
 
 	return row_sealed(s) && k->kind < LEDGER_KIND_N && k->lane < LANE_N && k->trigger < TRIGGER_N &&
-	       k->outcome < OUTCOME_N && usd_ok(s->usd_lambda) && usd_ok(s->usd_machine) && usd_ok(s->gb_s);
+	       k->outcome < OUTCOME_N && usd_ok(s->usd_aws) && usd_ok(s->usd_machine) && usd_ok(s->gb_s);
 }
 
 void row_head_init(struct row_head *h, const char *magic, int64_t created_wall_us, uint64_t upto)

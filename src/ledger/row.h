@@ -36,10 +36,12 @@ struct sum {
 	struct sum_key key;
 	uint64_t invocations;  /* LEDGER_INVOKE, deployments' own checks left out */
 	uint64_t cold, errors; /* of these */
-	uint64_t queue_us, start_us, init_us, handler_us, idle_ms, billed_ms;
+	uint64_t queue_us, start_us, init_us;
+	uint64_t handler_us; /* LEDGER_TASK: vCPU * billed time */
+	uint64_t idle_ms, billed_ms;
 	double gb_s; /* memory limit * billed time */
 	uint64_t cpu_us, mem_peak_bytes, bytes_in, bytes_out;
-	double usd_lambda, usd_machine;
+	double usd_aws, usd_machine;
 	uint64_t check;
 };
 static_assert(sizeof(struct ledger_row) == 128, "rows are on disk");

@@ -100,7 +100,7 @@ static bool lambda_charges(const struct ledger_row *r)
 	       r->outcome != OUTCOME_FAILED && (r->outcome != OUTCOME_CANCELED || r->handler_us);
 }
 
-static void fill(const struct ledger *lg, struct ledger_row *r)
+void ledger_fill(const struct ledger *lg, struct ledger_row *r)
 {
 	double held_us =
 		r->kind == LEDGER_INVOKE ? (double)r->start_us + r->init_us + r->handler_us : r->idle_ms * 1000.0;
@@ -109,11 +109,13 @@ static void fill(const struct ledger *lg, struct ledger_row *r)
 
 	if (!r->billed_ms && charged)
 		r->billed_ms = ledger_billed_ms(r->init_us, r->handler_us, r->cold);
-	if (r->usd_lambda == 0 && charged)
-		r->usd_lambda = lg->lambda_request + (double)r->memory_mb * r->billed_ms * lg->lambda_mb_ms;
-	if (r->kind == LEDGER_TASK && r->outcome != OUTCOME_FAILED && r->usd_lambda == 0)
-		r->usd_lambda = price_fargate(&lg->prices, HOST_ARCH, r->version / 1000.0, r->memory_mb / 1024.0,
-					      r->idle_ms / 1000.0);
+	if (r->usd_aws == 0 && charged)
+		r->usd_aws = lg->lambda_request + (double)r->memory_mb * r->billed_ms * lg->lambda_mb_ms;
+	if (r->kind == LEDGER_TASK && r->outcome != OUTCOME_FAILED) {
+		r->billed_ms = (uint32_t)price_fargate_seconds(r->idle_ms / 1000.0) * 1000;
+		r->usd_aws = price_fargate(&lg->prices, HOST_ARCH, r->version / 1000.0, r->memory_mb / 1024.0,
+					   r->idle_ms / 1000.0);
+	}
 	if (r->usd_machine == 0)
 		r->usd_machine = price_machine_use(&lg->machine, (double)r->cpu_us, held_bytes, held_us);
 }
@@ -148,7 +150,7 @@ void ledger_add(struct ledger *lg, const struct ledger_row *in)
 	assert(r->kind < LEDGER_KIND_N && r->lane < LANE_N && r->trigger < TRIGGER_N && r->outcome < OUTCOME_N);
 	if (r->cold > LEDGER_RESTORED)
 		r->cold = LEDGER_STARTED;
-	fill(lg, r);
+	ledger_fill(lg, r);
 	n = names_at(&lg->names, r->workload);
 	if (n)
 		metrics_add(&n->metrics, r);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "ledger/prices.h"
 #include "ledger/segment.h"
 
 void sums_done(struct sums *s)
@@ -57,6 +58,8 @@ struct sum *sums_at(struct sums *s, const struct sum_key *key)
 
 void sum_add_row(struct sum *to, const struct ledger_row *r)
 {
+	double vcpu = r->version / 1000.0, gb = r->memory_mb / 1024.0;
+
 	if (r->kind == LEDGER_INVOKE && r->trigger != TRIGGER_CHECK) {
 		to->invocations++;
 		to->cold += r->cold != LEDGER_WARM;
@@ -65,19 +68,21 @@ void sum_add_row(struct sum *to, const struct ledger_row *r)
 		to->invocations += r->version;
 		to->errors += r->outcome != OUTCOME_OK ? r->version : 0;
 	}
+	if (r->kind == LEDGER_TASK)
+		price_fargate_size(&vcpu, &gb);
 	to->queue_us += r->queue_us;
 	to->start_us += r->start_us;
 	to->init_us += r->init_us;
-	to->handler_us += r->handler_us;
+	to->handler_us += r->kind == LEDGER_TASK ? (uint64_t)(vcpu * r->billed_ms * 1000) : r->handler_us;
 	to->idle_ms += r->idle_ms;
 	to->billed_ms += r->billed_ms;
-	to->gb_s += (double)r->memory_mb / 1024 * r->billed_ms / 1000;
+	to->gb_s += gb * r->billed_ms / 1000;
 	to->cpu_us += r->cpu_us;
 	if (to->mem_peak_bytes < r->mem_peak_bytes)
 		to->mem_peak_bytes = r->mem_peak_bytes;
 	to->bytes_in += r->bytes_in;
 	to->bytes_out += r->bytes_out;
-	to->usd_lambda += r->usd_lambda;
+	to->usd_aws += r->usd_aws;
 	to->usd_machine += r->usd_machine;
 }
 
@@ -98,6 +103,6 @@ void sum_add(struct sum *to, const struct sum *from)
 		to->mem_peak_bytes = from->mem_peak_bytes;
 	to->bytes_in += from->bytes_in;
 	to->bytes_out += from->bytes_out;
-	to->usd_lambda += from->usd_lambda;
+	to->usd_aws += from->usd_aws;
 	to->usd_machine += from->usd_machine;
 }

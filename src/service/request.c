@@ -98,6 +98,13 @@ static void add_rows(void *arg)
 	ledger_release(lg, workload);
 }
 
+void services_account(struct services *ss)
+{
+	for (struct service *sv = service_next(ss, NULL); sv; sv = service_next(ss, sv))
+		if (sv->figures)
+			add_rows(sv->figures);
+}
+
 static struct service_figures *figures(struct service *sv)
 {
 	struct service_figures *f = sv->figures;

@@ -171,4 +171,5 @@ struct service *service_of_task(const struct services *ss, const struct task *k,
 /* One for all of its instances, kept while it is there; NULL: its name is too long for that, and each has its own. */
 const char *service_log_name(const struct service_spec *s, char ret[TASK_LOG_MAX + 1]);
 bool services_log_wanted(const struct services *ss, const char *log_name);
+void services_account(struct services *ss); /* requests of the last seconds become rows of the ledger now */
 void services_metrics(const struct services *ss, struct buf *out);

@@ -118,31 +118,66 @@ static void row_name(const struct task *k, const char *image, char *ret, size_t 
 		snprintf(ret, size, "task/%.*s", (int)strcspn(k->definition, ":"), k->definition);
 }
 
+/* What it took from since until then. name: of 160 bytes. */
+static struct ledger_row row_of(const struct task *k, int64_t since_wall_us, int64_t until_wall_us, char *name)
+{
+	int64_t began = k->started_wall_us ? k->started_wall_us : k->created_wall_us;
+	struct task_info i;
+	int64_t ms;
+
+	if (began < since_wall_us)
+		began = since_wall_us;
+	ms = (until_wall_us - began) / 1000;
+	task_info(k, &i);
+	row_name(k, i.image, name, 160);
+	return (struct ledger_row){.kind = LEDGER_TASK,
+				   .lane = LANE_CONTAINER,
+				   .trigger = TRIGGER_API,
+				   .start_wall_us = began,
+				   .instance = k->c->sandbox,
+				   .outcome = i.oom					? OUTCOME_OOM
+					      : !k->started_wall_us			? OUTCOME_FAILED
+					      : k->exit_code && !(k->told && k->signal) ? OUTCOME_ERROR
+											: OUTCOME_OK,
+				   .idle_ms = ms < 0		? 0
+					      : ms > UINT32_MAX ? UINT32_MAX
+								: (uint32_t)ms,
+				   .cpu_us = (uint64_t)i.cpu_us,
+				   .memory_mb = (uint32_t)(i.memory_bytes >> 20),
+				   .version = i.cpu_milli,
+				   .mem_peak_bytes = (uint64_t)i.mem_peak_bytes};
+}
+
 static void add_row(struct task *k)
 {
 	struct ledger *lg = k->t->o.ledger;
-	struct ledger_row row = {.kind = LEDGER_TASK, .lane = LANE_CONTAINER, .trigger = TRIGGER_API};
-	int64_t began = k->started_wall_us ? k->started_wall_us : k->created_wall_us;
-	int64_t ms = (k->stopped_wall_us - began) / 1000;
-	struct task_info i;
 	char name[160];
+	struct ledger_row row = row_of(k, 0, k->stopped_wall_us, name);
 
-	task_info(k, &i);
-	row_name(k, i.image, name, sizeof(name));
-	row.start_wall_us = began;
 	row.workload = ledger_intern(lg, name);
-	row.instance = k->c->sandbox;
-	row.outcome = i.oom		    ? OUTCOME_OOM
-		      : !k->started_wall_us ? OUTCOME_FAILED
-		      : k->exit_code	    ? OUTCOME_ERROR
-					    : OUTCOME_OK;
-	row.idle_ms = ms < 0 ? 0 : ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
-	row.cpu_us = (uint64_t)i.cpu_us;
-	row.memory_mb = (uint32_t)(i.memory_bytes >> 20);
-	row.version = i.cpu_milli;
-	row.mem_peak_bytes = (uint64_t)i.mem_peak_bytes;
 	ledger_add(lg, &row);
 	ledger_release(lg, row.workload);
+}
+
+void tasks_so_far(const struct tasks *t, int64_t since_wall_us, struct ledger_query *q)
+{
+	for (const struct task *k = task_next(t, NULL); k; k = task_next(t, k)) {
+		struct ledger_so_far *so;
+
+		if (!k->started_wall_us || k->state == TASK_STOPPED)
+			continue;
+		q->so_far = xrealloc(q->so_far, (q->n_so_far + 1) * sizeof(*so));
+		so = &q->so_far[q->n_so_far++];
+		so->row = row_of(k, since_wall_us, clock_wall_us(), so->workload);
+		for (unsigned i = 0; i < k->n; i++) {
+			struct task_usage u;
+
+			if (!task_usage(k, i, &u) || u.cpu_us < 0)
+				continue;
+			so->row.cpu_us += (uint64_t)u.cpu_us;
+			so->row.mem_peak_bytes += u.mem_peak_bytes > 0 ? (uint64_t)u.mem_peak_bytes : 0;
+		}
+	}
 }
 
 static void finish(struct task *k)
@@ -345,7 +380,7 @@ void task_stop(struct task *k, int64_t timeout_us)
 {
 	if (k->stopping || k->state == TASK_STOPPED)
 		return;
-	k->stopping = true;
+	k->stopping = k->told = true;
 	k->stop_timeout_us = timeout_us;
 	end_some(k);
 	task_changed(k);

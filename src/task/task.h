@@ -124,6 +124,8 @@ struct task_usage { /* now, of one that runs; -1: the host does not say */
 	int64_t cpu_us, mem_bytes, mem_peak_bytes;
 };
 bool task_usage(const struct task *k, unsigned container, struct task_usage *ret); /* false: it does not run */
+/* For what tandem cost counts: rows of those that run. */
+void tasks_so_far(const struct tasks *t, int64_t since_wall_us, struct ledger_query *q);
 enum task_health task_health(const struct task *k);
 void *task_inside_arg(const struct task *k);
 uint64_t task_sandbox(const struct task *k); /* whose network its containers share; 0: none (any more) */

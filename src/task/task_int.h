@@ -106,9 +106,9 @@ struct task {
 	struct list node;
 	struct tasks *t;
 	char id[TASK_ID_MAX + 1], log_name[TASK_LOG_MAX + 1], name[TASK_NAME_MAX + 1];
-	char *group, *definition, *note; /* never NULL */
-	struct json *doc, *over;	 /* over: NULL for none */
-	bool attach, durable, stopping, shares_log;
+	char *group, *definition, *note;		  /* never NULL */
+	struct json *doc, *over;			  /* over: NULL for none */
+	bool attach, durable, stopping, shares_log, told; /* told: to stop, by task_stop */
 	unsigned rows, cols;
 	int64_t stop_timeout_us; /* -1: each container's own */
 	enum task_state state;

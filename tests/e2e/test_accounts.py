@@ -88,7 +88,7 @@ class Accounts(unittest.TestCase):
         before = len(self.rows("tandem/deploy"))
         self.create("burns", CODE)
         check = self.rows("tandem/deploy")[before:]
-        self.assertEqual([(r["kind"], r["trigger"], r["outcome"], r["usd_lambda"]) for r in check], [("platform", "check", "ok", 0)])
+        self.assertEqual([(r["kind"], r["trigger"], r["outcome"], r["usd_aws"]) for r in check], [("platform", "check", "ok", 0)])
         self.assertGreater(check[0]["cpu_us"], 190000)
         self.assertGreater(check[0]["mem_peak_bytes"], 1 << 20)
         self.assertGreater(check[0]["usd_machine"], 0)
@@ -137,7 +137,7 @@ class Accounts(unittest.TestCase):
         self.assertIn("tandem/deploy", {r["workload"] for r in rows})
         for one in answer["sums"]:
             mine = [r for r in rows if r["workload"] == one["key"]]
-            for name in ("cpu_us", "idle_ms", "init_us", "start_us", "usd_machine", "usd_lambda"):
+            for name in ("cpu_us", "idle_ms", "init_us", "start_us", "usd_machine", "usd_aws"):
                 self.assertAlmostEqual(one[name], sum(r[name] for r in mine), delta=1e-12 + 1e-9 * one[name], msg=f"{one['key']} {name}")
             self.assertEqual(one["mem_peak_bytes"], max(r["mem_peak_bytes"] for r in mine))
         for name in ("cpu_us", "idle_ms", "usd_machine"):

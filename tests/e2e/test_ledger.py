@@ -47,7 +47,7 @@ def shout(event, context):
     sys.stdout.flush()
     return "done"
 """
-SUMMED = ("queue_us", "start_us", "init_us", "handler_us", "idle_ms", "billed_ms", "cpu_us", "bytes_in", "bytes_out", "usd_lambda",
+SUMMED = ("queue_us", "start_us", "init_us", "handler_us", "idle_ms", "billed_ms", "cpu_us", "bytes_in", "bytes_out", "usd_aws",
           "usd_machine")
 
 
@@ -112,7 +112,7 @@ class Ledger(unittest.TestCase):
         for r in invoked:
             billed = math.ceil(((r["init_us"] if r["cold"] else 0) + r["handler_us"]) / 1000)
             self.assertEqual(r["billed_ms"], billed)
-            self.assertTrue(close_to(r["usd_lambda"], 2e-7 + 0.25 * billed / 1000 * 0.0000166667) or os.uname().machine != "x86_64", r)
+            self.assertTrue(close_to(r["usd_aws"], 2e-7 + 0.25 * billed / 1000 * 0.0000166667) or os.uname().machine != "x86_64", r)
             self.assertGreater(r["usd_machine"], 0)
             self.assertEqual(r["memory_mb"], 256)
             self.assertRegex(r["request_id"], r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
@@ -145,7 +145,7 @@ class Ledger(unittest.TestCase):
         self.t.restart()
         after = self.cost("--workload", "books/add")["total"]
         self.assertEqual(after["invocations"], before["invocations"])
-        self.assertTrue(close_to(after["usd_lambda"], before["usd_lambda"]))
+        self.assertTrue(close_to(after["usd_aws"], before["usd_aws"]))
         self.calls(1)
         self.assertEqual(self.cost("--workload", "books/add")["total"]["invocations"], before["invocations"] + 1)
 

@@ -234,7 +234,7 @@ class Tasks(Case):
         self.assertEqual(lines, ["one", "two", "asked"])
         row = tandem.wait_for(lambda: json.loads(self.t.cli("cost", "--by", "rows", "--workload", "task/worker", "-o", "json"))["rows"], LIMIT_S)[-1]
         self.assertEqual([row[k] for k in ("kind", "lane", "outcome", "memory_mb", "vcpu")], ["task", "container", "error", 64, 0.5])
-        self.assertGreater(row["usd_lambda"], 0)  # Fargate's, of a minute at least
+        self.assertGreater(row["usd_aws"], 0)  # Fargate's, of a minute at least
         self.assertGreater(row["cpu_us"], 0)
         self.forget("worker")
         self.assertEqual(self.tasks(), [])

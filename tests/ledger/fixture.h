@@ -20,6 +20,7 @@ struct fixture {
 	struct loop *loop;
 	char *prices;
 	struct ledger *ledger;
+	struct ledger_so_far *so_far; /* one, for the next query */
 	struct logs *logs;
 };
 
@@ -107,6 +108,8 @@ UNUSED static struct json *query(struct fixture *x, const char *by, const char *
 	strlcpy_(w.query.workload, workload, sizeof(w.query.workload));
 	w.query.since_wall_us = since;
 	w.query.done = waiting_query;
+	w.query.so_far = take_ptr(x->so_far);
+	w.query.n_so_far = w.query.so_far ? 1 : 0;
 	ledger_query_start(x->ledger, &w.query);
 	loop_run(x->loop);
 	if (w.e.kind == ERR_NONE)

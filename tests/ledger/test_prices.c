@@ -41,8 +41,8 @@ TEST(published_figures)
 		 "https://infra.furybee.org/articles/serverless-vs-containers-cost"},
 		{price_fargate(&p, PRICE_X86, 1, 2, 730 * 3600), 36.04, 0.005, "Fargate 1 vCPU/2 GB, 730 h",
 		 "same; infracost golden: 29.55 + 6.49"},
-		{price_fargate(&p, PRICE_X86, 1, 0, 3), 0.04048 / 60, 1e-12, "at least a minute", "Fargate's page"},
-		{price_fargate(&p, PRICE_X86, 1, 0, 90.2), 0.04048 * 91 / 3600, 1e-12, "whole seconds", "same"},
+		{price_fargate(&p, PRICE_X86, 1, 2, 3), 0.04937 / 60, 1e-12, "at least a minute", "Fargate's page"},
+		{price_fargate(&p, PRICE_X86, 1, 2, 90.2), 0.04937 * 91 / 3600, 1e-12, "whole seconds", "same"},
 		{ledger_billed_ms(100770, 250060, true), 351, 0, "billed duration of 250.06 ms + Init 100.77 ms",
 		 "AWS blog"},
 		{p.machine_usd_hour, 0.01, 0, "the machine's own price", "spec/prices.json"},
@@ -54,6 +54,24 @@ TEST(published_figures)
 		CHECK(ok);
 		if (!ok)
 			printf("%s (%s)\n", t[i].what, t[i].src);
+	}
+}
+
+TEST(fargate_has_sizes)
+{
+	static const struct {
+		double vcpu, gb, want_vcpu, want_gb;
+	} t[] = {
+		{0, 0, 0.25, 0.5}, {0.1, 0.6, 0.25, 1}, {0.25, 1.5, 0.25, 2}, {0.25, 2.1, 0.5, 3}, {0.3, 0.1, 0.5, 1},
+		{1, 2, 1, 2},	   {1, 7.5, 1, 8},	{1, 9, 2, 9},	      {3, 1, 4, 8},	   {8, 17, 8, 20},
+		{8, 61, 16, 64},   {16, 33, 16, 40},	{32, 200, 32, 200},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
+		double vcpu = t[i].vcpu, gb = t[i].gb;
+
+		price_fargate_size(&vcpu, &gb);
+		CHECK(near(vcpu, t[i].want_vcpu, 0) && near(gb, t[i].want_gb, 0));
 	}
 }
 

@@ -102,17 +102,55 @@ TEST(every_way_adds_up)
 	fill_rows(&x);
 	auto_json all = query(&x, "rows", "", 0, NULL);
 	for (size_t i = 0; i < json_len(json_get(all, "rows")); i++)
-		want += json_real(json_get(json_at(json_get(all, "rows"), i), "usd_lambda"), 1e9);
+		want += json_real(json_get(json_at(json_get(all, "rows"), i), "usd_aws"), 1e9);
 	CHECK(want > 0);
 	for (size_t b = 0; b < ARRAY_SIZE(by); b++) {
 		auto_json j = query(&x, by[b], "", 0, NULL);
 		double sum = 0;
 
 		for (size_t i = 0; i < json_len(json_get(j, "sums")); i++)
-			sum += json_real(json_get(json_at(json_get(j, "sums"), i), "usd_lambda"), 1e9);
+			sum += json_real(json_get(json_at(json_get(j, "sums"), i), "usd_aws"), 1e9);
 		CHECK(fabs(sum - want) < 1e-15);
-		CHECK(fabs(json_real(json_get(json_get(j, "total"), "usd_lambda"), -1) - want) < 1e-15);
+		CHECK(fabs(json_real(json_get(json_get(j, "total"), "usd_aws"), -1) - want) < 1e-15);
 	}
+	fixture_done(&x);
+}
+
+/* Fargate's sizes and a minute at least, beside a function, and of one that has not ended. */
+TEST(tasks)
+{
+	struct ledger_row r = {.start_wall_us = T0,
+			       .kind = LEDGER_TASK,
+			       .lane = LANE_CONTAINER,
+			       .version = 300,
+			       .memory_mb = 1536,
+			       .idle_ms = 90100};
+	struct fixture x;
+
+	fill_rows(&x);
+	r.workload = ledger_intern(x.ledger, "service/web");
+	ledger_add(x.ledger, &r);
+	r.idle_ms = 1;
+	ledger_add(x.ledger, &r);
+	r.kind = LEDGER_REQUESTS, r.trigger = TRIGGER_HTTP, r.version = 7, r.memory_mb = 0;
+	ledger_add(x.ledger, &r);
+	x.so_far = xcalloc(1, sizeof(*x.so_far));
+	x.so_far->row = (struct ledger_row){
+		.start_wall_us = T0, .kind = LEDGER_TASK, .version = 1000, .memory_mb = 2048, .idle_ms = 3600000};
+	strlcpy_(x.so_far->workload, "service/new", sizeof(x.so_far->workload));
+	auto_json j = query(&x, "workload", "", 0, NULL);
+	const struct json *web = sum_of(j, "service/web"), *new = sum_of(j, "service/new"), *all = json_get(j, "total");
+
+	CHECK(json_get_int(web, "invocations", -1) == 7);
+	CHECK(json_get_int(web, "billed_ms", -1) == 151000);
+	CHECK(fabs(json_real(json_get(web, "vcpu_s"), -1) - 0.5 * 151) < 1e-6);
+	CHECK(fabs(json_real(json_get(web, "gb_s"), -1) - 2.0 * 151) < 1e-6);
+	CHECK(json_get_int(web, "handler_us", -1) == 0);
+	CHECK(fabs(json_real(json_get(web, "usd_aws"), -1) - (0.5 * 0.04048 + 2 * 0.004445) * 151 / 3600) < 1e-9);
+	CHECK(fabs(json_real(json_get(new, "usd_aws"), -1) - 36.04 / 730) < 1e-4);
+	CHECK(fabs(json_real(json_get(all, "vcpu_s"), -1) - 0.5 * 151 - 3600) < 1e-6);
+	CHECK(json_get_int(all, "invocations", -1) == 4 + 7);
+	CHECK(json_get_int(all, "handler_us", -1) == 3002099);
 	fixture_done(&x);
 }
 

@@ -76,7 +76,7 @@ TEST(round_trip)
 	CHECK(json_get_int(got, "revision", 0) == 3 && json_get_int(got, "instance", 0) == 9);
 	CHECK(json_get_int(got, "cpu_us", 0) == 2000 && json_get_int(got, "mem_peak_bytes", 0) == 30 << 20);
 #ifdef __x86_64__
-	CHECK(fabs(real(got, "usd_lambda") - want) < 1e-15);
+	CHECK(fabs(real(got, "usd_aws") - want) < 1e-15);
 #endif
 	CHECK(real(got, "usd_machine") > 0);
 	fixture_done(&x);
@@ -115,7 +115,7 @@ TEST(what_is_not_charged)
 	rows = json_get(j, "rows");
 	CHECK(json_len(rows) == ARRAY_SIZE(t));
 	for (size_t i = 0; i < json_len(rows); i++) {
-		CHECK((real(json_at(rows, i), "usd_lambda") > 0) == t[i].charged);
+		CHECK((real(json_at(rows, i), "usd_aws") > 0) == t[i].charged);
 		CHECK(real(json_at(rows, i), "usd_machine") > 0); /* memory was held all the same */
 	}
 	fixture_done(&x);
@@ -274,8 +274,8 @@ TEST(folding_keeps_the_sums)
 
 		CHECK(json_get_int(json_get(j, "total"), "invocations", 0) == ROWS);
 		CHECK(json_get_int(sum_of(j, "p/b"), "invocations", 0) == (ROWS + 2) / 3);
-		CHECK(usd < 0 || fabs(real(json_get(j, "total"), "usd_lambda") - usd) < 1e-12);
-		usd = real(json_get(j, "total"), "usd_lambda");
+		CHECK(usd < 0 || fabs(real(json_get(j, "total"), "usd_aws") - usd) < 1e-12);
+		usd = real(json_get(j, "total"), "usd_aws");
 		ledger_free(x.ledger);
 		if (round == 1) { /* as if the crash came between the new sums and the removal */
 			char name[128];
