@@ -103,6 +103,9 @@ static int read_order(struct api_call *c, struct order *o)
 	digest_sha256_hex(text, strlen(text), o->asked);
 	o->cpu = ecs_units(json_str(either(over, source, "cpu")), "vcpu");
 	o->memory_mb = ecs_units(json_str(either(over, source, "memory")), "gb");
+	if ((json_get(over, "cpu") && o->cpu < 0) || (json_get(over, "memory") && o->memory_mb < 0))
+		return api_fail(&c->e, API_ECS_CLIENT,
+				"overrides: cpu is like 256 or .25 vCPU, memory like 512 or 0.5 GB.");
 	if (str_eqc(json_get_str(c->in, "launchType"), "FARGATE") && !ecs_fargate_size(o->cpu, o->memory_mb))
 		return api_fail(&c->e, API_ECS_CLIENT, "No Fargate configuration exists for given values.");
 	return ecs_check_tags(c, json_get(c->in, "tags"));
@@ -253,7 +256,7 @@ int ecs_describe_tasks(struct api_call *c)
 static bool wanted(const struct api_call *c, const struct ecs_view *v)
 {
 	struct str family = json_get_str(c->in, "family"), by = json_get_str(c->in, "startedBy"),
-		   service = json_get_str(c->in, "serviceName"), launch = json_get_str(c->in, "launchType");
+		   service = last_of(json_get_str(c->in, "serviceName")), launch = json_get_str(c->in, "launchType");
 	struct task_info i = {.definition = v->t ? json_get_str(v->t->facts, "definition").p : ""};
 	struct str definition;
 

@@ -145,8 +145,8 @@ struct sending {
 
 static void tell_blob(struct http_req *r, const char *name, const char *hex)
 {
-	oci_reply(r, 201, NULL, STR_NULL, "Location: /v2/%s/blobs/sha256:%s\r\nDocker-Content-Digest: sha256:%s\r\n", name,
-	      hex, hex);
+	oci_reply(r, 201, NULL, STR_NULL, "Location: /v2/%s/blobs/sha256:%s\r\nDocker-Content-Digest: sha256:%s\r\n",
+		  name, hex, hex);
 }
 
 static void tell_push(struct http_req *r, int status, const char *name, const struct push *p)
@@ -154,8 +154,8 @@ static void tell_push(struct http_req *r, int status, const char *name, const st
 	int64_t n = push_bytes(p);
 
 	oci_reply(r, status, NULL, STR_NULL,
-	      "Location: /v2/%s/blobs/uploads/%s\r\nRange: 0-%lld\r\nDocker-Upload-UUID: %s\r\n", name, push_id(p),
-	      (long long)(n ? n - 1 : 0), push_id(p));
+		  "Location: /v2/%s/blobs/uploads/%s\r\nRange: 0-%lld\r\nDocker-Upload-UUID: %s\r\n", name, push_id(p),
+		  (long long)(n ? n - 1 : 0), push_id(p));
 }
 
 static void sender_left(void *arg)
@@ -284,4 +284,3 @@ void oci_go_on_push(struct oci *o)
 		send_blob(o, p, str_eqc(o->r->method, "PUT") ? want : "");
 	}
 }
-

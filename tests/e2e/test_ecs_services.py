@@ -37,6 +37,7 @@ class Services(test_ecs_tasks.Base):
         self.assertTrue(one["deployments"][0]["id"].startswith("ecs-svc/"))
         self.assertTrue(one["events"][0]["message"])
         arns = self.c.list_tasks(serviceName="keep")["taskArns"]
+        self.assertEqual(sorted(self.c.list_tasks(serviceName=one["serviceArn"])["taskArns"]), sorted(arns))
         tasks = self.c.describe_tasks(tasks=arns)["tasks"]
         self.assertEqual([(t["lastStatus"], t["group"], t["startedBy"]) for t in tasks], [("RUNNING", "service:keep", one["deployments"][0]["id"])] * 2)
         self.assertEqual(self.c.describe_clusters()["clusters"][0]["activeServicesCount"], 1)
@@ -83,6 +84,7 @@ class Services(test_ecs_tasks.Base):
         back = tandem.wait_for(lambda: next((s for s in self.c.describe_services(services=["roll"])["services"]
                                              if s["taskDefinition"].endswith("roll:2") and s["runningCount"] == 1), None), 90 * tandem.SLOW)
         self.assertTrue(any("roll:3" in e["message"] for e in back["events"]), back["events"])
+        self.stable("roll")
         self.t.aws("ecs", "wait", "services-stable", "--services", "roll")
         self.gone("roll")
 
