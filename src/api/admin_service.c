@@ -2,6 +2,7 @@
 /* Services for the tool: NAME is one of the cluster "default", or CLUSTER/NAME. */
 #include "api/admin_int.h"
 #include "base/clock.h"
+#include "store/definition.h"
 
 struct service *admin_service_find(struct admin *a, struct str name)
 {
@@ -62,7 +63,30 @@ void admin_put_services(struct admin *a, struct jw *w)
 	jw_end(w, ']');
 }
 
-static void put_deployment(const struct service *sv, unsigned n, struct jw *w)
+static void put_containers(struct admin *a, const struct deployment_info *d, struct jw *w)
+{
+	auto_definition def = definition_get(a->o.store, str_of(d->family), d->revision);
+	struct err e = {0};
+	auto_json doc = def ? json_parse(str_of(def->doc), &e) : NULL;
+
+	jw_arr(w, "containers");
+	for (unsigned i = 0; doc && i < task_doc_n(doc); i++) {
+		const struct json *c = task_doc_container(doc, i), *health = json_get(c, "health");
+
+		jw_obj(w, NULL);
+		jw_strc(w, "name", task_doc_name(doc, i));
+		jw_str(w, "image", json_get_str(c, "image"));
+		if (json_get(c, "health"))
+			jw_strc(w, "health",
+				json_get(health, "http")  ? json_get_str(health, "http").p
+				: json_get(health, "tcp") ? "tcp"
+							  : "command");
+		jw_end(w, '}');
+	}
+	jw_end(w, ']');
+}
+
+static void put_deployment(struct admin *a, const struct service *sv, unsigned n, struct jw *w)
 {
 	struct deployment_info d;
 	auto_buf definition = {0};
@@ -84,6 +108,7 @@ static void put_deployment(const struct service *sv, unsigned n, struct jw *w)
 	if (*d.reason)
 		jw_strc(w, "reason", d.reason);
 	jw_strc(w, "created", clock_fmt_iso(d.created_wall_us, when));
+	put_containers(a, &d, w);
 	jw_end(w, '}');
 }
 
@@ -111,7 +136,7 @@ void admin_service_describe(struct admin *a, struct http_req *r, struct service 
 	jw_end(&w, '}');
 	jw_arr(&w, "deployments");
 	for (unsigned n = 0; n < i.n_deployments; n++)
-		put_deployment(sv, n, &w);
+		put_deployment(a, sv, n, &w);
 	jw_end(&w, ']');
 	jw_arr(&w, "events");
 	for (unsigned n = 0; n < i.n_events; n++) {

@@ -45,6 +45,8 @@ static void put_text(struct jw *w, const char *key, const char *text)
 /* Members of an object, of a task or of one of its containers. */
 static void put_info(struct jw *w, const struct task_info *i)
 {
+	int64_t since = i->stopped_wall_us ? i->stopped_wall_us : i->started_wall_us;
+
 	put_text(w, "name", i->name);
 	jw_strc(w, "image", i->image);
 	jw_strc(w, "state", task_state_name[i->state]);
@@ -56,6 +58,7 @@ static void put_info(struct jw *w, const struct task_info *i)
 	put_time(w, "created", i->created_wall_us);
 	put_time(w, "started", i->started_wall_us);
 	put_time(w, "stopped", i->stopped_wall_us);
+	jw_int(w, "for_us", clock_wall_us() - (since ? since : i->created_wall_us));
 	if (i->state == TASK_STOPPED) {
 		jw_int(w, "exit_code", i->exit_code);
 		if (i->signal)

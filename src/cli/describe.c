@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* describe: everything about one function, as indented "name: value" lines in the daemon's own order. */
+/* describe: about one function or service, as indented "name: value" lines in the daemon's own order. */
 #include "cli/call.h"
 #include "cli/verbs.h"
 
@@ -15,9 +15,10 @@ const struct opt describe_options[] = {
 struct level {
 	struct cli *c;
 	int depth;
+	bool service;
 	const struct json *object;
 };
-static void show(struct cli *c, int depth, const char *key, const struct json *v);
+static void show(const struct level *l, const char *key, const struct json *v);
 
 static void put_text(struct str s)
 {
@@ -26,21 +27,40 @@ static void put_text(struct str s)
 	puts(cli_clean(text));
 }
 
+/* What says nothing: a service's zeroes and empty lists, and the steps of a rollout that has none. */
+static bool dull(const struct level *l, const char *key, const struct json *v)
+{
+	static const char *const zero[] = {"starting", "waiting", "open",	 "errors",	"failed",
+					   "ports",    "uses",	  "concurrency", "cpu_percent", NULL};
+	bool canary = str_eqc(json_get_str(l->object, "strategy"), "canary");
+
+	for (size_t i = 0; zero[i]; i++)
+		if (!strcmp(key, zero[i]) && !json_int(v, 0) && !json_len(v))
+			return true;
+	return (!strcmp(key, "cluster") && str_eqc(json_str(v), "default")) ||
+	       (!strcmp(key, "reason") && !json_str(v).n) || (!strcmp(key, "steps") && !canary);
+}
+
 static int member(void *arg, const char *key, const struct json *v)
 {
 	struct level *l = arg;
+
+	if (l->service && dull(l, key, v))
+		return 0;
 
 	if (json_type(v) == JSON_BOOL)
 		printf("%*s%s%s:%s %s\n", 2 * l->depth, "", cli_tint(l->c, TINT_DIM), key, cli_plain(l->c),
 		       json_get_bool(l->object, key, false) ? "yes" : "no");
 	else
-		show(l->c, l->depth, key, v);
+		show(l, key, v);
 	return 0;
 }
 
-static void show(struct cli *c, int depth, const char *key, const struct json *v)
+static void show(const struct level *l, const char *key, const struct json *v)
 {
-	struct level below = {c, depth + 1, v};
+	struct level below = {l->c, l->depth + 1, l->service, v};
+	struct cli *c = l->c;
+	int depth = l->depth;
 	struct str s = json_str(v);
 
 	printf("%*s%s%s:%s", 2 * depth, "", cli_tint(c, TINT_DIM), key, cli_plain(c));
@@ -58,7 +78,7 @@ static void show(struct cli *c, int depth, const char *key, const struct json *v
 				printf("%*s- ", 2 * (depth + 1), "");
 				put_text(json_str(item));
 			} else
-				show(c, depth + 1, "-", item);
+				show(&below, "-", item);
 		}
 		return;
 	case JSON_STRING:
@@ -81,7 +101,7 @@ int describe_run(struct cli *c, int argc, char **argv)
 	struct describe_opts o = {0};
 	auto_buf target = {0};
 	auto_json j = NULL;
-	struct level top = {c, 0, NULL};
+	struct level top = {.c = c};
 
 	if (!cli_options(c, &o, &argc, argv, 1, 1))
 		return c->exit;
@@ -89,6 +109,7 @@ int describe_run(struct cli *c, int argc, char **argv)
 	if (!call_show(c, "GET", target.p, STR_NULL, &j))
 		return c->exit;
 	top.object = j;
+	top.service = json_get(j, "deployments") != NULL;
 	json_each(j, member, &top);
 	return CLI_OK;
 }

@@ -62,11 +62,13 @@ static void instance_row(struct table *t, const struct json *i)
 
 static void task_line(struct table *t, const struct json *k, char *id, char *name)
 {
+	struct str image = json_get_str(k, "image"), digest;
 	char *reason = table_text(k, "reason");
 
-	table_row(t, (char *[]){id, name, table_text(k, "image"), table_text(k, "state"), table_text(k, "health"),
-				table_text(k, "started"), table_int(k, "memory_mb", "Mi"),
-				reason ? cli_clean(reason) : NULL});
+	(void)str_cut(image, '@', &image, &digest);
+	table_row(t, (char *[]){id, name, cli_cell("%.*s", str_starts(image, "sha256:") ? 19 : (int)image.n, image.p),
+				table_text(k, "state"), table_text(k, "health"), age(json_get_int(k, "for_us", 0)),
+				table_int(k, "memory_mb", "Mi"), reason ? cli_clean(reason) : NULL});
 }
 
 /* With a line for each container, where there are several. */
@@ -82,14 +84,14 @@ static void task_row(struct table *t, const struct json *k)
 int ps_run(struct cli *c, int argc, char **argv)
 {
 	static const char *const heads[] = {">ID", "FUNCTION", "STATE", ">FOR", ">PID", ">EVENTS", ">PEAK", ">MEMORY"};
-	static const char *const task_heads[] = {"TASK",   "NAME",    "IMAGE",	 "STATE",
-						 "HEALTH", "STARTED", ">MEMORY", "END"};
+	static const char *const task_heads[] = {"TASK", "NAME", "IMAGE", "STATE", "HEALTH", ">FOR", ">MEMORY", "END"};
 	auto_json j = NULL;
+	bool any;
 
 	if (!cli_options(c, NULL, &argc, argv, 0, 0) || !call_show(c, "GET", "/v1/instances", STR_NULL, &j))
 		return c->exit;
-	if (!table_list(c, json_get(j, "instances"), heads, ARRAY_SIZE(heads), instance_row))
-		cli_note(c, "no instance runs; the first event starts one");
-	table_list(c, json_get(j, "tasks"), task_heads, ARRAY_SIZE(task_heads), task_row);
+	any = table_list(c, json_get(j, "instances"), heads, ARRAY_SIZE(heads), instance_row);
+	if (!table_list(c, json_get(j, "tasks"), task_heads, ARRAY_SIZE(task_heads), task_row) && !any)
+		cli_note(c, "nothing runs; the first event or request starts something");
 	return CLI_OK;
 }

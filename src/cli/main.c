@@ -12,23 +12,25 @@ const struct verb cli_verbs[] = {
 	 serve_options, serve_run},
 	{"up", "[-f tandem.yaml]", "show what will change, then bring it up",
 	 "Reads tandem.yaml, shows what would be created, changed and removed in its project, and does it.\n"
-	 "Only functions of the same project are touched. ${VAR} and ${VAR:-default} are taken from the "
-	 "environment.\n\n"
+	 "Functions, services and tasks, of this project alone; images are built or pulled. Waits until what is new "
+	 "works, or says why it does not. ${VAR} and ${VAR:-default} are taken from the environment.\n\n"
 	 "  tandem up\n"
 	 "  tandem up -f examples/iris/tandem.yaml\n"
 	 "  tandem up --dry-run            exit code 0 either way; nothing is done",
 	 up_options, up_run},
 	{"down", "[-f tandem.yaml | --project NAME]", "remove what the same project declared",
-	 "Removes every function of the project that tandem.yaml names. Their logs go with them, their ledger rows "
-	 "stay.\n\n"
+	 "Removes every function, service and task of the project that tandem.yaml names. Their logs go with them, "
+	 "their ledger rows and volumes stay.\n\n"
 	 "  tandem down\n"
 	 "  tandem down --project iris",
 	 down_options, down_run},
-	{"ls", "", "list functions",
-	 "Lists every declared function, also while none of them runs.\n\n  tandem ls\n  tandem ls -o json", NULL,
-	 ls_run},
+	{"ls", "", "list functions and services",
+	 "Lists every declared function and service, also while nothing of it runs.\n\n  tandem ls\n  tandem ls -o "
+	 "json",
+	 NULL, ls_run},
 	{"ps", "", "list running instances and tasks",
-	 "Lists sandboxes that belong to a function, and containers, also those that ended lately.\n\n  tandem ps",
+	 "Lists instances of functions, and tasks: what services run among them, and what has ended lately.\n\n  "
+	 "tandem ps",
 	 NULL, ps_run},
 	{"describe", "NAME", "everything about one function or service",
 	 "Shows configuration, state with its reason, instances, what waits and why.\n\n  tandem describe iris",
@@ -50,14 +52,18 @@ const struct verb cli_verbs[] = {
 	 "instances end.\n\n"
 	 "  tandem restart web",
 	 NULL, restart_run},
-	{"logs", "[NAME[/CONTAINER]] [-f]", "show what functions printed",
-	 "Shows the last lines of a function's log, kept also when nothing runs. Without a name: every function's.\n\n"
+	{"logs", "[NAME[/CONTAINER]] [-f]", "show what functions, services and tasks printed",
+	 "Shows the last lines of a function's or a service's log, kept also when nothing runs, or of a task's. "
+	 "Without a name: every function's.\n\n"
 	 "  tandem logs iris\n"
+	 "  tandem logs web/proxy            one container\n"
 	 "  tandem logs iris -f\n"
 	 "  tandem logs iris --since 10m -n 1000",
 	 logs_options, logs_run},
 	{"cost", "[--by workload|tag|trigger|hour|rows]", "what the calls took and cost",
-	 "Sums the ledger: what each workload took on this machine, and what AWS Lambda would have charged.\n\n"
+	 "Sums the ledger: what each workload took on this machine, and what AWS would have charged: Lambda for "
+	 "functions, "
+	 "Fargate for services and tasks, of which what still runs is counted so far.\n\n"
 	 "  tandem cost\n"
 	 "  tandem cost --by hour --since 24h\n"
 	 "  tandem cost --by rows            the last calls, one line each\n"

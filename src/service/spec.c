@@ -325,7 +325,8 @@ static void write_member(const struct service_spec *s, const struct member *m, s
 	case TIME:
 		if (*(const int64_t *)from < 0)
 			return;
-		snprintf(text, sizeof(text), "%lldms", (long long)(*(const int64_t *)from / 1000));
+		snprintf(text, sizeof(text), *(const int64_t *)from % 1000000 ? "%lldms" : "%llds",
+			 (long long)(*(const int64_t *)from / (*(const int64_t *)from % 1000000 ? 1000 : 1000000)));
 		jw_strc(w, m->key, text);
 		return;
 	case WORD:

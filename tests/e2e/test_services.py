@@ -152,7 +152,15 @@ class Serve(Case):
         self.up({"web": self.web(min=1)})
         self.assertEqual(self.curl("/hello"), "GET /hello")
         self.assertRegex(self.t.cli("ls"), r"web +shop +ACTIVE +COMPLETED +1 ")
-        self.assertIn("web:1 is complete", self.t.cli("describe", "web"))
+        self.assertRegex(self.t.cli("ps"), r"service:web +localhost/server:v1 +RUNNING +- +\d+m?s +64Mi")
+        said = self.t.cli("describe", "web")
+        self.assertIn("web:1 is complete", said)
+        self.assertRegex(said, r"\n +image: localhost/server:v1@sha256:")
+        self.assertNotIn("cpu_percent", said)
+        cost = json.loads(self.t.cli("cost", "--workload", "service/web", "-o", "json"))["total"]  # of one that still runs
+        self.assertEqual(cost["invocations"], 1)
+        self.assertGreaterEqual(cost["vcpu_s"], 15)  # Fargate's least vCPU for a minute
+        self.assertGreater(cost["usd_aws"], 0)
         self.assertIn("nothing to change", self.up({"web": self.web(min=1)}).stdout)
         self.assertIn('tandem_service_requests_total{service="default/web",status="2xx"} 1', self.t.admin("GET", "/metrics")[1].decode())
         self.up({})
