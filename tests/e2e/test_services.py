@@ -181,6 +181,7 @@ class Serve(Case):
         total = 0
         while piece := got.stdout.read(1 << 20):
             total += len(piece)
+        got.stdout.close()
         self.assertEqual((got.wait(LIMIT_S), total), (0, 1024 * 65536))
         self.assertLess(self.resident_kb() - before, 16384)
 
@@ -365,9 +366,14 @@ class Survive(Case):
         self.assertEqual(self.curl("/who").split()[0], "one")
 
     def test_after_a_reboot(self):
-        self.up({"web": self.web(min=1), "lazy": self.web(route="/lazy")})
+        self.up({"web": self.web(min=1, route="/status/*"), "lazy": self.web(route="/lazy")})  # whoever starts a daemon asks for /readyz
+        for status in (200, 200, 500):
+            self.curl(f"/status/{status}", status=status)
         self.t.restart()
-        self.assertEqual(self.curl("/hello"), "GET /hello")
+        cost = {s["key"]: s for s in json.loads(self.t.cli("cost", "-o", "json"))["sums"]}
+        self.assertEqual((cost["service/web"]["invocations"], cost["service/web"]["errors"]), (3, 1))
+        self.assertGreater(cost["service/web"]["idle_ms"], 0)  # its task ended
+        self.assertEqual(self.curl("/status/200"), "status")
         self.assertEqual(self.curl("/lazy"), "GET /lazy")
 
 
