@@ -132,7 +132,7 @@ class Tandem:
     def aws(self, *arguments):
         """What the AWS CLI says, as JSON; raises with its error."""
         done = subprocess.run(["aws", "--endpoint-url", self.api, *arguments], env=self.environment(), capture_output=True, text=True,
-                              timeout=60, check=False)
+                              timeout=60 * SLOW, check=False)
         if done.returncode:
             raise AssertionError(f"aws {' '.join(arguments)}: exit {done.returncode}\n{done.stderr}")
         return json.loads(done.stdout) if done.stdout.strip() else None
