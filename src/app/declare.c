@@ -90,14 +90,17 @@ int plan_workload(struct plan *p, const struct plan_world *is, const struct work
 	struct plan_entry *en = &p->entries[p->n++];
 	auto_definition have = definition_get(is->store, str_of(w->name), 0);
 	auto_free char *doc = pinned(is, w);
+	char text[200];
 
 	*en = (struct plan_entry){.is_workload = true, .workload = w, .action = have ? PLAN_UNCHANGED : PLAN_CREATE};
 	strlcpy_(en->name, w->name, sizeof(en->name));
 	en->revision = have ? have->revision : 0;
-	if (have && strcmp(have->project, p->project))
-		return plan_fail(p, w->name, w->line, w->col, e,
-				 *have->project ? "another project has a service or task of this name"
-						: "ECS has a task definition of this name");
+	if (have && strcmp(have->project, p->project)) {
+		snprintf(text, sizeof(text), "%s%.64s%s of this name",
+			 *have->project ? "the project \"" : "ECS has a task definition", have->project,
+			 *have->project ? "\" has a service or task" : "");
+		return plan_fail(p, w->name, w->line, w->col, e, text);
+	}
 	if (function_get(is->store, str_of(w->name)))
 		return plan_fail(p, w->name, w->line, w->col, e, "a function has this name");
 	if (!have || strcmp(have->doc, doc)) {

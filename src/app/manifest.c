@@ -488,6 +488,21 @@ static int read_keys(const struct tree_opts *o, const struct node *map, const st
 	return 0;
 }
 
+static int check_route(const struct tree_opts *o, const struct manifest *m, const struct workload *w, struct err *e)
+{
+	const char *other = NULL;
+
+	for (size_t i = 0; *w->spec.route && i < m->n; i++)
+		if (m->functions[i].route && !strcmp(m->functions[i].route, w->spec.route))
+			other = m->functions[i].name;
+	for (const struct workload *x = m->workloads; *w->spec.route && x < w; x++)
+		if (!strcmp(x->spec.route, w->spec.route))
+			other = x->name;
+	return other ? tree_error(o, w->line, w->col, e, "\"%s\" and \"%s\" have the same route %s", other, w->name,
+				  w->spec.route)
+		     : 0;
+}
+
 static int read_workloads(const struct tree_opts *o, const struct node *root, struct manifest *m, struct err *e)
 {
 	const struct node *maps[] = {tree_get(root, "services"), tree_get(root, "tasks")};
@@ -499,7 +514,8 @@ static int read_workloads(const struct tree_opts *o, const struct node *root, st
 
 			if (k && tree_get(maps[0], v->key))
 				return tree_error(o, v->key_line, v->key_col, e, "\"%s\" is a service already", v->key);
-			if (workload_read(o, m->name, v, !k, &m->workloads[m->n_workloads++], e) < 0)
+			if (workload_read(o, m->name, v, !k, &m->workloads[m->n_workloads++], e) < 0 ||
+			    check_route(o, m, &m->workloads[m->n_workloads - 1], e) < 0)
 				return -1;
 		}
 	return 0;

@@ -267,7 +267,8 @@ static int bring_all(struct up *u, const struct json *list)
 			return cli_failf(
 				"the daemon asks for the folder %s, but %s does not name it: nothing was built", folder,
 				u->o.file);
-		source = *folder == '/' ? xasprintf("build:%s", folder) : xasprintf("build:%s/%s", u->dir, folder);
+		source = *folder == '/' || !strcmp(u->dir, ".") ? xasprintf("build:%s", folder)
+								: xasprintf("build:%s/%s", u->dir, folder);
 		if (build.n)
 			r = pull_local(u->c, source, json_get_str(im, "reference").p, true);
 		else if (!json_get_bool(im, "here", false))

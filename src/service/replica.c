@@ -205,6 +205,7 @@ static void probe(struct replica *in)
 {
 	int64_t now = loop_now_us(loop_of(in)), up = now - in->began_us, wait;
 	enum task_health h = task_health(in->task);
+	char why[160];
 
 	if (in->d->checked ? h == TASK_HEALTHY && (!in->d->port || accepts(in))
 	    : in->d->port  ? accepts(in)
@@ -213,7 +214,13 @@ static void probe(struct replica *in)
 		return;
 	}
 	if (up >= PROBE_LIMIT_US) {
-		failed(in, in->d->port ? "its port did not accept in 120 s" : "it was not well in 120 s");
+		snprintf(
+			why, sizeof(why),
+			in->d->port && h != TASK_UNKNOWN
+				? "nothing listens on port %u after 120 s; is it the one that the program says it uses?"
+				: "it was not well in 120 s",
+			in->d->port);
+		failed(in, why);
 		in->asked = true;
 		stop(in);
 		return;

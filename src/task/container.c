@@ -192,7 +192,9 @@ static void not_started(struct container *c, int32_t value)
 			break;
 		default:
 			container_set_end(c, (value & 0xffff) == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_ALLOWED, 0,
-					  "its program cannot be started: %s", why);
+					  "its program %.200s cannot be started: %s",
+					  c->spec.text.n > c->spec.argv_at ? c->spec.text.p + c->spec.argv_at : "",
+					  why);
 		}
 	}
 	container_end_sandbox(c);

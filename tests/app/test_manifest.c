@@ -133,6 +133,10 @@ static const struct {
 	{F "    description: \"${A\"\n", "t.yaml:7:19: this ${ has no closing }"},
 	{F "    route: /x\n  g:\n    code: .\n    runtime: provided\n    route: /x\n",
 	 "t.yaml:8:3: \"f\" and \"g\" have the same route /x"},
+	{F "    route: /x\nservices:\n  w: {image: a, port: 80, route: /x}\n",
+	 "t.yaml:9:3: \"f\" and \"w\" have the same route /x"},
+	{F "services:\n  v: {image: a, port: 80, route: /x}\n  w: {image: a, port: 80, route: /x}\n",
+	 "t.yaml:9:3: \"v\" and \"w\" have the same route /x"},
 };
 
 TEST(refuses_with_line_and_column)
