@@ -17,12 +17,14 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include "wire/init.h"
 
 #define PROC_MAGIC 0x9fa0
+#define FILES_MIN  64
 
 bool give_name_ok(const char *n)
 {
@@ -250,9 +252,12 @@ static int take_device(struct give *g, struct gift *x, struct err *e)
 
 static int take_limit(struct give *g, struct gift *x, struct err *e)
 {
-	return priv_rlimit_ok(x->want.number) && x->want.soft <= x->want.hard
-		       ? 0
-		       : err_set(e, ERR_INVALID, "not a limit that containers have");
+	if (!priv_rlimit_ok(x->want.number) || x->want.soft > x->want.hard)
+		return err_set(e, ERR_INVALID, "not a limit that containers have");
+	if (x->want.number == RLIMIT_NOFILE && x->want.soft < FILES_MIN)
+		return err_set(e, ERR_INVALID, "no container begins with fewer than %d descriptors (nofile)",
+			       FILES_MIN);
+	return 0;
 }
 
 /* ---- the second half ---- */
@@ -383,8 +388,12 @@ static int place_device(struct give *g, struct gift *x, struct err *e)
 	char part[sizeof(x->want.path)];
 
 	for (const char *end = strchr(path + 4, '/'); end; end = strchr(end + 1, '/')) {
+		auto_close int at = -1;
+
 		snprintf(part, sizeof(part), "%.*s", (int)(end - path), path);
-		if (mkdirat(g->own, part, 0755) < 0 && errno != EEXIST)
+		/* /dev/fd is a link to what we have open ourselves. */
+		if ((mkdirat(g->own, part, 0755) < 0 && errno != EEXIST) ||
+		    (at = open_in(g->own, part, RESOLVE_NO_SYMLINKS)) < 0)
 			return err_sys(e, errno, "make /%s", part);
 	}
 	if (mknodat(g->own, path, (x->st.st_mode & S_IFMT) | 0600, x->st.st_rdev) < 0 ||

@@ -134,10 +134,16 @@ static int send_held(int *ret, struct err *e)
 	int p[2], fds[FDS_MAX];
 	unsigned n = 0;
 	char secrets = fcntl(INIT_FD_SECRETS, F_GETFD) >= 0;
+	struct rlimit files;
 
 	for (int fd = INIT_FD_SECRETS; n < FDS_MAX && fd < INIT_FD_SECRETS + FDS_MAX; fd++)
 		if (fcntl(fd, F_GETFD) >= 0)
 			fds[n++] = fd;
+	/* Ours lie there from before the limit was set; there they have to be put there again. */
+	if (n && (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur <= INIT_FD_SECRETS + n))
+		return err_set(e, ERR_INVALID,
+			       "under a runtime volumes and secrets take %u descriptors or more (nofile)",
+			       INIT_FD_SECRETS + n + 1);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, p) < 0 || fds_send(p[0], &secrets, 1, fds, n, 0) < 0)
 		return err_sys(e, errno, "hand on what the container holds");
 	(void)close_range(INIT_FD_SECRETS, ~0u, CLOSE_RANGE_CLOEXEC);

@@ -364,6 +364,9 @@ class Devices(Case):
         self.refused("below /dev", (DEVICE, "/dev/null", "/etc/x"))
         self.refused("is no path", (DEVICE, "/dev/null", "/dev/../etc/x"))
         self.refused("File exists", (DEVICE, "/dev/null", "/dev/null"))
+        for fd in range(16, 32):  # what is open there while the container is made: layers, and what lies over every image
+            self.refused("make /dev/fd: Too many levels of symbolic links", (DEVICE, "/dev/null", "/dev/fd/%d/made/null" % fd))
+        self.assertEqual([top for top in (self.box, self.s.state) for _, names, _ in os.walk(top) if "made" in names], [])
 
 
 class Rights(Case):
@@ -389,6 +392,8 @@ class Rights(Case):
         for number in (resource.RLIMIT_CORE, 13, 14, 16, 31, 32, 60000):
             self.refused("not a limit", dict(kind=LIMIT, number=number, soft=1, hard=1))
         self.refused("not a limit", dict(kind=LIMIT, number=resource.RLIMIT_NOFILE, soft=2, hard=1))
+        self.refused("fewer than 64 descriptors", dict(kind=LIMIT, number=resource.RLIMIT_NOFILE, soft=63, hard=2000))
+        self.assertEqual(self.out("ulimit -n", dict(kind=LIMIT, number=resource.RLIMIT_NOFILE, soft=64, hard=64), (VOLUME, "v-1", "/v")), "64\n")
 
     def test_lists(self):
         self.s.next_id += 1

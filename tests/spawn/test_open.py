@@ -16,7 +16,7 @@ from spawner_driver import *  # noqa: E402,F403
 
 ANSWER = "exec nc -ll -p 8080 -e echo hello"
 # Prints what a server says, or nothing. Its input does not end before that.
-ASK = "nc -w 20 127.0.0.1 %d </dev/null"
+ASK = "nc -w 600 127.0.0.1 %d </dev/null"
 
 
 

@@ -72,6 +72,11 @@ class Runtime:
         out = "cat /run/secret; echo $HUSH; stat -c %U /run/secret; touch /data/f /big/f && ls -a /proc/self/fd | wc -l"
         self.assertEqual(self.sh(out, user="app", gives=gives)[0], 1 << 8)  # the volume is root's
         self.assertEqual(self.sh(out, gives=gives), self.sh(out, gives=gives, runtime=0))
+        few = (*gives, dict(kind=LIMIT, number=7, soft=514, hard=514))
+        with self.assertRaisesRegex(RuntimeError, "volumes and secrets take 515 descriptors or more"):
+            self.make(gives=few)
+        few[-1].update(soft=515, hard=515)
+        self.assertEqual(self.sh(out, gives=few), self.sh(out, gives=few, runtime=0))
         sb = self.make(gives=gives)
         sb.start_in(["sleep", "1000"])
         self.assertEqual(sb.hear()[0], 64)
@@ -85,7 +90,7 @@ class Runtime:
         listener.settimeout(TIMEOUT_S)
         two = [self.make(join=sb), self.make(join=sb, runtime=0)]
         for other in two:
-            other.start_in(["sh", "-c", "nc -w 20 127.0.0.1 5432 </dev/null; ip link set lo down || echo refused"])
+            other.start_in(["sh", "-c", "nc -w 600 127.0.0.1 5432 </dev/null; ip link set lo down || echo refused"])
             self.assertEqual(other.hear()[0], 64)
             conn, _ = listener.accept()
             conn.sendall(b"hello\n")
