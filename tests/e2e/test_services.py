@@ -152,7 +152,7 @@ class Serve(Case):
         self.up({"web": self.web(min=1)})
         self.assertEqual(self.curl("/hello"), "GET /hello")
         self.assertRegex(self.t.cli("ls"), r"web +shop +ACTIVE +COMPLETED +1 ")
-        self.assertRegex(self.t.cli("ps"), r"service:web +localhost/server:v1 +RUNNING +- +\d+m?s +64Mi")
+        self.assertRegex(self.t.cli("ps"), r"service:web +localhost/server:v1 +RUNNING +- +\d+(ms|s|m|h) +64Mi")
         said = self.t.cli("describe", "web")
         self.assertIn("web:1 is complete", said)
         self.assertRegex(said, r"\n +image: localhost/server:v1@sha256:")
