@@ -46,6 +46,8 @@ static int put_facts(struct api_call *c, const struct order *o, const struct jso
 	auto_buf ours = {0};
 	struct jw w = jw_object(ret);
 
+	if (str_starts(json_get_str(c->in, "group"), "service:")) /* by it a service knows its own */
+		return api_fail(&c->e, API_INVALID_MEMBER, "Invalid namespace for group.");
 	if (ecs_translate_overrides(c, over, doc, &ours) < 0)
 		return -1;
 	jw_strc(&w, "cluster", o->cluster);

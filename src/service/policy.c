@@ -143,7 +143,7 @@ static int steps_of(const struct rollout_spec *s)
 
 static void by_steps(const struct rollout_load *l, struct rollout_plan *p)
 {
-	bool last = l->step == steps_of(l->spec), watched = !l->step || l->step_us >= watch_us(l->spec) || l->promote;
+	bool last = l->step >= steps_of(l->spec), watched = !l->step || l->step_us >= watch_us(l->spec) || l->promote;
 
 	p->weight = percent_at(l->spec, l->step);
 	/* What the next step needs is there before it begins. */

@@ -99,6 +99,10 @@ static void on_connection(void *arg, int events)
 		struct service *sv = d->sv ? d->sv : map_get(&d->ss->by_name, str_of(d->key));
 		struct conn *c;
 
+		if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
+			loop_fd_want(d->watch, 0);
+			loop_timer_in(d->again, AGAIN_US);
+		}
 		if (fd < 0)
 			return;
 		if (!sv || sv->state != SERVICE_ACTIVE || d->ss->draining) {
@@ -149,7 +153,18 @@ static void opened(struct spawn_req *r, const struct err *e)
 static void ask(void *arg)
 {
 	struct door *d = arg;
+	struct service *own;
 
+	if (d->watch) { /* accepting had paused */
+		loop_fd_want(d->watch, LOOP_READ);
+		return;
+	}
+	own = d->sv ? NULL : service_of_task(d->ss, d->task, &(const char *){NULL});
+	if (own && own->spec.port == ntohs(d->at.sin6_port)) { /* its program could not listen there any more */
+		service_say(own, "it uses %s at port %u, where it listens itself; uses: [NAME:PORT] has another",
+			    d->key, own->spec.port);
+		return;
+	}
 	d->req = (struct spawn_req){.done = opened};
 	if (d->sv)
 		spawn_listen_start(d->ss->o.spawn, &d->req, &d->at);

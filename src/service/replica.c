@@ -203,23 +203,22 @@ static void ready(struct replica *in)
 
 static void probe(struct replica *in)
 {
-	int64_t now = loop_now_us(loop_of(in)), up = now - in->began_us, wait;
+	int64_t now = loop_now_us(loop_of(in)), up, wait;
 	enum task_health h = task_health(in->task);
-	char why[160];
+	bool checked = h != TASK_NOT_CHECKED, well = !checked || h == TASK_HEALTHY;
+	char why[120];
 
-	if (in->d->checked ? h == TASK_HEALTHY && (!in->d->port || accepts(in))
-	    : in->d->port  ? accepts(in)
-			   : up >= SETTLE_US) {
+	if (h == TASK_UNKNOWN) /* the check itself says when that has taken too long */
+		in->began_us = now;
+	up = now - in->began_us;
+	if (checked || in->d->port ? well && (!in->d->port || accepts(in)) : up >= SETTLE_US) {
 		ready(in);
 		return;
 	}
 	if (up >= PROBE_LIMIT_US) {
-		snprintf(
-			why, sizeof(why),
-			in->d->port && h != TASK_UNKNOWN
-				? "nothing listens on port %u after 120 s; is it the one that the program says it uses?"
-				: "it was not well in 120 s",
-			in->d->port);
+		snprintf(why, sizeof(why),
+			 "nothing listens on port %u after 120 s; is it the one that the program says it uses?",
+			 in->d->port);
 		failed(in, why);
 		in->asked = true;
 		stop(in);
@@ -259,17 +258,17 @@ void replica_changed(struct replica *in)
 		return;
 	}
 	ask_sockets(in);
-	if (i.health == TASK_UNHEALTHY && !in->asked && in->state != SI_START) {
+	if (i.health == TASK_UNHEALTHY && !in->asked) {
 		failed(in, "it is not well: its health check fails");
 		replica_end(in);
+	} else if (i.state == TASK_STOPPING && in->state <= SI_READY) {
+		move(in, SI_STOP); /* by somebody else, or its program has ended */
 	} else if (i.state == TASK_RUNNING && in->state == SI_START) {
 		in->began_us = loop_now_us(loop_of(in));
 		move(in, SI_PROBE);
 		probe(in);
 	} else if (in->state == SI_PROBE) {
 		probe(in);
-	} else if (i.state == TASK_STOPPING && in->state == SI_READY) {
-		move(in, SI_STOP); /* by somebody else, or its program has ended */
 	}
 }
 

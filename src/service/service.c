@@ -47,14 +47,6 @@ void service_say(struct service *sv, const char *fmt, ...)
 
 /* ---- deployments ---- */
 
-static bool has_check(const struct json *doc)
-{
-	for (unsigned i = 0; i < task_doc_n(doc); i++)
-		if (json_get(task_doc_container(doc, i), "health"))
-			return true;
-	return false;
-}
-
 void deployment_hold(struct deployment *d)
 {
 	auto_json doc = json_parse(str_of(d->doc), NULL);
@@ -99,7 +91,6 @@ struct deployment *deployment_new(struct service *sv, const char *family, int re
 	d->revision = revision;
 	d->port = port;
 	d->doc = xstrdup(def->doc);
-	d->checked = has_check(doc);
 	deployment_hold(d);
 	d->created_wall_us = d->updated_wall_us = clock_wall_us();
 	list_init(&d->instances);

@@ -67,7 +67,6 @@ struct deployment {
 	bool all_held;
 	int revision;
 	uint16_t port;
-	bool checked; /* its definition has health checks */
 	enum deployment_state state;
 	char reason[300];
 	struct list instances;

@@ -110,6 +110,7 @@ class Life(Base):
         self.refused("InvalidParameterException", "count is 11", self.c.run_task, taskDefinition=family, count=11)
         self.refused("InvalidParameterException", "there is no container \"x\"", self.c.run_task, taskDefinition=family,
                      overrides={"containerOverrides": [{"name": "x"}]})
+        self.refused("InvalidParameterException", "Invalid namespace", self.c.run_task, taskDefinition=family, group="service:web")
         self.refused("InvalidParameterException", "was not found", self.c.stop_task, task="0" * 32)
         missing = self.c.describe_tasks(tasks=["0" * 32])
         self.assertEqual((missing["tasks"], missing["failures"][0]["reason"]), ([], "MISSING"))

@@ -391,6 +391,11 @@ class Ports(Case):
         tandem.wait_for(lambda: self.curl_code("/get/8081") == "200", LIMIT_S)
         self.assertRegex(self.curl("/get/8081"), "^late ")
 
+    def test_what_it_uses_takes_no_port_of_its_own(self):
+        self.up({"db": self.web(route=None), "web": self.web(min=1, uses=["db", "web"])})
+        self.assertEqual(self.curl("/hello"), "GET /hello")
+        self.assertEqual(sum("where it listens itself" in e for e in self.service()["events"]), 2, self.service())
+
     def free_port(self):
         """One that the kernel gives to nobody by itself."""
         while True:
@@ -431,6 +436,13 @@ class Health(Case):
         self.assertIn("health check", done.stdout)
         self.until(lambda sv: len(sv["deployments"]) == 1 and sv["deployments"][0]["definition"] == "web:1")
         self.assertEqual(self.curl("/who").split()[0], "one")
+
+    def test_of_one_that_is_not_essential(self):
+        """What the platform looks at there is for people: the service serves without it."""
+        side = {"image": "localhost/server:v1", "environment": {"PORT": "9090", "STATUS": "500"}, "essential": False,
+                "health": {"http": "/well", "port": 9090, "interval": "1s"}}
+        self.up({"web": self.web(min=1, containers={"side": side})})
+        self.assertEqual(self.curl("/hello"), "GET /hello")
 
     def test_not_well_later(self):
         self.up({"web": self.web(min=2, max=2, health={"http": "/well", "interval": "1s", "retries": 3})})
