@@ -235,9 +235,9 @@ static void stream_line(struct run *run, struct buf *line)
 		http_stream_write(run->r, buf_str(line));
 }
 
-static void on_event(void *arg, const struct apply_event *ev)
+static bool on_event(void *arg, const struct apply_event *ev)
 {
-	static const char *const name[] = {[APPLY_START] = "start", [APPLY_DONE] = "done", [APPLY_FAILED] = "failed"};
+	static const char *const name[] = {"start", "waits", "done", "failed"};
 	struct run *run = arg;
 	const struct workload *wl = ev->entry->workload;
 	bool deleted = ev->entry->action == PLAN_DELETE;
@@ -263,6 +263,7 @@ static void on_event(void *arg, const struct apply_event *ev)
 		jw_int(&w, "us", ev->took_us);
 	jw_end(&w, '}');
 	stream_line(run, &line);
+	return run->r;
 }
 
 static void on_done(void *arg, bool ok)

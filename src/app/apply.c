@@ -21,13 +21,13 @@ struct removal {
 	struct plan_entry *entry;
 	int64_t started_us;
 };
-static void tell(struct apply *a, enum apply_event_kind kind, const struct plan_entry *en, const struct function *f,
+static bool tell(struct apply *a, enum apply_event_kind kind, const struct plan_entry *en, const struct function *f,
 		 const char *reason, int64_t started_us)
 {
 	struct apply_event ev = {.kind = kind, .entry = en, .function = f, .reason = reason};
 
 	ev.took_us = clock_now_us() - started_us;
-	a->o.event(a->o.arg, &ev);
+	return a->o.event(a->o.arg, &ev);
 }
 
 int64_t apply_begin(struct apply *a, const struct plan_entry *en)
@@ -35,6 +35,11 @@ int64_t apply_begin(struct apply *a, const struct plan_entry *en)
 	a->running++;
 	tell(a, APPLY_START, en, NULL, NULL, clock_now_us());
 	return clock_now_us();
+}
+
+bool apply_waits(struct apply *a, const struct plan_entry *en, const char *why, int64_t started_us)
+{
+	return tell(a, APPLY_WAITS, en, NULL, why, started_us);
 }
 
 void apply_told(struct apply *a, const struct plan_entry *en, const char *reason, int64_t started_us)

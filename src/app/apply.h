@@ -14,21 +14,21 @@
 #include "loop/loop.h"
 #include "sched/sched.h"
 #define APPLY_PARALLEL 4
-enum apply_event_kind { APPLY_START, APPLY_DONE, APPLY_FAILED };
+enum apply_event_kind { APPLY_START, APPLY_WAITS, APPLY_DONE, APPLY_FAILED };
 struct apply_event {
 	enum apply_event_kind kind;
 	const struct plan_entry *entry;
 	const struct function *function; /* DONE: as it is now; NULL when deleted */
-	const char *reason;		 /* FAILED; DONE with state FAILED too */
+	const char *reason;		 /* FAILED; DONE with state FAILED too; WAITS: for what */
 	int64_t took_us;
 };
 struct apply_opts {
 	struct loop *loop;
 	struct plan_world is;
 	struct sched *sched;
-	struct plan *plan; /* taken */
-	void (*event)(void *arg, const struct apply_event *ev);
-	void (*done)(void *arg, bool ok); /* exactly once, never before _start returned */
+	struct plan *plan;					/* taken */
+	bool (*event)(void *arg, const struct apply_event *ev); /* false: nobody listens, so a WAITS need not go on */
+	void (*done)(void *arg, bool ok);			/* exactly once, never before _start returned */
 	void *arg;
 };
 void apply_start(const struct apply_opts *o);

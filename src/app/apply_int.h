@@ -15,5 +15,6 @@ int64_t apply_begin(struct apply *a, const struct plan_entry *en);
 /* reason NULL: it is done. apply_tick must follow, which may free a. */
 void apply_told(struct apply *a, const struct plan_entry *en, const char *reason, int64_t started_us);
 void apply_tick(struct apply *a);
+bool apply_waits(struct apply *a, const struct plan_entry *en, const char *why, int64_t started_us);
 /* declare.c */
 void declare_start(struct apply *a, struct plan_entry *en);

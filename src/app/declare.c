@@ -191,6 +191,13 @@ static void settled(struct service_wait *w, const struct err *e)
 	over(container_of(w, struct item, wait), e);
 }
 
+static bool waits(struct service_wait *w, const char *why)
+{
+	struct item *it = container_of(w, struct item, wait);
+
+	return apply_waits(it->a, it->entry, why, it->started_us);
+}
+
 /* Durable. A service has then to show that it works. */
 static void stored(struct store_op *op, const struct err *e)
 {
@@ -204,6 +211,7 @@ static void stored(struct store_op *op, const struct err *e)
 		over(it, e);
 		return;
 	}
+	it->wait.still = waits;
 	it->wait.done = settled;
 	service_wait_start(sv, &it->wait);
 }

@@ -342,6 +342,9 @@ static void show_event(struct up *u, struct str line)
 		u->ended = true;
 		u->failed |= !json_get_bool(j, "ok", false);
 	}
+	if (str_eqc(event, "waits") && !u->c->json && !u->c->quiet)
+		fprintf(stderr, "  " STR_FMT " waits for %s (%.0f s)\n", STR_ARG(name), cli_clean(reason),
+			(double)json_get_int(j, "us", 0) / 1000000);
 	if (u->c->json || (!done && !str_eqc(event, "failed")))
 		return;
 	u->shown++;

@@ -157,6 +157,8 @@ const char *line_waits_for(const struct service *sv, char *out, size_t size)
 		snprintf(out, size, "the service is to have no instance");
 	else if (*d->reason && !deployment_count(d, COUNT_READY))
 		snprintf(out, size, "no instance is ready; %s", d->reason);
+	else if (d->port && deployment_count(d, COUNT_ON_THE_WAY))
+		snprintf(out, size, "an instance, which starts, to listen on port %u", d->port);
 	else
 		snprintf(out, size, "an instance, which starts");
 	return out;

@@ -238,6 +238,7 @@ static void want(struct service *sv, int64_t *next_us)
 void service_wait_start(struct service *sv, struct service_wait *w)
 {
 	strlcpy_(w->id, service_primary(sv)->id, sizeof(w->id));
+	w->since_us = w->said_us = loop_now_us(sv->ss->o.loop);
 	list_push(&sv->waits, &w->node);
 	service_wake(sv);
 }
@@ -265,14 +266,34 @@ static bool verdict(const struct service *sv, const struct service_wait *w, stru
 	return true;
 }
 
-static void tell_waits(struct service *sv)
+/* The same, where there is nothing to say: what it waits for, from time to time, and not for ever. */
+static bool patience(const struct service *sv, struct service_wait *w, int64_t *next_us, struct err *e)
+{
+	int64_t now = loop_now_us(sv->ss->o.loop), left = w->said_us + SERVICE_STILL_US - now;
+	char why[256];
+
+	if (left <= 0) {
+		line_waits_for(sv, why, sizeof(why));
+		if (now - w->since_us >= SERVICE_WAIT_US)
+			err_set(e, ERR_TIMEOUT, "not ready after %lld s: it waits for %s", SERVICE_WAIT_US / 1000000,
+				why);
+		else if (!w->still(w, why))
+			err_set(e, ERR_CANCELED, "nobody waits for it any more");
+		w->said_us = now;
+		left = SERVICE_STILL_US;
+	}
+	earlier(next_us, left);
+	return e->kind;
+}
+
+static void tell_waits(struct service *sv, int64_t *next_us)
 {
 	list_each(&sv->waits, it)
 	{
 		struct service_wait *w = container_of(it, struct service_wait, node);
 		struct err e = {0};
 
-		if (!verdict(sv, w, &e))
+		if (!verdict(sv, w, &e) && !patience(sv, w, next_us, &e))
 			continue;
 		list_del(&w->node);
 		w->done(w, &e);
@@ -288,7 +309,7 @@ static void tick(void *arg)
 	look_at_cpu(sv, &next_us);
 	want(sv, &next_us);
 	earlier(&next_us, rollout_tick(sv));
-	tell_waits(sv); /* before deployments of which there is nothing more to say go */
+	tell_waits(sv, &next_us); /* before deployments of which there is nothing more to say go */
 	list_each(&sv->deployments, it)
 	{
 		struct deployment *d = container_of(it, struct deployment, node);

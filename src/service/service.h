@@ -23,6 +23,8 @@
 #include "task/task.h"
 
 #define SERVICE_NAME_MAX  255
+#define SERVICE_STILL_US  5000000ll
+#define SERVICE_WAIT_US	  125000000ll /* for one: a little longer than an instance may take (replica.c) */
 #define SERVICE_HOLD_US	  60000000ll
 #define SERVICE_DRAIN_US  3000000
 #define SERVICE_HELD_MAX  4096
@@ -112,11 +114,14 @@ int service_promote(struct service *sv, struct err *e);
 int service_undo(struct service *sv, struct err *e);
 
 /* Until the revision that is wanted has shown that it works: the first instances are ready, or it is given up (then e says
- * why). done: once, never before _start returned. */
+ * why; the service tries on). still: every SERVICE_STILL_US, what it waits for; false: nobody wants to know any more.
+ * done: once, never before _start returned. */
 struct service_wait {
 	struct list node;
+	bool (*still)(struct service_wait *w, const char *why);
 	void (*done)(struct service_wait *w, const struct err *e);
 	char id[32]; /* of the deployment */
+	int64_t since_us, said_us;
 };
 void service_wait_start(struct service *sv, struct service_wait *w);
 

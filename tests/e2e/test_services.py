@@ -209,6 +209,18 @@ class Serve(Case):
 
 
 class Scale(Case):
+    def test_up_says_what_it_waits_for(self):
+        """Nobody listens on that port: up says so meanwhile, and who does not want to wait on is not in anybody's way."""
+        path = os.path.join(self.dir, "tandem.yaml")
+        with open(path, "w", encoding="ascii") as f:
+            json.dump({"name": "shop", "services": {"web": self.web(port=8099)}}, f)
+        command = [tandem.PROGRAM, "--state", self.t.state]
+        with subprocess.Popen([*command, "up", "-f", path], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as up:
+            self.assertTrue(any("web waits for" in line and "port 8099" in line for line in up.stderr))
+            up.kill()
+        tandem.wait_for(lambda: not subprocess.run([*command, "down", "-f", path], capture_output=True, check=False).returncode, LIMIT_S)
+        tandem.wait_for(lambda: not self.service() or self.service()["state"] != "ACTIVE", LIMIT_S, self.service)
+
     def test_a_crowd_wakes_it(self):
         self.up({"web": self.web(idle="100ms", environment={"DELAY_MS": "100"})})
         for _ in range(3):
