@@ -110,6 +110,8 @@ static void on_timer(void *arg)
 			     p->c ? "the service does not accept connections" : "no instance of the service is there");
 	} else if (p->state == PROXY_ANSWER && p->expecting) {
 		pull(p);
+	} else if (p->state == PROXY_ANSWER && p->pulling && p->out.n == p->out_at) {
+		loop_timer_in(p->timer, p->o.answer_us); /* the client is slow: that has a limit of its own */
 	} else if (p->state == PROXY_ANSWER) {
 		fail(p, 504, "the service did not answer in time");
 	} else {

@@ -333,6 +333,23 @@ TEST(deadlines)
 	world_close(&w);
 }
 
+/* No answer to half of a request is no fault of the service. */
+TEST(request_that_stops)
+{
+	struct world w;
+
+	world_open(&w);
+	w.ends = "hello";
+	say(&w.x, STR("POST / HTTP/1.1\r\n" H "Content-Length: 10\r\n\r\nhello"));
+	while (!w.n_peers || !w.peers[0].took)
+		turn(&w.x);
+	step_clock(&w, 61000000);
+	while (!results(&w))
+		turn(&w.x);
+	CHECK(w.results[PROXY_GONE] == 1);
+	world_close(&w);
+}
+
 static void ask(struct world *w, struct str request, const char *until)
 {
 	buf_clear(&w->x.got);
