@@ -14,14 +14,14 @@ OPT_release := -O2 -g -DTANDEM_DEBUG=0
 OPT_san := -O1 -g -DTANDEM_DEBUG=1 -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 CFLAGS += -std=gnu11 $(OPT_$(MODE)) $(WARN) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DTANDEM_VERSION='"$(VERSION)"' \
 	-I. -Isrc -Ihelper -I$(B)/gen -I/usr/share/include/llhttp -fno-strict-aliasing -fstack-protector-strong
-LIBS := -luv -lsqlite3 -ljansson -lyaml -lssl -lcrypto -lpthread -lm
+LIBS := -luv -lsqlite3 -ljansson -lyaml -lexpat -lssl -lcrypto -lpthread -lm
 
 LOW := base wire
-DAEMON_DIRS := base json loop wire http store ledger spawn instance image sched task service trigger app api daemon
+DAEMON_DIRS := base json loop wire http store ledger spawn instance image sched task service lane object queue stream trigger app api daemon
 CORE_SRC := $(foreach d,$(filter-out daemon,$(DAEMON_DIRS)),$(wildcard src/$(d)/*.c))
 DAEMON_SRC := $(wildcard src/daemon/*.c)
-CLI_SRC := $(wildcard src/cli/*.c) $(foreach d,base json wire advise,$(wildcard src/$(d)/*.c)) src/http/client.c src/http/ca.c \
-	src/sched/policy.c src/image/reference.c
+CLI_SRC := $(wildcard src/cli/*.c) $(foreach d,base json wire advise,$(wildcard src/$(d)/*.c)) src/http/client.c src/http/ca.c src/http/parse.c \
+	src/sched/policy.c src/sched/known.c src/sched/lane_model.c src/image/reference.c src/app/tree.c src/app/interpolate.c src/ledger/prices.c
 LOW_SRC := $(foreach d,$(LOW),$(wildcard src/$(d)/*.c))
 LLHTTP_SRC := $(wildcard /usr/share/llhttp/*.c)
 LIBS += $(if $(LLHTTP_SRC),,-lllhttp) # Debian 13 has it as a library
@@ -36,6 +36,10 @@ LLHTTP_OBJ := $(patsubst /usr/share/llhttp/%.c,$(B)/obj/llhttp/%.o,$(LLHTTP_SRC)
 BINS := $(addprefix $(B)/,tandem tandemd tandem-spawner tandem-init tandem-unpack tandem-net)
 
 all: $(BINS) ## build everything into build/
+
+.PHONY: release
+release: ## the same for users, into build/release: optimised, without what only tests need
+	$(MAKE) MODE=release B=build/release all
 
 # What the daemon and `tandem env` look for beside the binaries, as make install lays it out.
 $(B)/spec:
@@ -53,8 +57,8 @@ $(B)/shim.made: $(SHIM_FILES)
 	@touch $@
 $(B)/tandem $(B)/tandemd: | $(B)/shim.made $(B)/spec
 
-$(B)/tandem: $(call obj,$(CLI_SRC))
-	$(CC) $(CFLAGS) -o $@ $^ -ljansson -lcrypto -lm
+$(B)/tandem: $(call obj,$(CLI_SRC)) $(LLHTTP_OBJ)
+	$(CC) $(CFLAGS) -o $@ $^ -ljansson -lyaml -lcrypto -lm $(if $(LLHTTP_SRC),,-lllhttp)
 $(B)/tandemd: $(call obj,$(CORE_SRC) $(DAEMON_SRC)) $(LLHTTP_OBJ)
 	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
 # Static: every sandbox begins as a copy of this process, and each library would be five more mappings to copy.

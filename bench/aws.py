@@ -23,6 +23,8 @@ class ApiError(Exception):
 
 
 class Lambda:
+    service = "lambda"
+
     def __init__(self, host, port, key, secret, region):
         self.host = f"{host}:{port}"
         self.connection = http.client.HTTPConnection(host, port, timeout=120)
@@ -30,19 +32,20 @@ class Lambda:
         self.secret = secret
         self.region = region
 
-    def headers(self, method, path, body):
+    def headers(self, method, path, body, target=None):
         now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-        scope = f"{now[:8]}/{self.region}/lambda/aws4_request"
-        names = "host;x-amz-date"
-        request = f"{method}\n{path}\n\nhost:{self.host}\nx-amz-date:{now}\n\n{names}\n{sha256(body)}"
+        scope = f"{now[:8]}/{self.region}/{self.service}/aws4_request"
+        given = {"host": self.host, "x-amz-date": now, **({"x-amz-target": target} if target else {})}
+        names = ";".join(given)
+        lines = "".join(f"{name}:{value}\n" for name, value in given.items())
+        request = f"{method}\n{path}\n\n{lines}\n{names}\n{sha256(body)}"
         text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{sha256(request.encode())}"
         key = f"AWS4{self.secret}".encode()
-        for part in (now[:8], self.region, "lambda", "aws4_request"):
+        for part in (now[:8], self.region, self.service, "aws4_request"):
             key = hmac256(key, part)
         signature = hmac256(key, text).hex()
         return {
-            "Host": self.host,
-            "X-Amz-Date": now,
+            **given,
             "Authorization": f"AWS4-HMAC-SHA256 Credential={self.key}/{scope}, "
             f"SignedHeaders={names}, Signature={signature}",
         }
@@ -70,6 +73,25 @@ class Lambda:
 
     def invoke(self, name, payload):
         return self.call("POST", f"/2015-03-31/functions/{name}/invocations", payload)
+
+
+class Sqs(Lambda):
+    service = "sqs"
+
+    def request(self, operation, **body):
+        """A signed request that may be sent any number of times: its headers, and its body."""
+        text = json.dumps(body).encode()
+        headers = self.headers("POST", "/", text, f"AmazonSQS.{operation}")
+        return {**headers, "Content-Type": "application/x-amz-json-1.0"}, text
+
+    def do(self, operation, **body):
+        headers, text = self.request(operation, **body)
+        self.connection.request("POST", "/", text, headers)
+        answer = self.connection.getresponse()
+        said = answer.read()
+        if answer.status != 200:
+            raise ApiError(f"{operation}: {answer.status} {said[:300]!r}")
+        return json.loads(said)
 
 
 def zipped(files):

@@ -198,7 +198,7 @@ def write_project(folder):
     """tandem.yaml beside the code that is there already; iris from the examples."""
     shutil.copytree(f"{host.ROOT}/examples/iris", f"{folder}/iris")
     os.remove(f"{folder}/iris/tandem.yaml")
-    text = "name: bench\n\nfunctions:\n"
+    text = "name: figures\n\nfunctions:\n"
     for tail in ("", "-plain"):
         text += function_text(f"cold-node{tail}", "node", "nodejs18.x", "index.handler")
         text += function_text(f"cold-python{tail}", "python", "python3.11", "app.handler")
@@ -314,7 +314,7 @@ class Cold:
 
     def check_restored(self, function):
         """By the ledger: a figure of a restore that was none would be a lie."""
-        rows = self.admin.ask(f"/v1/cost?by=rows&workload=bench/{function}")["rows"]
+        rows = self.admin.ask(f"/v1/cost?by=rows&workload=figures/{function}")["rows"]
         plain = [row for row in rows if row["kind"] == "invoke" and row.get("cold") and not row.get("restored")]
         if plain:
             raise host.BenchError(f"{len(plain)} starts of {function} were not from its snapshot")

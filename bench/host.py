@@ -84,11 +84,11 @@ class Nginx(Server):
 class Tandem(Server):
     """`tandem serve` as a user starts it, on a state directory and ports of its own."""
 
-    def __init__(self, folder, state):
+    def __init__(self, folder, state, *more):
         self.cli = os.path.join(folder, "tandem")
         self.state = state
         os.makedirs(state, exist_ok=True)
-        argv = [self.cli, "serve", "--state", state, "--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0"]
+        argv = [self.cli, "serve", "--state", state, "--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0", *more]
         super().__init__(argv, f"{state}.log")
         where = wait_until(lambda: self.check() or self.addresses(), 20, "tandem serve is not ready")
         self.api = urllib.parse.urlsplit(where["endpoint"]).port
@@ -173,9 +173,10 @@ def tree_bytes(folder, leave_out=()):
 SCALE = {"us": 1.0, "ms": 1000.0, "s": 1000000.0}
 
 
-def wrk(port, path, connections, seconds):
+def wrk(port, path, connections, seconds, script=None):
     """(requests per second, p50, p99 in us). Any answer that is not a success is an error, not a figure."""
-    argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", f"http://127.0.0.1:{port}{path}"]
+    more = ["-s", script] if script else []
+    argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", *more, "--latency", f"http://127.0.0.1:{port}{path}"]
     out = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in out or "Socket errors" in out:
         raise BenchError(f"{' '.join(argv)}:\n{out}")

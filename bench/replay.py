@@ -201,7 +201,11 @@ def line(x, y):
 
 def simulate(tandem, trace, costs):
     answer = tandem.json("simulate", trace, "--restore", costs.restore, "--plain", costs.plain, "--seed", str(SEED))
-    return answer["calls"], {way["name"]: way for way in answer["ways"]}
+    ways = {way["name"]: way for way in answer["policies"]}
+    for name, way in ways.items():
+        fixed = ways["fixed-10m, plain starts" if name.endswith("plain starts") else "fixed-10m"]
+        way["idle_share"] = way["idle_gb_s"] / fixed["idle_gb_s"] if fixed["idle_gb_s"] else 0
+    return answer, ways
 
 
 def percent(part, of):
@@ -209,12 +213,11 @@ def percent(part, of):
 
 
 def day(bench, tandem, trace, costs):
-    begin = time.monotonic()
-    calls, ways = simulate(tandem, trace, costs)
-    took = time.monotonic() - begin
-    bench.say(f"simulated {calls:,} calls {len(ways)} times in {took:.1f} s; ms + ms per MB of a start: {costs.restore} from an image, {costs.plain} plainly")
-    ours, fixed, plain = (ways[name] for name in ("as tandem does", "10 minutes", "as tandem does, no snapshots"))
-    best = [100 * ways["with foresight"]["idle_share"]]
+    answer, ways = simulate(tandem, trace, costs)
+    calls, cpu_s = answer["calls"], answer["took_cpu_s"]
+    bench.say(f"simulated {calls:,} calls under {len(ways)} policies in {cpu_s:.1f} s of a processor; ms + ms per MB of a start: {costs.restore} from an image, {costs.plain} plainly")
+    ours, fixed, plain = (ways[name] for name in ("tandem", "fixed-10m", "tandem, plain starts"))
+    best = [100 * ways["foresight"]["idle_share"]]
 
     def add(name, unit, values, reference=None, **target):
         bench.figures.add(f"recorded day, simulated: {name}", unit, values, reference, **target)
@@ -222,8 +225,21 @@ def day(bench, tandem, trace, costs):
     add("idle memory, beside 10 minutes (reference: with foresight)", "%", [100 * ours["idle_share"]], best, at_most=15)
     add("the same without snapshots", "%", [100 * plain["idle_share"]])
     add("calls that began cold (reference: 10 minutes)", "%", [percent(ours["cold"], calls)], [percent(fixed["cold"], calls)])
+    add("of a processor, under %d policies" % len(ways), "s", [cpu_s], at_most=5 * len(ways) / 6)
+    add("calls under one policy", "M/s", [calls * len(ways) / 1e6 / cpu_s], at_least=10)
     for p in ("p50", "p99"):
         add(f"added {p} (reference: 10 minutes)", "ms", [ours[f"added_{p}_us"] / 1e3], [fixed[f"added_{p}_us"] / 1e3])
+
+
+def check(bench, tandem, trace):
+    """What `tandem simulate --check` says of itself: the prediction against the median of three replays."""
+    answer = json.loads(tandem.run("simulate", trace, "--check", "--for", "60s", "-o", "json", check=False))
+    said, real = answer["outcomes"][0], answer["outcomes"][1:]
+    for name, key in (("p50", "p50_ms"), ("cost", "usd_machine")):
+        off = 100 * abs(said[key] / statistics.median(r[key] for r in real) - 1)
+        bench.figures.add(f"simulate --check, {answer['calls']} calls of {answer['functions']} functions: {name} is off by", "%", [off], at_most=10)
+    p99 = [r["p99_ms"] for r in real]
+    bench.figures.add(f"simulate --check: p99 (reference: three replays, {min(p99):.0f} to {max(p99):.0f})", "ms", [said["p99_ms"]], p99)
 
 
 def up(bench, tandem, part):
@@ -272,7 +288,7 @@ def replay(bench, tandem, part, costs):
 
 def report(bench, part, client, idle_gb_s, ways):
     """Beside each figure what the simulation says of the same minutes, with the memory and the restores that were measured."""
-    ours, fixed, count = ways["as tandem does"], ways["10 minutes"]["idle_gb_s"], len(client.added_us)
+    ours, fixed, count = ways["tandem"], ways["fixed-10m"]["idle_gb_s"], len(client.added_us)
     if client.failed:
         bench.say(f"replay: the first that failed: {client.failed[0]}")
     bench.say(f"replay: 10 minutes would have held {fixed:.0f} GB*s idle (simulated)")
@@ -301,6 +317,7 @@ def run(bench):
     try:
         costs = Costs(bench, tandem)
         day(bench, tandem, os.path.abspath(trace), costs)
+        check(bench, tandem, os.path.abspath(trace))
         replay(bench, tandem, part, costs)
     finally:
         tandem.stop()

@@ -8,6 +8,7 @@ the settings that `tandem serve` has by default, on ports and in folders of its 
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import statistics
@@ -20,9 +21,14 @@ sys.dont_write_bytecode = True
 
 import aws
 import cold
+import events
 import host
+import ledger
+import objects
+import queues
 import replay
 import scale
+import schedules
 import services
 import tasks
 
@@ -348,7 +354,7 @@ def with_servers(work, folder, name, body):
         tandem.stop()
 
 
-SCENARIOS = {"cold": Bench.cold, "calls": Bench.calls, "many": Bench.many, "scale": scale.run, "tasks": tasks.run, "services": services.run, "trace": replay.run}
+SCENARIOS = {"cold": Bench.cold, "calls": Bench.calls, "many": Bench.many, "scale": scale.run, "tasks": tasks.run, "services": services.run, "objects": objects.run, "queues": queues.run, "events": events.run, "schedules": schedules.run, "ledger": ledger.run, "trace": replay.run}
 
 
 def print_facts(facts):
@@ -356,24 +362,31 @@ def print_facts(facts):
     print(f"load {facts['load_average']:.2f} before; page cache {facts['cache_state']}; wrk, one thread, shares the processors\n")
 
 
-START, END = "<!-- figures: bench/run.py --readme -->", "<!-- end of figures -->"
+START, END = "<!-- figures: bench/run.py --figures -->", "<!-- end of figures -->"
 
 
-def write_readme(path, rows):
-    """Puts the table of the last run between the two marks of README.md."""
+def name_of(line):
+    return re.sub(r"[\d,]+", "N", line.split(" |")[0])
+
+
+def write_figures(path, rows, those_there=False):
+    """Puts the table of the last run between the two marks of a document: all of it, or the figures that it has already."""
     with open(path) as f:
         text = f.read()
+    before, _, rest = text.partition(START)
+    old, end, after = rest.partition(END)
+    if not end:
+        raise host.BenchError(f"{path} has no place for figures ({START} ... {END})")
     machine = next(row["facts"] for row in rows if row["name"] == "machine")
-    table = ["| " + " | ".join(HEAD) + " |", "|---|--:|---|--:|--:|--:|---|---|"]
-    table += ["| " + " | ".join(columns(row)) + " |" for row in rows if row["name"] != "machine"]
+    lines = ["| " + " | ".join(columns(row)) + " |" for row in rows if row["name"] != "machine"]
+    if those_there:  # names hold counts, which differ from run to run
+        names = {name_of(line) for line in old.split("\n")}
+        lines = [line for line in lines if name_of(line) in names]
+    table = ["| " + " | ".join(HEAD) + " |", "|---|--:|---|--:|--:|--:|---|---|", *lines]
     where = (
         f"Measured {machine['when'][:10]} on {machine['cpus']} × {machine['cpu']}, Linux {machine['kernel']}, "
         f"{machine['python']}, Node {machine['node']}, with wrk on the same processors; page cache {machine['cache_state']}."
     )
-    before, _, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise host.BenchError(f"{path} has no place for figures ({START} ... {END})")
     with open(path, "w") as f:
         f.write("\n".join([before + START, "", *table, "", where, "", END]) + after)
 
@@ -393,8 +406,9 @@ def options():
     p.add_argument("--defined", type=int, default=10000, help="functions defined in all (%(default)s)")
     p.add_argument("--used", type=int, default=200, help="of those, how many are called (%(default)s)")
     p.add_argument("--minutes", type=int, default=60, help="minutes of the recorded day (TANDEM_TRACE) that are replayed (%(default)s)")
+    p.add_argument("--waiting", type=int, default=1000000, help="messages that wait in a queue (%(default)s)")
     p.add_argument("--only", choices=list(SCENARIOS), help="one part of the scenarios")
-    p.add_argument("--readme", action="store_true", help="measure nothing; put the figures of OUT into README.md")
+    p.add_argument("--figures", action="store_true", help="measure nothing; put the figures of OUT into docs/figures.md and README.md")
     return p.parse_args()
 
 
@@ -402,9 +416,11 @@ def main():
     o = options()
     o.bin = os.path.abspath(o.bin)
     o.native = os.path.abspath(o.native or f"{o.bin}/examples/native/bootstrap")
-    if o.readme:
+    if o.figures:
         with open(o.out) as f:
-            write_readme(f"{host.ROOT}/README.md", json.load(f))
+            rows = json.load(f)
+        write_figures(f"{host.ROOT}/docs/figures.md", rows)
+        write_figures(f"{host.ROOT}/README.md", rows, those_there=True)
         return 0
     if os.geteuid() != 0:
         raise host.BenchError("needs root: sandboxes are made by it")

@@ -63,7 +63,7 @@ class Services:
 
     def up(self, *services):
         with open(f"{self.folder}/tandem.yaml", "w") as f:
-            f.write("name: bench\nservices:\n" + "".join(services))
+            f.write("name: figures\nservices:\n" + "".join(services))
         self.tandem.run("up", cwd=self.folder)
 
     def ready(self):

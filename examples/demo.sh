@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# `make demo`: from a checkout to a scikit-learn model that answers as a function and as a service, with what each call took and cost.
+# `make demo`: from a checkout to a scikit-learn model that answers as a function and as a service, and to a pipeline that makes
+# pictures of videos, with what each call took and cost.
 # `make demo-stop` ends it.
 # Leaves Tandem running, so that one can look around; a second run restarts it on the same state.
 set -euo pipefail
@@ -12,6 +13,7 @@ PIDFILE=$PWD/build/demo.pid
 T=build/tandem
 ROWS=examples/iris/rows.csv
 APP=examples/iris-service
+PIPELINE=examples/thumbnails
 CALLS="/usr/bin/python3 examples/demo_calls.py"
 WARM_CALLS=200
 
@@ -136,6 +138,7 @@ up() {
 		$APP/base.py
 		echo "$(($(stat -c %s $APP/base.tar) / 1000000)) MB of this machine's packages"
 	fi
+	[ $PIPELINE/base.tar -nt /var/lib/dpkg/status ] && [ $PIPELINE/base.tar -nt $PIPELINE/base.sh ] || $PIPELINE/base.sh
 	step 'The model, twice'
 	echo
 	shown "$T up -f $APP/tandem.yaml"
@@ -180,10 +183,28 @@ latency() {
 	$CALLS service "$T" "$TANDEM_GATEWAY/service/predict" "$WARM_CALLS"
 }
 
+# From zero: no function of it has run, or its instance is gone since.
+pipeline() {
+	title 'A video arrives, a function asks for a picture of it, ffmpeg in a task takes it, a second function records it'
+	shown "$T up -f $PIPELINE/tandem.yaml"
+	"$T" up -f $PIPELINE/tandem.yaml 2>build/demo-pipeline.log | sed 's/^/  /' || die "it could not be brought up; see build/demo-pipeline.log"
+	shown "$T run localhost/thumbnails-frame ffmpeg -f lavfi -i testsrc ... >build/clip_00-03.mp4"
+	"$T" run localhost/thumbnails-frame ffmpeg -nostdin -loglevel error -f lavfi -i testsrc=duration=5:size=640x360 \
+		-pix_fmt yuv420p -movflags frag_keyframe+empty_moov -f mp4 pipe:1 >build/clip_00-03.mp4 || die 'ffmpeg made no video'
+	shown 'aws s3 cp build/clip_00-03.mp4 s3://media/'
+	/usr/bin/python3 examples/demo_pipeline.py "$T" build/clip_00-03.mp4
+}
+
 ledger() {
 	title 'What the calls cost'
 	shown "$T cost"
 	"$T" cost | sed 's/^/  /'
+}
+
+advice() {
+	title 'Where they belong, by these few calls'
+	shown "$T advise iris"
+	"$T" advise iris | sed 's/^/  /'
 }
 
 further() {
@@ -194,6 +215,8 @@ further() {
   $T describe iris           all about one function    $T logs iris
   $T describe iris-service   all about the service
   $T cost --by rows          the last calls, one line each
+  $T advise                  which lane each workload belongs in, and why (docs/deciding.md)
+  aws s3 cp build/clip_00-03.mp4 s3://media/other_00-01.mp4; $T logs record
   curl $TANDEM_GATEWAY/predict -d '{"rows": [[5.9, 3.0, 5.1, 1.8]]}'
   eval "\$($T env)"           then any AWS client of this shell calls Tandem
 
@@ -208,7 +231,7 @@ if [ "${1:-}" = --stop ]; then
 	exit 0
 fi
 
-printf '%sTandem%s: a scikit-learn model as a function and as a service, on this machine\n\n' "$bold" "$off"
+printf '%sTandem%s: a scikit-learn model as a function and as a service, and a pipeline, on this machine\n\n' "$bold" "$off"
 packages
 build
 start
@@ -216,5 +239,7 @@ up
 call_http
 call_lambda
 latency
+pipeline
 ledger
+advice
 further

@@ -37,8 +37,10 @@ e2e: need-root all test-bins ## the real binaries with real clients (needs root)
 	@tools/run-tests --build $(B) tests/e2e
 hostile: need-root all ## programs that try to break out of the sandbox (needs root)
 	@tools/run-tests --build $(B) tests/hostile
-soak: need-root all test-bins ## sandboxes come and go for SOAK_SECONDS (600): nothing may grow (needs root)
+soak: need-root all test-bins ## SOAK_SECONDS (600): nothing may grow; SOAK_KILLS (1000): nothing is lost; WAKE_WORKLOADS (5000) (root)
 	SOAK_SECONDS=$(or $(SOAK_SECONDS),600) TANDEM_BUILD=$(abspath $(B)) /usr/bin/python3 -B tests/soak/test_churn.py
+	SOAK_KILLS=$(or $(SOAK_KILLS),1000) TANDEM_BUILD=$(abspath $(B)) /usr/bin/python3 -B tests/soak/test_promises.py
+	WAKE_WORKLOADS=$(or $(WAKE_WORKLOADS),5000) TANDEM_BUILD=$(abspath $(B)) /usr/bin/python3 -B tests/soak/test_wakes.py
 san: ## units, corpora, snapshots and the unpacker's zoo with ASan and UBSan, in build/san
 	@$(MAKE) --no-print-directory -s -j$$(nproc) MODE=san B=build/san all test-bins
 	@UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=detect_stack_use_after_return=1 \

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes spec/prices.json from a price book: tools/gen-prices.py PRICE-BOOK.json > spec/prices.json
 
-Keeps what lanes are compared by; what rows are charged, src/ledger/prices.c reads of it. Each section names its sources and how far they were checked:
-A price list with rate codes, B tests of a cost tool made from the provider's price interface, C provider's page,
-D another page quoting the provider, M from memory.
+Keeps what src/ledger/prices.c reads: for each offer its figures, in the units in which they are published, each with its source and with how far it
+was checked: A price list with rate codes, B tests of a cost tool made from the provider's price interface, C provider's page or blog, D another page
+quoting the provider, M from memory, not verified (which is shown wherever it is used).
 """
 import json
 import sys
@@ -14,74 +14,86 @@ MACHINE = {
     "note": "Default price of the machine that Tandem runs on, in USD per hour: 50 W at 0.20 USD per kWh, or a rented server of about "
             "7.30 USD a month. How to set your own: docs/state.md. It is split over CPUs and memory as Fargate prices a vCPU and a GB.",
 }
+# vCPUs, GiB, and the vCPUs that may be used all the time (of T types the baseline). Their documentation; from memory.
+EC2_SIZES = {
+    "t3.nano": (2, 0.5, 0.1), "t3.micro": (2, 1, 0.2), "t3.small": (2, 2, 0.4), "t3.medium": (2, 4, 0.4), "t3.large": (2, 8, 0.6),
+    "t3a.large": (2, 8, 0.6), "m5.large": (2, 8, 2), "m6i.large": (2, 8, 2), "m5.2xlarge": (8, 32, 8), "m5.4xlarge": (16, 64, 16),
+}
+# Where the book grades several figures in one sentence.
+MEMORY = {
+    ("cloud-run", "gib_s"), ("cloud-run", "request"), ("cloud-run-instance", "gib_s"), ("cloud-run-instance", "free"),
+    ("azure-functions", "free"), ("azure-container-apps", "idle_vcpu_s"), ("azure-container-apps", "idle_gib_s"),
+    ("azure-container-apps", "request_million"), ("azure-container-apps", "free"),
+}
 
 
-def tiers(rows, upto, usd="usd", scale=1):
-    return [{"upto": None if r[upto] is None else r[upto] * scale, "usd": r[usd]} for r in rows]
+def tiers(rows, upto, scale=1):
+    return [{"upto": None if r[upto] is None else r[upto] * scale, "usd": r["usd"]} for r in rows]
 
 
-def checked(*rows):
-    """Where the figures of one section come from, each source once."""
-    out = []
-    for row in rows:
-        for text in (f"{row['src']}: {row['v']}" if "src" in row else None, row.get("tiers_v") and f"tiers: {row['tiers_v']}"):
-            if text and text not in out:
-                out.append(text)
+def offer(name, row, figures, rules):
+    """One offer whose figures share a section of the book."""
+    def one(key, value):
+        return {**value, "src": row["src"], "v": "M" if (name, key) in MEMORY else row["v"][0]}
+    out = {key: one(key, {"usd": row[of]}) for key, of in figures.items()}
+    if "free" in row:
+        free = {"requests" if k == "executions" else k.replace("gb_s", "gib_s"): v for k, v in row["free"].items()}
+        out["free"] = one("free", free)
+    return {**out, "rules": rules}
+
+
+def aws(book):
+    lam, far, ec2 = book["lambda"], book["fargate_linux"], book["ec2_on_demand_linux"]
+    figure = lambda row: {"usd": row["usd"], "src": row["src"], "v": row["v"]}
+    out = {"aws-lambda": {"request": figure(lam["request"])}, "aws-fargate": {}}
+    for arch in ("x86", "arm"):
+        duration = lam[f"duration_{arch}"]
+        out["aws-lambda"] |= {
+            f"gib_s_{arch}": {**figure(duration), "tiers": tiers(duration["tiers"], "upto_gb_s_month"), "tiers_v": duration["tiers_v"][0]},
+            f"kept_gib_s_{arch}": figure(lam[f"provisioned_concurrency_{arch}"]),
+            f"kept_run_gib_s_{arch}": figure(lam[f"duration_provisioned_{arch}"]),
+        }
+        out["aws-fargate"] |= {f"vcpu_hour_{arch}": figure(far[f"vcpu_hour_{arch}"]), f"gib_hour_{arch}": figure(far[f"gb_hour_{arch}"])}
+    free = lam["free_tier_month"]
+    out["aws-lambda"] |= {"free": {"requests": free["requests"], "gib_s": free["gb_s"], "src": free["src"], "v": free["v"]}, "rules": lam["rules"]}
+    out["aws-fargate"]["rules"] = far["rules"]
+    out["aws-ec2"] = {
+        "types": [{"name": n, "usd_hour": ec2[n], "vcpu": c, "gib": g, "sustained_vcpu": s, "src": ec2["src"],
+                   "v": "M" if n == "t3a.large" else "B", "size_v": "M"} for n, (c, g, s) in EC2_SIZES.items()],
+        "rules": ec2["rules"],
+    }
     return out
 
 
 def main():
     with open(sys.argv[1], encoding="utf-8") as f:
         book = json.load(f)
-    aws, gcp, azure = book["aws"], book["gcp"], book["azure"]
-    lam, far, run = aws["lambda"], aws["fargate_linux"], gcp["cloud_run"]
-    lambda_names = ("request", "duration_x86", "duration_arm", "provisioned_concurrency_x86", "provisioned_concurrency_arm",
-                    "duration_provisioned_x86", "duration_provisioned_arm", "ephemeral_storage")
-    cloud_run = {}
-    for tier in ("tier1", "tier2"):
-        for way in ("request", "instance"):
-            row = run[f"{tier}_{way}_based"]
-            cloud_run[f"{tier}_{way}"] = {"vcpu_s": row["vcpu_s"], "gib_s": row["gib_s"], "request": row.get("request", 0)}
-    fn, apps = azure["functions_consumption"], azure["container_apps_consumption"]
-    out = {
-        "about": "SPDX-License-Identifier: Apache-2.0. List prices in USD, on demand, no free tier. Made by tools/gen-prices.py.",
+    run, azure = book["gcp"]["cloud_run"], book["azure"]
+    offers = aws(book["aws"])
+    for tier, suffix in (("tier1", ""), ("tier2", "-tier2")):
+        by_request = {"vcpu_s": "vcpu_s", "gib_s": "gib_s", "request": "request"}
+        offers["cloud-run" + suffix] = offer("cloud-run" + suffix, run[f"{tier}_request_based"], by_request, run["rules"])
+        by_request.pop("request")
+        offers["cloud-run-instance" + suffix] = offer("cloud-run-instance" + suffix, run[f"{tier}_instance_based"], by_request, run["rules"])
+    functions, apps = azure["functions_consumption"], azure["container_apps_consumption"]
+    offers["azure-functions"] = offer("azure-functions", functions, {"gib_s": "gb_s", "request_million": "per_million"},
+                                      {"rule": functions["rules"], "v": "M"})
+    offers["azure-container-apps"] = offer("azure-container-apps", apps, {
+        "vcpu_s": "vcpu_s_active", "gib_s": "gib_s_active", "idle_vcpu_s": "vcpu_s_idle", "idle_gib_s": "gib_s_idle",
+        "request_million": "per_million_requests"}, {"rule": "whole seconds; 2 GiB for each vCPU, in steps of 0.25 vCPU", "v": "M"})
+    api = {kind: {"usd": book["aws"][f"apigw_{kind}"]["per_million"][0]["usd"], "src": book["aws"][f"apigw_{kind}"]["src"],
+                  "v": book["aws"][f"apigw_{kind}"]["v"][0], "tiers": tiers(book["aws"][f"apigw_{kind}"]["per_million"], "upto_m")}
+           for kind in ("rest", "http")}
+    json.dump({
+        "about": "SPDX-License-Identifier: Apache-2.0. List prices in USD, on demand; the free tiers are used only when asked for. "
+                 "Made by tools/gen-prices.py, which says what \"v\" means.",
         "as_of": book["as_of"],
+        "region": book["aws"]["region"],
         "machine": MACHINE,
-        "aws": {
-            "region": aws["region"],
-            "lambda": {
-                "request": lam["request"]["usd"],
-                "ephemeral_gb_s": lam["ephemeral_storage"]["usd"],
-                **{f"duration_gb_s_{a}": tiers(lam[f"duration_{a}"]["tiers"], "upto_gb_s_month") for a in ("x86", "arm")},
-                **{f"provisioned_gb_s_{a}": lam[f"provisioned_concurrency_{a}"]["usd"] for a in ("x86", "arm")},
-                **{f"duration_provisioned_gb_s_{a}": lam[f"duration_provisioned_{a}"]["usd"] for a in ("x86", "arm")},
-                "rules": {"billed_ms": lam["rules"]["billed_ms"], "gb": lam["rules"]["gb"]},
-                "sources": checked(*(lam[n] for n in lambda_names), lam["rules"]),
-            },
-            "fargate": {
-                **{f"{k}_{a}": far[f"{k}_{a}"]["usd"] for k in ("vcpu_hour", "gb_hour") for a in ("x86", "arm")},
-                "rules": far["rules"],
-                "sources": checked(*(far[f"{k}_{a}"] for k in ("vcpu_hour", "gb_hour") for a in ("x86", "arm"))),
-            },
-            "ec2_hour": {k: v for k, v in aws["ec2_on_demand_linux"].items() if isinstance(v, float)},
-            "ec2_sources": checked(aws["ec2_on_demand_linux"]),
-            "apigw_rest_per_million": tiers(aws["apigw_rest"]["per_million"], "upto_m"),
-            "apigw_http_per_million": tiers(aws["apigw_http"]["per_million"], "upto_m"),
-            "apigw_sources": checked(aws["apigw_rest"], aws["apigw_http"]),
-        },
-        "gcp": {"cloud_run": {**cloud_run, "sources": checked(*(run[k] for k in run if k != "rules")), "rules": run["rules"]}},
-        "azure": {
-            "functions_consumption": {"gb_s": fn["gb_s"], "per_million": fn["per_million"], "rules": fn["rules"], "sources": checked(fn)},
-            "container_apps": {
-                **{k: apps[k] for k in ("vcpu_s_active", "gib_s_active", "vcpu_s_idle", "gib_s_idle")},
-                "per_million": apps["per_million_requests"],
-                "sources": checked(apps),
-            },
-        },
-        "sources": {k: v for k, v in book["sources"].items() if k in ("remotion", "infracost", "aws_init_blog", "aws_fargate_page",
-                                                                    "gcr_page", "aca_blog", "memory")},
-    }
-    json.dump(out, sys.stdout, indent="\t", ensure_ascii=False)
+        "offers": offers,
+        "api_gateway_million": api,
+        "sources": book["sources"],
+    }, sys.stdout, indent="\t", ensure_ascii=False)
     print()
 
 

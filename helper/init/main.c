@@ -290,15 +290,11 @@ static void start(struct init *in, size_t n)
 	pid_t pid;
 	int sys;
 
-	if (!slot || split_start(in, n) < 0) {
-		say(INIT_FAILED, tag, slot ? EINVAL : EAGAIN);
-		return;
-	}
+	if (!slot || split_start(in, n) < 0)
+		return say(INIT_FAILED, tag, slot ? EINVAL : EAGAIN);
 	sys = spawn(in, n, &pid);
-	if (sys) {
-		say(INIT_FAILED, tag, sys);
-		return;
-	}
+	if (sys)
+		return say(INIT_FAILED, tag, sys);
 	*slot = (struct proc){pid, tag};
 	say(INIT_STARTED, tag, pid);
 }
@@ -335,10 +331,8 @@ static void run(struct init *in, size_t n, const int *fds, unsigned n_fds)
 		else if (beside && n_fds == (r.how.tty ? 1 : 3))
 			sys = run_beside(&r, &pid);
 	}
-	if (sys) {
-		say(INIT_FAILED, tag, slot ? sys : EAGAIN);
-		return;
-	}
+	if (sys)
+		return say(INIT_FAILED, tag, slot ? sys : EAGAIN);
 	*slot = (struct proc){pid, tag};
 	say(INIT_STARTED, tag, pid);
 }

@@ -4,14 +4,12 @@
  * nobody but its own container. It still must not keep us for ever: nothing is waited for, and only so much is read.
  */
 #include "run.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -20,7 +18,6 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
-#include <unistd.h>
 #include "base/def.h"
 
 #define FILE_MAX_BYTES (4 << 20)

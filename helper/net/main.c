@@ -17,10 +17,8 @@
 #include <nftables/libnftables.h>
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 #include "base/err.h"
 #include "wire/egress.h"
 #include "wire/fds.h"

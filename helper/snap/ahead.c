@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ahead.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -4,7 +4,6 @@
  * arena.h.
  */
 #include "arena.h"
-
 #include <sys/syscall.h>
 
 #define ARENA __attribute__((section("arena_text"), noinline, no_stack_protector))

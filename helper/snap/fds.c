@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* /proc/PID/fd: which descriptors there are, and which of them cannot be made again. */
 #include "proc.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

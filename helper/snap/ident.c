@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What an image depends on beside its files: kernel, vdso, processor, the layout of a signal frame. */
 #include "snap.h"
-
 #include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>

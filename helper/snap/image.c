@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image.h"
-
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a process alone can be asked: by ptrace's requests, and by system calls made in its place. */
 #include "proc.h"
-
 #include <elf.h>
 #include <errno.h>
-#include <linux/membarrier.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* /proc/PID/smaps: which mappings there are, and which of them cannot be made again. */
 #include "proc.h"
-
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>

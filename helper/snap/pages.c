@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which pages are the process's own, and how they come into the image. */
 #include "proc.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

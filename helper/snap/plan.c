@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "plan.h"
 #include "ahead.h"
-
 #include <asm/prctl.h>
 #include <linux/futex.h>
-#include <linux/membarrier.h>
 #include <linux/prctl.h>
 #include <poll.h>
 #include <sched.h>

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "remote.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -7,12 +7,10 @@
  *  - tandem-init in a memory file that sandboxes may execute but not read: the kernel then makes it not dumpable.
  */
 #include "spawner.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -22,7 +20,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include "base/io.h"
-#include "wire/fds.h"
 
 static const char *const dirs[] = {
 	"usr", "proc", "sys", "sys/devices", "sys/devices/system", "sys/devices/system/cpu",

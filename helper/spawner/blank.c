@@ -10,18 +10,15 @@
  * the filter refuses what all the others need
  */
 #include "spawner.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #include "base/str.h"
 #include "wire/fds.h"
 #include "wire/init.h"

@@ -2,14 +2,11 @@
 /* Where the host keeps its control groups (/proc/self/mountinfo, /proc/self/cgroup: text of the kernel), and our base
  * groups there. */
 #include "spawner.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include "base/log.h"
 #include "base/str.h"

@@ -3,8 +3,8 @@
  * Control groups, controller by controller: memory, cpu, cpuacct and pids come from v1 or v2, wherever the host has
  * them; cgroup.freeze and cgroup.kill always from v2, when it is mounted anywhere. Every hierarchy gets one base group
  * ("tandem-HASH of the state directory") and below it one leaf per sandbox slot. v1 leaves are reused (their peak can
- * be reset); a v2 leaf with the memory controller is made fresh each time, because memory.peak cannot be reset
- * before 6.12.
+ * be reset) unless they still hold page cache; a v2 leaf with the memory controller is made fresh each time, because
+ * memory.peak cannot be reset before 6.12.
  */
 #pragma once
 #include <stdbool.h>
@@ -56,6 +56,7 @@ struct cg_usage {
 int cg_find(struct cg *cg, const char *name,
 	    struct err *e);    /* makes the base groups; ends and removes what is left in them */
 void cg_remove(struct cg *cg); /* leaves and base groups */
+void cg_base(const struct cg *cg, int *ret_cpu, int *ret_memory); /* base groups where these are counted; -1 stays */
 int cg_leaf_make(const struct cg *cg, unsigned slot, uint32_t gen, struct cg_leaf *ret, struct cg_fds *ret_fds,
 		 struct err *e);
 int cg_leaf_mem(const struct cg *cg, const struct cg_leaf *l); /* what it holds now, for reading; -1: none */

@@ -5,7 +5,6 @@
  * before anything of the image ran, so that nobody inside holds the end that tandemd reads.
  */
 #include "spawner.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -14,7 +13,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Starting tandemd, noticing its death, starting the next one. */
 #include "spawner.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -15,7 +13,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "wire/fds.h"
 
 #define SEND_TIMEOUT_S 30
 #define QUICK_DEATH_US 1000000
@@ -32,7 +29,7 @@
 static void pick_env(char *out[ENV_MAX])
 {
 	static const char *const keep[] = {
-		"TANDEM_", "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=", "TZ=", "NO_COLOR="};
+		"TANDEM_", "OTEL_", "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=", "TZ=", "NO_COLOR="};
 	static char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		    lang[] = "LANG=C.UTF-8";
 	unsigned n = 0;

@@ -5,12 +5,10 @@
  * the like stay out). And the authority that vouches for the platform's own addresses is trusted there.
  */
 #include "spawner.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include "base/io.h"
 

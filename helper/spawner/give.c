@@ -9,7 +9,6 @@
  * are the host's own, so that a container's root is there what root is; hence root's word (grants/).
  */
 #include "spawner.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>

@@ -6,14 +6,11 @@
  * ids and listeners, so that no connection is refused; it ends the sandboxes and starts afresh.
  */
 #include "spawner.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What tandem-unpack and skopeo have in common: a slot, a deadline, an end that is always told and never missed. */
 #include "spawner.h"
-
 #include <errno.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include "base/clock.h"
@@ -40,16 +40,19 @@ void job_begin(struct spawner *s, struct job *j, uint64_t id, pid_t pid, int64_t
 
 int job_finish(struct spawner *s, struct job *j, struct spawner_msg *answer, const struct err *e)
 {
+	struct rusage ru = {0};
 	int status = 0;
 
 	/* One that has answered: nothing that it does now counts. */
 	(void)syscall(SYS_pidfd_send_signal, j->pidfd, SIGKILL, NULL, 0);
-	while (waitpid(j->pid, &status, 0) < 0 && errno == EINTR)
+	while (wait4(j->pid, &status, 0, &ru) < 0 && errno == EINTR)
 		;
 	watch_close(s, &j->pidfd);
 	watch_close(s, &j->result);
 	if (answer && answer->verb == SPAWNER_PULLED)
-		answer->u.pull.wait_status = status;
+		answer->u.pull.wait_status = status, answer->u.pull.cpu_us = (uint64_t)clock_cpu_us(&ru);
+	else if (answer)
+		answer->u.unpack.cpu_us = (uint64_t)clock_cpu_us(&ru);
 	if (answer)
 		verbs_send(s, answer, NULL, 0);
 	else if (e)

@@ -4,13 +4,11 @@
  * may list them. Secrets are files of root that tandemd can write, by way of a child of ours, and never read.
  */
 #include "spawner.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>

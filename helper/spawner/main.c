@@ -2,13 +2,11 @@
 /* tandem-spawner: start, the one loop, the end. `tandem serve` executes it with struct serve_config in a file at
  * descriptor 3. */
 #include "spawner.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -245,6 +243,7 @@ static int prepare(struct spawner *s, struct err *e)
 	s->cg.no_limits = s->config.no_layer == LAYER_NO_CGROUP;
 	if (cg_find(&s->cg, name, e) < 0)
 		return -1;
+	cg_base(&s->cg, &s->listener[SL_GROUP_CPU], &s->listener[SL_GROUP_MEMORY]);
 	reap_strangers();
 	if (upper_setup(s, e) < 0)
 		return -1;

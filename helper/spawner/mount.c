@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Mounts of one sandbox: what differs from blank to blank, and the code when it is assigned. */
 #include "spawner.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>

@@ -5,7 +5,6 @@
  * socket it came through.
  */
 #include "spawner.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/rtnetlink.h>

@@ -13,13 +13,11 @@
  * dropped and a fresh namespace made. The way out stays in it, with its device and its address, as new as the rest.
  */
 #include "spawner.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <sched.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>

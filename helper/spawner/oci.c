@@ -38,51 +38,6 @@ static const struct {
 			  "\"options\":[\"rbind\"]}"},
 };
 
-/* By number; capabilities(7). */
-static const char *const caps[] = {
-	"CHOWN",
-	"DAC_OVERRIDE",
-	"DAC_READ_SEARCH",
-	"FOWNER",
-	"FSETID",
-	"KILL",
-	"SETGID",
-	"SETUID",
-	"SETPCAP",
-	"LINUX_IMMUTABLE",
-	"NET_BIND_SERVICE",
-	"NET_BROADCAST",
-	"NET_ADMIN",
-	"NET_RAW",
-	"IPC_LOCK",
-	"IPC_OWNER",
-	"SYS_MODULE",
-	"SYS_RAWIO",
-	"SYS_CHROOT",
-	"SYS_PTRACE",
-	"SYS_PACCT",
-	"SYS_ADMIN",
-	"SYS_BOOT",
-	"SYS_NICE",
-	"SYS_RESOURCE",
-	"SYS_TIME",
-	"SYS_TTY_CONFIG",
-	"MKNOD",
-	"LEASE",
-	"AUDIT_WRITE",
-	"AUDIT_CONTROL",
-	"SETFCAP",
-	"MAC_OVERRIDE",
-	"MAC_ADMIN",
-	"SYSLOG",
-	"WAKE_ALARM",
-	"BLOCK_SUSPEND",
-	"AUDIT_READ",
-	"PERFMON",
-	"BPF",
-	"CHECKPOINT_RESTORE",
-};
-
 int oci_check(unsigned runtime, struct err *e)
 {
 	if (runtime >= SPAWNER_RUNTIMES)
@@ -101,10 +56,10 @@ static int write_config(int dir, const struct blank *b, char *const *argv)
 	struct rlimit files;
 	FILE *f = fdopen(openat(dir, "config.json", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), "w");
 
-	for (unsigned i = 0; i < ARRAY_SIZE(caps); i++) {
+	for (unsigned i = 0; i < CAPS_N; i++) {
 		if (!(keep >> i & 1))
 			continue;
-		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s\"CAP_%s\"", sep, caps[i]);
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s\"CAP_%s\"", sep, cap_name[i]);
 		sep = ",";
 	}
 	if (!f || getrlimit(RLIMIT_NOFILE, &files) < 0) /* a runtime in Go raises it for itself */

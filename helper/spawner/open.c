@@ -5,7 +5,6 @@
  * successor does not ask for them, those in a network until nobody is in it any more.
  */
 #include "spawner.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

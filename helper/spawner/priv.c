@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Giving up rights: capabilities, ids, limits, system calls. Order matters everywhere here; each function says why. */
 #include "spawner.h"
-
 #include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>

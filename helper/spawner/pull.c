@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* skopeo: one process per image that is copied from a registry (docs/decisions/006-who-copies-images.md). */
 #include "spawner.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>

@@ -9,7 +9,6 @@
  * like every mount here, belongs to the first user namespace: the container has no right over it.
  */
 #include "spawner.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The parent's side of one sandbox: descriptors, groups, the child, its id maps, its end. */
 #include "spawner.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <linux/sockios.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include "base/log.h"
 #include "base/str.h"
 #include "wire/fds.h"
 

@@ -6,7 +6,6 @@
  * takes up to some milliseconds, and a container may have written a million files.
  */
 #include "spawner.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

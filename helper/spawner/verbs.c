@@ -5,9 +5,7 @@
  * an id only selects among sandboxes of this tandemd, and a message that is wrong in itself costs tandemd its life.
  */
 #include "spawner.h"
-
 #include <errno.h>
-#include <string.h>
 #include <sys/socket.h>
 #include "base/limits.h"
 #include "base/log.h"

@@ -6,7 +6,6 @@
 #include <linux/landlock.h>
 #include <seccomp.h>
 #include <stdbool.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>

@@ -2,7 +2,6 @@
 #include "unpack/stream.h"
 #include <errno.h>
 #include <openssl/evp.h>
-#include <string.h>
 #include "base/enc.h"
 #include "base/mem.h"
 

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "unpack/unpack.h"
-#include <archive.h>
 #include <archive_entry.h>
-#include <string.h>
-#include <sys/stat.h>
 #include "base/io.h"
 #include "unpack/layer.h"
 
@@ -23,10 +20,8 @@ static struct archive *open_archive(const struct unpack *u, struct err *e)
 {
 	struct archive *a = archive_read_new();
 
-	if (!a) {
-		err_set(e, ERR_SYS, "out of memory");
-		return NULL;
-	}
+	if (!a)
+		return err_set(e, ERR_SYS, "out of memory"), NULL;
 	/* Only the reader that starts from the central directory: a zip means what its directory says, for us as for
 	 * everybody else. */
 	if (archive_read_support_format_zip_seekable(a) != ARCHIVE_OK ||

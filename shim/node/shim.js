@@ -8,6 +8,11 @@
  * most handlers. While an event runs the socket does not keep the loop alive: an empty loop (beforeExit) is what
  * a handler with a callback is answered at, and how a promise that nobody will settle is noticed.
  *
+ * With TANDEM_SEATS in the environment several events are under way at once, and handlers take turns where they wait. What
+ * one prints through console is known by its asynchronous context. Because others may come at any time the loop is never
+ * empty: a callback is answered at once, and a promise that nobody settles waits for its time-out. _X_AMZN_TRACE_ID belongs
+ * to the process and is not set. A handler that streams gets one event at a time also then.
+ *
  * Between events nothing of the last one is held: that is where a process image may be taken.
  */
 const fs = require('fs');
@@ -16,8 +21,8 @@ const path = require('path');
 const { format, inspect, types } = require('util');
 
 const HEADER = 16, FRAME_MAX = 65536, PAYLOAD_MAX = 6291556;
-const HELLO = 1, EVENT = 2, DATA = 3, ERROR = 5, PING = 7, SNAPSHOT = 8, RESTORED = 9;
-const FLAG_END = 1, FLAG_LAST = 2;
+const HELLO = 1, EVENT = 2, DATA = 3, ERROR = 5, PING = 7, SNAPSHOT = 8, RESTORED = 9, LOG = 10;
+const FLAG_END = 1, FLAG_LAST = 2, FLAG_STREAM = 4;
 
 const env = process.env;
 if (env.SSL_CERT_DIR) env.NODE_EXTRA_CA_CERTS ??= '/etc/ssl/certs/tandem.pem'; // for Nodes that the function starts: src/instance/env.c
@@ -26,7 +31,9 @@ delete env.TANDEM_FD;
 
 let sock = null;
 let snapshot = null; // where an image of this process will be made
-let current = null; // the event that runs
+const open = new Set(); // the events that run
+let several = null; // where there may be several: { seats, of: AsyncLocalStorage of events, answered: the last "stream id" }
+let alone = FLAG_END; // flags of HELLO and its like
 let pinged = null; // stream of a PING that waits for its end
 let requestId; // of the current or last event; "undefined" in log lines before the first, as on Lambda
 let traceId = env._X_AMZN_TRACE_ID || '';
@@ -121,7 +128,19 @@ function writeLog(line)
 
 function logLine(level, text)
 {
-	writeLog(`${new Date().toISOString()}\t${requestId}\t${level}\t${text}\n`);
+	const event = several && several.of.getStore();
+	const line = `${new Date().toISOString()}\t${event ? event.id : requestId}\t${level}\t${text}\n`;
+
+	if (!event || !open.has(event))
+		return writeLog(line);
+	const data = Buffer.from(line);
+	for (let at = 0; at < data.length; at += FRAME_MAX) {
+		const part = data.subarray(at, at + FRAME_MAX);
+
+		putHeader(out, LOG, 0, event.stream, part.length);
+		part.copy(out, HEADER);
+		writeAll(fd, out, 0, HEADER + part.length);
+	}
 }
 
 function patchConsole()
@@ -206,8 +225,8 @@ function die(title, error, code)
 		logError(title, error);
 		if (sock === null)
 			sendError(0, error);
-		else if (current)
-			sendError(current.stream, error, FLAG_END | FLAG_LAST);
+		else if (open.size && !several) // else each hears of the exit
+			sendError([...open][0].stream, error, FLAG_END | FLAG_LAST);
 	} finally {
 		process.exit(code);
 	}
@@ -340,11 +359,54 @@ function addLayers()
 	require('module')._initPaths();
 }
 
-/* What handlers of streamed responses ask for while they are loaded. */
+/* Streamed responses. The socket's own queue is what the handler's writes wait for. */
+
+const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
+
+function sendPiece(event, chunk, flags, done)
+{
+	const head = Buffer.alloc(HEADER);
+
+	head[0] = 1;
+	putHeader(head, DATA, flags | FLAG_STREAM, event.stream, chunk.length);
+	sock.write(head);
+	sock.write(chunk, done);
+}
+
+function responseStream(event)
+{
+	const { Writable } = require('stream');
+	const stream = new Writable({
+		write(chunk, encoding, done) {
+			let at = 0;
+
+			for (; chunk.length - at > FRAME_MAX; at += FRAME_MAX)
+				sendPiece(event, chunk.subarray(at, at + FRAME_MAX), 0);
+			sendPiece(event, chunk.subarray(at), 0, done);
+		},
+		final(done) {
+			sendPiece(event, Buffer.alloc(0), FLAG_END, () => finish(event, () => undefined));
+			done();
+		},
+	});
+	stream.on('error', (e) => event.fail(e));
+	stream.setContentType = (type) => { stream.contentType = type; };
+	return stream;
+}
+
 global.awslambda = {
-	streamifyResponse()
+	streamifyResponse(handler)
 	{
-		throw new RuntimeError('StreamingNotSupported', 'This platform does not stream responses: return the whole response');
+		handler[STREAMING] = 'response';
+		return handler;
+	},
+	HttpResponseStream: class {
+		static from(stream, prelude)
+		{
+			stream.setContentType('application/vnd.awslambda.http-integration-response');
+			stream.write(JSON.stringify(prelude) + '\0'.repeat(8));
+			return stream;
+		}
 	},
 };
 
@@ -358,21 +420,27 @@ let logStreamName = env.AWS_LAMBDA_LOG_STREAM_NAME || '';
 
 function finish(event, write, value)
 {
-	if (current !== event)
+	if (!open.has(event))
 		return; // answered already
-	write(event, value);
-	current = null;
-	sock.ref();
+	if (several) // another's turn may come between
+		several.of.run(event, write, event, value);
+	else
+		write(event, value);
+	open.delete(event);
+	if (several && several.answered.push(`${event.stream} ${event.id}`) > several.seats)
+		several.answered.shift();
+	if (open.size === 0)
+		sock.ref();
 	if (pinged !== null)
 		pong(pinged);
 }
 
-/* A new daemon asks: the answer says that no event is under way any more, and whose answer was the last one. */
+/* A new daemon asks: the answer says that no event is under way any more, and whose answers were the last ones. */
 function pong(stream)
 {
-	pinged = current ? stream : null;
-	if (!current)
-		sendSmall(PING, stream, requestId || '');
+	pinged = open.size ? stream : null;
+	if (!open.size)
+		sendSmall(PING, stream, several ? several.answered.join('\n') : requestId || '', alone);
 }
 
 function writeResult(event, value)
@@ -416,14 +484,32 @@ function makeContext(event, arn, client, identity)
 	};
 }
 
+/* How many events at once: said when the handler is there. */
+function setUpSeats(handler)
+{
+	const seats = Number(env.TANDEM_SEATS || 1);
+
+	delete env.TANDEM_SEATS;
+	if (handler[STREAMING] === 'response')
+		alone = FLAG_END | FLAG_STREAM;
+	else if (seats > 1)
+		several = { seats, of: new (require('async_hooks').AsyncLocalStorage)(), answered: [] };
+}
+
+function runBeside(handler, event, ...given)
+{
+	several.of.run(event, runEvent, handler, event, ...given);
+}
+
 function runEvent(handler, event, arn, trace, client, identity, payload)
 {
 	let context;
 
-	current = event;
+	open.add(event);
 	requestId = event.id;
-	sock.unref();
-	if (trace !== traceId) {
+	if (!several) // else another one may be what it waits for
+		sock.unref();
+	if (trace !== traceId && !several) {
 		traceId = trace;
 		if (trace)
 			env._X_AMZN_TRACE_ID = trace;
@@ -433,13 +519,15 @@ function runEvent(handler, event, arn, trace, client, identity, payload)
 	const callback = (e, value) => {
 		if (e !== undefined && e !== null)
 			finish(event, writeError, e);
-		else if (!context.callbackWaitsForEmptyEventLoop)
+		else if (several || !context.callbackWaitsForEmptyEventLoop)
 			finish(event, writeResult, value);
-		else if (current === event && !event.called)
+		else if (open.has(event) && !event.called)
 			event.called = true, event.value = value; // sent when the loop is empty
 	};
 	try {
 		context = makeContext(event, arn, client, identity);
+		if (handler[STREAMING] === 'response')
+			return streamEvent(handler, event, context, payload);
 		const result = handler(payload === '' ? {} : JSON.parse(payload), context, callback);
 		if (result !== null && typeof result === 'object' && typeof result.then === 'function')
 			result.then(context.succeed, context.fail);
@@ -448,13 +536,24 @@ function runEvent(handler, event, arn, trace, client, identity, payload)
 	}
 }
 
+/* What was written before an error has gone out: the error comes behind it. */
+function streamEvent(handler, event, context, payload)
+{
+	event.fail = (e) => sock.write(Buffer.alloc(0), () => context.fail(e));
+	event.response = responseStream(event);
+	(async () => handler(payload === '' ? {} : JSON.parse(payload), event.response, context))().catch(event.fail);
+}
+
 process.on('beforeExit', () => {
-	if (current)
-		finish(current, writeResult, current.value); // nobody will call back any more: Lambda answers null then
+	for (const event of open)
+		if (event.response)
+			event.response.end(); // nobody will any more
+		else
+			finish(event, writeResult, event.value); // nobody will call back any more: Lambda answers null then
 });
 
 /* SNAPSHOT comes before an image is taken, RESTORED first of all in each instance made from it. */
-function aroundSnapshot(type, stream, body)
+function aroundSnapshot(handler, type, stream, body)
 {
 	try {
 		if (type === SNAPSHOT) {
@@ -462,12 +561,13 @@ function aroundSnapshot(type, stream, body)
 		} else {
 			snapshot.after(body);
 			logStreamName = env.AWS_LAMBDA_LOG_STREAM_NAME || '';
+			setUpSeats(handler);
 		}
 	} catch (e) {
 		sendError(0, e);
 		process.exit(1);
 	}
-	sendSmall(type, stream, '');
+	sendSmall(type, stream, '', alone);
 }
 
 // Reading.
@@ -493,7 +593,7 @@ function makeReader(handler)
 		}
 		const event = { stream, deadline, id: strings[0], called: false, value: undefined };
 		if (flags & FLAG_END)
-			runEvent(handler, event, strings[1], strings[2], strings[3], strings[4], b.toString('utf8', at, end));
+			(several ? runBeside : runEvent)(handler, event, strings[1], strings[2], strings[3], strings[4], b.toString('utf8', at, end));
 		else
 			waiting = { event, strings, parts: [Buffer.from(b.subarray(at, end))] };
 	}
@@ -507,7 +607,7 @@ function makeReader(handler)
 			return;
 		const { event, strings, parts } = waiting;
 		waiting = null;
-		runEvent(handler, event, strings[1], strings[2], strings[3], strings[4], Buffer.concat(parts).toString());
+		(several ? runBeside : runEvent)(handler, event, strings[1], strings[2], strings[3], strings[4], Buffer.concat(parts).toString());
 	}
 
 	return function onFrame(b, at, length) {
@@ -521,7 +621,7 @@ function makeReader(handler)
 		else if (type === PING)
 			pong(stream);
 		else if (type === SNAPSHOT || type === RESTORED)
-			aroundSnapshot(type, stream, b.toString('utf8', body, end));
+			aroundSnapshot(handler, type, stream, b.toString('utf8', body, end));
 	};
 }
 
@@ -577,8 +677,9 @@ async function main()
 	} catch (e) {
 		return die('Uncaught Exception', e, 1);
 	}
+	setUpSeats(handler);
 	openSocket(handler);
-	sendSmall(HELLO, 0, JSON.stringify({ runtime: `nodejs${process.versions.node}`, pid: process.pid }));
+	sendSmall(HELLO, 0, JSON.stringify({ runtime: `nodejs${process.versions.node}`, pid: process.pid }), alone);
 }
 
 main();

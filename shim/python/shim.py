@@ -14,6 +14,9 @@ The frames are described in src/wire/frame.h. Two things rule this file:
 * The cost of an event. serve() takes one poll, one recv and one send for each, and the context object decodes
   what most handlers never ask for when it is asked for.
 
+With TANDEM_SEATS in the environment several events run at once, each in a thread (seats.py); else nothing of that is
+loaded, and an event costs no branch more.
+
 serve() blocks in poll between events and holds nothing from the last one: that is where a process
 image may be taken.
 """
@@ -26,7 +29,7 @@ from select import POLLIN as _POLLIN, poll as _poll
 
 HEADER = 16
 FRAME_MAX = 65536
-HELLO, EVENT, DATA, END, ERROR, CREDIT, PING, SNAPSHOT, RESTORED = 1, 2, 3, 4, 5, 6, 7, 8, 9
+HELLO, EVENT, DATA, END, ERROR, CREDIT, PING, SNAPSHOT, RESTORED, LOG = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 FLAG_END = 1
 PAYLOAD_MAX = 6291556
 TEXT_MAX = 16384  # an error message beyond it is cut, so that the whole error fits into one frame
@@ -38,6 +41,11 @@ _now = time.time
 _environ = os.environ
 
 _request_id = ""  # of the event that runs, for the log lines
+
+
+def event_now():
+	"""Request id of the event that asks; seats.py puts its own in place of this."""
+	return _request_id
 
 
 # JSON: what json.JSONEncoder.encode and JSONDecoder.decode do, without building an encoder for each call.
@@ -52,7 +60,7 @@ def _default(obj):
 	raise TypeError(f"Object of type {type(obj).__name__} is not JSON serializable")
 
 
-def _make_json():
+def make_json(markers):
 	try:
 		import _json
 
@@ -65,7 +73,7 @@ def _make_json():
 
 		scan = _json.make_scanner(Options)
 		plain, ascii_ = (
-			_json.make_encoder(_markers, _default, quote, None, ": ", ", ", False, False, True)
+			_json.make_encoder(markers, _default, quote, None, ": ", ", ", False, False, True)
 			for quote in (_json.encode_basestring, _json.encode_basestring_ascii)
 		)
 		if scan('{"a": [1]}', 0) == ({"a": [1]}, 10) and "".join(plain({"a": [1]}, 0)) == '{"a": [1]}':
@@ -79,7 +87,7 @@ def _make_json():
 	)
 
 
-_scan, _encode, _encode_ascii = _make_json()
+_scan, _encode, _encode_ascii = make_json(_markers)
 _join = "".join
 
 
@@ -246,7 +254,7 @@ def set_up_logging(logging):
 
 	class LambdaLoggerFilter(logging.Filter):
 		def filter(self, record):
-			record.aws_request_id = _request_id
+			record.aws_request_id = event_now()
 			return True
 
 	logging.Formatter.converter = time.gmtime
@@ -476,9 +484,9 @@ def parse_event(buf, end):
 	return buf[at : a - 2].decode(), buf[a : b - 2], buf[b : c - 2], buf[c : d - 2], buf[d:payload], payload
 
 
-def serve(sock, handler):
+def serve(sock, handler, seats=None):
 	"""Until the other side closes. Taking what was read out of the buffer is the only state between frames."""
-	invoke = make_invoke(sock, handler)
+	invoke = seats.start(handler) if seats else make_invoke(sock, handler)
 	recv_into = sock.recv_into
 	unpack = _event_head.unpack_from
 	arrived = _poll()
@@ -518,26 +526,43 @@ def serve(sock, handler):
 				event, waiting = waiting, None
 				invoke(*event)
 				event = None
+		elif kind == PING and seats:
+			seats.ping(stream)
 		elif kind == PING:
 			send_frame(sock, PING, flags, stream, request_id.encode())  # whose answer was the last one
 		elif kind == SNAPSHOT or kind == RESTORED:
 			around_snapshot(sock, kind, stream, view[HEADER:end])
+			seats = make_seats(sock)
+			if seats:
+				invoke = seats.start(handler)
 		if have > end:
 			buf[: have - end] = buf[end:have]
 		have -= end
 
 
+def load_part(name):
+	"""A file beside this one, which few processes need."""
+	part = sys.modules.get(f"tandem_{name}")
+	if part is None:
+		import importlib.util as util
+
+		path = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
+		spec = util.spec_from_file_location(f"tandem_{name}", path)
+		part = sys.modules[f"tandem_{name}"] = util.module_from_spec(spec)
+		spec.loader.exec_module(part)
+	return part
+
+
+def make_seats(sock):
+	"""None where one event runs at a time."""
+	n = int(_environ.pop("TANDEM_SEATS", "1"))
+	return load_part("seats").Seats(sys.modules[__name__], sock, n) if n > 1 else None
+
+
 def around_snapshot(sock, kind, stream, body):
 	"""SNAPSHOT comes before the image is taken, RESTORED first of all in each instance made from it."""
 	try:
-		snapshot = sys.modules.get("tandem_snapshot")
-		if snapshot is None:
-			import importlib.util as util
-
-			path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "snapshot.py")
-			spec = util.spec_from_file_location("tandem_snapshot", path)
-			snapshot = sys.modules["tandem_snapshot"] = util.module_from_spec(spec)
-			spec.loader.exec_module(snapshot)
+		snapshot = load_part("snapshot")
 		if kind == SNAPSHOT:
 			snapshot.before(sys.modules[__name__])
 		else:
@@ -559,6 +584,7 @@ def main():
 	task_root = _environ.get("LAMBDA_TASK_ROOT", "/var/task")
 	try:
 		set_up(task_root)
+		seats = make_seats(sock)
 		handler = load_handler(_environ.get("_HANDLER", ""))
 	except Exception as e:
 		send_error(sock, 0, e, "")
@@ -569,7 +595,7 @@ def main():
 	gc.freeze()  # what the import made stays: later collections need not walk it
 	version = "python%d.%d.%d" % sys.version_info[:3]
 	send_frame(sock, HELLO, FLAG_END, 0, json_dumps({"runtime": version, "pid": os.getpid()}))
-	serve(sock, handler)
+	serve(sock, handler, seats)
 
 
 if __name__ == "__main__":

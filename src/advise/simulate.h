@@ -7,27 +7,39 @@
  * as long as the trace says, however many run; calls of a minute come at times drawn evenly over it (from a seed: the
  * same for all ways that are compared); a start takes base + per MB held, always the same. An instance that starts or
  * works is not idle. An event takes the idle instance used last, waits or starts one: policy_place, as in
- * sched/workload.c. Tests: tests/advise.
+ * sched/workload.c. A call costs some 40 ns in each way. Tests: tests/advise.
  */
 #pragma once
+#include "advise/lanes.h"
 #include "advise/trace.h"
 
 struct simulate_start {
 	double base_ms, ms_per_mb;
 };
+enum simulate_rule {
+	SIMULATE_KEEP,	    /* for keep_us */
+	SIMULATE_FORESIGHT, /* holds nothing that is not used again within keep_us: the best that one who knows the
+			       calls can do at the same price of memory and waiting */
+	SIMULATE_HYBRID,    /* advise/hybrid.h; keep_us is not looked at */
+};
 struct simulate_way {
-	const char *name;
+	enum simulate_rule rule;
 	int64_t keep_us;	     /* as keep: of the file; -1: policy_keep_us */
 	struct simulate_start start; /* of one instance */
-	bool foresight;		     /* holds nothing that is not used again: the best that one who knows the calls
-					can do at the same price of memory and waiting */
+	const struct dist *starts;   /* instead, when not NULL */
+	int min, max;		     /* instances; max 0: no limit */
+};
+struct simulate_use {
+	int64_t calls, cold, refused, starts; /* cold: the first call of its instance */
+	double busy_s, start_s, held_s;	      /* of instances: at work, starting, and from start to end */
+	double vain_s;			      /* idle before an end instead of a call */
+	double held_byte_s, busy_byte_s, idle_byte_s, vain_byte_s;
+	int64_t instances_most; /* of one function */
 };
 struct simulate_result {
-	int64_t calls, cold, refused; /* cold: the first call of its instance */
-	double idle_gb_s;	      /* held minus busy */
-	double vain_gb_s;	      /* of it, before an end instead of a call */
-	double busy_gb_s;
-	int64_t added_p50_us, added_p99_us, added_max_us; /* from arrival to handler; within 3 % */
+	struct simulate_use use;
+	struct lane_times added, latency; /* from arrival to handler, and to its end */
+	double held_most_bytes;		  /* in the minute that held most */
 };
 
 struct simulate;
@@ -36,8 +48,13 @@ struct simulate *simulate_new(const struct simulate_way *ways, size_t n, uint64_
 void simulate_open(struct simulate *s, int64_t held_bytes);
 void simulate_call(struct simulate *s, int64_t at_us, int64_t duration_us);
 void simulate_close(struct simulate *s, int64_t end_us);
+/* The calls of the minutes from..to-1, in order of time from the first of them on. */
+void simulate_draw(const struct trace_function *f, int from, int to, uint64_t *random,
+		   void (*call)(void *arg, int64_t at_us, int64_t duration_us), void *arg);
 /* The same with a recorded day. */
 void simulate_function(struct simulate *s, const struct trace_function *f);
+/* What the function that was closed last took. */
+void simulate_last(const struct simulate *s, size_t way, struct simulate_use *ret);
 /* All functions until now. */
 void simulate_result(const struct simulate *s, size_t way, struct simulate_result *ret);
 void simulate_free(struct simulate *s);

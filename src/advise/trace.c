@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "advise/trace.h"
-
 #include <errno.h>
 #include <fcntl.h>
-
 #include "base/buf.h"
 #include "base/limits.h"
 #include "base/map.h"
@@ -12,7 +10,7 @@
 enum { COLUMNS_MAX = 2048, READ_BYTES = 65536 };
 #define WORDS_MAX 9 /* columns that a file must have, besides minutes */
 
-const uint8_t trace_percent[TRACE_POINTS] = {0, 1, 25, 50, 75, 99, 100};
+const double trace_percent[TRACE_POINTS] = {0, 1, 25, 50, 75, 99, 100};
 
 /* One file: its columns and its present row. */
 struct csv {

@@ -15,8 +15,8 @@
 #include "base/str.h"
 
 #define TRACE_MINUTES_MAX 1440
-enum { TRACE_POINTS = 7 }; /* percentiles 0, 1, 25, 50, 75, 99, 100 */
-extern const uint8_t trace_percent[TRACE_POINTS];
+enum { TRACE_POINTS = 7 };
+extern const double trace_percent[TRACE_POINTS]; /* which percentiles */
 
 struct trace_function {
 	struct str name;		   /* until the next one */

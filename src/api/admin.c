@@ -79,8 +79,7 @@ static int status_of(enum err_kind kind)
 
 void admin_error(struct http_req *r, const struct err *e)
 {
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	jw_strc(&w, "error", e->text);
 	jw_strc(&w, "kind", err_kind_name(e->kind));
@@ -143,8 +142,7 @@ struct function *admin_function(struct admin *a, struct http_req *r, struct str 
 
 static void version(struct admin *a, struct http_req *r, struct str name)
 {
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	jw_strc(&w, "version", TANDEM_VERSION);
 	jw_int(&w, "pid", getpid());
@@ -154,8 +152,7 @@ static void version(struct admin *a, struct http_req *r, struct str name)
 
 static void env(struct admin *a, struct http_req *r, struct str name)
 {
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	jw_strc(&w, "endpoint", a->endpoint);
 	jw_strc(&w, "gateway", a->gateway);
@@ -195,14 +192,21 @@ static const struct admin_route routes[] = {
 	{"GET", "/v1/debug", admin_debug},
 #if TANDEM_DEBUG
 	{"POST", "/v1/debug/clock", admin_clock},
+	{"POST", "/v1/debug/lane", admin_lane},
 #endif
 	{"GET", "/v1/functions", admin_list},
 	{"GET", "/v1/functions/*", admin_describe},
 	{"GET", "/v1/instances", admin_instances},
 	{"POST", "/v1/functions/*/invoke", admin_invoke},
 	{"POST", "/v1/functions/*/stop", admin_stop},
+	{"POST", "/v1/copies", admin_copy},
 	{"GET", "/v1/logs", admin_logs},
+	{"GET", "/v1/events", admin_events},
+	{"GET", "/v1/budgets", admin_budgets},
+	{"GET", "/v1/traces/*", admin_trace},
 	{"GET", "/v1/cost", admin_cost},
+	{"GET", "/v1/rows", admin_rows},
+	{"GET", "/v1/top", admin_top},
 	{"POST", "/v1/cost/price", admin_price},
 	{"GET", "/v1/snapshots", admin_snapshots},
 	{"POST", "/v1/snapshots", admin_snapshots_max},
@@ -222,6 +226,8 @@ static const struct admin_route routes[] = {
 	{"DELETE", "/v1/secrets/*", admin_secret_remove},
 	{"GET", "/v1/volumes", admin_volumes},
 	{"DELETE", "/v1/volumes/*", admin_volume_remove},
+	{"GET", "/v1/measured/*", admin_measured},
+	{"PUT", "/v1/measured/*", admin_measured_put},
 	{"GET", "/v1/services/*", admin_service},
 	{"POST", "/v1/services/*/promote", admin_service_promote},
 	{"POST", "/v1/services/*/undo", admin_service_undo},
@@ -260,11 +266,27 @@ static bool matches(const char *pattern, struct str path, struct str *ret_name)
 	return i == path.n;
 }
 
+/* Nothing leads to a copy: its requests come here, by its name, and go on as they are. */
+static bool for_service(struct admin *a, struct http_req *r)
+{
+	struct str name = http_header(r, "tandem-copy");
+	struct service *sv = name.p ? admin_service_find(a, name) : NULL;
+
+	if (sv)
+		service_request(sv, r);
+	else if (name.p)
+		admin_errorf(r, ERR_NOT_FOUND, "there is no service \"" STR_FMT "\"", (int)(name.n < 80 ? name.n : 80),
+			     name.p);
+	return name.p;
+}
+
 void admin_handle(void *admin, struct http_req *r)
 {
 	struct admin *a = admin;
 	bool path_known = false;
 
+	if (for_service(a, r))
+		return;
 	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
 		auto_buf name = {0};
 		struct str raw = STR_NULL;

@@ -1,24 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plan, blobs, apply, down, backup: the daemon's half of `tandem up`. */
 #include <errno.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include "api/admin_int.h"
+#include "api/authz.h"
 #include "app/apply.h"
 #include "base/enc.h"
 #include "base/map.h"
 #include "image/image.h"
 #include "store/digest.h"
+#include "store/record.h"
+#include "trigger/url.h"
 
 static const char *lookup(void *arg, const char *name)
 {
 	return json_get_str(arg, name).p;
 }
 
-static int read_manifest(const struct json *body, struct manifest **ret, struct err *e)
+static int read_manifest(const struct admin *a, const struct json *body, struct manifest **ret, struct err *e)
 {
 	struct str file = json_get_str(body, "file"), yaml = json_get_str(body, "yaml");
-	struct tree_opts o = {.file = file.n && file.n < 4096 ? file.p : "tandem.yaml", .lookup = lookup};
+	auto_free char *where = xasprintf("%s:%s", a->o.region, a->o.account);
+	struct tree_opts o = {
+		.file = file.n && file.n < 4096 ? file.p : "tandem.yaml", .lookup = lookup, .where = where};
 
 	if (!yaml.p)
 		return err_set(e, ERR_INVALID, "the request holds no \"yaml\"");
@@ -43,21 +47,15 @@ static int take_digest(void *arg, const char *folder, const struct json *value)
 	return 0;
 }
 
-static struct plan_world world(const struct admin *a)
-{
-	return (struct plan_world){a->o.store, a->o.services, a->o.images};
-}
-
 static int make_plan(struct admin *a, const struct json *body, struct plan **ret, struct err *e)
 {
-	struct plan_world is = world(a);
 	struct manifest *m = NULL;
 	struct digests d = {0};
 
-	if (read_manifest(body, &m, e) < 0)
+	if (read_manifest(a, body, &m, e) < 0)
 		return -1;
 	json_each(json_get(body, "code"), take_digest, &d);
-	return plan_up(&is, m, d.p, d.n, ret, e);
+	return plan_up(&a->o.is, m, d.p, d.n, ret, e);
 }
 
 static void put_once(struct jw *w, struct map *seen, char *folder)
@@ -101,8 +99,7 @@ static void put_host(const struct workload *wl, struct jw *w)
 static void answer_folders(const struct admin *a, struct http_req *r, const struct manifest *m)
 {
 	struct map seen = {0};
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	jw_strc(&w, "project", m->name);
 	jw_arr(&w, "folders");
@@ -132,16 +129,45 @@ static void put_missing(void *arg, const char *sha256)
 	jw_strc(arg, NULL, sha256);
 }
 
+/* A function that may write what starts it can start itself for ever. */
+static void put_loops(const struct plan *p, const struct resource *x, struct jw *w)
+{
+	auto_json doc = json_parse(str_of(x->doc), NULL);
+	const struct json *all = json_get(doc, "LambdaFunctionConfigurations"), *c, *r;
+
+	for (size_t i = 0; (c = json_at(all, i)); i++) {
+		const struct json *rules = json_get(json_get(json_get(c, "Filter"), "Key"), "FilterRules");
+		struct str part[2] = {STR_NULL, STR_NULL}, name = STR_NULL;
+		auto_free char *key = NULL, *text = NULL;
+		struct principal who = {.kind = PRINCIPAL_WORKLOAD};
+		struct api_err e;
+
+		for (size_t k = 0; (r = json_at(rules, k)); k++)
+			part[str_eqc(json_get_str(r, "Name"), "suffix")] = json_get_str(r, "Value");
+		(void)resource_of_arn(json_get_str(c, "LambdaFunctionArn"), &name);
+		for (size_t k = 0; k < p->manifest->n; k++)
+			if (str_eqc(name, p->manifest->functions[k].name))
+				who.allow = p->manifest->functions[k].allow;
+		key = xasprintf("arn:aws:s3:::%.*s/" STR_FMT "x" STR_FMT, (int)strcspn(x->name, "/"), x->name,
+				STR_ARG(part[0]), STR_ARG(part[1]));
+		if (authz_check(&who, "", "s3:PutObject", key, &e) < 0)
+			continue;
+		text = xasprintf("%s:%u: " STR_FMT
+				 " may write (allow:) such objects as start it: it can start itself for ever",
+				 p->manifest->file, x->line, STR_ARG(name));
+		jw_strc(w, NULL, text);
+	}
+}
+
 static void answer_plan(struct admin *a, struct http_req *r, const struct plan *p)
 {
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	jw_strc(&w, "project", p->project);
 	jw_arr(&w, "entries");
 	for (size_t i = 0; i < p->n; i++) {
 		jw_obj(&w, NULL);
-		jw_strc(&w, "name", p->entries[i].name);
+		jw_strc(&w, "name", plan_title(&p->entries[i]));
 		jw_strc(&w, "action", plan_action_name[p->entries[i].action]);
 		jw_arr(&w, "changes");
 		for (unsigned k = 0; k < p->entries[i].n_changes; k++)
@@ -150,6 +176,12 @@ static void answer_plan(struct admin *a, struct http_req *r, const struct plan *
 		jw_end(&w, '}');
 	}
 	jw_end(&w, ']');
+	jw_arr(&w, "warnings");
+	for (size_t i = 0; i < p->manifest->resources.n; i++)
+		if (p->manifest->resources.p[i].kind == RESOURCE_NOTIFICATION)
+			put_loops(p, &p->manifest->resources.p[i], &w);
+	jw_end(&w, ']');
+	admin_put_kept(a, p, &w);
 	jw_arr(&w, "missing");
 	plan_missing(p, a->o.store, put_missing, &w);
 	jw_end(&w, ']');
@@ -166,7 +198,7 @@ void admin_plan(struct admin *a, struct http_req *r, struct str name)
 	if (!body) {
 		admin_error(r, &e);
 	} else if (!json_get(body, "code")) {
-		if (read_manifest(body, &m, &e) < 0)
+		if (read_manifest(a, body, &m, &e) < 0)
 			admin_error(r, &e);
 		else
 			answer_folders(a, r, m);
@@ -205,15 +237,11 @@ void admin_blob(struct admin *a, struct http_req *r, struct str name)
 	uint8_t raw[32];
 	struct put *p;
 
-	if (dec_hex(name, raw, sizeof(raw)) < 0) {
-		admin_errorf(r, ERR_INVALID, "a blob is named by 64 hexadecimal digits");
-		return;
-	}
+	if (dec_hex(name, raw, sizeof(raw)) < 0)
+		return admin_errorf(r, ERR_INVALID, "a blob is named by 64 hexadecimal digits");
 	digest_sha256_hex(r->body.p, r->body.n, have);
-	if (!str_eqc(name, have)) {
-		admin_errorf(r, ERR_INVALID, "the blob's digest is %s, not the one it was sent under", have);
-		return;
-	}
+	if (!str_eqc(name, have))
+		return admin_errorf(r, ERR_INVALID, "the blob's digest is %s, not the one it was sent under", have);
 	p = xcalloc(1, sizeof(*p));
 	p->r = r;
 	/* gone() may come while the store's thread still reads. */
@@ -237,16 +265,16 @@ static void stream_line(struct run *run, struct buf *line)
 
 static bool on_event(void *arg, const struct apply_event *ev)
 {
-	static const char *const name[] = {"start", "waits", "done", "failed"};
+	static const char *const name[] = {"start", "waits", "done", "failed", "kept"};
 	struct run *run = arg;
 	const struct workload *wl = ev->entry->workload;
 	bool deleted = ev->entry->action == PLAN_DELETE;
 	const char *route = ev->function ? ev->function->route : wl && ev->kind == APPLY_DONE ? wl->spec.route : NULL;
-	auto_buf line = {0}, url = {0};
-	struct jw w = jw_object(&line);
+	auto_buf url = {0};
+	auto_object(w, line);
 
 	jw_strc(&w, "event", name[ev->kind]);
-	jw_strc(&w, "name", ev->entry->name);
+	jw_strc(&w, "name", plan_title(ev->entry));
 	jw_strc(&w, "action", plan_action_name[ev->entry->action]);
 	if (ev->kind == APPLY_DONE)
 		jw_strc(&w, "state",
@@ -255,6 +283,12 @@ static bool on_event(void *arg, const struct apply_event *ev)
 				     : "Ready");
 	if (route && *route) {
 		buf_addf(&url, "%s%s", run->a->gateway, route);
+		jw_str(&w, "url", buf_str(&url));
+	}
+	if (ev->kind == APPLY_DONE && ev->entry->resource && ev->entry->kind == RESOURCE_URL) {
+		auto_json doc = json_parse(str_of(record_get(run->a->o.store, ev->entry->key)), NULL);
+
+		buf_addf(&url, "%s" URL_PREFIX STR_FMT "/", run->a->endpoint, STR_ARG(json_get_str(doc, "UrlId")));
 		jw_str(&w, "url", buf_str(&url));
 	}
 	if (ev->reason)
@@ -269,8 +303,7 @@ static bool on_event(void *arg, const struct apply_event *ev)
 static void on_done(void *arg, bool ok)
 {
 	struct run *run = arg;
-	auto_buf line = {0};
-	struct jw w = jw_object(&line);
+	auto_object(w, line);
 
 	jw_strc(&w, "event", "end");
 	jw_bool(&w, "ok", ok);
@@ -288,7 +321,7 @@ static void on_done(void *arg, bool ok)
 static void start(struct admin *a, struct http_req *r, struct plan *p)
 {
 	struct run *run = xcalloc(1, sizeof(*run));
-	struct apply_opts o = {.loop = a->o.loop, .is = world(a), .sched = a->o.sched, .plan = p};
+	struct apply_opts o = {.loop = a->o.loop, .is = a->o.is, .sched = a->o.sched, .plan = p};
 
 	run->a = a, run->r = r;
 	o.event = on_event, o.done = on_done, o.arg = run;
@@ -321,10 +354,8 @@ void admin_apply(struct admin *a, struct http_req *r, struct str name)
 	if (busy(a, r))
 		return;
 	body = json_parse(r->body, &e);
-	if (!body || make_plan(a, body, &p, &e) < 0) {
-		admin_error(r, &e);
-		return;
-	}
+	if (!body || make_plan(a, body, &p, &e) < 0)
+		return admin_error(r, &e);
 	plan_missing(p, a->o.store, count_missing, &lack);
 	if (lack) {
 		admin_errorf(r, ERR_CONFLICT, "%u code archives were not sent", lack);
@@ -337,7 +368,6 @@ void admin_apply(struct admin *a, struct http_req *r, struct str name)
 void admin_down(struct admin *a, struct http_req *r, struct str name)
 {
 	auto_(manifest_free_p) struct manifest *m = NULL;
-	struct plan_world is = world(a);
 	auto_free char *project = NULL;
 	struct err e = {0};
 	auto_json body = NULL;
@@ -345,22 +375,16 @@ void admin_down(struct admin *a, struct http_req *r, struct str name)
 	if (busy(a, r))
 		return;
 	body = json_parse(r->body, &e);
-	if (!body) {
-		admin_error(r, &e);
-		return;
-	}
+	if (!body)
+		return admin_error(r, &e);
 	project = json_get_str(body, "project").p ? str_dup(json_get_str(body, "project")) : NULL;
-	if (!project && read_manifest(body, &m, &e) < 0) {
-		admin_error(r, &e);
-		return;
-	}
+	if (!project && read_manifest(a, body, &m, &e) < 0)
+		return admin_error(r, &e);
 	if (!project)
 		project = xstrdup(m->name);
-	if (!strcmp(project, "api")) {
-		admin_errorf(r, ERR_INVALID, "what was made through the AWS API is deleted there");
-		return;
-	}
-	start(a, r, plan_down(&is, project));
+	if (!strcmp(project, "api"))
+		return admin_errorf(r, ERR_INVALID, "what was made through the AWS API is deleted there");
+	start(a, r, plan_down(&a->o.is, project));
 }
 
 void admin_backup(struct admin *a, struct http_req *r, struct str name)
@@ -369,14 +393,10 @@ void admin_backup(struct admin *a, struct http_req *r, struct str name)
 	auto_free char *dir = NULL;
 	struct put *p;
 
-	if (!admin_query(r, "name", &to) || !str_name_ok(buf_str(&to), 64, "-_")) {
-		admin_errorf(r, ERR_INVALID, "a backup's name is made of letters, digits, - and _");
-		return;
-	}
-	if (mkdirat(store_dirfd(a->o.store), "backups", 0700) < 0 && errno != EEXIST) {
-		admin_errorf(r, ERR_SYS, "the folder for backups cannot be made");
-		return;
-	}
+	if (!admin_query(r, "name", &to) || !str_name_ok(buf_str(&to), 64, "-_"))
+		return admin_errorf(r, ERR_INVALID, "a backup's name is made of letters, digits, - and _");
+	if (mkdirat(store_dirfd(a->o.store), "backups", 0700) < 0 && errno != EEXIST)
+		return admin_errorf(r, ERR_SYS, "the folder for backups cannot be made");
 	/* By descriptor: the path of the state as it is for the tool need not be the daemon's. */
 	dir = xasprintf("/proc/self/fd/%d/backups/%s", store_dirfd(a->o.store), to.p);
 	ledger_flush(a->o.ledger);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What goes into containers and comes out of them: signals, text, output, further programs. */
-#include <stdio.h>
 #include "api/admin_int.h"
 
 #define QUEUED_MAX  (1 << 20) /* of one who is attached; then the task waits */
@@ -8,8 +7,7 @@
 
 static void done(struct http_req *r)
 {
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	admin_object(r, 200, &w);
 }
@@ -78,10 +76,8 @@ void admin_task_exec(struct admin *a, struct http_req *r, struct str name)
 
 	if (!k)
 		return;
-	if (!what || task_exec_check(what, &e) < 0 || task_exec(k, i, what, NULL, &x, &e) < 0) {
-		admin_error(r, &e);
-		return;
-	}
+	if (!what || task_exec_check(what, &e) < 0 || task_exec(k, i, what, NULL, &x, &e) < 0)
+		return admin_error(r, &e);
 	w = jw_object(&out);
 	jw_int(&w, "exec", task_exec_id(x));
 	admin_object(r, 201, &w);
@@ -171,8 +167,7 @@ static void attach_drained(void *arg)
 static void attach_stopped(struct task_ear *ear)
 {
 	struct attach *t = container_of(ear, struct attach, ear);
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 	const char *reason;
 
 	if (t->exec) {

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include "api/admin_int.h"
 #include "base/clock.h"
+#include "base/enc.h"
 #include "base/io.h"
 #include "base/moves.h"
 
@@ -34,7 +35,7 @@ static void count_instance(void *arg, const struct sched_instance_info *i)
 	in->by_state[k].n++;
 }
 
-static int64_t resident_bytes(void)
+int64_t admin_resident_bytes(void)
 {
 	auto_buf b = {0};
 	long long size, pages = 0;
@@ -47,7 +48,7 @@ static int64_t resident_bytes(void)
 
 static void look(struct admin *a, struct inside *in)
 {
-	*in = (struct inside){.rss_bytes = resident_bytes()};
+	*in = (struct inside){.rss_bytes = admin_resident_bytes()};
 	for (struct function *f = function_next(a->o.store, NULL); f; f = function_next(a->o.store, f)) {
 		int n = 0, busy = 0, waiting = 0;
 		const char *why = NULL;
@@ -60,6 +61,22 @@ static void look(struct admin *a, struct inside *in)
 	sched_blanks(a->o.sched, &in->blanks, &in->blanks_missing);
 }
 
+/* NAME: 32 hex digits, or AWS's 1-8-24. */
+void admin_trace(struct admin *a, struct http_req *r, struct str name)
+{
+	auto_free char *aws = xasprintf("Root=" STR_FMT, STR_ARG(name));
+	struct trace_context t;
+	auto_buf spans = {0};
+	auto_object(w, out);
+
+	if (dec_hex(name, t.id, sizeof(t.id)) < 0 && trace_from_aws(str_of(aws), &t) < 0)
+		return admin_errorf(r, ERR_INVALID,
+				    "a trace is 32 hex digits, as in traceparent, or 1-, 8 of them, - and 24");
+	spans_read(a->o.spans, t.id, &spans);
+	jw_raw(&w, "spans", buf_str(&spans));
+	admin_object(r, 200, &w);
+}
+
 void admin_metrics(struct admin *a, struct http_req *r, struct str name)
 {
 	auto_buf out = {0};
@@ -70,6 +87,7 @@ void admin_metrics(struct admin *a, struct http_req *r, struct str name)
 	ledger_metrics(a->o.ledger, &out);
 	services_metrics(a->o.services, &out);
 	logs_metrics(a->o.logs, &out);
+	spans_metrics(a->o.spans, &out);
 	buf_adds(&out, "# HELP tandem_functions Declared functions.\n# TYPE tandem_functions gauge\n");
 	for (int i = 0; i < FUNCTION_STATE_N; i++)
 		buf_addf(&out, "tandem_functions{state=\"%s\"} %lld\n", admin_function_state[i],
@@ -117,9 +135,8 @@ static void put_moves(struct jw *w)
 
 void admin_debug(struct admin *a, struct http_req *r, struct str name)
 {
-	auto_buf out = {0};
 	struct inside in;
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	look(a, &in);
 	jw_strc(&w, "version", TANDEM_VERSION);
@@ -143,16 +160,29 @@ void admin_debug(struct admin *a, struct http_req *r, struct str name)
 }
 
 #if TANDEM_DEBUG
-/* ?stop=1, then ?step_us=N as often as wanted, ?resume=1: so that tests need not wait. */
+/* ?subject=&an_hour=: so many requests are its break-even, whatever is measured. */
+void admin_lane(struct admin *a, struct http_req *r, struct str name)
+{
+	double rate = (double)admin_query_int(r, "an_hour", 0) / 3600;
+	auto_buf subject = {0};
+	auto_object(w, out);
+	bool known = admin_query(r, "subject", &subject) && lanes_break_even(a->o.lanes, subject.p, rate) == 0;
+
+	jw_bool(&w, "known", known);
+	admin_object(r, known ? 200 : 404, &w);
+}
+
+/* ?stop=1, then ?step_us=N as often as wanted, ?resume=1: so that tests need not wait. ?ahead_us=N, ?back_us=N:
+ * as if somebody set the machine's clock. */
 void admin_clock(struct admin *a, struct http_req *r, struct str name)
 {
 	int64_t step_us = admin_query_int(r, "step_us", 0);
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (admin_query_is(r, "stop", "1"))
 		clock_test_stop();
 	clock_test_step(step_us);
+	clock_test_set(admin_query_int(r, "ahead_us", 0) - admin_query_int(r, "back_us", 0));
 	if (admin_query_is(r, "resume", "1"))
 		clock_test_resume();
 	loop_clock_changed(a->o.loop);

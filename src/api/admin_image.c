@@ -35,8 +35,7 @@ static void put_image(struct jw *w, const char *key, const struct image *im)
 
 void admin_images(struct admin *a, struct http_req *r, struct str name)
 {
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	jw_arr(&w, "images");
 	for (unsigned i = 0; image_at(a->o.images, i); i++)
@@ -48,8 +47,7 @@ void admin_images(struct admin *a, struct http_req *r, struct str name)
 /* What has nothing to say but that it is done. */
 static void answer(struct http_req *r, const struct err *e)
 {
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (e->kind)
 		admin_error(r, e);
@@ -79,11 +77,10 @@ void admin_image_remove(struct admin *a, struct http_req *r, struct str name)
 	struct err e = {0};
 	struct removal *x;
 
-	if (!im) {
-		admin_errorf(r, ERR_NOT_FOUND, "there is no image \"%.200s\"; tandem images lists those that are there",
-			     reference.n ? reference.p : "");
-		return;
-	}
+	if (!im)
+		return admin_errorf(r, ERR_NOT_FOUND,
+				    "there is no image \"%.200s\"; tandem images lists those that are there",
+				    reference.n ? reference.p : "");
 	x = xcalloc(1, sizeof(*x));
 	x->r = r;
 	x->op.done = removal_done;
@@ -114,8 +111,7 @@ static void sweep_left(void *arg)
 static void sweep_done(struct image_sweep *s, const struct err *e)
 {
 	struct sweep_run *x = container_of(s, struct sweep_run, sweep);
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	jw_int(&w, "images", s->images);
 	jw_int(&w, "layers", s->layers);
@@ -155,8 +151,7 @@ static void on_progress(void *arg, const struct pull_progress *p)
 	static const char *const words[PULL_N] = {
 		[PULL_COPY] = "copy", [PULL_CHECK] = "check", [PULL_UNPACK] = "unpack"};
 	struct pull_run *x = arg;
-	auto_buf line = {0};
-	struct jw w = jw_object(&line);
+	auto_object(w, line);
 
 	jw_strc(&w, "state", words[p->state]);
 	jw_int(&w, "bytes", p->bytes);
@@ -172,8 +167,7 @@ static void on_progress(void *arg, const struct pull_progress *p)
 static void on_done(void *arg, struct image *im, const struct err *e)
 {
 	struct pull_run *x = arg;
-	auto_buf line = {0};
-	struct jw w = jw_object(&line);
+	auto_object(w, line);
 
 	if (im) {
 		jw_strc(&w, "state", "done");
@@ -232,10 +226,8 @@ void admin_upload(struct admin *a, struct http_req *r, struct str name)
 	char upload[24];
 	struct jw w;
 
-	if (upload_new(a->o.images, upload, &e) < 0) {
-		admin_error(r, &e);
-		return;
-	}
+	if (upload_new(a->o.images, upload, &e) < 0)
+		return admin_error(r, &e);
 	w = jw_object(&out);
 	jw_strc(&w, "upload", upload);
 	admin_object(r, 200, &w);

@@ -38,15 +38,24 @@ void admin_describe(struct admin *a, struct http_req *r, struct str name);
 void admin_instances(struct admin *a, struct http_req *r, struct str name);
 void admin_invoke(struct admin *a, struct http_req *r, struct str name);
 void admin_stop(struct admin *a, struct http_req *r, struct str name);
+void admin_copy(struct admin *a, struct http_req *r, struct str name);
 void admin_logs(struct admin *a, struct http_req *r, struct str name);
+void admin_events(struct admin *a, struct http_req *r, struct str name); /* of the journal */
+void admin_rows(struct admin *a, struct http_req *r, struct str name);
+void admin_top(struct admin *a, struct http_req *r, struct str name);
+int64_t admin_resident_bytes(void);
+void admin_budgets(struct admin *a, struct http_req *r, struct str name);
+void admin_trace(struct admin *a, struct http_req *r, struct str name);
 void admin_cost(struct admin *a, struct http_req *r, struct str name);
 void admin_plan(struct admin *a, struct http_req *r, struct str name);
+void admin_put_kept(struct admin *a, const struct plan *p, struct jw *w); /* "kept": [...], "kept_total": {} */
 void admin_blob(struct admin *a, struct http_req *r, struct str name);
 void admin_apply(struct admin *a, struct http_req *r, struct str name);
 void admin_down(struct admin *a, struct http_req *r, struct str name);
 void admin_backup(struct admin *a, struct http_req *r, struct str name);
 void admin_debug(struct admin *a, struct http_req *r, struct str name);
 #if TANDEM_DEBUG
+void admin_lane(struct admin *a, struct http_req *r, struct str name);
 void admin_clock(struct admin *a, struct http_req *r, struct str name);
 #endif
 void admin_price(struct admin *a, struct http_req *r, struct str name);
@@ -82,9 +91,19 @@ void admin_secret_remove(struct admin *a, struct http_req *r, struct str name);
 void admin_volumes(struct admin *a, struct http_req *r, struct str name);
 void admin_volume_remove(struct admin *a, struct http_req *r, struct str name);
 struct service *admin_service_find(struct admin *a, struct str name);
-void admin_put_services(struct admin *a, struct jw *w); /* "services": [...] */
+void admin_lane_why(struct admin *a, const char *project, const char *name, struct jw *w); /* as the ledger names it */
+void admin_put_services(struct admin *a, struct jw *w);					   /* "services": [...] */
 void admin_service_describe(struct admin *a, struct http_req *r, struct service *sv);
 void admin_service(struct admin *a, struct http_req *r, struct str name);
 void admin_service_promote(struct admin *a, struct http_req *r, struct str name);
 void admin_service_undo(struct admin *a, struct http_req *r, struct str name);
+/* admin_resource.c: "triggers": [...] of one end ("function f", "queue jobs"; NULL: all), "holders": [...] */
+void admin_put_triggers(struct admin *a, const char *about, struct jw *w);
+void admin_put_holders(struct admin *a, struct jw *w);
+bool admin_describe_holder(struct admin *a, struct http_req *r, struct str name); /* false: there is none */
+void admin_put_events(struct admin *a, const struct function *f, struct jw *w);
+/* admin_measured.c: "measures": what would be measured now; "measured": what was. One of f and sv. */
+void admin_put_measured(struct admin *a, const struct function *f, const struct service *sv, struct jw *w);
+void admin_measured(struct admin *a, struct http_req *r, struct str name);
+void admin_measured_put(struct admin *a, struct http_req *r, struct str name);
 void admin_metrics(struct admin *a, struct http_req *r, struct str name);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/admin_int.h"
 #include "base/rand.h"
+#include "sched/async.h"
 
 static const char *const outcome_name[INVOKE_OUTCOME_N] = {
 	[INVOKE_OK] = "ok",
@@ -31,10 +32,9 @@ static void put_reason(struct jw *w, const struct invocation *inv)
 
 	if (inv->outcome == INVOKE_OK)
 		return;
-	if (inv->outcome == INVOKE_FAILED || fixed[inv->outcome]) {
-		jw_strc(w, "reason", fixed[inv->outcome] ? fixed[inv->outcome] : inv->e.text);
-		return;
-	}
+	if (inv->outcome == INVOKE_FAILED || fixed[inv->outcome])
+		return jw_strc(w, "reason",
+			       inv->outcome != INVOKE_TIMEOUT && inv->e.kind ? inv->e.text : fixed[inv->outcome]);
 	j = json_parse(inv->body, &e);
 	type = json_get_str(j, "errorType"), msg = json_get_str(j, "errorMessage");
 	buf_addf(&text, STR_FMT "%s" STR_FMT, STR_ARG(type), type.n && msg.n ? ": " : "", STR_ARG(msg));
@@ -59,8 +59,7 @@ static void put_timing(struct jw *w, const struct ledger_row *row)
 static void answered(struct invocation *inv)
 {
 	struct call *c = container_of(inv, struct call, inv);
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	jw_strc(&w, "request_id", inv->request_id);
 	jw_strc(&w, "outcome", outcome_name[inv->outcome]);
@@ -68,7 +67,8 @@ static void answered(struct invocation *inv)
 	jw_str(&w, "body", inv->body);
 	if (inv->want_log_tail)
 		jw_str(&w, "log", inv->log_tail);
-	put_timing(&w, &inv->row);
+	if (inv->want_row)
+		put_timing(&w, &inv->row);
 	admin_object(c->r, 200, &w);
 	free(c);
 }
@@ -89,8 +89,7 @@ struct accept {
 static void accepted(void *arg, const struct err *e)
 {
 	struct accept *ac = arg;
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (ac->r && e->kind) {
 		admin_error(ac->r, e);
@@ -109,7 +108,9 @@ static void invoke_async(struct admin *a, struct http_req *r, struct function *f
 	ac->r = r;
 	id_uuid(ac->request_id);
 	http_on_gone_clear(&ac->r);
-	sched_async_start(a->o.sched, f, "", payload, ac->request_id, accepted, ac);
+	sched_async_start(a->o.sched,
+			  &(struct async_new){.function = f, .payload = payload, .request_id = ac->request_id},
+			  accepted, ac);
 }
 
 void admin_invoke(struct admin *a, struct http_req *r, struct str name)
@@ -124,26 +125,22 @@ void admin_invoke(struct admin *a, struct http_req *r, struct str name)
 	if (!f)
 		return;
 	payload = r->body.n ? r->body : STR("{}");
-	if (payload.n > max) {
-		admin_errorf(r, ERR_LIMIT, "the payload has %zu bytes; at most %zu are taken", payload.n, max);
-		return;
-	}
+	if (payload.n > max)
+		return admin_errorf(r, ERR_LIMIT, "the payload has %zu bytes; at most %zu are taken", payload.n, max);
 	if (json_check(payload, &e) < 0) {
 		err_wrap(&e, "the payload is not JSON");
 		admin_error(r, &e);
 		return;
 	}
-	if (async) {
-		invoke_async(a, r, f, payload);
-		return;
-	}
+	if (async)
+		return invoke_async(a, r, f, payload);
 	c = xcalloc(1, sizeof(*c));
 	c->r = r;
 	c->inv.function = f;
 	c->inv.trigger = TRIGGER_API;
 	c->inv.payload = payload;
 	c->inv.want_log_tail = admin_query_is(r, "log", "1");
-	c->inv.want_row = true;
+	c->inv.want_row = !admin_query_is(r, "row", "0"); /* without it the answer need not wait for the measuring */
 	c->inv.done = answered;
 	id_uuid(c->inv.request_id);
 	http_on_gone(r, left, c);
@@ -152,12 +149,12 @@ void admin_invoke(struct admin *a, struct http_req *r, struct str name)
 
 void admin_stop(struct admin *a, struct http_req *r, struct str name)
 {
-	struct function *f = admin_function(a, r, name);
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	struct service *sv = function_get(a->o.store, name) ? NULL : admin_service_find(a, name);
+	struct function *f = sv ? NULL : admin_function(a, r, name);
+	auto_object(w, out);
 
-	if (!f)
+	if (!f && !sv)
 		return;
-	jw_int(&w, "stopped", sched_stop_function(a->o.sched, f));
+	jw_int(&w, "stopped", sv ? service_stop(sv) : sched_stop_function(a->o.sched, f));
 	admin_object(r, 200, &w);
 }

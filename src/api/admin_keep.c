@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is kept for containers: secrets, written and never read; volumes, which containers make. */
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include "api/admin_int.h"
@@ -20,8 +18,7 @@ struct keep {
 /* The folders are root's: what is listed is names. One that nobody has used yet is not there. */
 static void list(struct admin *a, struct http_req *r, const char *what)
 {
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 	auto_free char *path = xasprintf("../%s", what);
 	int fd = openat(a->o.dir, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -49,8 +46,7 @@ static void list(struct admin *a, struct http_req *r, const char *what)
 static void kept(struct spawn_req *req, const struct err *e)
 {
 	struct keep *k = container_of(req, struct keep, req);
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (k->r && e->kind)
 		admin_errorf(k->r, e->kind, "%s %s: %s", k->what, k->name, e->text);
@@ -64,14 +60,12 @@ static struct keep *keep_new(struct http_req *r, const char *what, struct str na
 {
 	struct keep *k;
 
-	if (!str_name_ok(name, GIVE_NAME_MAX, "-_.") || strchr("-_.", *name.p)) {
-		admin_errorf(
-			r, ERR_INVALID,
-			"the name of a %s is of letters, digits, \"-\", \"_\" and \".\", at most %d, and begins with "
-			"a letter or a digit",
-			what, GIVE_NAME_MAX);
-		return NULL;
-	}
+	if (!str_name_ok(name, GIVE_NAME_MAX, "-_.") || strchr("-_.", *name.p))
+		return admin_errorf(r, ERR_INVALID,
+				    "the name of a %s is of letters, digits, \"-\", \"_\" and \".\", at most %d, and "
+				    "begins with a letter or a digit",
+				    what, GIVE_NAME_MAX),
+		       NULL;
 	k = xcalloc(1, sizeof(*k));
 	k->r = r;
 	k->what = what;

@@ -4,25 +4,33 @@
 #include <stdio.h>
 #include "api/admin_int.h"
 #include "base/clock.h"
+#include "sched/policy.h"
 
 static void put_status(struct admin *a, const struct function *f, struct jw *w, bool waits)
 {
 	int n = 0, busy = 0, waiting = 0;
 	const char *why = NULL;
+	int64_t waited, left;
+	char note[320];
 
 	sched_function_status(a->o.sched, f, &n, &busy, &waiting, &why);
 	jw_int(w, "instances", n);
 	jw_int(w, "busy", busy);
+	if (sched_budget_note(a->o.sched, f, note))
+		jw_strc(w, "budget", note);
 	if (!waits && !waiting)
 		return;
 	jw_int(w, "waiting", waiting);
 	jw_strc(w, "waiting_for", waiting ? why : NULL);
+	if (sched_oldest_wait(f, &waited, &left)) {
+		jw_int(w, "waited_us", waited);
+		jw_int(w, "waits_at_most_us", left > 0 ? left : 0);
+	}
 }
 
 void admin_list(struct admin *a, struct http_req *r, struct str name)
 {
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	jw_arr(&w, "functions");
 	for (struct function *f = function_next(a->o.store, NULL); f; f = function_next(a->o.store, f)) {
@@ -34,11 +42,15 @@ void admin_list(struct admin *a, struct http_req *r, struct str name)
 		jw_int(&w, "timeout_s", f->latest->timeout_s);
 		jw_strc(&w, "state", admin_function_state[f->state]);
 		jw_strc(&w, "route", f->route);
+		jw_strc(&w, "lane", lane_name[f->lane]);
 		put_status(a, f, &w, false);
+		admin_put_measured(a, f, NULL, &w);
 		jw_end(&w, '}');
 	}
 	jw_end(&w, ']');
 	admin_put_services(a, &w);
+	admin_put_holders(a, &w);
+	admin_put_triggers(a, NULL, &w);
 	jw_strc(&w, "no_egress", a->o.no_egress);
 	admin_object(r, 200, &w);
 }
@@ -57,10 +69,8 @@ static void put_runtime(const struct revision *rev, struct jw *w)
 		jw_raw(w, "image", str_of(rev->image));
 		return;
 	}
-	if (!program[rev->kind]) {
-		jw_strc(w, "served_by", "the program bootstrap in its code");
-		return;
-	}
+	if (!program[rev->kind])
+		return jw_strc(w, "served_by", "the program bootstrap in its code");
 	n = readlink(program[rev->kind], target, sizeof(target) - 1);
 	target[n > 0 ? n : 0] = 0;
 	snprintf(text, sizeof(text), "%s%s%s%s of this host", program[rev->kind], n > 0 ? " (" : "", target,
@@ -68,7 +78,18 @@ static void put_runtime(const struct revision *rev, struct jw *w)
 	jw_strc(w, "served_by", text);
 }
 
-static void put_revision(const struct revision *rev, struct jw *w, bool values)
+static void put_cpu(const struct revision *rev, enum lane lane, struct jw *w)
+{
+	char text[80];
+
+	snprintf(text, sizeof(text), "%.2f: the share that its memory buys", policy_cpu_quota_us(rev->memory_mb) / 1e5);
+	if (rev->cpu_quota_us)
+		jw_real(w, "cpu", rev->cpu_quota_us / 100000.0);
+	else
+		jw_strc(w, "cpu", lane == LANE_CONTAINER && !rev->image ? text : "by weight of its memory, no quota");
+}
+
+static void put_revision(const struct revision *rev, enum lane lane, struct jw *w, bool values)
 {
 	char when[32];
 
@@ -79,10 +100,7 @@ static void put_revision(const struct revision *rev, struct jw *w, bool values)
 	jw_int(w, "memory_mb", rev->memory_mb);
 	jw_int(w, "timeout_s", rev->timeout_s);
 	jw_int(w, "tmp_mb", rev->tmp_mb);
-	if (rev->cpu_quota_us)
-		jw_real(w, "cpu", rev->cpu_quota_us / 100000.0);
-	else
-		jw_strc(w, "cpu", "by weight of its memory, no quota");
+	put_cpu(rev, lane, w);
 	if (values) {
 		pairs_write(w, "environment", &rev->env);
 	} else {
@@ -109,6 +127,31 @@ static void put_line(struct jw *w, struct buf *text)
 	buf_clear(text);
 }
 
+void admin_lane_why(struct admin *a, const char *project, const char *name, struct jw *w)
+{
+	auto_free char *subject = xasprintf("%s/%s", project, name);
+	const char *why = lanes_why(a->o.lanes, subject);
+
+	if (why)
+		jw_strc(w, "lane_why", why);
+}
+
+static void put_lane(struct admin *a, const struct function *f, struct jw *w)
+{
+	struct sched_lane_info l;
+
+	sched_lane_info(a->o.sched, f, &l);
+	jw_strc(w, "lane", lane_name[l.lane]);
+	jw_strc(w, "lane_wish", lane_wish_name[f->scale.lane]);
+	admin_lane_why(a, f->project, f->name, w);
+	if (l.moving)
+		jw_bool(w, "lane_moving", true);
+	if (l.lane == LANE_CONTAINER || f->scale.lane != LANE_WISH_FUNCTION)
+		jw_int(w, "concurrency", l.seats);
+	if (l.alone)
+		jw_strc(w, "concurrency_why", l.alone);
+}
+
 /* What is declared of its instances, and its versions by name: a line each. */
 static void put_versions(struct admin *a, const struct function *f, struct jw *w)
 {
@@ -121,6 +164,7 @@ static void put_versions(struct admin *a, const struct function *f, struct jw *w
 		jw_real(w, "keep_s", (double)f->scale.keep_us / 1e6);
 	if (f->scale.pool)
 		jw_int(w, "pool", f->scale.pool);
+	put_lane(a, f, w);
 	if (f->reserved >= 0)
 		jw_int(w, "reserved_concurrency", f->reserved);
 	jw_arr(w, "versions");
@@ -168,10 +212,11 @@ static void put_network(struct admin *a, const struct revision *rev, struct jw *
 void admin_describe(struct admin *a, struct http_req *r, struct str name)
 {
 	struct service *sv = function_get(a->o.store, name) ? NULL : admin_service_find(a, name);
-	struct function *f = sv ? NULL : admin_function(a, r, name);
-	auto_buf out = {0}, text = {0};
+	bool holds = !sv && !function_get(a->o.store, name) && admin_describe_holder(a, r, name);
+	struct function *f = sv || holds ? NULL : admin_function(a, r, name);
+	auto_buf text = {0};
 	char when[32];
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (sv)
 		admin_service_describe(a, r, sv);
@@ -194,11 +239,12 @@ void admin_describe(struct admin *a, struct http_req *r, struct str name)
 		jw_strc(&w, "route", f->route);
 		jw_str(&w, "url", buf_str(&text));
 	}
+	admin_put_events(a, f, &w);
 	jw_obj(&w, "snapshot");
 	admin_put_snapshot(a, f, f->latest, &w);
 	jw_end(&w, '}');
 	put_versions(a, f, &w);
-	put_revision(f->latest, &w, admin_query_is(r, "values", "1"));
+	put_revision(f->latest, f->lane, &w, admin_query_is(r, "values", "1"));
 	pairs_write(&w, "tags", &f->tags);
 	jw_raw(&w, "allow", f->allow ? str_of(f->allow) : STR("[]"));
 	jw_strc(&w, "created", clock_fmt_iso(f->created_wall_us, when));
@@ -221,13 +267,15 @@ static void put_instance(void *arg, const struct sched_instance_info *i)
 	jw_strc(w, "revision", i->revision_id);
 	jw_int(w, "version", i->version);
 	jw_bool(w, "held_ready", i->kept);
+	jw_strc(w, "lane", lane_name[i->lane]);
+	jw_int(w, "seats", i->seats);
+	jw_int(w, "open", i->open);
 	jw_end(w, '}');
 }
 
 void admin_instances(struct admin *a, struct http_req *r, struct str name)
 {
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	jw_arr(&w, "instances");
 	sched_each_instance(a->o.sched, put_instance, &w);

@@ -22,12 +22,14 @@ struct service *admin_service_find(struct admin *a, struct str name)
 	return sv;
 }
 
-static void put_figures(const struct service *sv, struct jw *w)
+static void put_figures(struct admin *a, const struct service *sv, struct jw *w)
 {
 	const struct service_spec *s = service_spec_of(sv);
+	struct service_lane_info l;
 	struct service_info i;
 
 	service_info(sv, &i);
+	service_lane_info(sv, &l);
 	jw_strc(w, "name", s->name);
 	jw_strc(w, "cluster", s->cluster);
 	jw_strc(w, "project", s->project);
@@ -42,6 +44,12 @@ static void put_figures(const struct service *sv, struct jw *w)
 	jw_int(w, "requests", (int64_t)i.requests);
 	jw_int(w, "errors", (int64_t)i.errors);
 	jw_strc(w, "route", *s->route ? s->route : NULL);
+	jw_strc(w, "lane", lane_name[l.lane]);
+	if (s->lane != LANE_WISH_N)
+		jw_strc(w, "lane_wish", lane_wish_name[s->lane]);
+	admin_lane_why(a, "service", s->name, w);
+	if (s->lane == LANE_WISH_AUTO && *l.cannot)
+		jw_strc(w, "lane_cannot", l.cannot);
 }
 
 void admin_put_services(struct admin *a, struct jw *w)
@@ -56,8 +64,9 @@ void admin_put_services(struct admin *a, struct jw *w)
 			continue;
 		service_deployment(sv, 0, &d);
 		jw_obj(w, NULL);
-		put_figures(sv, w);
+		put_figures(a, sv, w);
 		jw_strc(w, "rollout", deployment_state_name[d.state]);
+		admin_put_measured(a, NULL, sv, w);
 		jw_end(w, '}');
 	}
 	jw_end(w, ']');
@@ -116,13 +125,13 @@ void admin_service_describe(struct admin *a, struct http_req *r, struct service 
 {
 	const struct service_spec *s = service_spec_of(sv);
 	struct service_info i;
-	auto_buf out = {0}, text = {0};
-	struct jw w = jw_object(&out);
+	auto_buf text = {0};
+	auto_object(w, out);
 	char when[32];
 	int shut = 0;
 
 	service_info(sv, &i);
-	put_figures(sv, &w);
+	put_figures(a, sv, &w);
 	if (*s->route) {
 		buf_addf(&text, "%s%s", a->gateway, s->route);
 		jw_str(&w, "url", buf_str(&text));
@@ -134,6 +143,7 @@ void admin_service_describe(struct admin *a, struct http_req *r, struct service 
 	jw_obj(&w, "declared");
 	service_spec_write(s, &w);
 	jw_end(&w, '}');
+	jw_strc(&w, "tags", *service_tags(sv) ? service_tags(sv) : NULL);
 	jw_arr(&w, "deployments");
 	for (unsigned n = 0; n < i.n_deployments; n++)
 		put_deployment(a, sv, n, &w);

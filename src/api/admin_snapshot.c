@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Admin API: images of functions' processes (docs/snapshots.md), and how much of the disk they may take. */
 #include <stdio.h>
-
 #include "api/admin_int.h"
 #include "base/clock.h"
 #include "store/snapshot.h"
@@ -46,8 +45,7 @@ static void put_one(struct admin *a, const struct function *f, const struct revi
 
 void admin_snapshots(struct admin *a, struct http_req *r, struct str name)
 {
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	jw_arr(&w, "snapshots");
 	for (struct function *f = NULL; (f = function_next(a->o.store, f));) {
@@ -66,10 +64,8 @@ void admin_snapshots_max(struct admin *a, struct http_req *r, struct str name)
 	int64_t bytes = admin_query_int(r, "bytes", -1);
 	char text[24];
 
-	if (bytes < 0) {
-		admin_errorf(r, ERR_INVALID, "how much of the disk snapshots may take is a number of bytes");
-		return;
-	}
+	if (bytes < 0)
+		return admin_errorf(r, ERR_INVALID, "how much of the disk snapshots may take is a number of bytes");
 	snprintf(text, sizeof(text), "%lld", (long long)bytes);
 	store_setting_put(a->o.store, NULL, SNAPSHOT_SETTING, text);
 	snapshot_disk_max(a->o.store, (uint64_t)bytes);

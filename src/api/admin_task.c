@@ -4,6 +4,7 @@
 #include "api/admin_int.h"
 #include "base/clock.h"
 #include "store/definition.h"
+#include "store/function.h"
 
 /* "TASK", or "TASK/CONTAINER" */
 struct task *admin_task_find(struct admin *a, struct http_req *r, struct str name, unsigned *ret_container)
@@ -81,6 +82,7 @@ void admin_put_task(struct jw *w, const struct task *k)
 	jw_strc(w, "id", i.id);
 	put_text(w, "group", i.group);
 	put_text(w, "definition", i.definition);
+	put_text(w, "tags", i.tags);
 	put_info(w, &i);
 	jw_arr(w, "containers");
 	for (unsigned n = 0; n < i.n_containers; n++) {
@@ -97,8 +99,7 @@ void admin_put_task(struct jw *w, const struct task *k)
 
 static void answer(struct http_req *r, const struct task *k, int status)
 {
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	admin_put_task(&w, k);
 	admin_object(r, status, &w);
@@ -117,8 +118,7 @@ void admin_put_tasks(struct admin *a, struct jw *w)
 
 void admin_tasks(struct admin *a, struct http_req *r, struct str name)
 {
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	admin_put_tasks(a, &w);
 	admin_object(r, 200, &w);
@@ -126,8 +126,7 @@ void admin_tasks(struct admin *a, struct http_req *r, struct str name)
 
 void admin_task_stats(struct admin *a, struct http_req *r, struct str name)
 {
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 	struct task_info of, i;
 	struct task_usage u;
 
@@ -220,8 +219,7 @@ static void put_member(struct jw *w, const struct json *what, const char *name)
 static char *overrides_of(const struct json *what, const char *doc_text)
 {
 	auto_json doc = json_parse(str_of(doc_text), NULL);
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	jw_arr(&w, "containers");
 	jw_obj(&w, NULL);
@@ -238,7 +236,8 @@ static char *overrides_of(const struct json *what, const char *doc_text)
 
 /* {"definition": "FAMILY[:REVISION]", "command", "env", "memory_mb", "cpu"}, or {"doc": {...}, "overrides"}, or the
  * document of one container itself. */
-static char *doc_of(struct admin *a, const struct json *what, char definition[300], char **ret_over, struct err *e)
+static char *doc_of(struct admin *a, const struct json *what, char definition[300], char **ret_over,
+		    struct buf *ret_tags, struct err *e)
 {
 	struct str given = json_get_str(what, "definition"), family = given, number;
 	auto_definition d = NULL;
@@ -257,6 +256,11 @@ static char *doc_of(struct admin *a, const struct json *what, char definition[30
 	}
 	snprintf(definition, 300, "%s:%d", d->family, d->revision);
 	*ret_over = overrides_of(what, d->doc);
+	if (d->tags) {
+		auto_json tags = json_parse(str_of(d->tags), NULL);
+
+		pairs_list_tags(tags, ret_tags);
+	}
 	return xstrdup(d->doc);
 }
 
@@ -266,9 +270,11 @@ void admin_task_run(struct admin *a, struct http_req *r, struct str name)
 	auto_json what = json_parse(r->body, &e);
 	char definition[300] = "";
 	auto_free char *over = NULL;
-	auto_free char *doc = what ? doc_of(a, what, definition, &over, &e) : NULL;
+	auto_buf tags = {0};
+	auto_free char *doc = what ? doc_of(a, what, definition, &over, &tags, &e) : NULL;
 	struct task_opts o = {.name = json_get_str(what, "name").p,
 			      .definition = definition,
+			      .tags = tags.p,
 			      .overrides = str_of(over),
 			      .attach = json_get_bool(what, "attach", false),
 			      .rows = (unsigned)json_get_int(what, "rows", 0),
@@ -286,8 +292,7 @@ void admin_task_run(struct admin *a, struct http_req *r, struct str name)
 
 static void done(struct http_req *r)
 {
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	admin_object(r, 200, &w);
 }
@@ -336,6 +341,7 @@ static void run_again(struct stop *s)
 			      .group = i.group,
 			      .definition = i.definition,
 			      .note = i.note,
+			      .tags = i.tags,
 			      .overrides = str_of(over)};
 	int ret = task_run(s->again, str_of(doc), &o, &k, &e);
 
@@ -383,8 +389,7 @@ void admin_task_stop(struct admin *a, struct http_req *r, struct str name)
 
 static void restarted(struct http_req *r)
 {
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	admin_object(r, 200, &w);
 }

@@ -1,81 +1,49 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/api.h"
-
 #include <stdio.h>
-
 #include "api/api_int.h"
 #include "api/code_url.h"
 #include "api/ecs_task.h"
+#include "api/hook.h"
+#include "api/query.h"
+#include "api/s3.h"
+#include "api/lambda_url.h"
 #include "api/shape.h"
 #include "base/clock.h"
 #include "base/enc.h"
 #include "base/mem.h"
 #include "base/rand.h"
 #include "store/version.h"
+#include "trigger/door.h"
 
-#define FN	     "/2015-03-31/functions"
-#define PC	     "/2019-09-30/functions/{F}/provisioned-concurrency"
 #define SEGMENTS_MAX 8
 
-/* Invoke first: it is what is called all the time. Rows without a function are operations that clients know and we do
- * not. */
-static const struct api_op ops[] = {
-	{"lambda", "POST", FN "/{F}/invocations", "InvokeFunction", SUBJECT_FUNCTION, lambda_invoke},
-	{"lambda", "GET", FN "/{F}", "GetFunction", SUBJECT_FUNCTION, lambda_get_function},
-	{"lambda", "GET", FN "/{F}/configuration", "GetFunctionConfiguration", SUBJECT_FUNCTION,
-	 lambda_get_function_configuration},
-	{"lambda", "POST", FN, "CreateFunction", SUBJECT_OWN, lambda_create_function},
-	{"lambda", "GET", FN, "ListFunctions", SUBJECT_NONE, lambda_list_functions},
-	{"lambda", "PUT", FN "/{F}/code", "UpdateFunctionCode", SUBJECT_FUNCTION, lambda_update_function_code},
-	{"lambda", "PUT", FN "/{F}/configuration", "UpdateFunctionConfiguration", SUBJECT_FUNCTION,
-	 lambda_update_function_configuration},
-	{"lambda", "DELETE", FN "/{F}", "DeleteFunction", SUBJECT_FUNCTION, lambda_delete_function},
-	{"lambda", "GET", FN "/{F}/versions", "ListVersionsByFunction", SUBJECT_FUNCTION, lambda_list_versions},
-	{"lambda", "GET", "/2017-03-31/tags/{F}", "ListTags", SUBJECT_FUNCTION, lambda_list_tags},
-	{"lambda", "POST", "/2017-03-31/tags/{F}", "TagResource", SUBJECT_FUNCTION, lambda_tag_resource},
-	{"lambda", "DELETE", "/2017-03-31/tags/{F}", "UntagResource", SUBJECT_FUNCTION, lambda_untag_resource},
-	{"lambda", "GET", "/2016-08-19/account-settings", "GetAccountSettings", SUBJECT_NONE,
-	 lambda_get_account_settings},
-	{"lambda", "GET", "/2020-06-30/functions/{F}/code-signing-config", "GetFunctionCodeSigningConfig",
-	 SUBJECT_FUNCTION, lambda_get_code_signing},
-	{"lambda", "GET", "/2019-09-30/functions/{F}/concurrency", "GetFunctionConcurrency", SUBJECT_FUNCTION,
-	 lambda_get_concurrency},
-	{"lambda", "PUT", "/2017-10-31/functions/{F}/concurrency", "PutFunctionConcurrency", SUBJECT_FUNCTION,
-	 lambda_put_concurrency},
-	{"lambda", "DELETE", "/2017-10-31/functions/{F}/concurrency", "DeleteFunctionConcurrency", SUBJECT_FUNCTION,
-	 lambda_delete_concurrency},
-	{"lambda", "PUT", PC, "PutProvisionedConcurrencyConfig", SUBJECT_FUNCTION, lambda_put_provisioned},
-	{"lambda", "GET", PC, "GetProvisionedConcurrencyConfig", SUBJECT_FUNCTION, lambda_get_provisioned},
-	{"lambda", "DELETE", PC, "DeleteProvisionedConcurrencyConfig", SUBJECT_FUNCTION, lambda_delete_provisioned},
-	{"lambda", "POST", FN "/{F}/versions", "PublishVersion", SUBJECT_FUNCTION, lambda_publish_version},
-	{"lambda", "POST", FN "/{F}/aliases", "CreateAlias", SUBJECT_FUNCTION, lambda_create_alias},
-	{"lambda", "GET", FN "/{F}/aliases", "ListAliases", SUBJECT_FUNCTION, lambda_list_aliases},
-	{"lambda", "GET", FN "/{F}/aliases/{X}", "GetAlias", SUBJECT_FUNCTION, lambda_get_alias},
-	{"lambda", "PUT", FN "/{F}/aliases/{X}", "UpdateAlias", SUBJECT_FUNCTION, lambda_update_alias},
-	{"lambda", "DELETE", FN "/{F}/aliases/{X}", "DeleteAlias", SUBJECT_FUNCTION, lambda_delete_alias},
-	{"sts", NULL, NULL, "GetCallerIdentity", SUBJECT_OPEN, sts_get_caller_identity},
-	{"lambda", "POST", FN "/{F}/policy", "AddPermission", SUBJECT_FUNCTION, NULL},
-	{"lambda", "GET", FN "/{F}/policy", "GetPolicy", SUBJECT_FUNCTION, NULL},
-	{"lambda", "DELETE", FN "/{F}/policy/{X}", "RemovePermission", SUBJECT_FUNCTION, NULL},
-	{"lambda", "POST", "/2014-11-13/functions/{F}/invoke-async", "InvokeAsync", SUBJECT_FUNCTION, NULL},
-	{"lambda", "POST", "/2021-11-15/functions/{F}/response-streaming-invocations", "InvokeWithResponseStream",
-	 SUBJECT_FUNCTION, NULL},
-	{"lambda", "POST", "/2015-03-31/event-source-mappings", "CreateEventSourceMapping", SUBJECT_NONE, NULL},
-	{"lambda", "GET", "/2015-03-31/event-source-mappings", "ListEventSourceMappings", SUBJECT_NONE, NULL},
-	{"lambda", "PUT", "/2019-09-25/functions/{F}/event-invoke-config", "PutFunctionEventInvokeConfig",
-	 SUBJECT_FUNCTION, NULL},
-	{"lambda", "GET", "/2019-09-25/functions/{F}/event-invoke-config", "GetFunctionEventInvokeConfig",
-	 SUBJECT_FUNCTION, NULL},
-	{"lambda", "POST", "/2021-10-31/functions/{F}/url", "CreateFunctionUrlConfig", SUBJECT_FUNCTION, NULL},
-	{"lambda", "GET", "/2021-10-31/functions/{F}/url", "GetFunctionUrlConfig", SUBJECT_FUNCTION, NULL},
-	{"lambda", "GET", "/2018-10-31/layers", "ListLayers", SUBJECT_NONE, NULL},
-	{"lambda", "POST", "/2018-10-31/layers/{X}/versions", "PublishLayerVersion", SUBJECT_NONE, NULL},
+/* By their path; each ends with one that has no name. */
+static const struct api_op *const rest[] = {lambda_ops, scheduler_ops};
+/* By the X-Amz-Target, or by what signatures call them and the Action of a query. */
+static const struct api_service {
+	const char *prefix, *query; /* or NULL */
+	const struct api_op *ops;
+	enum api_code missing, invalid; /* how it says what shape.h says of a body */
+	size_t body_max;		/* 0: LIM_JSON_BODY_BYTES */
+} services[] = {
+	{"AmazonEC2ContainerServiceV20141113", NULL, ecs_ops, API_ECS_CLIENT, API_INVALID_MEMBER, 0},
+	{"AmazonEC2ContainerRegistry_V20150921", NULL, ecr_ops, API_ECS_CLIENT, API_INVALID_MEMBER, 0},
+	{"Kinesis_20131202", NULL, kinesis_ops, API_VALIDATION, API_VALIDATION, 2 * LIM_STREAM_PUT_BYTES},
+	{NULL, "sns", sns_ops, API_INVALID_MEMBER, API_INVALID_MEMBER, 4 * LIM_JSON_BODY_BYTES},
+	{"GraniteServiceVersion20100801", "monitoring", cloudwatch_ops, API_MISSING_PARAMETER, API_INVALID_PARAMETER,
+	 0},
+	{"AmazonSQS", "sqs", sqs_ops, API_SQS_MISSING, API_INVALID_PARAMETER, LIM_SQS_BODY_BYTES},
+	{NULL, "sts", sts_ops, API_VALIDATION, API_VALIDATION, 0},
+	{"AWSEvents", NULL, events_ops, API_VALIDATION, API_VALIDATION, 4 * LIM_JSON_BODY_BYTES},
+	{"Logs_20140328", NULL, logs_ops, API_INVALID_MEMBER, API_INVALID_MEMBER, 4 * LIM_JSON_BODY_BYTES},
 };
 
 struct route {
 	struct str service; /* what the request says it is for, or empty */
 	const struct api_op *op;
-	struct str operation;	   /* its name as the client wrote it, where it did */
+	struct str operation; /* its name as the client wrote it, where it did */
+	const struct api_service *of;
 	struct str function, item; /* {F} and {X}, still encoded */
 };
 
@@ -117,10 +85,10 @@ static bool path_match(const char *pattern, const struct str *seg, unsigned n, s
 
 static bool lambda_like(struct str path)
 {
-	static const char *const begins[] = {"/2014-11-13/", "/2015-03-31/", "/2016-08-19/", "/2017-03-31/",
-					     "/2017-10-31/", "/2018-10-31/", "/2019-09-25/", "/2019-09-30/",
-					     "/2020-04-22/", "/2020-06-30/", "/2021-07-20/", "/2021-10-31/",
-					     "/2021-11-15/", "/2024-08-31/", "/2025-"};
+	static const char *const begins[] = {
+		"/2014-11-13/", "/2015-03-31/", "/2016-08-19/", "/2017-03-31/", "/2017-10-31/",	   "/2018-10-31/",
+		"/2019-09-25/", "/2019-09-30/", "/2020-04-22/", "/2020-06-30/", "/2021-07-20/",	   "/2021-10-31/",
+		"/2021-11-15/", "/2024-08-31/", "/2025-",	"/schedules",	"/schedule-groups"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(begins); i++)
 		if (str_starts(path, begins[i]))
@@ -134,44 +102,53 @@ static void route_rest(struct api_call *c, struct route *rt)
 	unsigned n = split(c->r->path, seg);
 
 	c->form = FORM_REST_JSON;
-	for (size_t i = 0; i < ARRAY_SIZE(ops) && n <= SEGMENTS_MAX; i++)
-		if (ops[i].method && str_eqc(c->r->method, ops[i].method) && path_match(ops[i].path, seg, n, rt)) {
-			rt->op = &ops[i];
-			return;
-		}
+	for (size_t i = 0; i < ARRAY_SIZE(rest) && n <= SEGMENTS_MAX; i++)
+		for (const struct api_op *op = rest[i]; op->name; op++)
+			if (str_eqc(c->r->method, op->method) && path_match(op->path, seg, n, rt) &&
+			    (!rt->service.n || str_eqc(rt->service, op->service))) {
+				rt->op = op;
+				return;
+			}
+}
+
+static void route_op(const struct api_service *sv, struct str name, struct route *rt)
+{
+	rt->of = sv;
+	for (const struct api_op *op = sv->ops; op->name; op++)
+		if (str_eqc(name, op->name))
+			rt->op = op;
 }
 
 static bool route_query(struct api_call *c, struct route *rt)
 {
 	struct str type = http_header(c->r, "content-type");
 	bool in_body = str_starts(type, "application/x-www-form-urlencoded");
+	struct str version = STR_NULL;
 
 	if (!dec_form_value(c->r->query, "Action", &rt->operation) &&
 	    !(in_body && dec_form_value(c->r->body, "Action", &rt->operation)))
 		return false;
 	c->form = FORM_QUERY;
-	for (size_t i = 0; i < ARRAY_SIZE(ops); i++)
-		if (!ops[i].method && str_eqc(rt->operation, ops[i].name) &&
-		    (!rt->service.n || str_eqc(rt->service, ops[i].service)))
-			rt->op = &ops[i];
+	if (!dec_form_value(c->r->query, "Version", &version) &&
+	    !(in_body && dec_form_value(c->r->body, "Version", &version)))
+		version = STR_NULL;
+	c->query = query_service(rt->service, version);
+	for (size_t i = 0; c->query && i < ARRAY_SIZE(services); i++)
+		if (services[i].query && strcmp(query_name(c->query), services[i].query) == 0)
+			route_op(&services[i], rt->operation, rt);
 	return true;
 }
 
 static void route_target(struct api_call *c, struct str target, struct route *rt)
 {
-	static const struct {
-		const char *prefix;
-		const struct api_op *ops;
-	} services[] = {{"AmazonEC2ContainerServiceV20141113", ecs_ops},
-			{"AmazonEC2ContainerRegistry_V20150921", ecr_ops}};
 	struct str prefix, name;
 
 	c->form = FORM_JSON;
+	c->json_1_0 = str_starts(http_header(c->r, "content-type"), "application/x-amz-json-1.0");
 	rt->operation = target;
 	for (size_t i = 0; str_cut(target, '.', &prefix, &name) && i < ARRAY_SIZE(services); i++)
-		for (const struct api_op *op = services[i].ops; str_eqc(prefix, services[i].prefix) && op->name; op++)
-			if (str_eqc(name, op->name))
-				rt->op = op;
+		if (services[i].prefix && str_eqc(prefix, services[i].prefix))
+			route_op(&services[i], name, rt);
 }
 
 /* Which service and operation (reference: target, then credential scope, then Action, then path). -1: the signature
@@ -186,12 +163,13 @@ static int route(struct api_call *c, struct route *rt)
 		rt->service = scope.service;
 	if (target.p) {
 		route_target(c, target, rt);
-	} else if (str_eqc(rt->service, "lambda") || (!rt->service.n && lambda_like(c->r->path))) {
+	} else if (str_eqc(rt->service, "s3")) {
+		c->form = FORM_S3;
+	} else if (str_eqc(rt->service, "lambda") || str_eqc(rt->service, "scheduler") ||
+		   (!rt->service.n && lambda_like(c->r->path))) {
 		route_rest(c, rt);
 	} else if (!route_query(c, rt)) {
-		c->form = !rt->service.n || str_eqc(rt->service, "s3") ? FORM_S3
-			  : str_eqc(rt->service, "sts")		       ? FORM_QUERY
-								       : FORM_REST_JSON;
+		c->form = !rt->service.n ? FORM_S3 : str_eqc(rt->service, "sts") ? FORM_QUERY : FORM_REST_JSON;
 	}
 	return signed_rc < 0 ? -1 : 0;
 }
@@ -255,7 +233,7 @@ int api_identify_unsigned(struct api_call *c, const struct principal *inside)
 	return !c->a->o.auth_none;
 }
 
-static int identify(struct api_call *c, const struct principal *inside)
+int api_identify(struct api_call *c, const struct principal *inside)
 {
 	struct lookup l = {.a = c->a};
 	struct sigv4_check check = {.now_wall_us = clock_wall_us(), .secret = secret_of, .arg = &l};
@@ -275,6 +253,10 @@ static int subject(struct api_call *c, const struct route *rt)
 	char arn[API_ARN_BYTES];
 	auto_buf q = {0};
 
+	buf_clear(&c->a->scratch);
+	if (dec_percent(&c->a->scratch, rt->item, false) < 0 || c->a->scratch.n >= sizeof(c->item))
+		return api_fail(&c->e, API_VALIDATION, "The last part of the path is no name.");
+	snprintf(c->item, sizeof(c->item), STR_FMT, STR_ARG(buf_str(&c->a->scratch)));
 	switch (c->op->subject) {
 	case SUBJECT_FUNCTION:
 		buf_clear(&c->a->scratch);
@@ -282,10 +264,6 @@ static int subject(struct api_call *c, const struct route *rt)
 			return api_fail(&c->e, API_VALIDATION, "The path has a percent escape that is not one.");
 		if (api_name_parse(buf_str(&c->a->scratch), &c->a->where, &c->name, &c->e) < 0)
 			return -1;
-		buf_clear(&c->a->scratch);
-		if (dec_percent(&c->a->scratch, rt->item, false) < 0 || c->a->scratch.n >= sizeof(c->item))
-			return api_fail(&c->e, API_VALIDATION, "The last part of the path is no name.");
-		snprintf(c->item, sizeof(c->item), STR_FMT, STR_ARG(buf_str(&c->a->scratch)));
 		if (c->r->query.n && api_query(c->r, "Qualifier", &q) &&
 		    api_name_qualify(&c->name, buf_str(&q), &c->e) < 0)
 			return -1;
@@ -315,17 +293,37 @@ static int unknown_operation(struct api_call *c, const struct route *rt)
 			(int)(c->r->path.n < 200 ? c->r->path.n : 200), c->r->path.p);
 }
 
-static int read_body(struct api_call *c)
+static struct json *query_body(struct api_call *c)
+{
+	bool form = str_starts(http_header(c->r, "content-type"), "application/x-www-form-urlencoded");
+	auto_buf text = {0};
+	struct err e = {0};
+	struct json *j = NULL;
+
+	if (query_read(c->query, c->op->name, c->r->query, form ? c->r->body : STR_NULL, &text, &c->e) == 0 &&
+	    !(j = json_parse(buf_str(&text), &e)))
+		api_fail(&c->e, API_SERIALIZATION, "The request is not understood: %s", e.text);
+	return j;
+}
+
+static int read_body(struct api_call *c, const struct api_service *of)
 {
 	auto_buf copy = {0};
 	auto_json body = NULL;
+	size_t max = of->body_max ? of->body_max : LIM_JSON_BODY_BYTES;
+	int rc;
 
-	if (c->r->body.n > LIM_JSON_BODY_BYTES)
-		return api_fail(&c->e, API_ENTITY_TOO_LARGE, "Request must be smaller than %d bytes.",
-				LIM_JSON_BODY_BYTES);
-	body = api_body(c);
-	if (!body || shape_copy(c->op->path, body, &copy, &c->e) < 0)
+	if (c->r->body.n > max)
+		return api_fail(&c->e, API_ENTITY_TOO_LARGE, "Request must be smaller than %zu bytes.", max);
+	body = c->form == FORM_QUERY ? query_body(c) : api_body(c);
+	if (!body)
 		return -1;
+	rc = c->form == FORM_QUERY ? shape_copy_text(c->op->path, body, &copy, &c->e)
+				   : shape_copy(c->op->path, body, &copy, &c->e);
+	if (rc < 0) {
+		c->e.code = c->e.code == API_ECS_CLIENT ? of->missing : of->invalid;
+		return -1;
+	}
 	c->in = json_parse(buf_str(&copy), NULL);
 	return 0;
 }
@@ -335,22 +333,46 @@ static int run(struct api_call *c, const struct principal *inside)
 	struct route rt = {0};
 	int rc;
 
+	if (url_is(c->r))
+		return lambda_url_handle(c, inside);
 	if (code_url_is(c->r))
 		return code_url_handle(c);
+	if (hook_is(c->r))
+		return hook_handle(c);
 	if (oci_is(c->r)) {
 		oci_handle(c, inside);
 		return 0;
 	}
 	rc = route(c, &rt);
 	c->op = rt.op;
+	if (c->form == FORM_S3)
+		return s3_handle(c, inside);
 	/* Without authentication, and on a sandbox's own socket, a signature is not looked at: it may be any. */
-	if ((rc < 0 && !inside && !c->a->o.auth_none) || identify(c, inside) < 0)
+	if ((rc < 0 && !inside && !c->a->o.auth_none) || api_identify(c, inside) < 0)
 		return -1;
 	if (!c->op || !c->op->run)
 		return unknown_operation(c, &rt);
-	if (c->form == FORM_JSON && read_body(c) < 0)
+	if ((c->form == FORM_JSON || c->form == FORM_QUERY) && read_body(c, rt.of) < 0)
 		return -1;
-	return subject(c, &rt) < 0 ? -1 : c->op->run(c);
+	if (subject(c, &rt) < 0)
+		return -1;
+	api_traced(c, c->op->service, c->op->name);
+	return c->op->run(c);
+}
+
+const char *api_trace(const struct api_call *c)
+{
+	return c->trace[0] ? c->trace : NULL;
+}
+
+void api_traced(struct api_call *c, const char *service, const char *name)
+{
+	bool begins = c->op && (c->op->run == lambda_invoke || c->op->run == lambda_invoke_stream ||
+				c->op->run == lambda_invoke_async);
+
+	if (c->trace[0] || begins)
+		door_operation(c->a->o.sched, c->r, api_trace(c), service, name);
+	http_trace(c->r, c->trace);
 }
 
 void api_dispatch(struct api *a, struct http_req *r, const struct principal *inside)
@@ -358,9 +380,29 @@ void api_dispatch(struct api *a, struct http_req *r, const struct principal *ins
 	struct api_call c = {.a = a, .r = r};
 
 	id_uuid(c.request_id);
+	if (!http_trace(r, c.trace) && inside && inside->trace)
+		strlcpy_(c.trace, inside->trace, sizeof(c.trace));
 	if (run(&c, inside) < 0)
 		api_reply_err(&c);
 	json_free(c.in);
+}
+
+/* Of what route() takes for S3's; where that sees it otherwise, the body is none that anybody would miss. */
+bool api_streams_inside(void *whose, const struct http_req *r)
+{
+	struct str auth = http_header(r, "authorization"), scope;
+
+	if (http_header(r, "x-amz-target").p || url_is(r) || oci_is(r) || !s3_streams(r))
+		return false;
+	if (str_starts(auth, "AWS4-"))
+		return memmem(auth.p, auth.n, "/s3/aws4_request", 16);
+	return dec_form_value(r->query, "X-Amz-Credential", &scope) ||
+	       (!lambda_like(r->path) && !dec_form_value(r->query, "Action", &scope));
+}
+
+bool api_streams(void *api, const struct http_req *r)
+{
+	return oci_streams(r) || api_streams_inside(api, r);
 }
 
 void api_handle(void *arg, struct http_req *r)
@@ -372,8 +414,13 @@ void api_handle_sandbox(void *arg, struct http_req *r)
 {
 	struct api **a = sched_instance_arg(arg);
 	const struct function *f = sched_instance_function(arg);
+	char trace[TRACE_HEADER_BYTES];
 
-	api_dispatch(*a, r, &(struct principal){.kind = PRINCIPAL_WORKLOAD, .name = f->name, .allow = f->allow});
+	api_dispatch(*a, r,
+		     &(struct principal){.kind = PRINCIPAL_WORKLOAD,
+					 .name = f->name,
+					 .allow = f->allow,
+					 .trace = sched_instance_trace(arg, trace)});
 }
 
 void api_reply_credentials(const struct api *a, struct http_req *r, const char *name, const char *key,
@@ -381,8 +428,7 @@ void api_reply_credentials(const struct api *a, struct http_req *r, const char *
 {
 	auto_free char *role = xasprintf("arn:aws:iam::%s:role/%s", a->where.account, name);
 	char until[32];
-	auto_buf b = {0};
-	struct jw w = jw_object(&b);
+	auto_object(w, b);
 
 	jw_strc(&w, "AccessKeyId", key);
 	jw_strc(&w, "SecretAccessKey", secret);
@@ -488,6 +534,8 @@ struct api *api_new(const struct api_opts *o)
 	a->sigv4 = sigv4_new(o->region);
 	api_bootstrap(o->store, NULL);
 	a->ecs = ecs_new(a);
+	if (o->deliver)
+		ecs_deliver(a, o->deliver);
 	return a;
 }
 

@@ -2,7 +2,7 @@
 /*
  * The AWS face: reads which service and operation a request is for, who asks (SigV4, or the sandbox whose socket it
  * came in by), whether that principal may, and gives it to the operation (one function each; the table is in api.c).
- * Speaks rest-json (Lambda), json and query (STS); refuses what it does not know with that protocol's own error.
+ * Speaks rest-json (Lambda), json, query (query.h: the same operations) and S3; refuses what it does not know with that protocol's own error.
  * Unknown members are ignored everywhere.
  */
 #pragma once
@@ -11,10 +11,20 @@
 #include "image/image.h"
 #include "ledger/ledger.h"
 #include "ledger/logs.h"
+#include "object/object.h"
+#include "queue/queue.h"
 #include "sched/sched.h"
 #include "service/service.h"
 #include "store/store.h"
+#include "stream/stream.h"
 #include "task/task.h"
+#include "trigger/bus.h"
+#include "trigger/deliver.h"
+#include "trigger/url.h"
+#include "trigger/topic.h"
+#include "trigger/notify.h"
+#include "trigger/schedule.h"
+#include "trigger/mapping.h"
 struct api;
 struct api_opts { /* all borrowed for the life of the api */
 	struct loop *loop;
@@ -25,6 +35,16 @@ struct api_opts { /* all borrowed for the life of the api */
 	struct images *images;
 	struct tasks *tasks;
 	struct services *services;
+	struct objects *objects;
+	struct queues *queues;
+	struct topics *topics;
+	struct deliver *deliver;
+	struct urls *urls;
+	struct notify *notify;
+	struct streams *streams;
+	struct buses *buses;
+	struct schedules *schedules;
+	struct mappings *mappings;
 	const char *account, *region;
 	bool auth_none;
 };
@@ -35,12 +55,17 @@ void api_free(struct api *a);		       /* after http_server_free: requests that w
  */
 void api_bootstrap(struct store *s, struct store_op *op);
 
+/* Whether a log is that of a group which was made over the API (CloudWatch Logs). */
+bool logs_wanted(const struct store *s, const char *log);
+
 /* services_opts.pull; arg is the address of the variable that holds the struct api *. */
 bool api_pull(void *arg, const char *doc, struct err *e);
 
 /* Handlers of listeners (http_handler). */
 void api_handle(void *api, struct http_req *r);
-bool api_streams(void *api, const struct http_req *r); /* blobs on their way to the registry */
+/* Whose body is to be pulled: objects and, from outside, blobs for the registry. Needs no argument. */
+bool api_streams(void *api, const struct http_req *r);
+bool api_streams_inside(void *whose, const struct http_req *r);
 /* Inside sandboxes: arg is the struct instance; sched_opts.sandbox_arg is the address of the variable that holds the
  * struct api *. Who asks is whose socket it is; no signature is needed, and none is looked at. */
 void api_handle_sandbox(void *instance, struct http_req *r);

@@ -2,9 +2,7 @@
 /* Code.Location of GetFunction: an address that gives the archive for ten minutes to whoever holds it, as AWS's does.
  */
 #include "api/code_url.h"
-
 #include <sys/stat.h>
-
 #include "base/clock.h"
 #include "base/enc.h"
 #include "store/digest.h"

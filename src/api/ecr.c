@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ECR: the repositories of this machine's registry (image/registry.h), as the AWS API has them. */
 #include <stdio.h>
-
 #include "api/api_int.h"
 #include "base/clock.h"
 #include "base/enc.h"
@@ -187,8 +186,7 @@ static int create(struct api_call *c)
 	struct str name = json_get_str(c->in, "repositoryName");
 	auto_free char *arn = ecr_arn(c->a, name.p), *text = first_record(c->in);
 	auto_json doc = json_parse(str_of(text), NULL);
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 	struct err e = {0};
 
 	if (api_allowed(c, arn) < 0)
@@ -213,8 +211,7 @@ static int create(struct api_call *c)
 static int describe(struct api_call *c)
 {
 	const struct json *names = json_get(c->in, "repositoryNames");
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	jw_arr(&w, "repositories");
 	for (size_t i = 0; i < json_len(names); i++) {
@@ -239,8 +236,7 @@ static int describe(struct api_call *c)
 static int delete (struct api_call *c)
 {
 	auto_json doc = ecr_repository(c);
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (!doc)
 		return -1;
@@ -260,8 +256,8 @@ static int authorization(struct api_call *c)
 	const struct function *f =
 		c->who.kind == PRINCIPAL_WORKLOAD ? function_get(c->a->o.store, str_of(c->who.name)) : NULL;
 	const char *key = f ? f->access_key : store_setting(c->a->o.store, "operator_access_key");
-	auto_buf out = {0}, plain = {0}, token = {0};
-	struct jw w = jw_object(&out);
+	auto_buf plain = {0}, token = {0};
+	auto_object(w, out);
 	struct principal who;
 	char host[300];
 	bool is_plain;
@@ -304,8 +300,7 @@ static int policy(struct api_call *c)
 		   *member = lifecycle ? "lifecyclePolicyText" : "policyText";
 	auto_json doc = ecr_repository(c);
 	const struct json *new = json_get(c->in, member);
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (!doc)
 		return -1;
@@ -331,8 +326,7 @@ static int change_flag(struct api_call *c, const char *key, bool value, struct j
 static int mutability(struct api_call *c)
 {
 	struct str is = json_get_str(c->in, "imageTagMutability");
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	jw_strc(&w, "registryId", c->a->where.account);
 	jw_strc(&w, "repositoryName", name_of(c));
@@ -343,8 +337,7 @@ static int mutability(struct api_call *c)
 static int scanning(struct api_call *c)
 {
 	bool on = json_get_bool(json_get(c->in, "imageScanningConfiguration"), "scanOnPush", false);
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	jw_strc(&w, "registryId", c->a->where.account);
 	jw_strc(&w, "repositoryName", name_of(c));
@@ -379,41 +372,24 @@ static int list_tags(struct api_call *c)
 	const char *name;
 	auto_json doc = resource(c, &name);
 	auto_free char *text = json_get(doc, "tags") ? json_text(json_get(doc, "tags")) : xstrdup("[]");
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	jw_raw(&w, "tags", str_of(text));
 	return doc ? api_reply_object(c, 200, &w) : -1;
-}
-
-static bool has_key(const struct json *list, struct str key, bool of_objects)
-{
-	for (size_t i = 0; i < json_len(list); i++)
-		if (str_eq(key, of_objects ? json_get_str(json_at(list, i), "Key") : json_str(json_at(list, i))))
-			return true;
-	return false;
 }
 
 static int change_tags(struct api_call *c, const struct json *without, const struct json *more)
 {
 	const char *name;
 	auto_json doc = resource(c, &name);
-	const struct json *old = json_get(doc, "tags");
-	auto_buf list = {0}, out = {0};
-	struct jw w = jw_object(&out), l;
+	auto_buf list = {0};
+	auto_object(w, out);
+	struct jw l;
 
 	if (!doc)
 		return -1;
 	jw_init(&l, &list);
-	jw_arr(&l, NULL);
-	for (size_t i = 0; i < json_len(old) + json_len(more); i++) {
-		const struct json *one = i < json_len(old) ? json_at(old, i) : json_at(more, i - json_len(old));
-		auto_free char *text = json_text(one);
-
-		if (i >= json_len(old) || !has_key(more ? more : without, json_get_str(one, "Key"), more))
-			jw_raw(&l, NULL, str_of(text));
-	}
-	jw_end(&l, ']');
+	api_tags(&l, NULL, json_get(doc, "tags"), more, without);
 	auto_json tags = json_parse(buf_str(&list), NULL);
 
 	if (json_len(tags) > LIM_TAGS)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ECR: images of a repository. */
-#include <stdio.h>
 
 #include "api/api_int.h"
 #include "base/io.h"
@@ -141,8 +140,7 @@ int ecr_describe_images(struct api_call *c)
 	const struct json *ids = json_get(c->in, "imageIds");
 	auto_json doc = ecr_repository(c);
 	auto_tags tags = {0};
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (!doc)
 		return -1;
@@ -170,8 +168,7 @@ int ecr_list_images(struct api_call *c)
 	const struct images *t = c->a->o.images;
 	auto_json doc = ecr_repository(c);
 	auto_tags tags = {0};
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 	char leads_to[65];
 
 	if (!doc)
@@ -212,20 +209,20 @@ static int too_many(struct api_call *c)
 {
 	size_t n = json_len(json_get(c->in, "imageIds"));
 
-	return n && n <= IDS_MAX
-		       ? 0
-		       : api_fail(&c->e, API_INVALID_MEMBER,
-				  "Invalid parameter at 'imageIds' failed to satisfy constraint: 'Member must have "
-				  "length from 1 to %d'",
-				  IDS_MAX);
+	return n && n <= IDS_MAX ? 0
+				 : api_fail(&c->e, API_INVALID_MEMBER,
+					    "Invalid parameter at 'imageIds' failed to satisfy constraint: 'Member "
+					    "must have length from 1 to %d'",
+					    IDS_MAX);
 }
 
 int ecr_get_images(struct api_call *c)
 {
 	const struct json *ids = json_get(c->in, "imageIds");
 	auto_json doc = ecr_repository(c);
-	auto_buf out = {0}, failed = {0};
-	struct jw w = jw_object(&out), f;
+	auto_buf failed = {0};
+	auto_object(w, out);
+	struct jw f;
 	char hex[65];
 
 	if (!doc || too_many(c) < 0)
@@ -254,8 +251,9 @@ int ecr_delete_images(struct api_call *c)
 	const struct json *ids = json_get(c->in, "imageIds");
 	struct images *t = c->a->o.images;
 	auto_json doc = ecr_repository(c);
-	auto_buf out = {0}, failed = {0};
-	struct jw w = jw_object(&out), f;
+	auto_buf failed = {0};
+	auto_object(w, out);
+	struct jw f;
 	char hex[65];
 
 	if (!doc || too_many(c) < 0)
@@ -300,8 +298,7 @@ static void put_done(struct registry_put *p, const struct err *e)
 						   [ERR_CORRUPT] = API_INVALID_MEMBER,
 						   [ERR_LIMIT] = API_ECR_LIMIT};
 	struct putting *x = container_of(p, struct putting, put);
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	jw_obj(&w, "image");
 	jw_strc(&w, "registryId", x->c.a->where.account);

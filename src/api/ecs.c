@@ -2,7 +2,6 @@
 /* The table of ECS's operations, and what they share. */
 #include <stdarg.h>
 #include <stdio.h>
-
 #include "api/ecs_int.h"
 #include "base/mem.h"
 
@@ -163,14 +162,6 @@ struct str ecs_name(const struct api *a, const char *kind, struct str given)
 	size_t n = strlen(begin);
 
 	return str_starts(given, begin) ? (struct str){given.p + n, given.n - n} : given;
-}
-
-bool ecs_has(const struct json *list, const char *word)
-{
-	for (size_t i = 0; i < json_len(list); i++)
-		if (str_eqc(json_str(json_at(list, i)), word))
-			return true;
-	return false;
 }
 
 int ecs_allowed(struct api_call *c, const char *fmt, ...)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Clusters: names that tasks and services are grouped by. Records "cluster/NAME" hold what their makers said. */
 #include <stdio.h>
-
 #include "api/ecs_task.h"
 #include "base/mem.h"
 
@@ -94,8 +93,8 @@ void ecs_merge(struct buf *ret, const char *before, const struct json *over, con
 static int change(struct api_call *c, const char *name, const char *but)
 {
 	auto_free char *key = key_of(name);
-	auto_buf text = {0}, out = {0};
-	struct jw w = jw_object(&out);
+	auto_buf text = {0};
+	auto_object(w, out);
 	const char *before = ecs_cluster_record(c->a, name);
 
 	ecs_merge(&text, before ? before : "{}", c->in, but);
@@ -109,8 +108,7 @@ int ecs_create_cluster(struct api_call *c)
 {
 	struct str name = json_get_str(c->in, "clusterName");
 	char kept[ECS_NAME_MAX + 1];
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (!str_name_ok(name, ECS_NAME_MAX, "-_"))
 		return api_fail(&c->e, API_INVALID_MEMBER,
@@ -130,8 +128,7 @@ int ecs_describe_clusters(struct api_call *c)
 	const struct json *list = json_get(c->in, "clusters");
 	size_t n = json_len(list);
 	char name[ECS_NAME_MAX + 1];
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	jw_arr(&w, "clusters");
 	for (size_t i = 0; i < (n ? n : 1); i++)
@@ -153,8 +150,7 @@ int ecs_describe_clusters(struct api_call *c)
 int ecs_list_clusters(struct api_call *c)
 {
 	struct ecs_page p;
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (ecs_page(c, &p) < 0)
 		return -1;
@@ -183,8 +179,7 @@ int ecs_delete_cluster(struct api_call *c)
 	int running = 0;
 	char name[ECS_NAME_MAX + 1];
 	auto_free char *key = NULL;
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (ecs_cluster(c, json_get_str(c->in, "cluster"), name) < 0 || ecs_allowed(c, "cluster/%s", name) < 0)
 		return -1;

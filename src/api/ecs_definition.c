@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Task definitions, as store/definition.h keeps them. */
-#include <stdio.h>
 
 #include "api/ecs_int.h"
 #include "base/clock.h"
@@ -81,16 +80,15 @@ int ecs_register_definition(struct api_call *c)
 	auto_free char *source = json_text(c->in), *name = str_dup(family);
 	auto_free char *tags = json_get(c->in, "tags") ? json_text(json_get(c->in, "tags")) : NULL;
 	struct definition d = {.family = name, .project = "api", .source = source, .tags = tags, .active = true};
-	auto_buf doc = {0}, out = {0};
-	struct jw w = jw_object(&out);
+	auto_buf doc = {0};
+	auto_object(w, out);
 	struct store_op *op;
 
 	if (!str_name_ok(family, DEFINITION_FAMILY_MAX, "-_"))
-		return api_fail(
-			&c->e, API_ECS_CLIENT,
-			"Family contains invalid characters: letters, digits, hyphens and underscores are possible, "
-			"at most %d.",
-			DEFINITION_FAMILY_MAX);
+		return api_fail(&c->e, API_ECS_CLIENT,
+				"Family contains invalid characters: letters, digits, hyphens and underscores are "
+				"possible, at most %d.",
+				DEFINITION_FAMILY_MAX);
 	if (ecs_allowed(c, "task-definition/%s", name) < 0 || ecs_check_tags(c, json_get(c->in, "tags")) < 0 ||
 	    ecs_translate(c, &doc) < 0)
 		return -1;
@@ -107,13 +105,12 @@ int ecs_register_definition(struct api_call *c)
 int ecs_describe_definition(struct api_call *c)
 {
 	auto_definition d = find(c);
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (!d)
 		return -1;
 	put_definition(&w, "taskDefinition", c->a, d, NULL);
-	if (ecs_has(json_get(c->in, "include"), "TAGS"))
+	if (api_has(json_get(c->in, "include"), "TAGS"))
 		jw_raw(&w, "tags", str_of(d->tags ? d->tags : "[]"));
 	return api_reply_object(c, 200, &w);
 }
@@ -121,8 +118,7 @@ int ecs_describe_definition(struct api_call *c)
 int ecs_deregister_definition(struct api_call *c)
 {
 	auto_definition d = find(c);
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (!d)
 		return -1;
@@ -140,8 +136,9 @@ int ecs_deregister_definition(struct api_call *c)
 int ecs_delete_definitions(struct api_call *c)
 {
 	const struct json *list = json_get(c->in, "taskDefinitions");
-	auto_buf out = {0}, failed = {0};
-	struct jw w = jw_object(&out), f;
+	auto_buf failed = {0};
+	auto_object(w, out);
+	struct jw f;
 
 	if (json_len(list) > 10)
 		return api_fail(&c->e, API_INVALID_MEMBER, "taskDefinitions: at most 10 at once.");
@@ -157,8 +154,7 @@ int ecs_delete_definitions(struct api_call *c)
 				 d && !d->active ? "A service uses it."
 				 : d ? "The specified task definition is still in ACTIVE status. Deregister it first."
 				     : "The specified task definition does not exist. Specify a valid account, family, "
-				       "revision and "
-				       "try again.");
+				       "revision and try again.");
 			continue;
 		}
 		put_definition(&w, NULL, c->a, d, "DELETE_IN_PROGRESS");
@@ -195,8 +191,7 @@ int ecs_list_definitions(struct api_call *c)
 	struct listed *all = NULL;
 	size_t n = 0, cap = 0;
 	struct ecs_page p;
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (ecs_page(c, &p) < 0)
 		return -1;
@@ -222,8 +217,7 @@ int ecs_list_families(struct api_call *c)
 	auto_free char *prefix = xasprintf("family/%s", begin.p);
 	struct store *s = c->a->o.store;
 	struct ecs_page p;
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (ecs_page(c, &p) < 0)
 		return -1;

@@ -4,7 +4,6 @@
  * socket it is: the keys are there because clients want some, and are nobody's outside.
  */
 #include <stdio.h>
-
 #include "api/ecs_task.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -24,6 +23,7 @@ static struct str name_of(const struct task_info *i)
 void api_handle_task(void *task, struct http_req *r)
 {
 	struct api **a = task_inside_arg(task);
+	char trace[TRACE_HEADER_BYTES];
 	struct task_info i;
 
 	task_info(task, &i);
@@ -31,7 +31,11 @@ void api_handle_task(void *task, struct http_req *r)
 	const struct json *list = json_get(i.doc, "allow");
 	auto_free char *allow = list ? json_text(list) : NULL;
 
-	api_dispatch(*a, r, &(struct principal){.kind = PRINCIPAL_WORKLOAD, .name = name, .allow = allow});
+	api_dispatch(*a, r,
+		     &(struct principal){.kind = PRINCIPAL_WORKLOAD,
+					 .name = name,
+					 .allow = allow,
+					 .trace = task_trace(task, true, trace)});
 }
 
 static void view_of(const struct api *a, struct task *k, struct ecs_view *v)

@@ -22,9 +22,10 @@ void ecs_put_json(struct jw *w, const char *key, const struct json *j);
 void ecs_put_members(struct jw *w, const struct json *obj, const char *but);
 /* What follows "arn:...:KIND/" in an ARN of ours; anything else as it is. */
 struct str ecs_name(const struct api *a, const char *kind, struct str given);
-bool ecs_has(const struct json *list, const char *word);
 /* The caller's own: api_allowed for what KIND/NAME[:REVISION] is called; -1: c->e. */
 int ecs_allowed(struct api_call *c, const char *fmt, ...) PRINTF(2, 3);
+/* "tags": those of old that neither more nor less names, and more. */
+void ecs_put_tags(struct jw *w, const struct json *old, const struct json *more, const struct json *less);
 int ecs_check_tags(struct api_call *c, const struct json *tags); /* -1: c->e */
 
 /* One page of a list; tokens are places in it. */

@@ -4,10 +4,12 @@
 #include <unistd.h>
 
 #include "api/ecs_task.h"
+#include "api/shape.h"
 #include "base/clock.h"
 #include "base/enc.h"
 #include "base/mem.h"
 #include "store/digest.h"
+#include "store/function.h"
 
 #define TASKS_AT_ONCE 100 /* of DescribeTasks */
 
@@ -36,10 +38,30 @@ static void put_images(struct jw *w, const struct json *doc)
 	jw_end(w, ']');
 }
 
+/* Those of the definition too where that was asked for, or a tandem.yaml has declared them for its task. */
+static void put_tags(struct jw *w, const struct json *in, const struct definition *d)
+{
+	bool both = *d->project || str_eqc(json_get_str(in, "propagateTags"), "TASK_DEFINITION");
+	auto_json of = both && d->tags ? json_parse(str_of(d->tags), NULL) : NULL;
+
+	if (of || json_get(in, "tags"))
+		ecs_put_tags(w, of, json_get(in, "tags"), NULL);
+}
+
+static int check_budget(struct api_call *c, const struct order *o, struct str facts)
+{
+	auto_json j = json_parse(facts, NULL);
+	auto_buf tags = {0};
+	char why[320];
+
+	pairs_list_tags(json_get(j, "tags"), &tags);
+	return tasks_closed(c->a->o.tasks, o->d->family, tags.p, why) ? api_fail(&c->e, API_THROTTLING, "%s", why) : 0;
+}
+
 static int put_facts(struct api_call *c, const struct order *o, const struct json *doc, struct buf *ret)
 {
-	static const char *const kept[] = {"startedBy", "launchType",  "platformVersion",      "networkConfiguration",
-					   "overrides", "clientToken", "enableExecuteCommand", "tags"};
+	static const char *const kept[] = {"startedBy", "launchType",  "platformVersion",     "networkConfiguration",
+					   "overrides", "clientToken", "enableExecuteCommand"};
 	auto_json source = o->d->source ? json_parse(str_of(o->d->source), NULL) : NULL;
 	const struct json *over = json_get(c->in, "overrides");
 	auto_free char *family = xasprintf("family:%s", o->d->family);
@@ -56,23 +78,25 @@ static int put_facts(struct api_call *c, const struct order *o, const struct jso
 	jw_strc(&w, "definition", name);
 	jw_int(&w, "created_us", clock_wall_us());
 	jw_strc(&w, "asked", o->asked);
+	if (c->trace[0])
+		jw_strc(&w, "trace", c->trace);
 	jw_strc(&w, "over", ours.p);
 	jw_strc(&w, "group", json_get(c->in, "group") ? json_get_str(c->in, "group").p : family);
 	ecs_put_json(&w, "cpu", either(over, source, "cpu"));
 	ecs_put_json(&w, "memory", either(over, source, "memory"));
 	for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
 		ecs_put_json(&w, kept[i], json_get(c->in, kept[i]));
+	put_tags(&w, c->in, o->d);
 	put_images(&w, doc);
 	jw_end(&w, '}');
-	return 0;
+	return check_budget(c, o, buf_str(ret));
 }
 
 /* The tasks of an earlier request with the same token: true, and answered or c->e. */
 static bool again(struct api_call *c, const struct order *o, int *ret)
 {
 	struct str token = json_get_str(c->in, "clientToken");
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 	bool found = false;
 
 	jw_arr(&w, "tasks");
@@ -117,8 +141,7 @@ static int read_order(struct api_call *c, struct order *o)
 static int too_large(struct api_call *c, const struct order *o)
 {
 	auto_free char *arn = ecs_arn(c->a, "cluster/%s", o->cluster);
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	jw_raw(&w, "tasks", STR("[]"));
 	jw_arr(&w, "failures");
@@ -139,8 +162,7 @@ struct accepted {
 static void durable(struct store_op *op, const struct err *e)
 {
 	struct accepted *x = container_of(op, struct accepted, op);
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 	struct ecs_task *t;
 	struct ecs_view v;
 
@@ -204,6 +226,90 @@ int ecs_run_task(struct api_call *c)
 	return put_facts(c, &o, doc, &facts) < 0 ? -1 : take_on(c, &o, facts.p);
 }
 
+/* --- tasks that an event starts --- */
+
+/* RunTask's request, of the target's EcsParameters; the event itself, where it has containerOverrides, is the overrides. */
+static struct json *request_of(const struct delivery *what)
+{
+	const struct json *p = json_get(what->params, "EcsParameters");
+	auto_json input = json_parse(what->payload, NULL);
+	auto_free char *tags = json_text(json_get(p, "Tags"));
+	auto_object(w, b);
+
+	jw_strc(&w, "cluster", what->target);
+	jw_str(&w, "taskDefinition", json_get_str(p, "TaskDefinitionArn"));
+	jw_int(&w, "count", json_get_int(p, "TaskCount", 1));
+	if (json_get_str(p, "LaunchType").n)
+		jw_str(&w, "launchType", json_get_str(p, "LaunchType"));
+	if (json_get_str(p, "Group").n)
+		jw_str(&w, "group", json_get_str(p, "Group"));
+	if (json_get(input, "containerOverrides"))
+		jw_raw(&w, "overrides", what->payload);
+	if (tags && json_type(json_get(p, "Tags")) == JSON_ARRAY)
+		jw_raw(&w, "tags", str_of(tags));
+	jw_end(&w, '}');
+	return json_parse(buf_str(&b), NULL);
+}
+
+static int read_request(struct api_call *c, const struct delivery *what)
+{
+	const struct api_op *op = ecs_ops;
+	auto_json request = request_of(what);
+	auto_buf copy = {0};
+
+	while (strcmp(op->name, "RunTask") != 0)
+		op++;
+	if (shape_copy(op->path, request, &copy, &c->e) < 0)
+		return -1;
+	c->in = json_parse(buf_str(&copy), NULL);
+	return 0;
+}
+
+static int run_in(struct api_call *c, struct store_tx *tx)
+{
+	auto_definition d = ecs_definition(c->a, json_get_str(c->in, "taskDefinition"));
+	char cluster[ECS_NAME_MAX + 1];
+	struct order o = {.d = d, .cluster = cluster};
+	auto_json doc = d ? json_parse(str_of(d->doc), NULL) : NULL;
+	auto_buf facts = {0};
+
+	if (ecs_cluster(c, json_get_str(c->in, "cluster"), cluster) < 0)
+		return -1;
+	if (!d || !d->active)
+		return api_fail(&c->e, API_ECS_CLIENT, "TaskDefinition not found, or inactive.");
+	if (read_order(c, &o) < 0 || put_facts(c, &o, doc, &facts) < 0)
+		return -1;
+	for (int64_t n = json_get_int(c->in, "count", 1); n; n--)
+		ecs_task_add_in(c->a->ecs, tx, facts.p);
+	return 0;
+}
+
+static bool cluster_exists(void *arg, const char *target)
+{
+	struct api_call c = {.a = arg};
+	char cluster[ECS_NAME_MAX + 1];
+
+	return ecs_cluster(&c, str_of(target), cluster) == 0;
+}
+
+/* What is missing may be there later: whatever fails is tried again. */
+static int run_event(void *arg, struct store_tx *tx, const struct delivery *what, struct err *e)
+{
+	struct api_call c = {.a = arg, .form = FORM_JSON};
+	int r;
+
+	strlcpy_(c.trace, what->trace_id ? what->trace_id : "", sizeof(c.trace));
+	r = read_request(&c, what) < 0 || run_in(&c, tx) < 0 ? -1 : 0;
+
+	json_free(c.in);
+	return r < 0 ? err_set(e, ERR_UNAVAILABLE, "RunTask: %s", c.e.text) : 0;
+}
+
+void ecs_deliver(struct api *a, struct deliver *d)
+{
+	deliver_register(d, &(struct deliver_service){"ecs", a, cluster_exists, run_event});
+}
+
 static struct str last_of(struct str arn)
 {
 	const char *slash = arn.n ? memrchr(arn.p, '/', arn.n) : NULL;
@@ -226,10 +332,11 @@ static bool find(struct api_call *c, const char *cluster, struct str given, stru
 int ecs_describe_tasks(struct api_call *c)
 {
 	const struct json *list = json_get(c->in, "tasks");
-	bool tags = ecs_has(json_get(c->in, "include"), "TAGS");
+	bool tags = api_has(json_get(c->in, "include"), "TAGS");
 	char cluster[ECS_NAME_MAX + 1];
-	auto_buf out = {0}, failed = {0};
-	struct jw w = jw_object(&out), f;
+	auto_buf failed = {0};
+	auto_object(w, out);
+	struct jw f;
 	struct ecs_view v;
 
 	if (ecs_cluster(c, json_get_str(c->in, "cluster"), cluster) < 0)
@@ -280,8 +387,7 @@ int ecs_list_tasks(struct api_call *c)
 {
 	char cluster[ECS_NAME_MAX + 1];
 	struct ecs_page p;
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (ecs_cluster(c, json_get_str(c->in, "cluster"), cluster) < 0 || ecs_page(c, &p) < 0)
 		return -1;
@@ -298,8 +404,7 @@ int ecs_stop_task(struct api_call *c)
 {
 	struct str given = json_get_str(c->in, "task"), reason = json_get_str(c->in, "reason"), id = last_of(given);
 	char cluster[ECS_NAME_MAX + 1];
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 	struct ecs_view v;
 	struct ecs_task *t;
 

@@ -136,8 +136,7 @@ static void durable(struct store_op *op, const struct err *e)
 {
 	struct saved *x = container_of(op, struct saved, op);
 	struct service *sv = op->s ? service_get(x->c.a->o.services, str_of(x->cluster), str_of(x->name)) : NULL;
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (sv && !x->quiet)
 		put_service(&w, "service", x->c.a, sv, true);
@@ -256,8 +255,7 @@ static int again(struct api_call *c, const struct service *sv)
 {
 	const struct service_spec *s = service_spec_of(sv);
 	auto_free char *asked = json_text(c->in);
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (!json_get(c->in, "clientToken") || !s->source || strcmp(asked, s->source) != 0)
 		return api_fail(&c->e, API_INVALID_MEMBER, "Creation of service was not idempotent.");
@@ -351,10 +349,11 @@ int ecs_delete_service(struct api_call *c)
 int ecs_describe_services(struct api_call *c)
 {
 	const struct json *list = json_get(c->in, "services");
-	bool tags = ecs_has(json_get(c->in, "include"), "TAGS");
+	bool tags = api_has(json_get(c->in, "include"), "TAGS");
 	char cluster[ECS_NAME_MAX + 1];
-	auto_buf out = {0}, failed = {0};
-	struct jw w = jw_object(&out), f;
+	auto_buf failed = {0};
+	auto_object(w, out);
+	struct jw f;
 
 	if (ecs_cluster(c, json_get_str(c->in, "cluster"), cluster) < 0)
 		return -1;
@@ -385,8 +384,7 @@ int ecs_list_services(struct api_call *c)
 	struct str launch = json_get_str(c->in, "launchType");
 	char cluster[ECS_NAME_MAX + 1];
 	struct ecs_page p;
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (ecs_cluster(c, json_get_str(c->in, "cluster"), cluster) < 0 || ecs_page(c, &p) < 0)
 		return -1;
@@ -452,8 +450,7 @@ int ecs_list_service_deployments(struct api_call *c)
 	const struct service *sv;
 	struct service_info i;
 	struct ecs_page p;
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (ecs_cluster(c, json_get_str(c->in, "cluster"), cluster) < 0 || ecs_page(c, &p) < 0)
 		return -1;
@@ -495,8 +492,9 @@ static const struct service *deployment_named(const struct api *a, struct str gi
 int ecs_describe_service_deployments(struct api_call *c)
 {
 	const struct json *list = json_get(c->in, "serviceDeploymentArns");
-	auto_buf out = {0}, failed = {0};
-	struct jw w = jw_object(&out), f;
+	auto_buf failed = {0};
+	auto_object(w, out);
+	struct jw f;
 	unsigned n;
 
 	jw_init(&f, &failed);
@@ -541,7 +539,10 @@ int ecs_service_tag(struct api_call *c, struct str name, const struct json *tags
 	ecs_merge(&text, s.source ? s.source : "{}", tags, NULL);
 	free(s.source);
 	s.source = buf_take(&text);
-	return read_route(c, &s, json_get(tags, "tags")) < 0 ? -1 : put(c, &s, false, true);
+	if (!strcmp(s.project, "api") &&
+	    read_route(c, &s, json_get(tags, "tags")) < 0) /* a tandem.yaml says it itself */
+		return -1;
+	return put(c, &s, false, true);
 }
 
 bool ecs_service_uses(const struct api *a, const char *family, int revision)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tags of definitions, clusters, tasks and services, each kept where the rest of it is. */
-#include <stdio.h>
 
 #include "api/ecs_task.h"
 #include "base/mem.h"
@@ -19,11 +18,10 @@ static char *find(struct api_call *c, enum kind *ret, struct str *ret_name)
 		if (ret_name->p != arn.p)
 			break;
 	}
-	if (*ret == OF_N) {
-		api_fail(&c->e, API_INVALID_MEMBER,
-			 "resourceArn is no ARN of a cluster, task, service or task definition here.");
-		return NULL;
-	}
+	if (*ret == OF_N)
+		return api_fail(&c->e, API_INVALID_MEMBER,
+				"resourceArn is no ARN of a cluster, task, service or task definition here."),
+		       NULL;
 	if (ecs_allowed(c, "%s/" STR_FMT, kind_name[*ret], STR_ARG(*ret_name)) < 0)
 		return NULL;
 	if (*ret == OF_DEFINITION) {
@@ -84,28 +82,30 @@ static bool among(struct str key, const struct json *tags, const struct json *ke
 	return false;
 }
 
+void ecs_put_tags(struct jw *w, const struct json *old, const struct json *more, const struct json *less)
+{
+	jw_arr(w, "tags");
+	for (size_t i = 0; i < json_len(old); i++)
+		if (!among(json_get_str(json_at(old, i), "key"), more, less))
+			ecs_put_json(w, NULL, json_at(old, i));
+	for (size_t i = 0; i < json_len(more); i++)
+		ecs_put_json(w, NULL, json_at(more, i));
+	jw_end(w, ']');
+}
+
 /* Those that are there without the named ones, and the given ones. */
 int ecs_tag(struct api_call *c)
 {
-	const struct json *more = json_get(c->in, "tags"), *less = json_get(c->in, "tagKeys"), *old;
 	enum kind kind;
 	struct str name;
 	auto_free char *text = find(c, &kind, &name);
 	auto_json before = text ? json_parse(str_of(text), NULL) : NULL;
 	auto_json after = NULL;
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (!text)
 		return -1;
-	old = json_get(before, "tags");
-	jw_arr(&w, "tags");
-	for (size_t i = 0; i < json_len(old); i++)
-		if (!among(json_get_str(json_at(old, i), "key"), more, less))
-			ecs_put_json(&w, NULL, json_at(old, i));
-	for (size_t i = 0; i < json_len(more); i++)
-		ecs_put_json(&w, NULL, json_at(more, i));
-	jw_end(&w, ']');
+	ecs_put_tags(&w, json_get(before, "tags"), json_get(c->in, "tags"), json_get(c->in, "tagKeys"));
 	jw_end(&w, '}');
 	after = json_parse(buf_str(&out), NULL);
 	return ecs_check_tags(c, json_get(after, "tags")) < 0 ? -1 : keep(c, kind, name, after);
@@ -117,8 +117,7 @@ int ecs_list_tags(struct api_call *c)
 	struct str name;
 	auto_free char *text = find(c, &kind, &name);
 	auto_json all = text ? json_parse(str_of(text), NULL) : NULL;
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (!text)
 		return -1;

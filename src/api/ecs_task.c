@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/ecs_task.h"
-
 #include <stdio.h>
-
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "base/rand.h"
 #include "image/pull.h"
+#include "store/function.h"
 
 #define PREFIX "ecs-task/"
 
@@ -45,6 +43,12 @@ void ecs_task_change(struct ecs_task *t, struct store_op *op, struct str changes
 	json_free(t->facts);
 	t->facts = json_parse(buf_str(&text), NULL);
 	record_put(t->ecs->a->o.store, op, key, text.p);
+	if (live(t) && json_get(over, "tags")) {
+		auto_buf tags = {0};
+
+		pairs_list_tags(json_get(over, "tags"), &tags);
+		task_tags_set(live(t), tags.p);
+	}
 }
 
 static void forget(struct ecs_task *t)
@@ -75,13 +79,11 @@ static void keep_few(struct ecs *ecs)
 /* How it is shown from now on; k NULL: it never ran, or nobody knows any more how it ended. */
 static void stopped(struct ecs_task *t, struct task *k, const char *code, const char *reason)
 {
-	auto_buf changes = {0};
-	struct jw w = jw_object(&changes);
+	auto_object(w, changes);
 	struct ecs_view v;
 
 	if (!fact(t, "stop_code") && code) {
-		auto_buf why = {0};
-		struct jw y = jw_object(&why);
+		auto_object(y, why);
 
 		jw_strc(&y, "stop_code", code);
 		jw_strc(&y, "stop_reason", reason);
@@ -102,7 +104,9 @@ static void hand_over(struct ecs_task *t)
 {
 	auto_definition d = ecs_definition(t->ecs->a, json_get_str(t->facts, "definition"));
 	auto_free char *note = json_text(t->facts);
+	auto_buf tags = {0};
 	struct task_opts o = {.id = t->id,
+			      .accepted = true,
 			      .group = fact(t, "group"),
 			      .definition = fact(t, "definition"),
 			      .note = note,
@@ -110,6 +114,8 @@ static void hand_over(struct ecs_task *t)
 	struct task *k;
 	struct err e = {0};
 
+	pairs_list_tags(json_get(t->facts, "tags"), &tags);
+	o.tags = tags.p;
 	if (!d)
 		err_set(&e, ERR_NOT_FOUND, "its definition was deleted");
 	if (!d || task_run(t->ecs->a->o.tasks, str_of(d->doc), &o, &k, &e) < 0) {
@@ -250,10 +256,9 @@ static struct ecs_task *task_new(struct ecs *ecs, const char *id, const char *fa
 	return t;
 }
 
-struct ecs_task *ecs_task_add(struct ecs *ecs, struct store_op *op, const char *facts)
+static struct ecs_task *add(struct ecs *ecs, const char *facts)
 {
 	char id[37], *out = id;
-	struct ecs_task *t;
 
 	keep_few(ecs);
 	id_uuid(id);
@@ -261,16 +266,58 @@ struct ecs_task *ecs_task_add(struct ecs *ecs, struct store_op *op, const char *
 		if (*p != '-')
 			*out++ = *p;
 	*out = 0;
-	t = task_new(ecs, id, facts);
+	return task_new(ecs, id, facts);
+}
+
+struct ecs_task *ecs_task_add(struct ecs *ecs, struct store_op *op, const char *facts)
+{
+	struct ecs_task *t = add(ecs, facts);
+
 	ecs_task_change(t, op, STR("{}"));
 	advance(t);
 	return t;
 }
 
+struct beginning {
+	struct store_part part;
+	struct ecs *ecs;
+	char id[TASK_ID_MAX + 1];
+};
+
+static int nothing(struct store_part *p, struct db *d, struct err *e)
+{
+	return 0;
+}
+
+static void begin(struct store_part *p, const struct err *e)
+{
+	struct beginning *b = container_of(p, struct beginning, part);
+	struct ecs_task *t = e->kind == ERR_CANCELED ? NULL : ecs_task_find(b->ecs, str_of(b->id));
+
+	if (t && e->kind)
+		forget(t);
+	else if (t && t->state == ECS_TASK_PULLED)
+		advance(t);
+	free(b);
+}
+
+void ecs_task_add_in(struct ecs *ecs, struct store_tx *tx, const char *facts)
+{
+	struct ecs_task *t = add(ecs, facts);
+	auto_free char *key = xasprintf(PREFIX "%s", t->id);
+	struct beginning *b = xcalloc(1, sizeof(*b));
+
+	record_put_add(ecs->a->o.store, tx, key, facts);
+	b->part.apply = nothing;
+	b->part.done = begin;
+	b->ecs = ecs;
+	memcpy(b->id, t->id, sizeof(b->id));
+	store_tx_add(tx, &b->part);
+}
+
 void ecs_task_stop(struct ecs_task *t, struct str reason)
 {
-	auto_buf changes = {0};
-	struct jw w = jw_object(&changes);
+	auto_object(w, changes);
 	struct task *k = live(t);
 
 	if (!fact(t, "stop_code")) {

@@ -44,6 +44,9 @@ void ecs_free(struct ecs *ecs);
 
 /* Accepted: it begins now, and what was asked for is durable when op is done (NULL: nobody waits). facts: JSON. */
 struct ecs_task *ecs_task_add(struct ecs *ecs, struct store_op *op, const char *facts);
+/* The same as a part of tx: it begins when that is durable. */
+void ecs_task_add_in(struct ecs *ecs, struct store_tx *tx, const char *facts);
+void ecs_deliver(struct api *a, struct deliver *d); /* events may start tasks; ecs_run.c */
 void ecs_task_change(struct ecs_task *t, struct store_op *op, struct str changes); /* members of facts, as JSON */
 void ecs_task_stop(struct ecs_task *t, struct str reason);
 struct ecs_task *ecs_task_find(const struct ecs *ecs, struct str id);

@@ -4,7 +4,6 @@
  * what is in neither is kept and shown, for it changes nothing: where logs go, roles, placement.
  */
 #include <stdio.h>
-
 #include "api/ecs_int.h"
 #include "base/mem.h"
 #include "task/doc.h"
@@ -260,11 +259,10 @@ static int put_container(struct translation *t, const struct json *from)
 	int64_t soft = json_get_int(from, "memoryReservation", 0);
 
 	if (!json_get(from, "memory") && !json_get(from, "memoryReservation") && !json_get(t->all, "memory"))
-		return api_fail(
-			&t->c->e, API_ECS_CLIENT,
-			"Invalid setting for container '%.100s'. At least one of 'memory' or 'memoryReservation' must "
-			"be specified.",
-			json_get_str(from, "name").p);
+		return api_fail(&t->c->e, API_ECS_CLIENT,
+				"Invalid setting for container '%.100s'. At least one of 'memory' or "
+				"'memoryReservation' must be specified.",
+				json_get_str(from, "name").p);
 	jw_obj(t->w, NULL);
 	put_renamed(t->w, from);
 	if (!json_get(from, "memory") && !json_get(t->all, "memory") && soft > TASK_MEMORY_MB)
@@ -286,7 +284,7 @@ static int check_size(struct api_call *c, int64_t cpu, int64_t memory)
 		return api_fail(&c->e, API_ECS_CLIENT,
 				"Invalid 'cpu' or 'memory' setting for task: cpu is like 256 or .25 vCPU, memory like "
 				"512 or 0.5 GB.");
-	if (ecs_has(json_get(c->in, "requiresCompatibilities"), "FARGATE") && !ecs_fargate_size(cpu, memory))
+	if (api_has(json_get(c->in, "requiresCompatibilities"), "FARGATE") && !ecs_fargate_size(cpu, memory))
 		return api_fail(&c->e, API_ECS_CLIENT, "No Fargate configuration exists for given values.");
 	if (arch && str_eqc(json_str(arch), "ARM64") != str_eqc(STR(ECS_ARCH), "ARM64"))
 		return api_fail(&c->e, API_ECS_CLIENT,

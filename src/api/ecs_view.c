@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tasks as ECS shows them. */
 #include <stdio.h>
-
 #include "api/ecs_task.h"
 #include "base/mem.h"
 

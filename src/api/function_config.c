@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
-
 #include "api/lambda_config.h"
 #include "base/clock.h"
 #include "base/enc.h"
@@ -125,6 +124,11 @@ void api_function_config(struct jw *w, const char *key, const struct api *a, con
 	jw_strc(w, "Version", revision_version(r, text));
 	jw_strc(w, "RevisionId", r->id);
 	write_env(w, &r->env);
+	if (r->dead_letter) {
+		jw_obj(w, "DeadLetterConfig");
+		jw_strc(w, "TargetArn", r->dead_letter);
+		jw_end(w, '}');
+	}
 	write_fixed(w, a, f, r);
 	write_state(w, f, r, view);
 	jw_end(w, '}');

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Aliases: create, read, list, change, delete. */
 #include "api/api_int.h"
-#include "base/mem.h"
 #include "base/rand.h"
 #include "store/version.h"
 
@@ -219,18 +218,19 @@ int lambda_delete_alias(struct api_call *c)
 	if (!a)
 		return api_reply_empty(c, 204);
 	function_alias_del(f, a);
+	function_forget(c->a->o.store, f, c->item);
 	return api_save(c, f, 204, STR_NULL);
 }
 
 int lambda_list_aliases(struct api_call *c)
 {
 	const struct function *f = api_function(c);
-	auto_buf b = {0}, marker = {0}, version = {0};
+	auto_buf marker = {0}, version = {0};
 	const struct alias *last = NULL;
 	unsigned i = 0;
 	int64_t left;
 	int only = -1;
-	struct jw w = jw_object(&b);
+	auto_object(w, b);
 
 	if (!f || api_page_size(c, &left) < 0)
 		return -1;

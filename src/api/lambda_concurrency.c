@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reserved and provisioned concurrency. What they do is in sched/; the texts are AWS's. */
 #include "api/lambda_concurrency.h"
-
 #include "api/lambda_config.h"
 #include "base/clock.h"
 #include "store/version.h"
@@ -173,9 +172,8 @@ int lambda_put_provisioned(struct api_call *c)
 	struct provisioned *p;
 	struct function *f;
 	struct revision *r;
-	auto_buf b = {0};
 	int n;
-	struct jw w = jw_object(&b);
+	auto_object(w, b);
 
 	if (!body ||
 	    read_count(c, body, "ProvisionedConcurrentExecutions", "provisionedConcurrentExecutions", 1, &n) < 0 ||
@@ -194,11 +192,11 @@ int lambda_put_provisioned(struct api_call *c)
 static int list(struct api_call *c)
 {
 	const struct function *f = api_function(c);
-	auto_buf b = {0}, marker = {0};
+	auto_buf marker = {0};
 	char arn[API_ARN_BYTES];
 	int64_t left;
 	unsigned i = 0;
-	struct jw w = jw_object(&b);
+	auto_object(w, b);
 
 	if (!f || api_page_size(c, &left) < 0)
 		return -1;
@@ -223,8 +221,8 @@ int lambda_get_provisioned(struct api_call *c)
 	const struct provisioned *p;
 	struct function *f;
 	struct revision *r;
-	auto_buf b = {0}, all = {0};
-	struct jw w = jw_object(&b);
+	auto_buf all = {0};
+	auto_object(w, b);
 
 	if (api_query(c->r, "List", &all))
 		return list(c);

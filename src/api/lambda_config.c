@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What CreateFunction and UpdateFunctionConfiguration say about a revision: checked, then written into it. */
 #include "api/lambda_config.h"
-
 #include <stdio.h>
-
 #include "base/mem.h"
 #include "sched/deploy.h"
 
@@ -50,8 +48,7 @@ static int read_text(const struct json *obj, const char *key, const char *member
 	if (s.n > max)
 		return api_fail(e, API_VALIDATION,
 				"1 validation error detected: Value '%.200s...' at '%s' failed to satisfy constraint: "
-				"Member must have length less "
-				"than or equal to %zu",
+				"Member must have length less than or equal to %zu",
 				s.p, member, max);
 	free(*ret);
 	*ret = str_dup(s);
@@ -182,7 +179,24 @@ static int check_rest(const struct json *body, struct api_err *e)
 	return 0;
 }
 
-int lambda_config_read(const struct json *body, struct revision *r, struct api_err *e)
+/* "" takes it away. */
+static int read_dead_letter(const struct json *body, struct deliver *d, struct revision *r, struct api_err *e)
+{
+	struct str arn = json_get_str(json_get(body, "DeadLetterConfig"), "TargetArn");
+
+	if (!arn.p)
+		return 0;
+	if (arn.n &&
+	    ((!str_starts(arn, "arn:aws:sqs:") && !str_starts(arn, "arn:aws:sns:")) || !deliver_exists(d, arn.p)))
+		return api_fail(e, API_INVALID_PARAMETER,
+				"The dead-letter target %.256s must be the ARN of a queue or a topic that there is.",
+				arn.p);
+	free(r->dead_letter);
+	r->dead_letter = arn.n ? str_dup(arn) : NULL;
+	return 0;
+}
+
+int lambda_config_read(const struct json *body, struct deliver *d, struct revision *r, struct api_err *e)
 {
 	const struct json *storage = json_get(body, "EphemeralStorage");
 	struct err err = {0};
@@ -194,7 +208,8 @@ int lambda_config_read(const struct json *body, struct revision *r, struct api_e
 	    read_text(body, "Role", "role", ROLE_MAX, &r->role, e) < 0 ||
 	    read_text(body, "Description", "description", LAMBDA_DESCRIPTION_MAX, &r->description, e) < 0 ||
 	    read_text(body, "Runtime", "runtime", 64, &r->runtime, e) < 0 || read_env(body, &r->env, e) < 0 ||
-	    read_snapstart(body, &r->snapstart, e) < 0 || check_rest(body, e) < 0)
+	    read_snapstart(body, &r->snapstart, e) < 0 || read_dead_letter(body, d, r, e) < 0 ||
+	    check_rest(body, e) < 0)
 		return -1;
 	if (r->image) {
 		if (json_get_str(body, "Runtime").n || json_get_str(body, "Handler").n)

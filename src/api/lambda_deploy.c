@@ -23,11 +23,9 @@ static void refuse(struct deploying *g, const struct err *e)
 {
 	struct api_call *c = &g->c;
 
-	if (g->image && e->kind != ERR_CONFLICT && e->kind != ERR_EXISTS && !g->f->deleted) {
-		api_reply_fail(c, API_INVALID_PARAMETER,
-			       "Source image cannot be used: %s. Provide a valid source image.", e->text);
-		return;
-	}
+	if (g->image && e->kind != ERR_CONFLICT && e->kind != ERR_EXISTS && !g->f->deleted)
+		return api_reply_fail(c, API_INVALID_PARAMETER,
+				      "Source image cannot be used: %s. Provide a valid source image.", e->text);
 	switch (e->kind) {
 	case ERR_LIMIT:
 		api_fail(&c->e, API_INVALID_PARAMETER, "Unzipped size must be smaller than %d bytes",
@@ -217,6 +215,14 @@ static int read_source(const struct json *body, const struct json *code, bool is
 	return lambda_image_read(body, uri, r, e);
 }
 
+/* A caller names a dead-letter target only where he could send himself. */
+static int read_config(struct api_call *c, const struct json *body, struct revision *r)
+{
+	return authz_start(&c->who, &c->a->where, json_get(body, "DeadLetterConfig"), "TargetArn", &c->e) < 0
+		       ? -1
+		       : lambda_config_read(body, c->a->o.deliver, r, &c->e);
+}
+
 int lambda_create_function(struct api_call *c)
 {
 	struct str text = STR_NULL;
@@ -232,7 +238,7 @@ int lambda_create_function(struct api_call *c)
 	r->tmp_mb = 512;
 	if (!body || read_name(c, body) < 0 ||
 	    (image && read_source(body, json_get(body, "Code"), true, text, r, &zip, &c->e) < 0) ||
-	    lambda_config_read(body, r, &c->e) < 0 || read_tags(body, &tags, &c->e) < 0 ||
+	    read_config(c, body, r) < 0 || read_tags(body, &tags, &c->e) < 0 ||
 	    (!image && read_source(body, json_get(body, "Code"), false, text, r, &zip, &c->e) < 0))
 		revision_unref(r);
 	else
@@ -282,8 +288,7 @@ int lambda_update_function_configuration(struct api_call *c)
 	struct function *f = to_update(c, body);
 	struct revision *r = f ? revision_clone(f->latest) : NULL;
 
-	if (r && (!r->image || lambda_image_read(body, STR_NULL, r, &c->e) == 0) &&
-	    lambda_config_read(body, r, &c->e) == 0)
+	if (r && (!r->image || lambda_image_read(body, STR_NULL, r, &c->e) == 0) && read_config(c, body, r) == 0)
 		return start(c, f, r, NULL, NULL, CONFIG_UPDATED, false);
 	revision_unref(r);
 	return -1;

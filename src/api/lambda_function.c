@@ -28,8 +28,8 @@ int lambda_get_function(struct api_call *c)
 	struct revision *r;
 	const struct function *f = api_target(c, &r);
 	struct str host = http_header(c->r, "host");
-	auto_buf b = {0}, at = {0};
-	struct jw w = jw_object(&b);
+	auto_buf at = {0};
+	auto_object(w, b);
 
 	if (!f)
 		return -1;
@@ -68,6 +68,34 @@ int api_page_size(struct api_call *c, int64_t *ret)
 	return 0;
 }
 
+int api_list_kept(struct api_call *c, const char *kind, const char *member,
+		  void (*put)(struct jw *w, struct api_call *c, const char *qualifier, const struct json *doc))
+{
+	auto_free char *prefix = xasprintf("%s/%s:", kind, c->name.name);
+	auto_buf marker = {0};
+	const struct record *r = NULL;
+	int64_t left;
+	auto_object(w, b);
+
+	if (api_page_size(c, &left) < 0)
+		return -1;
+	if (api_query(c->r, "Marker", &marker) && marker.n && !str_starts(buf_str(&marker), prefix))
+		return api_fail(&c->e, API_INVALID_PARAMETER, "Marker is not one that was given out here.");
+	jw_arr(&w, member);
+	for (const char *after = marker.n ? marker.p : NULL; left && (r = record_next(c->a->o.store, prefix, after));
+	     left--, after = r->key) {
+		auto_json doc = json_parse(str_of(r->value), NULL);
+
+		jw_obj(&w, NULL);
+		put(&w, c, r->key + strlen(prefix), doc);
+		jw_end(&w, '}');
+	}
+	jw_end(&w, ']');
+	if (r && record_next(c->a->o.store, prefix, r->key))
+		jw_strc(&w, "NextMarker", r->key);
+	return api_reply_object(c, 200, &w);
+}
+
 /* The place behind "NAME" or "NAME:VERSION", which was the last one given. */
 static const struct function *continue_at(const struct store *s, struct str marker, unsigned *ret_version)
 {
@@ -96,13 +124,13 @@ static const struct function *continue_at(const struct store *s, struct str mark
 int lambda_list_functions(struct api_call *c)
 {
 	const struct store *s = c->a->o.store;
-	auto_buf b = {0}, marker = {0}, which = {0};
+	auto_buf marker = {0}, which = {0};
 	char number[VERSION_TEXT];
 	const struct function *f;
 	unsigned v = 0;
 	int64_t left;
 	bool all;
-	struct jw w = jw_object(&b);
+	auto_object(w, b);
 
 	if (api_page_size(c, &left) < 0)
 		return -1;
@@ -148,6 +176,7 @@ static int delete_version(struct api_call *c, struct function *f)
 				number, a->name);
 	if (!r)
 		return api_reply_empty(c, 204); /* what was asked for is so */
+	function_forget(c->a->o.store, f, c->name.qualifier);
 	version_del(c->a->o.store, api_saving(c, 204, STR_NULL, true), f, r);
 	return 0;
 }

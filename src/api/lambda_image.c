@@ -48,8 +48,7 @@ int lambda_image_read(const struct json *body, struct str uri, struct revision *
 	bool anew = json_type(config) == JSON_OBJECT;
 	auto_json old = r->image ? json_parse(str_of(r->image), NULL) : NULL;
 	struct reference ref;
-	auto_buf out = {0};
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (uri.p && reference_parse(uri.p, &ref, NULL) < 0)
 		return api_fail(e, API_INVALID_PARAMETER,

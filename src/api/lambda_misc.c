@@ -5,14 +5,12 @@
 #include "api/lambda_concurrency.h"
 #include "base/enc.h"
 #include "base/limits.h"
-#include "base/mem.h"
 
 static int reply_object(struct api_call *c,
 			void (*fill)(struct jw *w, const struct api_call *c, const struct function *f),
 			const struct function *f)
 {
-	auto_buf b = {0};
-	struct jw w = jw_object(&b);
+	auto_object(w, b);
 
 	fill(&w, c, f);
 	return api_reply_object(c, 200, &w);

@@ -79,9 +79,9 @@ int lambda_list_versions(struct api_call *c)
 	const struct function *f = api_function(c);
 	int64_t left, after = -1;
 	char number[VERSION_TEXT];
-	auto_buf b = {0}, marker = {0};
+	auto_buf marker = {0};
 	unsigned i = 0;
-	struct jw w = jw_object(&b);
+	auto_object(w, b);
 
 	if (!f || api_page_size(c, &left) < 0)
 		return -1;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/names.h"
-
 #include <stdio.h>
 
 #define NAME_PATTERN                                                                                                   \

@@ -8,7 +8,6 @@
 #include <openssl/crypto.h>
 #include <stdarg.h>
 #include <stdio.h>
-
 #include "api/oci_int.h"
 #include "base/clock.h"
 #include "base/enc.h"
@@ -26,7 +25,7 @@ bool oci_is(const struct http_req *r)
 	return str_eqc(r->path, "/v2") || (str_starts(r->path, "/v2/") && !str_starts(r->path, "/v2/apis"));
 }
 
-bool api_streams(void *api, const struct http_req *r)
+bool oci_streams(const struct http_req *r)
 {
 	return oci_is(r) && memmem(r->path.p, r->path.n, "/blobs/uploads", 14);
 }
@@ -48,8 +47,7 @@ void oci_reply(struct http_req *r, int status, const char *type, struct str body
 
 void oci_fail(struct http_req *r, int status, const char *code, const char *text)
 {
-	auto_buf b = {0};
-	struct jw w = jw_object(&b);
+	auto_object(w, b);
 
 	jw_arr(&w, "errors");
 	jw_obj(&w, NULL);
@@ -172,10 +170,8 @@ static void get_manifest(struct oci *o)
 	struct err e = {0};
 	char hex[65];
 
-	if (!registry_find(o->images, o->name, str_of(o->last), hex)) {
-		oci_fail(o->r, 404, "MANIFEST_UNKNOWN", "manifest unknown");
-		return;
-	}
+	if (!registry_find(o->images, o->name, str_of(o->last), hex))
+		return oci_fail(o->r, 404, "MANIFEST_UNKNOWN", "manifest unknown");
 	auto_json record = registry_image(o->images, o->name, hex);
 	fd = store_blob_open(o->c->a->o.store, hex, &e);
 	if (fd < 0 || io_read_all(fd, "manifest", MANIFEST_BYTES_MAX, &text, &e) < 0)
@@ -213,10 +209,8 @@ static void put_manifest(struct oci *o)
 	x->r = o->r;
 	strlcpy_(x->name, o->name, sizeof(x->name));
 	if (registry_put_start(o->images, &x->put, o->name, o->hex[0] ? NULL : o->last, o->hex[0] ? o->hex : NULL,
-			       http_header(o->r, "content-type"), o->r->body, &e) == 0) {
-		http_on_gone_clear(&x->r);
-		return;
-	}
+			       http_header(o->r, "content-type"), o->r->body, &e) == 0)
+		return http_on_gone_clear(&x->r);
 	free(x);
 	oci_fail_err(o->r, &e, e.kind == ERR_CORRUPT ? "DIGEST_INVALID" : "MANIFEST_INVALID", "MANIFEST_BLOB_UNKNOWN");
 }
@@ -242,10 +236,8 @@ static void delete_manifest(struct oci *o)
 	struct removing *x;
 	char hex[65];
 
-	if (!registry_find(o->images, o->name, str_of(o->last), hex)) {
-		oci_fail(o->r, 404, "MANIFEST_UNKNOWN", "manifest unknown");
-		return;
-	}
+	if (!registry_find(o->images, o->name, str_of(o->last), hex))
+		return oci_fail(o->r, 404, "MANIFEST_UNKNOWN", "manifest unknown");
 	x = xcalloc(1, sizeof(*x));
 	x->op.done = removed;
 	x->r = o->r;
@@ -258,15 +250,13 @@ static void delete_manifest(struct oci *o)
 
 static void list_tags(struct oci *o)
 {
-	auto_buf out = {0}, n_text = {0}, last = {0};
-	struct jw w = jw_object(&out);
+	auto_buf n_text = {0}, last = {0};
+	auto_object(w, out);
 	const char *tag = NULL;
 	int64_t max = TAGS_MAX;
 
-	if (!repository_get(o->images, o->name)) {
-		oci_fail(o->r, 404, "NAME_UNKNOWN", "repository name not known to registry");
-		return;
-	}
+	if (!repository_get(o->images, o->name))
+		return oci_fail(o->r, 404, "NAME_UNKNOWN", "repository name not known to registry");
 	if (api_query(o->r, "n", &n_text) && str_to_i64(buf_str(&n_text), 0, TAGS_MAX, &max) < 0)
 		max = TAGS_MAX;
 	if (api_query(o->r, "last", &last) && strlen(last.p) == last.n)
@@ -384,10 +374,8 @@ void oci_handle(struct api_call *c, const struct principal *inside)
 	c->r = NULL;
 	if (o.r->path.n > 4 && dec_percent(&path, (struct str){o.r->path.p + 4, o.r->path.n - 4}, false) < 0)
 		buf_clear(&path), buf_addc(&path, '?');
-	if (!read_path(&o, buf_str(&path))) {
-		oci_fail(o.r, 404, "NAME_INVALID", "no repository, tag or digest can have this name");
-		return;
-	}
+	if (!read_path(&o, buf_str(&path)))
+		return oci_fail(o.r, 404, "NAME_INVALID", "no repository, tag or digest can have this name");
 	while (i < ARRAY_SIZE(ops) && !(ops[i].what == o.what && strstr(ops[i].methods, method)))
 		i++;
 	if (i == ARRAY_SIZE(ops))

@@ -2,7 +2,6 @@
 /* /v2/: blobs that are read, and those that come. */
 #include <stdio.h>
 #include <sys/stat.h>
-
 #include "api/oci_int.h"
 #include "base/mem.h"
 #include "image/push.h"
@@ -228,10 +227,8 @@ static void send_blob(struct oci *o, struct push *p, const char *want)
 		return;
 	}
 	http_on_gone(x->r, sender_left, x);
-	if (o->r->streams) {
-		http_body_start(x->r, &x->sink);
-		return;
-	}
+	if (o->r->streams)
+		return http_body_start(x->r, &x->sink);
 	push_add(p, o->r->body);
 	push_end(p, want[0] ? want : NULL);
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/shape.h"
-
 #include <stdio.h>
-#include <stdlib.h>
+#include <math.h>
+#include "base/clock.h"
 
 struct walk {
 	const char *at; /* in the shape */
 	struct jw *w;
 	struct api_err *e;
+	bool text; /* what is no string may come as one */
 	char path[200];
 };
 
@@ -156,8 +157,32 @@ static int number(struct walk *k, const char *key, int64_t v, const char *range,
 	return 0;
 }
 
+/* Of a string what it stands for; that of no type that a shape knows: it stands for nothing. */
+static enum json_type read_text(struct str s, char type, int64_t *ret_i, double *ret_d)
+{
+	char *end;
+
+	if (type == 't' && clock_parse_iso(s, ret_i) == 0) {
+		*ret_d = (double)*ret_i / 1e6;
+		return JSON_REAL;
+	}
+	if (type == 'b' && (str_eqc(s, "true") || str_eqc(s, "false"))) {
+		*ret_i = *s.p == 't';
+		return JSON_BOOL;
+	}
+	if (type == 'b' || !s.n || s.n > 40 || !strchr("-.0123456789", *s.p))
+		return JSON_NONE;
+	if (type == 'i')
+		return str_to_i64(s, INT64_MIN, INT64_MAX, ret_i) == 0 ? JSON_INT : JSON_NONE;
+	*ret_d = strtod(s.p, &end);
+	return end == s.p + s.n ? JSON_REAL : JSON_NONE;
+}
+
 static int scalar(struct walk *k, const char *key, const struct json *j)
 {
+	enum json_type is = json_type(j);
+	int64_t i = json_int(j, 0);
+	double d = json_real(j, 0);
 	char type = *k->at++;
 	const char *rule = k->at + 1;
 	size_t n = *k->at == '(' ? strcspn(rule, ")") : 0;
@@ -168,17 +193,29 @@ static int scalar(struct walk *k, const char *key, const struct json *j)
 		return 0;
 	if (type == 's')
 		return json_type(j) == JSON_STRING ? text(k, key, json_str(j), rule, n) : wrong(k, "a string");
+	if (k->text && is == JSON_STRING)
+		is = read_text(json_str(j), type, &i, &d);
+	else if (is == JSON_BOOL)
+		i = json_bool(j, false);
 	if (type == 'i')
-		return json_type(j) == JSON_INT ? number(k, key, json_int(j, 0), rule, n) : wrong(k, "an integer");
-	if (json_type(j) != JSON_BOOL)
-		return wrong(k, "a boolean");
-	jw_bool(k->w, key, json_bool(j, false));
+		return is == JSON_INT ? number(k, key, i, rule, n) : wrong(k, "an integer");
+	if (type == 'b') {
+		if (is != JSON_BOOL)
+			return wrong(k, "a boolean");
+		jw_bool(k->w, key, i);
+		return 0;
+	}
+	if ((is != JSON_INT && is != JSON_REAL) || !isfinite(d) || (type == 't' && fabs(d) > 1e11))
+		return wrong(k, type == 't' ? "a time" : "a number");
+	jw_real(k->w, key, d);
 	return 0;
 }
 
 /* Of j NULL nothing is written: only the shape is passed. */
 static int value(struct walk *k, const char *key, const struct json *j)
 {
+	if (k->text && json_type(j) == JSON_STRING && !json_str(j).n && strchr("{[<", *k->at))
+		j = NULL; /* how an empty list or map comes */
 	switch (*k->at) {
 	case '{':
 		return j && json_type(j) != JSON_OBJECT ? wrong(k, "an object") : object(k, key, j);
@@ -191,11 +228,21 @@ static int value(struct walk *k, const char *key, const struct json *j)
 	}
 }
 
-int shape_copy(const char *shape, const struct json *j, struct buf *ret, struct api_err *e)
+static int copy(const char *shape, bool text, const struct json *j, struct buf *ret, struct api_err *e)
 {
 	struct jw w;
-	struct walk k = {.at = shape, .w = &w, .e = e};
+	struct walk k = {.at = shape, .w = &w, .e = e, .text = text};
 
 	jw_init(&w, ret);
 	return value(&k, NULL, j);
+}
+
+int shape_copy(const char *shape, const struct json *j, struct buf *ret, struct api_err *e)
+{
+	return copy(shape, false, j, ret, e);
+}
+
+int shape_copy_text(const char *shape, const struct json *j, struct buf *ret, struct api_err *e)
+{
+	return copy(shape, true, j, ret, e);
 }

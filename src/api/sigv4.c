@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/sigv4.h"
-
 #include <assert.h>
 #include <stdio.h>
 #include <time.h>
-
 #include "base/enc.h"
 #include "base/mem.h"
 #include "store/digest.h"
 
 #define ALGORITHM     "AWS4-HMAC-SHA256"
 #define SKEW_S	      300
+#define SKEW_S3_S     900
 #define EXPIRES_MAX_S 604800
 #define PARAMS_MAX    128
 #define SIGNED_MAX    64
@@ -341,14 +340,16 @@ static int canonical_headers(struct sigv4 *v, const struct http_req *r, struct s
 	return 0;
 }
 
-/* -1: the header's claim about the body is wrong. */
-static int payload_hash(struct sigv4 *v, const struct http_req *r, bool s3, bool presigned)
+/* -1: the header's claim about the body is wrong. Of S3's bodies that come in pieces it is believed: api/s3_body.c looks. */
+static int payload_hash(struct sigv4 *v, const struct http_req *r, const struct signature *s, bool s3)
 {
 	struct str said = http_header(r, "x-amz-content-sha256");
 	char hex[65];
 
-	if (s3 && (presigned || str_eqc(said, "UNSIGNED-PAYLOAD"))) {
-		buf_adds(&v->canon, "UNSIGNED-PAYLOAD");
+	if (s3 && s->scope.presigned && !is_signed(s->signed_headers, STR("x-amz-content-sha256")))
+		said = STR("UNSIGNED-PAYLOAD");
+	if (s3 && said.p && (r->streams || said.n != 64)) {
+		buf_addstr(&v->canon, said);
 		return 0;
 	}
 	digest_sha256_hex(r->body.p, r->body.n, hex);
@@ -377,7 +378,7 @@ static int canonical(struct sigv4 *v, const struct http_req *r, const struct sig
 	buf_addc(&v->canon, '\n');
 	buf_addstr(&v->canon, s->signed_headers);
 	buf_addc(&v->canon, '\n');
-	if (payload_hash(v, r, s3, s->scope.presigned) < 0)
+	if (payload_hash(v, r, s, s3) < 0)
 		return api_fail(e, API_INVALID_SIGNATURE,
 				"The value of 'x-amz-content-sha256' is not the SHA-256 of the body.");
 	return 0;
@@ -440,7 +441,9 @@ static void fmt_date(int64_t s, char out[24])
 
 static int check_time(const struct signature *s, int64_t now_s, struct api_err *e)
 {
-	int64_t at = parse_date(s->date), last = s->scope.presigned ? at + s->expires_s : at + SKEW_S;
+	bool s3 = str_eqc(s->scope.service, "s3");
+	int64_t skew_s = s3 ? SKEW_S3_S : SKEW_S;
+	int64_t at = parse_date(s->date), last = s->scope.presigned ? at + s->expires_s : at + skew_s;
 	char now[24], edge[24];
 
 	if (at < 0)
@@ -448,6 +451,11 @@ static int check_time(const struct signature *s, int64_t now_s, struct api_err *
 				"Date must be in ISO-8601 'basic format'. Got '" STR_FMT
 				"'. See http://en.wikipedia.org/wiki/ISO_8601",
 				(int)(s->date.n < 40 ? s->date.n : 40), s->date.p);
+	if (s3 && s->scope.presigned && now_s > last)
+		return api_fail(e, API_ACCESS_DENIED, "Request has expired");
+	if (s3 && (now_s > last || at > now_s + skew_s))
+		return api_fail(e, API_S3_SKEWED,
+				"The difference between the request time and the current time is too large.");
 	fmt_date(now_s, now);
 	if (now_s > last) {
 		fmt_date(s->scope.presigned ? last : now_s - SKEW_S, edge);
@@ -506,7 +514,7 @@ static void signature_hex(struct sigv4 *v, const struct signature *s, const char
 	explicit_bzero(tmp, sizeof(tmp));
 }
 
-static bool same_time_equal(struct str a, const char *b, size_t n)
+bool sigv4_equal(struct str a, const char *b, size_t n)
 {
 	unsigned diff = 0;
 
@@ -515,6 +523,19 @@ static bool same_time_equal(struct str a, const char *b, size_t n)
 	for (size_t i = 0; i < n; i++)
 		diff |= (uint8_t)a.p[i] ^ (uint8_t)b[i];
 	return diff == 0;
+}
+
+static void chain_begin(struct sigv4 *v, struct sigv4_chain *c, const struct signature *s, const char *secret,
+			const char hex[65])
+{
+	uint8_t tmp[32];
+
+	memcpy(c->key, signing_key(v, &s->scope, secret, tmp), 32);
+	explicit_bzero(tmp, sizeof(tmp));
+	snprintf(c->date, sizeof(c->date), STR_FMT, STR_ARG(s->date));
+	snprintf(c->scope, sizeof(c->scope), STR_FMT "/" STR_FMT "/" STR_FMT "/aws4_request", STR_ARG(s->scope.date),
+		 STR_ARG(s->scope.region), STR_ARG(s->scope.service));
+	memcpy(c->last, hex, 65);
 }
 
 int sigv4_verify(struct sigv4 *v, const struct http_req *r, const struct sigv4_check *c, struct sigv4_scope *ret,
@@ -536,11 +557,27 @@ int sigv4_verify(struct sigv4 *v, const struct http_req *r, const struct sigv4_c
 	    check_signed(r, s.signed_headers, e) < 0 || canonical(v, r, &s, e) < 0)
 		return -1;
 	signature_hex(v, &s, secret, hex);
-	if (!same_time_equal(s.hex, hex, 64))
+	if (!sigv4_equal(s.hex, hex, 64))
 		return api_fail(e, API_INVALID_SIGNATURE,
 				"The request signature we calculated does not match the signature you provided. Check "
 				"your AWS Secret Access Key and "
 				"signing method. Consult the service documentation for details.");
 	*ret = s.scope;
+	if (c->chain)
+		chain_begin(v, c->chain, &s, secret, hex);
 	return 0;
+}
+
+bool sigv4_chain_next(struct sigv4_chain *c, const char *kind, const char hex[65], struct str signature)
+{
+	static const char empty[] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+	bool trailer = !strcmp(kind, "TRAILER");
+	char text[600];
+	uint8_t mac[32];
+	int n = snprintf(text, sizeof(text), ALGORITHM "-%s\n%s\n%s\n%s\n%s%s%s", kind, c->date, c->scope, c->last,
+			 trailer ? "" : empty, trailer ? "" : "\n", hex);
+
+	digest_hmac_sha256(c->key, 32, text, (size_t)n, mac);
+	enc_hex(mac, 32, c->last);
+	return sigv4_equal(signature, c->last, 64);
 }

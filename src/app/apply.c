@@ -49,6 +49,12 @@ void apply_told(struct apply *a, const struct plan_entry *en, const char *reason
 	tell(a, reason ? APPLY_FAILED : APPLY_DONE, en, NULL, reason, started_us);
 }
 
+void apply_kept(struct apply *a, const struct plan_entry *en, const char *why, int64_t started_us)
+{
+	a->running--;
+	tell(a, APPLY_KEPT, en, NULL, why, started_us);
+}
+
 static void deployed(struct deploy *d, const struct err *e)
 {
 	struct item *it = container_of(d, struct item, deploy);
@@ -122,6 +128,8 @@ static struct revision *wanted(const struct apply *a, const struct plan_entry *e
 	r->cpu_quota_us = w->cpu_quota_us;
 	free(r->egress);
 	r->egress = xstrdup(w->egress);
+	free(r->dead_letter);
+	r->dead_letter = xstrdup(w->dead_letter);
 	pairs_copy(&r->env, &w->env);
 	return r;
 }
@@ -198,33 +206,61 @@ static void start_removal(struct apply *a, struct plan_entry *en)
 	function_del(a->o.is.store, &r->op, en->have);
 }
 
+/* Whether it is this stage's to do. */
+static bool is_due(const struct plan_entry *en, enum apply_stage stage)
+{
+	bool holds = en->is_resource && en->kind < RESOURCE_LEADS, leads = en->is_resource && !holds;
+	bool goes = en->action == PLAN_DELETE;
+
+	if (en->action == PLAN_UNCHANGED)
+		return false;
+	switch (stage) {
+	case APPLY_HOLD:
+		return holds && !goes;
+	case APPLY_DEPLOY:
+		return !en->is_resource && !goes;
+	case APPLY_LEAD:
+		return leads;
+	case APPLY_DELETE:
+		return !en->is_resource && goes;
+	default:
+		return holds && goes;
+	}
+}
+
+static void start_entry(struct apply *a, struct plan_entry *en)
+{
+	if (en->is_resource)
+		provide_start(a, en);
+	else if (en->is_workload)
+		declare_start(a, en);
+	else if (en->action == PLAN_DELETE)
+		start_removal(a, en);
+	else
+		start_deploy(a, en);
+}
+
 /* Starts what may run now. Completion calls it again; nothing here completes at once, so it never enters itself. */
 void apply_tick(struct apply *a)
 {
 	struct plan *p = a->o.plan;
 
-	for (; a->next < p->n && a->running < APPLY_PARALLEL; a->next++) {
-		struct plan_entry *en = &p->entries[a->next];
+	do {
+		for (; a->next < p->n; a->next++) {
+			struct plan_entry *en = &p->entries[a->next];
 
-		if (en->is_workload) {
-			if (en->action != PLAN_UNCHANGED && a->deleting == (en->action == PLAN_DELETE))
-				declare_start(a, en);
-		} else if (!a->deleting && (en->action == PLAN_CREATE || en->action == PLAN_UPDATE)) {
-			if (must_wait(a, en))
+			if (!is_due(en, a->stage))
+				continue;
+			if (a->running >= APPLY_PARALLEL && !en->is_resource) /* those share a commit */
 				break;
-			start_deploy(a, en);
+			if (a->stage == APPLY_DEPLOY && !en->is_resource && !en->is_workload && must_wait(a, en))
+				break;
+			start_entry(a, en);
 		}
-		if (!en->is_workload && a->deleting && en->action == PLAN_DELETE)
-			start_removal(a, en);
-	}
-	if (a->running || a->next < p->n)
-		return;
-	if (!a->deleting && !a->failed) {
-		a->deleting = true;
+		if (a->running || a->next < p->n)
+			return;
 		a->next = 0;
-		apply_tick(a);
-		return;
-	}
+	} while (!a->failed && ++a->stage < APPLY_STAGE_N);
 	a->o.done(a->o.arg, !a->failed);
 	plan_free(p);
 	free(a);

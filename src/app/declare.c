@@ -5,7 +5,6 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "image/image.h"
-#include "json/read.h"
 #include "json/write.h"
 
 #define REVISIONS_KEPT 10
@@ -80,6 +79,8 @@ static int compare_service(struct plan *p, const struct plan_world *is, struct p
 		en->action = PLAN_CREATE;
 	else if (strcmp(was, wanted))
 		plan_changed(en, xstrdup("how it is served"));
+	else if (strcmp(have->source ? have->source : "", w->spec.source ? w->spec.source : ""))
+		plan_changed(en, xstrdup("tags"));
 	else if (have->revision != en->revision && !en->doc)
 		plan_changed(en, xasprintf("revision %d -> %d", have->revision, en->revision));
 	return 0;
@@ -108,6 +109,8 @@ int plan_workload(struct plan *p, const struct plan_world *is, const struct work
 			plan_changed(en, xstrdup("what it is made of"));
 		en->doc = take_ptr(doc);
 	}
+	if (have && !w->is_service && strcmp(have->tags ? have->tags : "", w->tags ? w->tags : ""))
+		plan_changed(en, xstrdup("tags"));
 	if (w->is_service && compare_service(p, is, en, e) < 0)
 		return -1;
 	if (en->n_changes && en->action == PLAN_UNCHANGED)
@@ -207,10 +210,8 @@ static void stored(struct store_op *op, const struct err *e)
 	if (!op->s)
 		return; /* the daemon ends, and all that we would need is gone */
 	sv = it->entry->workload && it->entry->workload->is_service ? service_of(&it->a->o.is, it->entry->name) : NULL;
-	if (e->kind || !sv) {
-		over(it, e);
-		return;
-	}
+	if (e->kind || !sv)
+		return over(it, e);
 	it->wait.still = waits;
 	it->wait.done = settled;
 	service_wait_start(sv, &it->wait);
@@ -244,13 +245,20 @@ static int declare(struct item *it, struct err *e)
 	struct plan_entry *en = it->entry;
 	const struct workload *w = en->workload;
 	const struct plan_world *is = &it->a->o.is;
+	auto_definition have = en->doc || w->is_service ? NULL : definition_get(is->store, str_of(w->name), 0);
 	struct service_spec spec = w->spec;
 
 	if (en->doc)
-		en->revision = definition_put(
-			is->store, w->is_service ? NULL : &it->op,
-			&(struct definition){
-				.family = w->name, .project = it->a->o.plan->project, .doc = en->doc, .active = true});
+		en->revision = definition_put(is->store, w->is_service ? NULL : &it->op,
+					      &(struct definition){.family = w->name,
+								   .project = it->a->o.plan->project,
+								   .doc = en->doc,
+								   .tags = w->tags,
+								   .active = true});
+	if (have) { /* all that has changed of it */
+		have->tags = w->tags;
+		definition_update(is->store, &it->op, have);
+	}
 	prune(is, w->name, en->revision - REVISIONS_KEPT);
 	if (!w->is_service)
 		return 0;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <ctype.h>
 #include "app/interpolate.h"
-#include "base/mem.h"
 
 struct place {
 	const struct tree_opts *o;

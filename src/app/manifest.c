@@ -12,9 +12,13 @@
 #define KEEP_MAX      (7 * 86400)
 #define TIMEOUT_MAX   900 /* Lambda's; longer work is a task, which comes later */
 
+struct key;
+typedef int read_value(const struct tree_opts *o, const struct key *k, const struct node *v, void *into, struct err *e);
 struct key {
 	const char *name;
-	int (*read)(const struct tree_opts *o, const struct node *v, void *into, struct err *e);
+	read_value *read;
+	size_t at;    /* where it is kept; what is read for its own sake knows that itself */
+	int min, max; /* of text: the longest */
 	bool required;
 };
 static int read_keys(const struct tree_opts *o, const struct node *map, const struct key *keys, const char *of,
@@ -25,115 +29,99 @@ static int fail(const struct tree_opts *o, const struct node *v, struct err *e, 
 	return tree_error(o, v->line, v->col, e, "%s", what);
 }
 
-static int read_code(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+static void *at(const struct key *k, void *into)
 {
-	return value_text(o, v, 1024, &((struct manifest_function *)into)->code, e);
+	return (char *)into + k->at;
 }
 
-static int read_image(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+static int read_text(const struct tree_opts *o, const struct key *k, const struct node *v, void *into, struct err *e)
 {
-	return value_text(o, v, REFERENCE_MAX, &((struct manifest_function *)into)->image.reference, e);
+	return value_text(o, v, (size_t)k->max, at(k, into), e);
 }
 
-static int read_build(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+static int read_mb(const struct tree_opts *o, const struct key *k, const struct node *v, void *into, struct err *e)
 {
-	return value_text(o, v, 1024, &((struct manifest_function *)into)->image.build, e);
+	return value_mb(o, v, k->name, k->min, k->max, at(k, into), e);
 }
 
-static int read_runtime(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+static int read_seconds(const struct tree_opts *o, const struct key *k, const struct node *v, void *into, struct err *e)
 {
-	return value_text(o, v, 64, &((struct manifest_function *)into)->runtime, e);
+	return value_seconds(o, v, k->name, k->min, k->max, at(k, into), e);
 }
 
-static int read_handler(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+static int read_count(const struct tree_opts *o, const struct key *k, const struct node *v, void *into, struct err *e)
 {
-	struct manifest_function *f = into;
+	return value_count(o, v, k->name, k->min, k->max, at(k, into), e);
+}
 
-	if (value_text(o, v, 128, &f->handler, e) < 0)
+static int read_keep(const struct tree_opts *o, const struct key *k, const struct node *v, void *into, struct err *e)
+{
+	int seconds;
+
+	if (value_seconds(o, v, k->name, k->min, k->max, &seconds, e) < 0)
 		return -1;
-	return strpbrk(f->handler, " \t\n") ? fail(o, v, e, "a handler has no spaces; it looks like app.handler") : 0;
+	*(int64_t *)at(k, into) = seconds * 1000000ll;
+	return 0;
 }
 
-static int read_description(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+static int read_cpu(const struct tree_opts *o, const struct key *k, const struct node *v, void *into, struct err *e)
 {
-	return value_text(o, v, 256, &((struct manifest_function *)into)->description, e);
+	return value_cpu(o, v, at(k, into), e);
 }
 
-static int read_memory(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+static int read_handler(const struct tree_opts *o, const struct key *k, const struct node *v, void *into, struct err *e)
 {
-	return value_mb(o, v, "memory", MEMORY_MIN, MEMORY_MAX, &((struct manifest_function *)into)->memory_mb, e);
+	if (read_text(o, k, v, into, e) < 0)
+		return -1;
+	return strpbrk(v->text, " \t\n") ? fail(o, v, e, "a handler has no spaces; it looks like app.handler") : 0;
 }
 
-static int read_tmp(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
-{
-	return value_mb(o, v, "tmp", TMP_MIN, MEMORY_MAX, &((struct manifest_function *)into)->tmp_mb, e);
-}
-
-static int read_timeout(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
-{
-	return value_seconds(o, v, "timeout", 1, TIMEOUT_MAX, &((struct manifest_function *)into)->timeout_s, e);
-}
-
-static int read_snapshot(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+static int read_word(const struct tree_opts *o, const struct node *v, const char *const *words, int n,
+		     const char *wrong, struct err *e)
 {
 	auto_free char *text = NULL;
 
 	if (value_text(o, v, 16, &text, e) < 0)
 		return -1;
-	for (int i = 0; i < SNAPSHOT_N; i++) {
-		if (strcmp(text, snapshot_wish_name[i]))
-			continue;
+	for (int i = 0; i < n; i++)
+		if (!strcmp(text, words[i]))
+			return i;
+	return fail(o, v, e, wrong);
+}
+
+static int read_snapshot(const struct tree_opts *o, const struct key *k, const struct node *v, void *into,
+			 struct err *e)
+{
+	int i = read_word(o, v, snapshot_wish_name, SNAPSHOT_N, "snapshot is auto, on or off", e);
+
+	if (i >= 0)
 		((struct manifest_function *)into)->scale.snapshot = (enum snapshot_wish)i;
-		return 0;
-	}
-	return fail(o, v, e, "snapshot is auto, on or off");
+	return i < 0 ? -1 : 0;
 }
 
-static int read_pool(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+static int read_lane(const struct tree_opts *o, const struct key *k, const struct node *v, void *into, struct err *e)
 {
-	return value_count(o, v, "pool", 0, INSTANCES_MAX, &((struct manifest_function *)into)->scale.pool, e);
+	int i = read_word(o, v, lane_wish_name, LANE_WISH_N, "lane is function, container, auto or auto-dry", e);
+
+	if (i >= 0)
+		((struct manifest_function *)into)->scale.lane = (enum lane_wish)i;
+	return i < 0 ? -1 : 0;
 }
 
-static int read_min(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+static int read_route(const struct tree_opts *o, const struct key *k, const struct node *v, void *into, struct err *e)
 {
-	return value_count(o, v, "min", 0, INSTANCES_MAX, &((struct manifest_function *)into)->scale.min, e);
-}
-
-static int read_max(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
-{
-	return value_count(o, v, "max", 1, INSTANCES_MAX, &((struct manifest_function *)into)->scale.max, e);
-}
-
-static int read_keep(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
-{
-	int seconds;
-
-	if (value_seconds(o, v, "keep", 0, KEEP_MAX, &seconds, e) < 0)
-		return -1;
-	((struct manifest_function *)into)->scale.keep_us = seconds * 1000000ll;
-	return 0;
-}
-
-static int read_cpu(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
-{
-	return value_cpu(o, v, &((struct manifest_function *)into)->cpu_quota_us, e);
-}
-
-static int read_route(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
-{
-	struct manifest_function *f = into;
 	const char *star;
 
-	if (value_text(o, v, 256, &f->route, e) < 0)
+	if (read_text(o, k, v, into, e) < 0)
 		return -1;
-	if (f->route[0] != '/')
+	if (v->text[0] != '/')
 		return fail(o, v, e, "a route begins with a slash, like /predict or /shop/*");
-	for (const char *p = f->route; *p; p++)
+	for (const char *p = v->text; *p; p++)
 		if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 127 || strchr("?#%\"<>\\^`{|}", *p))
 			return fail(o, v, e,
 				    "a route holds plain characters of a path only, no ?, #, %, braces or spaces; all "
 				    "below a prefix is /prefix/*");
-	star = strchr(f->route, '*');
+	star = strchr(v->text, '*');
 	if (star && (star[1] || star[-1] != '/'))
 		return fail(o, v, e, "a star may only stand at the end of a route, after a slash: /shop/*");
 	return 0;
@@ -162,7 +150,8 @@ static bool env_reserved(const char *name)
 	return str_starts(str_of(name), "AWS_LAMBDA_");
 }
 
-static int read_environment(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+static int read_environment(const struct tree_opts *o, const struct key *k, const struct node *v, void *into,
+			    struct err *e)
 {
 	struct manifest_function *f = into;
 	size_t bytes = 0;
@@ -185,14 +174,12 @@ static int read_environment(const struct tree_opts *o, const struct node *v, voi
 	return 0;
 }
 
-static int read_tags(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+int manifest_tags(const struct tree_opts *o, const struct node *v, struct pairs *ret, struct err *e)
 {
-	struct manifest_function *f = into;
-
-	if (value_pairs(o, v, "tags", &f->tags, e) < 0)
+	if (value_pairs(o, v, "tags", ret, e) < 0)
 		return -1;
-	if (f->tags.n > LIM_TAGS)
-		return tree_error(o, v->line, v->col, e, "%u tags; at most %d are taken", f->tags.n, LIM_TAGS);
+	if (ret->n > LIM_TAGS)
+		return tree_error(o, v->line, v->col, e, "%u tags; at most %d are taken", ret->n, LIM_TAGS);
 	for (size_t i = 0; i < v->n; i++) {
 		const struct node *c = &v->child[i];
 
@@ -204,7 +191,12 @@ static int read_tags(const struct tree_opts *o, const struct node *v, void *into
 	return 0;
 }
 
-static int read_layers(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+static int read_tags(const struct tree_opts *o, const struct key *k, const struct node *v, void *into, struct err *e)
+{
+	return manifest_tags(o, v, &((struct manifest_function *)into)->tags, e);
+}
+
+static int read_layers(const struct tree_opts *o, const struct key *k, const struct node *v, void *into, struct err *e)
 {
 	struct manifest_function *f = into;
 
@@ -220,29 +212,49 @@ static int read_layers(const struct tree_opts *o, const struct node *v, void *in
 	return 0;
 }
 
-struct allow {
-	char *action, *resource;
-};
-
-static int read_action(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+/* What read_keys checks; put_patterns writes it. */
+static int read_resource(const struct tree_opts *o, const struct key *k, const struct node *v, void *into,
+			 struct err *e)
 {
-	struct allow *a = into;
+	auto_free char *text = NULL;
 
-	if (value_text(o, v, 128, &a->action, e) < 0)
-		return -1;
-	return strcmp(a->action, "*") && !strchr(a->action, ':')
-		       ? fail(o, v, e, "an action looks like lambda:InvokeFunction, lambda:* or *")
-		       : 0;
+	if (v->kind != NODE_LIST || !v->n)
+		return value_text(o, v, 512, &text, e);
+	for (size_t i = 0; i < v->n; i++) {
+		auto_free char *one = NULL;
+
+		if (value_text(o, &v->child[i], 512, &one, e) < 0)
+			return -1;
+	}
+	return 0;
 }
 
-static int read_resource(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+static int read_action(const struct tree_opts *o, const struct key *k, const struct node *v, void *into, struct err *e)
 {
-	return value_text(o, v, 512, &((struct allow *)into)->resource, e);
+	if (read_resource(o, k, v, into, e) < 0)
+		return -1;
+	for (size_t i = 0; i < (v->kind == NODE_LIST ? v->n : 1); i++) {
+		const struct node *one = v->kind == NODE_LIST ? &v->child[i] : v;
+
+		if (strcmp(one->text, "*") && !strchr(one->text, ':'))
+			return fail(o, one, e, "an action looks like lambda:InvokeFunction, lambda:* or *");
+	}
+	return 0;
+}
+
+static void put_patterns(struct jw *w, const char *key, const struct node *v)
+{
+	if (v->kind != NODE_LIST)
+		return jw_strc(w, key, v->text);
+	jw_arr(w, key);
+	for (size_t i = 0; i < v->n; i++)
+		jw_strc(w, NULL, v->child[i].text);
+	jw_end(w, ']');
 }
 
 static const struct key allow_keys[] = {
-	{"action", read_action, true},
-	{"resource", read_resource, true},
+	{.name = "action", .read = read_action, .required = true},
+	{.name = "resource", .read = read_resource, .required = true},
 	{0},
 };
 
@@ -258,28 +270,23 @@ int manifest_allow(const struct tree_opts *o, const struct node *v, char **ret, 
 	jw_init(&w, &out);
 	jw_arr(&w, NULL);
 	for (size_t i = 0; i < v->n; i++) {
-		struct allow a = {0};
-		int r = read_keys(o, &v->child[i], allow_keys, "an item of allow", &a, e);
+		const struct node *item = &v->child[i];
 
-		if (!r) {
-			jw_obj(&w, NULL);
-			jw_strc(&w, "action", a.action);
-			jw_strc(&w, "resource", a.resource);
-			jw_end(&w, '}');
-		}
-		free(a.action);
-		free(a.resource);
-		if (r)
+		if (read_keys(o, item, allow_keys, "an item of allow", NULL, e) < 0)
 			return -1;
+		jw_obj(&w, NULL);
+		put_patterns(&w, "action", tree_get(item, "action"));
+		put_patterns(&w, "resource", tree_get(item, "resource"));
+		jw_end(&w, '}');
 	}
 	jw_end(&w, ']');
 	*ret = v->n ? buf_take(&out) : NULL;
 	return 0;
 }
 
-static int read_allow(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+static int read_allow(const struct tree_opts *o, const struct key *k, const struct node *v, void *into, struct err *e)
 {
-	return manifest_allow(o, v, &((struct manifest_function *)into)->allow, e);
+	return manifest_allow(o, v, at(k, into), e);
 }
 
 static int read_way(const struct tree_opts *o, const struct node *v, struct spawner_egress *to, struct err *e)
@@ -309,33 +316,55 @@ int manifest_egress(const struct tree_opts *o, const struct node *v, char **ret,
 	return 0;
 }
 
-static int read_egress(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+static int read_egress(const struct tree_opts *o, const struct key *k, const struct node *v, void *into, struct err *e)
 {
-	return manifest_egress(o, v, &((struct manifest_function *)into)->egress, e);
+	return manifest_egress(o, v, at(k, into), e);
 }
 
+static int read_dead_letter(const struct tree_opts *o, const struct key *k, const struct node *v, void *into,
+			    struct err *e)
+{
+	auto_free char *queue = NULL;
+
+	if (value_text(o, v, 80, &queue, e) < 0)
+		return -1;
+	*(char **)at(k, into) = xasprintf("arn:aws:sqs:%s:%s", o->where, queue);
+	return 0;
+}
+
+#define AT(member) offsetof(struct manifest_function, member)
+/* Without a reader: app/resource.c's. */
 static const struct key function_keys[] = {
-	{"code", read_code, false},
-	{"image", read_image, false},
-	{"build", read_build, false},
-	{"runtime", read_runtime, false},
-	{"handler", read_handler, false},
-	{"memory", read_memory, false},
-	{"timeout", read_timeout, false},
-	{"tmp", read_tmp, false},
-	{"cpu", read_cpu, false},
-	{"min", read_min, false},
-	{"max", read_max, false},
-	{"keep", read_keep, false},
-	{"snapshot", read_snapshot, false},
-	{"pool", read_pool, false},
-	{"environment", read_environment, false},
-	{"tags", read_tags, false},
-	{"route", read_route, false},
-	{"allow", read_allow, false},
-	{"egress", read_egress, false},
-	{"layers", read_layers, false},
-	{"description", read_description, false},
+	{"code", read_text, AT(code), 0, 1024, false},
+	{"image", read_text, AT(image.reference), 0, REFERENCE_MAX, false},
+	{"build", read_text, AT(image.build), 0, 1024, false},
+	{"runtime", read_text, AT(runtime), 0, 64, false},
+	{"handler", read_handler, AT(handler), 0, 128, false},
+	{"memory", read_mb, AT(memory_mb), MEMORY_MIN, MEMORY_MAX, false},
+	{"timeout", read_seconds, AT(timeout_s), 1, TIMEOUT_MAX, false},
+	{"tmp", read_mb, AT(tmp_mb), TMP_MIN, MEMORY_MAX, false},
+	{.name = "cpu", .read = read_cpu, .at = AT(cpu_quota_us)},
+	{"min", read_count, AT(scale.min), 0, INSTANCES_MAX, false},
+	{"max", read_count, AT(scale.max), 1, INSTANCES_MAX, false},
+	{"keep", read_keep, AT(scale.keep_us), 0, KEEP_MAX, false},
+	{.name = "snapshot", .read = read_snapshot},
+	{"pool", read_count, AT(scale.pool), 0, INSTANCES_MAX, false},
+	{.name = "lane", .read = read_lane},
+	{"concurrency", read_count, AT(scale.concurrency), 1, LANE_SEATS_MAX, false},
+	{.name = "environment", .read = read_environment},
+	{.name = "tags", .read = read_tags},
+	{"route", read_route, AT(route), 0, 256, false},
+	{.name = "allow", .read = read_allow, .at = AT(allow)},
+	{.name = "egress", .read = read_egress, .at = AT(egress)},
+	{.name = "layers", .read = read_layers},
+	{"description", read_text, AT(description), 0, 256, false},
+	{.name = "on"},
+	{.name = "retries"},
+	{.name = "max_age"},
+	{.name = "on_success"},
+	{.name = "on_failure"},
+	{.name = "dead_letter", .read = read_dead_letter, .at = AT(dead_letter)},
+	{.name = "url"},
 	{0},
 };
 
@@ -402,7 +431,8 @@ static int read_function(const struct tree_opts *o, const struct node *v, struct
 	return 0;
 }
 
-static int read_functions(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+static int read_functions(const struct tree_opts *o, const struct key *k, const struct node *v, void *into,
+			  struct err *e)
 {
 	struct manifest *m = into;
 
@@ -414,15 +444,15 @@ static int read_functions(const struct tree_opts *o, const struct node *v, void 
 
 		if (read_function(o, &v->child[i], f, e) < 0)
 			return -1;
-		for (size_t k = 0; k + 1 < m->n; k++)
-			if (f->route && m->functions[k].route && !strcmp(f->route, m->functions[k].route))
+		for (const struct manifest_function *x = m->functions; x < f; x++)
+			if (f->route && x->route && !strcmp(f->route, x->route))
 				return tree_error(o, f->line, f->col, e, "\"%s\" and \"%s\" have the same route %s",
-						  m->functions[k].name, f->name, f->route);
+						  x->name, f->name, f->route);
 	}
 	return 0;
 }
 
-static int read_name(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+static int read_name(const struct tree_opts *o, const struct key *k, const struct node *v, void *into, struct err *e)
 {
 	struct manifest *m = into;
 	auto_free char *text = NULL;
@@ -436,11 +466,13 @@ static int read_name(const struct tree_opts *o, const struct node *v, void *into
 		return tree_error(o, v->line, v->col, e, "a project's name has at most %d characters", LIM_NAME_BYTES);
 	if (!strcmp(text, "api"))
 		return fail(o, v, e, "the name api stands for what was made through the AWS API; choose another");
+	if (!strcmp(text, "bench"))
+		return fail(o, v, e, "the name bench stands for what tandem bench measures; choose another");
 	strlcpy_(m->name, text, sizeof(m->name));
 	return 0;
 }
 
-static int read_version(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+static int read_version(const struct tree_opts *o, const struct key *k, const struct node *v, void *into, struct err *e)
 {
 	auto_free char *text = NULL;
 
@@ -450,14 +482,26 @@ static int read_version(const struct tree_opts *o, const struct node *v, void *i
 }
 
 /* The project's name, which is in the names of their images, may follow. */
-static int read_later(const struct tree_opts *o, const struct node *v, void *into, struct err *e)
+static int read_map(const struct tree_opts *o, const struct key *k, const struct node *v, void *into, struct err *e)
 {
-	return v->kind == NODE_MAP ? 0 : fail(o, v, e, "services and tasks are maps from names to what they are");
+	return v->kind == NODE_MAP
+		       ? 0
+		       : tree_error(o, v->line, v->col, e, "%s is a map from names to what they are", v->key);
 }
 
 static const struct key top_keys[] = {
-	{"name", read_name, true},	 {"version", read_version, false}, {"functions", read_functions, false},
-	{"services", read_later, false}, {"tasks", read_later, false},	   {0},
+	{.name = "name", .read = read_name, .required = true},
+	{.name = "version", .read = read_version},
+	{.name = "functions", .read = read_functions},
+	{.name = "services", .read = read_map},
+	{.name = "tasks", .read = read_map},
+	{.name = "buckets", .read = read_map},
+	{.name = "queues", .read = read_map},
+	{.name = "streams", .read = read_map},
+	{.name = "topics", .read = read_map},
+	{.name = "buses", .read = read_map},
+	{.name = "budgets", .read = read_map},
+	{0},
 };
 
 static const char *key_at(const void *keys, size_t i)
@@ -477,8 +521,8 @@ static int read_keys(const struct tree_opts *o, const struct node *map, const st
 		while (k->name && strcmp(k->name, c->key))
 			k++;
 		if (!k->name)
-			return value_unknown_key(o, c, key_at, keys, e);
-		if (k->read(o, c, into, e) < 0)
+			return tree_unknown_key(o, c, key_at, keys, e);
+		if (k->read && k->read(o, k, c, into, e) < 0)
 			return -1;
 	}
 	for (const struct key *k = keys; k->name; k++)
@@ -530,7 +574,7 @@ int manifest_parse(const struct tree_opts *o, struct str text, struct manifest *
 		return -1;
 	m->file = xstrdup(o->file);
 	if (read_keys(o, root, top_keys, "tandem.yaml", m, e) < 0 || name_builds(m, e) < 0 ||
-	    read_workloads(o, root, m, e) < 0)
+	    read_workloads(o, root, m, e) < 0 || resources_read(o, root, m, e) < 0)
 		return -1;
 	*ret = take_ptr(m);
 	return 0;
@@ -542,16 +586,11 @@ void manifest_free(struct manifest *m)
 		return;
 	for (size_t i = 0; i < m->n; i++) {
 		struct manifest_function *f = &m->functions[i];
+		char *texts[] = {f->code,	 f->image.reference, f->image.build, f->runtime, f->handler,
+				 f->description, f->route,	     f->allow,	     f->egress,	 f->dead_letter};
 
-		free(f->code);
-		free(f->image.reference);
-		free(f->image.build);
-		free(f->runtime);
-		free(f->handler);
-		free(f->description);
-		free(f->route);
-		free(f->allow);
-		free(f->egress);
+		for (size_t k = 0; k < ARRAY_SIZE(texts); k++)
+			free(texts[k]);
 		for (unsigned k = 0; k < LIM_LAYERS; k++)
 			free(f->layers[k]);
 		pairs_done(&f->env);
@@ -559,6 +598,7 @@ void manifest_free(struct manifest *m)
 	}
 	for (size_t i = 0; i < m->n_workloads; i++)
 		workload_done(&m->workloads[i]);
+	resources_done(&m->resources);
 	free(m->workloads);
 	free(m->functions);
 	free(m->file);

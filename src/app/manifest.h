@@ -5,6 +5,7 @@
  * compares them). Hostile text is fine: see app/tree.h for the limits.
  */
 #pragma once
+#include "app/resource.h"
 #include "app/workload.h"
 #include "base/limits.h"
 #include "store/function.h"
@@ -17,6 +18,7 @@ struct manifest_function {
 	char *description, *route; /* NULL: none */
 	char *allow;		   /* JSON array of {"action","resource"}, or NULL */
 	char *egress;		   /* store/egress.h; NULL: internet */
+	char *dead_letter;	   /* ARN, or NULL */
 	char *layers[LIM_LAYERS];
 	unsigned n_layers;
 	int memory_mb, timeout_s, tmp_mb;
@@ -31,6 +33,7 @@ struct manifest {
 	size_t n;
 	struct workload *workloads; /* services, then tasks */
 	size_t n_workloads;
+	struct resources resources;
 };
 int manifest_parse(const struct tree_opts *o, struct str text, struct manifest **ret, struct err *e);
 void manifest_free(struct manifest *m);
@@ -42,4 +45,5 @@ static inline void manifest_free_p(struct manifest **m)
 const char *manifest_key(int table, size_t i);
 /* Values that functions and workloads have alike; the caller frees. NULL: what is so when nothing is said. */
 int manifest_allow(const struct tree_opts *o, const struct node *v, char **ret, struct err *e);
+int manifest_tags(const struct tree_opts *o, const struct node *v, struct pairs *ret, struct err *e); /* adds */
 int manifest_egress(const struct tree_opts *o, const struct node *v, char **ret, struct err *e);

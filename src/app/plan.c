@@ -3,7 +3,6 @@
 #include "app/plan.h"
 #include "base/enc.h"
 #include "base/mem.h"
-#include "image/image.h"
 #include "sched/deploy.h"
 
 const char *const plan_action_name[PLAN_ACTION_N] = {
@@ -96,9 +95,12 @@ static void compare(struct plan_entry *en)
 	compare_limit(en, "keep", " ms", -1, f->scale.keep_us < 0 ? -1 : f->scale.keep_us / 1000,
 		      w->scale.keep_us < 0 ? -1 : w->scale.keep_us / 1000);
 	compare_text(en, "snapshot", snapshot_wish_name[f->scale.snapshot], snapshot_wish_name[w->scale.snapshot]);
+	compare_text(en, "lane", lane_wish_name[f->scale.lane], lane_wish_name[w->scale.lane]);
+	compare_limit(en, "concurrency", "", 0, f->scale.concurrency, w->scale.concurrency);
 	compare_int(en, "pool", "", f->scale.pool, w->scale.pool);
 	compare_text(en, "route", f->route, w->route);
 	compare_text(en, "egress", r->egress ? r->egress : "internet", w->egress ? w->egress : "internet");
+	compare_text(en, "dead_letter", r->dead_letter, w->dead_letter);
 	if (!same_text(f->allow, w->allow))
 		plan_changed(en, xstrdup("allow"));
 	if (!en->n_changes && f->state == FUNCTION_FAILED)
@@ -168,6 +170,8 @@ static int plan_one(struct plan *p, const struct plan_world *is, const struct ma
 		en->runtime = RUNTIME_IMAGE;
 	else if (deploy_runtime(w->runtime, &en->runtime, &why) < 0)
 		return fail(p, w, e, why.text);
+	if (w->dead_letter && plan_arn(p, is, str_of(w->dead_letter), &why) < 0)
+		return fail(p, w, e, why.text);
 	if (find_digests(p, en, is->images, e) < 0 || check_route(p, s, w, e) < 0)
 		return -1;
 	if (have)
@@ -212,7 +216,7 @@ static int check_room(const struct plan *p, const struct store *s, struct err *e
 	size_t more = 0;
 
 	for (size_t i = 0; i < p->n; i++)
-		more += p->entries[i].action == PLAN_CREATE && !p->entries[i].is_workload;
+		more += p->entries[i].action == PLAN_CREATE && !p->entries[i].is_workload && !p->entries[i].is_resource;
 	if (function_count(s) + more > LIM_FUNCTIONS)
 		return err_set(e, ERR_LIMIT, "at most %d functions can be declared", LIM_FUNCTIONS);
 	return 0;
@@ -221,7 +225,7 @@ static int check_room(const struct plan *p, const struct store *s, struct err *e
 int plan_up(const struct plan_world *is, struct manifest *m, struct plan_digest *digests, size_t n_digests,
 	    struct plan **ret, struct err *e)
 {
-	auto_(plan_free_p) struct plan *p = plan_new(is, m->name, m->n + m->n_workloads);
+	auto_(plan_free_p) struct plan *p = plan_new(is, m->name, m->n + m->n_workloads + m->resources.n);
 	const struct store *s = is->store;
 	uint8_t raw[32];
 
@@ -237,8 +241,12 @@ int plan_up(const struct plan_world *is, struct manifest *m, struct plan_digest 
 	for (size_t i = 0; i < m->n_workloads; i++)
 		if (plan_workload(p, is, &m->workloads[i], e) < 0)
 			return -1;
+	for (size_t i = 0; i < m->resources.n; i++)
+		if (plan_resource(p, is, &m->resources.p[i], e) < 0)
+			return -1;
 	plan_deletions(p, s);
 	plan_workload_deletions(p, is);
+	plan_resource_deletions(p, is);
 	if (check_room(p, s, e) < 0)
 		return -1;
 	*ret = take_ptr(p);
@@ -251,6 +259,7 @@ struct plan *plan_down(const struct plan_world *is, const char *project)
 
 	plan_deletions(p, is->store);
 	plan_workload_deletions(p, is);
+	plan_resource_deletions(p, is);
 	return p;
 }
 
@@ -275,6 +284,8 @@ void plan_free(struct plan *p)
 			free(p->entries[i].changes[k]);
 		function_unref(p->entries[i].have);
 		free(p->entries[i].doc);
+		free(p->entries[i].key);
+		free(p->entries[i].title);
 	}
 	for (size_t i = 0; i < p->n_digests; i++)
 		free(p->digests[i].folder);

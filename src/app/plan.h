@@ -27,6 +27,11 @@ struct plan_entry {
 	const struct workload *workload; /* NULL: delete */
 	char *doc;			 /* to become a revision; NULL: the latest has it */
 	int revision;			 /* the latest; 0: none */
+	/* What holds or leads events: provide.c */
+	bool is_resource;
+	enum resource_kind kind;
+	const struct resource *resource; /* NULL: delete */
+	char *key, *title;
 };
 struct plan_digest {
 	char *folder;
@@ -44,6 +49,17 @@ struct plan_world { /* what is there; borrowed */
 	struct store *store;
 	struct services *services;
 	const struct images *images;
+	struct queues *queues;
+	struct objects *objects;
+	struct streams *streams;
+	struct deliver *deliver;
+	struct notify *notify;
+	struct mappings *mappings;
+	struct topics *topics;
+	struct buses *buses;
+	struct schedules *schedules;
+	struct urls *urls;
+	struct budgets *budgets;
 };
 /* Takes manifest and digests at once, also when it fails. */
 int plan_up(const struct plan_world *is, struct manifest *m, struct plan_digest *digests, size_t n_digests,
@@ -57,8 +73,17 @@ void plan_free(struct plan *p);
 int plan_workload(struct plan *p, const struct plan_world *is, const struct workload *w, struct err *e);
 void plan_workload_deletions(struct plan *p, const struct plan_world *is);
 size_t plan_workloads(const struct plan_world *is, const char *project); /* so many it has */
-void plan_changed(struct plan_entry *en, char *what);			 /* takes it */
+/* provide.c */
+int plan_resource(struct plan *p, const struct plan_world *is, const struct resource *x, struct err *e);
+int plan_arn(const struct plan *p, const struct plan_world *is, struct str arn,
+	     struct err *e);						   /* there, or in the file */
+void plan_resource_deletions(struct plan *p, const struct plan_world *is); /* after all else: entries move */
+void plan_changed(struct plan_entry *en, char *what);			   /* takes it */
 int plan_fail(const struct plan *p, const char *name, unsigned line, unsigned col, struct err *e, const char *text);
+static inline const char *plan_title(const struct plan_entry *en) /* for people */
+{
+	return en->title ? en->title : en->name;
+}
 static inline void plan_free_p(struct plan **p)
 {
 	plan_free(*p);

@@ -276,3 +276,17 @@ const struct node *tree_get(const struct node *map, const char *key)
 			return &map->child[i];
 	return NULL;
 }
+
+int tree_unknown_key(const struct tree_opts *o, const struct node *c, const char *(*key)(const void *keys, size_t i),
+		     const void *keys, struct err *e)
+{
+	const char *best = str_nearest(c->key, key, keys), *name;
+	auto_buf known = {0};
+
+	for (size_t i = 0; (name = key(keys, i)); i++)
+		buf_addf(&known, "%s%s", i ? ", " : "", name);
+	if (best)
+		return tree_error(o, c->key_line, c->key_col, e, "unknown key \"%.80s\"; did you mean \"%s\"?", c->key,
+				  best);
+	return tree_error(o, c->key_line, c->key_col, e, "unknown key \"%.80s\"; known here are: %s", c->key, known.p);
+}

@@ -27,6 +27,7 @@ struct tree_opts {
 	const char *dir;     /* absolute: where it lies; NULL: nobody said */
 	tree_lookup *lookup; /* NULL: there are none */
 	void *arg;
+	const char *where; /* of the names of what is declared: REGION:ACCOUNT */
 };
 int tree_parse(const struct tree_opts *o, struct str text, struct node **ret, struct err *e);
 void tree_free(struct node *root);
@@ -37,3 +38,6 @@ static inline void tree_free_p(struct node **n)
 const struct node *tree_get(const struct node *map, const char *key); /* NULL: not there */
 int tree_error(const struct tree_opts *o, unsigned line, unsigned col, struct err *e, const char *fmt, ...)
 	PRINTF(5, 6);
+/* Always -1: c stands where only the keys that key() tells of may stand (NULL after the last). */
+int tree_unknown_key(const struct tree_opts *o, const struct node *c, const char *(*key)(const void *keys, size_t i),
+		     const void *keys, struct err *e);

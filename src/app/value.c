@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "app/value.h"
 #include "base/mem.h"
+#include "json/read.h"
 
 static const char *kind_name(const struct node *v)
 {
@@ -103,6 +104,8 @@ int value_seconds(const struct tree_opts *o, const struct node *v, const char *w
 			n *= 60;
 		else if (*unit == 'h')
 			n *= 3600;
+		else if (*unit == 'd')
+			n *= 86400;
 		else if (*unit && *unit != 's')
 			goto bad;
 		sum += n;
@@ -164,16 +167,35 @@ int value_pairs(const struct tree_opts *o, const struct node *v, const char *wha
 	return 0;
 }
 
-int value_unknown_key(const struct tree_opts *o, const struct node *c, const char *(*key)(const void *keys, size_t i),
-		      const void *keys, struct err *e)
+int value_bool(const struct tree_opts *o, const struct node *v, bool *ret, struct err *e)
 {
-	const char *best = str_nearest(c->key, key, keys), *name;
-	auto_buf known = {0};
+	bool yes = v->kind == NODE_SCALAR && !strcmp(v->text, "true");
 
-	for (size_t i = 0; (name = key(keys, i)); i++)
-		buf_addf(&known, "%s%s", i ? ", " : "", name);
-	if (best)
-		return tree_error(o, c->key_line, c->key_col, e, "unknown key \"%.80s\"; did you mean \"%s\"?", c->key,
-				  best);
-	return tree_error(o, c->key_line, c->key_col, e, "unknown key \"%.80s\"; known here are: %s", c->key, known.p);
+	if (!yes && (v->kind != NODE_SCALAR || strcmp(v->text, "false") != 0))
+		return tree_error(o, v->line, v->col, e, "this is true or false");
+	*ret = yes;
+	return 0;
+}
+
+int value_json(const struct tree_opts *o, const struct node *v, const char *member, struct jw *w, struct err *e)
+{
+	bool list = v->kind == NODE_LIST;
+
+	if (v->kind == NODE_SCALAR) {
+		if (v->plain && json_check(str_of(v->text), NULL) == 0 && (!v->key || !is_null(v)))
+			jw_raw(w, member, str_of(v->text));
+		else if (!*v->text && !v->plain)
+			jw_strc(w, member, "");
+		else if (need_text(o, v, e) < 0)
+			return -1;
+		else
+			jw_strc(w, member, v->text);
+		return 0;
+	}
+	(list ? jw_arr : jw_obj)(w, member);
+	for (size_t i = 0; i < v->n; i++)
+		if (value_json(o, &v->child[i], list ? NULL : v->child[i].key, w, e) < 0)
+			return -1;
+	jw_end(w, list ? ']' : '}');
+	return 0;
 }

@@ -15,5 +15,6 @@ int value_count(const struct tree_opts *o, const struct node *v, const char *wha
 int value_cpu(const struct tree_opts *o, const struct node *v, uint32_t *ret_quota_us, struct err *e);
 int value_pairs(const struct tree_opts *o, const struct node *v, const char *what, struct pairs *ret,
 		struct err *e); /* sorted */
-int value_unknown_key(const struct tree_opts *o, const struct node *c, const char *(*key)(const void *keys, size_t i),
-		      const void *keys, struct err *e);
+int value_bool(const struct tree_opts *o, const struct node *v, bool *ret, struct err *e);
+/* As it stands there: plain numbers, true, false, and null in lists, are such; all else is text. */
+int value_json(const struct tree_opts *o, const struct node *v, const char *member, struct jw *w, struct err *e);

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "app/workload.h"
-
 #include <signal.h>
 #include "app/manifest.h"
 #include "app/value.h"
 #include "base/mem.h"
-#include "task/doc.h"
 
 #define TMPFS_MB 64
 #define CPU_UNIT 100000.0 /* value_cpu: microseconds in 100 ms */
@@ -16,8 +14,8 @@ struct reader {
 	struct err *e;
 };
 typedef int put(const struct reader *r, const struct node *v, const char *member, struct jw *w);
-/* Whose a key is: of the task, of its first container, of one beside that, of a service alone. */
-enum { TASK = 1, MAIN = 2, SIDE = 4, SERVICE = 8 };
+/* Whose a key is: of the task, of its first container, of one beside that, of a service alone, of what is none. */
+enum { TASK = 1, MAIN = 2, SIDE = 4, SERVICE = 8, ENDS = 16 };
 struct key {
 	const char *name, *member; /* in the file; in the document */
 	put *put;		   /* NULL: read together with others */
@@ -43,10 +41,10 @@ static int put_text(const struct reader *r, const struct node *v, const char *me
 
 static int put_bool(const struct reader *r, const struct node *v, const char *member, struct jw *w)
 {
-	bool yes = v->kind == NODE_SCALAR && !strcmp(v->text, "true");
+	bool yes;
 
-	if (!yes && (v->kind != NODE_SCALAR || strcmp(v->text, "false") != 0))
-		return fail(r, v, "this is true or false");
+	if (value_bool(r->o, v, &yes, r->e) < 0)
+		return -1;
 	jw_bool(w, member, yes);
 	return 0;
 }
@@ -285,25 +283,9 @@ static int put_port(const struct reader *r, const struct node *v, const char *me
 	return 0;
 }
 
-/* As it stands there, for whoever reads it: whole numbers and true, false are such. */
 static int put_json(const struct reader *r, const struct node *v, const char *member, struct jw *w)
 {
-	int64_t n;
-
-	if (v->kind == NODE_SCALAR && v->plain && str_to_i64(str_of(v->text), INT64_MIN, INT64_MAX, &n) == 0)
-		jw_int(w, member, n);
-	else if (v->kind == NODE_SCALAR && v->plain && (!strcmp(v->text, "true") || !strcmp(v->text, "false")))
-		jw_bool(w, member, *v->text == 't');
-	else if (v->kind == NODE_SCALAR)
-		return put_text(r, v, member, w);
-	if (v->kind == NODE_SCALAR)
-		return 0;
-	(v->kind == NODE_MAP ? jw_obj : jw_arr)(w, member);
-	for (size_t i = 0; i < v->n; i++)
-		if (put_json(r, &v->child[i], v->child[i].key, w) < 0)
-			return -1;
-	jw_end(w, v->kind == NODE_MAP ? '}' : ']');
-	return 0;
+	return value_json(r->o, v, member, w, r->e);
 }
 
 /* ---- tables ---- */
@@ -338,6 +320,8 @@ static const struct key keys[] = {
 	{"allow", "allow", put_allow, TASK},
 	{"runtime", "runtime", put_text, TASK},
 	{"containers", NULL, NULL, TASK},
+	{"tags", NULL, NULL, TASK},
+	{"on", NULL, NULL, ENDS},
 	{"port", "ports", put_port, SERVICE | MAIN},
 	{"route", "route", put_json, SERVICE},
 	{"ports", "ports", put_json, SERVICE},
@@ -348,6 +332,7 @@ static const struct key keys[] = {
 	{"idle", "idle", put_json, SERVICE},
 	{"restart", "restart", put_json, SERVICE},
 	{"rollout", "rollout", put_json, SERVICE},
+	{"lane", "lane", put_json, SERVICE},
 	{0},
 };
 static const struct key health_keys[] = {
@@ -365,7 +350,7 @@ static const struct key health_keys[] = {
 /* Of table i: those that a task has, that a container beside its first has, that a health check has, and a service. */
 static const char *key_at(const void *table, size_t i)
 {
-	static const unsigned of[] = {TASK | MAIN, SIDE, 0, TASK | MAIN | SERVICE};
+	static const unsigned of[] = {TASK | MAIN | ENDS, SIDE, 0, TASK | MAIN | SERVICE};
 	unsigned t = *(const unsigned *)table;
 	const struct key *k = t == 2 ? health_keys : keys;
 
@@ -393,7 +378,7 @@ static int check_known(const struct reader *r, const struct node *map, unsigned 
 		for (size_t k = 0; (name = key_at(&table, k)) && strcmp(name, map->child[i].key);)
 			k++;
 		if (!name)
-			return value_unknown_key(r->o, &map->child[i], key_at, &table, r->e);
+			return tree_unknown_key(r->o, &map->child[i], key_at, &table, r->e);
 	}
 	return 0;
 }
@@ -591,6 +576,8 @@ static int read_member(void *arg, const char *key, const struct json *value)
 	return service_spec_set(m->spec, key, value, &why) < 0 ? fail(m->r, tree_get(m->r->whole, key), why.text) : 0;
 }
 
+#define FUNCTION_LANE_MAX 10 /* instances, where an instance has one request at a time */
+
 /* Nobody can wake what has no port; what is said of min is as many as there may be. */
 static int read_spec(const struct reader *r, struct str more, struct service_spec *spec)
 {
@@ -603,12 +590,25 @@ static int read_spec(const struct reader *r, struct str more, struct service_spe
 	spec->min = !port;
 	if (!json || json_each(json, read_member, &(struct member){r, spec}))
 		return -1;
+	if (!tree_get(r->whole, "max") && (spec->lane == LANE_WISH_FUNCTION || spec->lane == LANE_WISH_AUTO))
+		spec->max = FUNCTION_LANE_MAX;
 	if (!tree_get(r->whole, "max") && spec->max < spec->min)
 		spec->max = spec->min;
 	if (service_spec_check(spec, &why) < 0)
 		return tree_error(r->o, r->whole->key_line, r->whole->key_col, r->e, "\"%s\": %s", r->whole->key,
 				  why.text);
 	return 0;
+}
+
+static int read_tags(const struct reader *r, struct workload *ret)
+{
+	const struct node *v = tree_get(r->whole, "tags");
+	struct pairs p = {0};
+	int done = v ? manifest_tags(r->o, v, &p, r->e) : 0;
+
+	ret->tags = pairs_list(&p);
+	pairs_done(&p);
+	return done;
 }
 
 int workload_read(const struct tree_opts *o, const char *project, const struct node *v, bool is_service,
@@ -629,7 +629,7 @@ int workload_read(const struct tree_opts *o, const char *project, const struct n
 	if (check_known(&r, v, is_service ? 3 : 0, is_service ? "a service" : "a task") < 0)
 		return -1;
 	w = jw_object(&doc);
-	if (put_containers(&r, project, ret, &w) < 0 || put_all(&r, v, keys, TASK, &w) < 0)
+	if (read_tags(&r, ret) < 0 || put_containers(&r, project, ret, &w) < 0 || put_all(&r, v, keys, TASK, &w) < 0)
 		return -1;
 	jw_end(&w, '}');
 	w = jw_object(&more);
@@ -641,7 +641,10 @@ int workload_read(const struct tree_opts *o, const char *project, const struct n
 		return tree_error(o, ret->line, ret->col, e, "\"%s\": %.300s", ret->name, why.text);
 	ret->spec.port = (uint16_t)json_int(json_at(json_get(task_doc_container(json, 0), "ports"), 0), 0);
 	ret->doc = buf_take(&doc);
-	return is_service ? read_spec(&r, buf_str(&more), &ret->spec) : 0;
+	if (is_service && read_spec(&r, buf_str(&more), &ret->spec) < 0)
+		return -1;
+	ret->spec.source = is_service && ret->tags ? xasprintf("{\"tags\":%s}", ret->tags) : NULL;
+	return 0;
 }
 
 void workload_done(struct workload *w)
@@ -652,5 +655,6 @@ void workload_done(struct workload *w)
 	}
 	free(w->images);
 	free(w->doc);
+	free(w->tags);
 	service_spec_done(&w->spec);
 }

@@ -19,6 +19,7 @@ struct workload {
 	unsigned line, col;
 	bool is_service;
 	char *doc;
+	char *tags; /* JSON, as ECS lists them; NULL: none. A service has them in the source of its spec, too */
 	struct workload_image *images; /* of its containers, in order */
 	unsigned n_images;
 	struct service_spec spec; /* of a service: all but cluster, project, family and revision */

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/buf.h"
-
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
-
 #include "base/mem.h"
 
 void buf_done(struct buf *b)

@@ -202,6 +202,22 @@ size_t enc_utf8_seq(const char *at, size_t n)
 	return more + 1;
 }
 
+bool enc_utf8_moves(const char *at, size_t n)
+{
+	static const struct { /* C0, DEL and C1; the marks of direction and their brackets; separators of lines */
+		uint16_t first, last;
+	} ranges[] = {{0, 0x1f}, {0x7f, 0x9f}, {0x61c, 0x61c}, {0x200e, 0x200f}, {0x2028, 0x202e}, {0x2066, 0x2069}};
+	const unsigned char *p = (const unsigned char *)at;
+	uint32_t v = n == 1 ? p[0] : n == 2 ? (p[0] & 0x1fu) << 6 | (p[1] & 0x3f) : 0;
+
+	if (n == 3)
+		v = (p[0] & 0x0fu) << 12 | (p[1] & 0x3fu) << 6 | (p[2] & 0x3f);
+	for (size_t i = 0; n && n < 4 && i < ARRAY_SIZE(ranges); i++)
+		if (v >= ranges[i].first && v <= ranges[i].last)
+			return true;
+	return false;
+}
+
 bool enc_utf8_ok(struct str s)
 {
 	for (size_t i = 0; i < s.n;) {

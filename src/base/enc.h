@@ -10,4 +10,6 @@ void enc_percent(struct buf *out, struct str s, bool keep_slash);   /* RFC 3986 
 int dec_percent(struct buf *out, struct str s, bool plus_is_space); /* -1: bad escape */
 bool dec_form_value(struct str form, const char *name, struct str *ret); /* of a query or form: as it stands there */
 size_t enc_utf8_seq(const char *p, size_t n); /* bytes of the one valid sequence at p, of n bytes; 0: none */
+/* Is that sequence, of n bytes, none that is seen, but one that moves a cursor, ends a line or turns what is around it? */
+bool enc_utf8_moves(const char *p, size_t n);
 bool enc_utf8_ok(struct str s);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/err.h"
-
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>

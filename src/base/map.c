@@ -4,10 +4,8 @@
  * there are no tombstones. The hash is SipHash-1-3 with a key of this process.
  */
 #include "base/map.h"
-
 #include <assert.h>
 #include <pthread.h>
-
 #include "base/mem.h"
 #include "base/rand.h"
 

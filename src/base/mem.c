@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
-
-#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>

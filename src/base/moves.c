@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/moves.h"
-
 #include "base/clock.h"
 
 static struct move ring[MOVES_KEPT];

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/rand.h"
-
 #include <assert.h>
 #include <errno.h>
-#include <string.h>
 #include <sys/random.h>
-
 #include "base/enc.h"
 
 #define POOL_BYTES 256

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/str.h"
 
-#include <strings.h>
-
 #include "base/mem.h"
 
 struct str str_of(const char *c)

@@ -5,19 +5,14 @@
  * us, a task goes on: we attach again. A further program ends with the daemon that started it.
  */
 #include "cli/attach.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
-#include <termios.h>
 #include <time.h>
-#include <unistd.h>
-#include "base/buf.h"
 
 #define FRAME_BYTES 5
 #define FRAME_MAX   (1 << 24)

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/auth.h"
-
 #include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/io.h"
 #include "base/mem.h"
 #include "json/write.h"

@@ -173,6 +173,8 @@ static int save(int daemon, int backups, const char *name, const char *dir, stru
 	r = save_file(&copy, "tandem.db", e);
 	if (!r)
 		r = save_tree(&copy, "blobs", "", e);
+	if (!r)
+		r = save_tree(&copy, "objects", "", e);
 	copy.from = daemon, copy.vanish = true;
 	if (!r)
 		r = save_books(&copy, e);
@@ -357,10 +359,9 @@ int restore_run(struct cli *c, int argc, char **argv)
 	if (lock_state(state) < 0)
 		return cli_failf("%s is in use, by a daemon or another restore: %s", c->state, strerror(errno));
 	if (holds_state(state) && !o.replace)
-		return cli_failf(
-			"%s holds a state already; restore elsewhere with --state, or add --replace, which keeps "
-			"what is there beside it",
-			c->state);
+		return cli_failf("%s holds a state already; restore elsewhere with --state, or add --replace, which "
+				 "keeps what is there beside it",
+				 c->state);
 	if (restore_new(state, argv[0], &e) < 0) {
 		io_rm_tree(state, "daemon.new", NULL);
 		return cli_failf("%s is no whole backup: %s; nothing was changed", argv[0], e.text);

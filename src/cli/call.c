@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include "base/enc.h"
+#include "base/io.h"
+#include "base/limits.h"
 #include "cli/call.h"
 
 static int reach(struct cli *c, int *ret_fd)
@@ -173,4 +176,20 @@ bool call_print_json(struct cli *c, const struct buf *body)
 	if (!body->n || body->p[body->n - 1] != '\n')
 		putchar('\n');
 	return true;
+}
+
+int call_payload(const char *arg, struct buf *out, struct err *e)
+{
+	auto_close int fd = -1;
+
+	if (!strcmp(arg, "-"))
+		return io_read_all(0, "the payload", LIM_PAYLOAD_BYTES, out, e);
+	if (arg[0] != '@') {
+		buf_adds(out, arg);
+		return 0;
+	}
+	fd = open(arg + 1, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, errno, "open %s", arg + 1);
+	return io_read_all(fd, "the payload", LIM_PAYLOAD_BYTES, out, e);
 }

@@ -21,3 +21,4 @@ void call_query_int(struct buf *out, const char *name, int64_t value);
 bool call_show(struct cli *c, const char *method, const char *target, struct str body, struct json **ret);
 /* Its second half: true: printed. */
 bool call_print_json(struct cli *c, const struct buf *body);
+int call_payload(const char *arg, struct buf *out, struct err *e); /* of an option: JSON, "@FILE" or "-" */

@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "base/enc.h"
 #include "base/mem.h"
 #include "cli/cli.h"
 
@@ -22,17 +25,26 @@ void cli_settle(struct cli *c)
 
 int cli_fail(const struct err *e)
 {
-	fprintf(stderr, "tandem: %s\n", e->text);
+	auto_free char *text = cli_clean(xstrdup(e->text)); /* it may be a function's, or the daemon's of one */
+
+	fprintf(stderr, "tandem: %s\n", text);
 	return e->kind == ERR_TIMEOUT ? CLI_TIMEOUT : CLI_FAILED;
 }
 
 char *cli_clean(char *s)
 {
-	for (unsigned char *p = (unsigned char *)s; *p; p++) {
-		if ((*p < 0x20 && *p != '\n' && *p != '\t') || *p == 0x7f)
-			*p = ' ';
-		else if (*p == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f) /* the same in UTF-8: C1 */
-			p[0] = p[1] = ' ';
+	return cli_clean_n(s, strlen(s));
+}
+
+char *cli_clean_n(char *s, size_t left)
+{
+	size_t n;
+
+	for (char *p = s; left; p += n, left -= n) {
+		n = enc_utf8_seq(p, left);
+		if (*p != '\n' && *p != '\t' && enc_utf8_moves(p, n))
+			memset(p, ' ', n);
+		n += !n; /* no UTF-8 */
 	}
 	return s;
 }
@@ -48,6 +60,17 @@ int cli_failf(const char *fmt, ...)
 	va_end(ap);
 	fprintf(stderr, "tandem: %s\n", cli_clean(text));
 	return CLI_FAILED;
+}
+
+int cli_can_write(const char *path, struct err *e)
+{
+	const char *slash = strrchr(path, '/');
+	auto_free char *dir = !slash ? xstrdup(".") : str_dup((struct str){path, (size_t)(slash - path) + 1});
+	struct stat st;
+
+	if (!path[0] || !strcmp(slash ? slash + 1 : path, "") || (stat(path, &st) == 0 && S_ISDIR(st.st_mode)))
+		return err_set(e, ERR_INVALID, "\"%s\" is no name of a file", path);
+	return access(dir, W_OK | X_OK) < 0 ? err_sys(e, errno, "write to %s", dir) : 0;
 }
 
 int cli_usage(struct cli *c, const char *fmt, ...)

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "json/read.h"
 
+#define CLI_MB 1048576.0 /* what is called a MB everywhere */
 enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_TIMEOUT = 124 };
 
 enum opt_kind { OPT_FLAG, OPT_TEXT, OPT_COUNT, OPT_DURATION, OPT_LIST };
@@ -63,6 +64,8 @@ void cli_settle(struct cli *c);					 /* environment, terminal; after all options
 int cli_usage(struct cli *c, const char *fmt, ...) PRINTF(2, 3); /* says it, returns CLI_USAGE */
 int cli_fail(const struct err *e);				 /* "tandem: text"; returns CLI_FAILED or CLI_TIMEOUT */
 int cli_failf(const char *fmt, ...) PRINTF(1, 2);
+int cli_can_write(const char *path,
+		  struct err *e); /* a file of that name: asked before the work that it is to tell of */
 void cli_note(struct cli *c, const char *fmt, ...) PRINTF(2, 3); /* standard error, unless -q */
 void cli_help(FILE *f);
 void cli_help_verb(FILE *f, const struct verb *v);
@@ -80,4 +83,5 @@ int cli_duration(struct str s, int64_t *ret_us); /* "90", "10m", "1h30m", "2d"; 
 int cli_libexec(char *out, size_t size, struct err *e);
 void cli_shell_quote(struct buf *out, struct str s); /* one word for sh */
 char *cli_clean(char *s); /* in place, returns it: what a function said must not drive the terminal */
+char *cli_clean_n(char *s, size_t n);
 char *cli_cell(const char *fmt, ...) PRINTF(1, 2); /* for tables; abort on no memory */

@@ -2,7 +2,7 @@
 /* completion: made from the same tables as the help, so that it cannot differ from what the tool takes. */
 #include "cli/verbs.h"
 
-static const char takes_function[] = " describe invoke stop logs trace ";
+static const char takes_function[] = " describe invoke stop logs events why trace ";
 
 /* What stands first behind some verbs. */
 static const struct {
@@ -46,7 +46,9 @@ static void bash(void)
 		fputs(words_of(v), stdout);
 		fputs(" --help --output --quiet --state\"", stdout);
 		if (takes(v))
-			fputs("; [[ $cur == -* ]] || w=$(tandem -q ls 2>/dev/null | awk 'NR>1{print $1}')", stdout);
+			fputs("; [[ $cur == -* ]] || w=$(tandem -q ls 2>/dev/null | awk '/^STARTS/{exit} NR>1{print "
+			      "$1}')",
+			      stdout);
 		fputs(" ;;\n", stdout);
 	}
 	fputs("\t*) w=\"", stdout);
@@ -55,8 +57,7 @@ static void bash(void)
 	fputs("--help --state --output --no-color --quiet\" ;;\n\tesac\n\tCOMPREPLY=($(compgen -W \"$w\" -- "
 	      "\"$cur\"))\n"
 	      "\t[[ $verb == up || $verb == down || $verb == backup || $verb == restore || $verb == pull ]] && "
-	      "COMPREPLY+=($(compgen -f "
-	      "-- \"$cur\"))\n}\n"
+	      "COMPREPLY+=($(compgen -f -- \"$cur\"))\n}\n"
 	      "complete -F _tandem tandem\n",
 	      stdout);
 }
@@ -88,7 +89,7 @@ static void zsh(void)
 		fputs(words_of(v), stdout);
 		fputs(" --help", stdout);
 		if (takes(v))
-			fputs(" ${(f)\"$(tandem -q ls 2>/dev/null | awk 'NR>1{print $1}')\"}", stdout);
+			fputs(" ${(f)\"$(tandem -q ls 2>/dev/null | awk '/^STARTS/{exit} NR>1{print $1}')\"}", stdout);
 		fputs("; _files ;;\n", stdout);
 	}
 	fputs("\tesac\n}\n_tandem \"$@\"\n", stdout);
@@ -114,7 +115,7 @@ static void fish(void)
 		}
 	}
 	printf("complete -c tandem -n '__fish_seen_subcommand_from%s' -f "
-	       "-a \"(tandem -q ls 2>/dev/null | awk 'NR>1{print \\$1}')\"\n",
+	       "-a \"(tandem -q ls 2>/dev/null | awk '/^STARTS/{exit} NR>1{print \\$1}')\"\n",
 	       takes_function);
 }
 

@@ -50,16 +50,13 @@ static void look_daemon(struct doctor *d)
 	const struct json *list;
 	int64_t failed = 0;
 
-	if (!call_alive(d->c)) {
-		doctor_say(d, FINDING_NOTE, "daemon",
-			   "No daemon answers at %s. Start one with: sudo tandem serve --state %s", d->c->sock,
-			   d->c->state);
-		return;
-	}
-	if (call_json(d->c, "GET", "/v1/functions", STR_NULL, &body, &j) < 0) {
-		doctor_say(d, FINDING_MISSING, "daemon", "The daemon at %s does not answer as it should.", d->c->sock);
-		return;
-	}
+	if (!call_alive(d->c))
+		return doctor_say(d, FINDING_NOTE, "daemon",
+				  "No daemon answers at %s. Start one with: sudo tandem serve --state %s", d->c->sock,
+				  d->c->state);
+	if (call_json(d->c, "GET", "/v1/functions", STR_NULL, &body, &j) < 0)
+		return doctor_say(d, FINDING_MISSING, "daemon", "The daemon at %s does not answer as it should.",
+				  d->c->sock);
 	list = json_get(j, "functions");
 	doctor_say(d, FINDING_OK, "daemon", "The daemon at %s answers; %zu functions are declared.", d->c->sock,
 		   json_len(list));

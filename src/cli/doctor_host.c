@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the host must have: kernel, namespaces, cgroup controllers, memory, disk, runtimes, our own helpers. */
-#include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
 #include <spawn.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -264,10 +262,8 @@ static void look_helpers(struct doctor *d)
 	struct err e = {0};
 	char lib[4096];
 
-	if (cli_libexec(lib, sizeof(lib), &e) < 0) {
-		doctor_say(d, FINDING_MISSING, "helpers", "%s", e.text);
-		return;
-	}
+	if (cli_libexec(lib, sizeof(lib), &e) < 0)
+		return doctor_say(d, FINDING_MISSING, "helpers", "%s", e.text);
 	for (size_t i = 0; i < ARRAY_SIZE(helpers); i++) {
 		char path[4096 + 32];
 

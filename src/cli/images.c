@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* images and pull: which container images are here, bringing one, letting one go. */
-#include <string.h>
-#include <unistd.h>
 
 #include "base/mem.h"
 #include "cli/auth.h"

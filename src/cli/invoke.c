@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* invoke: one event in, the answer out. stop: ends the instances of a function. */
-#include <errno.h>
-#include <fcntl.h>
-#include "base/io.h"
-#include "base/limits.h"
 #include "cli/call.h"
 #include "cli/verbs.h"
 
@@ -19,22 +15,6 @@ const struct opt invoke_options[] = {
 	{0, "log", OPT_FLAG, NULL, "print the log of this call on standard error", AT(log)},
 	{0},
 };
-
-static int read_payload(const char *arg, struct buf *out, struct err *e)
-{
-	auto_close int fd = -1;
-
-	if (!strcmp(arg, "-"))
-		return io_read_all(0, "the payload", LIM_PAYLOAD_BYTES, out, e);
-	if (arg[0] != '@') {
-		buf_adds(out, arg);
-		return 0;
-	}
-	fd = open(arg + 1, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return err_sys(e, errno, "open %s", arg + 1);
-	return io_read_all(fd, "the payload", LIM_PAYLOAD_BYTES, out, e);
-}
 
 static void print_summary(struct cli *c, const struct json *j)
 {
@@ -67,7 +47,7 @@ int invoke_run(struct cli *c, int argc, char **argv)
 
 	if (!cli_options(c, &o, &argc, argv, 1, 1))
 		return c->exit;
-	if (read_payload(o.payload, &payload, &e) < 0)
+	if (call_payload(o.payload, &payload, &e) < 0)
 		return cli_fail(&e);
 	if (json_check(buf_str(&payload), &e) < 0) {
 		err_wrap(&e, "the payload is not JSON");

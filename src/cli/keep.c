@@ -4,10 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <termios.h>
-#include <unistd.h>
 #include "base/mem.h"
 #include "cli/call.h"
 #include "cli/keep.h"

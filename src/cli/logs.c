@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* logs: what functions printed. The daemon sends lines; they are printed as they come. */
+/* logs: what functions printed; events: what happened to them. The daemon sends lines; they are printed as they come. */
 #include "cli/call.h"
 #include "cli/verbs.h"
 
@@ -17,12 +17,15 @@ const struct opt logs_options[] = {
 
 static int print_piece(void *arg, struct str piece)
 {
+	auto_free char *text = str_dup(piece);
+
 	*(bool *)arg |= piece.n > 0;
-	fwrite(piece.p, 1, piece.n, stdout);
+	fwrite(isatty(1) ? cli_clean_n(text, piece.n) : text, 1, piece.n, stdout);
 	return fflush(stdout) != 0;
 }
 
-int logs_run(struct cli *c, int argc, char **argv)
+/* What the daemon sends line by line. param: what the first word is called there. */
+static int show_lines(struct cli *c, int argc, char **argv, const char *path, const char *param, const char *done)
 {
 	struct logs_opts o = {.lines = 200};
 	auto_buf target = {0};
@@ -32,9 +35,9 @@ int logs_run(struct cli *c, int argc, char **argv)
 		return c->exit;
 	if (o.lines > 100000)
 		return cli_usage(c, "-n takes at most 100000");
-	buf_adds(&target, "/v1/logs");
+	buf_adds(&target, path);
 	if (argc)
-		call_query(&target, "function", argv[0]);
+		call_query(&target, param, argv[0]);
 	call_query_int(&target, "lines", o.lines);
 	if (o.since_us)
 		call_query_int(&target, "since_us", o.since_us);
@@ -45,6 +48,16 @@ int logs_run(struct cli *c, int argc, char **argv)
 	if (call_stream(c, "GET", target.p, STR_NULL, print_piece, &any) < 0)
 		return c->exit;
 	if (!any && argc)
-		cli_note(c, "nothing is logged of \"%s\"", argv[0]);
+		cli_note(c, "nothing is %s of \"%s\"", done, argv[0]);
 	return CLI_OK;
+}
+
+int logs_run(struct cli *c, int argc, char **argv)
+{
+	return show_lines(c, argc, argv, "/v1/logs", "function", "logged");
+}
+
+int events_run(struct cli *c, int argc, char **argv)
+{
+	return show_lines(c, argc, argv, "/v1/events", "about", "written down");
 }

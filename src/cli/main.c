@@ -13,7 +13,8 @@ const struct verb cli_verbs[] = {
 	{"up", "[-f tandem.yaml]", "show what will change, then bring it up",
 	 "Reads tandem.yaml, shows what would be created, changed and removed in its project, and does it.\n"
 	 "Functions, services and tasks, of this project alone; images are built or pulled. Waits until what is new "
-	 "works, or says why it does not. ${VAR} and ${VAR:-default} are taken from the environment.\n\n"
+	 "works, or says why it does not. ${VAR} and ${VAR:-default} are taken from the environment. What is kept "
+	 "running though nobody asks for it (min:, services, the container lane) is priced by the month first.\n\n"
 	 "  tandem up\n"
 	 "  tandem up -f examples/iris/tandem.yaml\n"
 	 "  tandem up --dry-run            exit code 0 either way; nothing is done",
@@ -42,9 +43,9 @@ const struct verb cli_verbs[] = {
 	 "  tandem invoke iris -p @event.json --log\n"
 	 "  generate | tandem invoke iris -p -",
 	 invoke_options, invoke_run},
-	{"stop", "NAME", "end a function's instances, or a task, now",
+	{"stop", "NAME", "end a function's or service's instances, or a task, now",
 	 "Ends every instance of a function; events that run in them fail. The function stays: the next event starts a "
-	 "new one.\n\n"
+	 "new one. A service's end when what is open is over, and others take the place of those that are to be up.\n\n"
 	 "  tandem stop iris",
 	 NULL, stop_run},
 	{"restart", "NAME", "a service's or a task's containers anew",
@@ -60,20 +61,58 @@ const struct verb cli_verbs[] = {
 	 "  tandem logs iris -f\n"
 	 "  tandem logs iris --since 10m -n 1000",
 	 logs_options, logs_run},
-	{"cost", "[--by workload|tag|trigger|hour|rows]", "what the calls took and cost",
+	{"events", "[NAME] [-f]", "what happened: deploys, moves, crashes, budgets, restarts",
+	 "Shows what happened to a workload, to a project, to the platform itself (tandem), or to all: deploys, moves "
+	 "to "
+	 "another lane, crashes, rollouts, starts that were refused, budgets; not single calls.\n\n"
+	 "  tandem events iris\n"
+	 "  tandem events -f\n"
+	 "  tandem events --since 1h -o json",
+	 logs_options, events_run},
+	{"why", "NAME", "why it is as it is: lane, starts, what waits, failures",
+	 "Says of a function, a service or a queue in sentences: which lane it is in and why, how its instances start, "
+	 "why "
+	 "the last starts were cold, what waits now, for what and until when, and what went wrong last.\n\n"
+	 "  tandem why iris\n"
+	 "  tandem why jobs -o json",
+	 NULL, why_run},
+	{"cost", "[--by workload|lane|tag|trigger|hour|rows]", "what the calls took and cost",
 	 "Sums the ledger: what each workload took on this machine, and what AWS would have charged: Lambda for "
 	 "functions, "
 	 "Fargate for services and tasks, of which what still runs is counted so far.\n\n"
+	 "The lines add up to what the machine costs: host/unused is what nobody used, host/other what other processes "
+	 "used, each measured; unattributed is what no row explains. WITH SHARE adds to each line its part of what the "
+	 "platform took and nobody used.\n\n"
 	 "  tandem cost\n"
+	 "  tandem cost --split even         each line carries the same of what is shared\n"
 	 "  tandem cost --by hour --since 24h\n"
+	 "  tandem cost --on all --since 24h what the same would cost at Lambda, Fargate, EC2, Cloud Run and Azure\n"
 	 "  tandem cost --by rows            the last calls, one line each\n"
 	 "  tandem cost --machine-price 0.05 calls from now on at 0.05 USD per hour of this machine",
 	 cost_options, cost_run},
-	{"trace", "NAME", "where the time of its last calls went",
+	{"budget", "", "what may be spent, and how much of it is",
+	 "Lists the budgets that tandem.yaml declares: for a tag or a workload, in an hour, a day or a month (UTC). "
+	 "One "
+	 "that is used up and is to throttle or stop is closed: calls get 429 until its period is over.\n\n"
+	 "  tandem budget\n"
+	 "  tandem budget -o json",
+	 NULL, budget_run},
+	{"top", "[--by ORDER] [--once]", "what everything does now, and what an hour of it costs",
+	 "Shows of each workload its lane, requests, times in the handler (of services, to the first byte), errors, "
+	 "instances (busy, idle, starting), CPU, memory, what that costs by the hour, and what waits and why. On a "
+	 "terminal again and again, until q; else one look. --interval 0 takes all since the daemon began.\n\n"
+	 "  tandem top\n"
+	 "  tandem top --by latency --interval 10s\n"
+	 "  tandem top -o json --interval 0",
+	 top_options, top_run},
+	{"trace", "NAME | TRACE-ID", "where the time of its last calls, or of one trace, went",
 	 "Takes the last calls of a function apart: waiting, sandbox, initialisation or restore, handler; for calls "
 	 "that "
 	 "began from a snapshot, that started an instance plainly, and that found one.\n\n"
-	 "  tandem trace iris",
+	 "  tandem trace iris\n\n"
+	 "Of a trace that was sampled (traceparent of a request, or OTEL_TRACES_SAMPLER of tandem serve): what it led "
+	 "to, one below the other.\n\n"
+	 "  tandem trace 0af7651916cd43dd8448eb211c80319c",
 	 NULL, trace_run},
 	{"snapshots", "[--max-disk SIZE]", "which functions begin from a snapshot, or why not",
 	 "Lists the images that functions begin from when nothing of them runs, and how much of the disk they take.\n\n"
@@ -141,20 +180,56 @@ const struct verb cli_verbs[] = {
 	 NULL, grant_run},
 	{"rollout", "status|promote|undo SERVICE", "how a service gets to its next revision, or back",
 	 "Shows both revisions of a service and the requests they get; promote ends the rollout without further "
-	 "waiting, "
-	 "undo "
+	 "waiting, undo "
 	 "goes back to the revision before, also when the rollout is over.\n\n"
 	 "  tandem rollout status web\n"
 	 "  tandem rollout undo web",
 	 NULL, rollout_run},
-	{"simulate", "TRACE [options]", "what keeping idle instances would have cost over a recorded day",
-	 "Replays a folder in the format of the Azure Functions 2019 trace (inv.csv, run.csv, mem.csv) on virtual "
-	 "time, "
-	 "decided by the code that decides in the daemon: memory held idle, calls that began cold, time added to them. "
-	 "The daemon is not asked.\n\n"
+	{"simulate", "TRACE [options]",
+	 "what ways of keeping idle instances would have cost, and who would have waited",
+	 "Replays calls on virtual time with the daemon's own policy, and beside it others: kept for a fixed time, the "
+	 "hybrid histogram of Shahrad et al. (ATC 2020), one that knows the future. TRACE is a folder in the format of "
+	 "the "
+	 "Azure Functions 2019 trace (inv.csv, run.csv, mem.csv), or traffic that is drawn: steady:RATE, poisson:RATE, "
+	 "burst:LOW,HIGH,LENGTH/EVERY, daily:LOW,HIGH in requests per second, or \"ledger\": the calls that ran "
+	 "here.\n\n"
 	 "  tandem simulate azure-functions-2019\n"
-	 "  tandem simulate azure-functions-2019 --restore 1.2 --plain 25+0.4   measured starts: ms + ms per MB",
+	 "  tandem simulate ledger --since 7d\n"
+	 "  tandem simulate poisson:20 --check          is it right? 20 s of it for real, beside what was predicted\n"
+	 "  tandem simulate azure-functions-2019 --restore 1.2 --plain 25+0.4   measured starts: ms + ms per MB\n"
+	 "  tandem simulate burst:5,200,30s/10m --for 1d --service 50,400 --memory 256 --policy tandem,fixed-15m",
 	 simulate_options, simulate_run},
+	{"bench", "NAME [options]", "measure a workload in each lane it can run in",
+	 "Calls copies of a function or service, in the function lane and in the container lane: starts from zero, "
+	 "warm "
+	 "calls, throughput, a burst, a killed instance, what it costs when idle. Nothing leads to a copy; it is gone "
+	 "when "
+	 "this ends, however it ends. The workload itself is left alone (but for the last of --drills).\n\n"
+	 "  tandem bench iris -p @event.json --html iris.html\n"
+	 "  tandem bench web --path /health --lanes container --only warm,steady --duration 10s\n"
+	 "  sudo tandem bench iris --drills       also what happens when things go wrong",
+	 bench_options, bench_run},
+	{"tune", "NAME [--memory MB,...]", "duration and cost of a function at several sizes",
+	 "Calls copies of a function, or of a service, with more and more memory, and with the share of a CPU that it "
+	 "buys at "
+	 "Lambda: how long calls take, what a million of them costs here and there; the cheapest, the fastest and the "
+	 "balanced size.\n\n"
+	 "  tandem tune iris -p @event.json\n"
+	 "  tandem tune iris --memory 256,512,1024 --no-quota --html iris.html",
+	 tune_options, tune_run},
+	{"advise", "[NAME ...] [--declare FILE | --trace DIR]", "which lane each workload belongs in, and why",
+	 "Says for each workload whether it is to be a function, a container or a machine: hard facts first, then "
+	 "latency "
+	 "(simulated) and cost, the rate at which that turns over here and at three clouds with its error bar, what "
+	 "would "
+	 "change it, and the assumption that is most likely to be wrong. Every number says whether it was measured. "
+	 "What "
+	 "a FILE says of a NAME goes before what was measured of it.\n\n"
+	 "  tandem advise                        all that is here, by its last calls\n"
+	 "  tandem advise iris --on aws          by Amazon's prices\n"
+	 "  tandem advise --declare shop.yaml --notes notes/\n"
+	 "  echo 'shop: {kind: api, rate: 40/s, duration: 30ms..90ms, memory: 256MB}' | tandem advise --declare -",
+	 advise_options, advise_run},
 	{"env", "", "lines that point AWS clients of a shell here",
 	 "Prints shell lines that point the AWS CLI and SDKs of this shell at Tandem, also old ones that know no "
 	 "AWS_ENDPOINT_URL.\n\n"

@@ -6,9 +6,9 @@
 
 int version_run(struct cli *c, int argc, char **argv)
 {
-	auto_buf body = {0}, out = {0};
+	auto_buf body = {0};
 	auto_json j = NULL;
-	struct jw w = jw_object(&out);
+	auto_object(w, out);
 
 	if (!cli_options(c, NULL, &argc, argv, 0, 0))
 		return c->exit;

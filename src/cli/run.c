@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* run: a container, as if its program were ours. exec: a further program in one that runs. */
-#include <errno.h>
-#include <limits.h>
 #include <poll.h>
-#include <string.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 #include "base/mem.h"
 #include "cli/attach.h"
 #include "cli/keep.h"

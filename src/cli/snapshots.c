@@ -2,7 +2,6 @@
 /* snapshots: which functions begin from one, or why not. */
 #include <errno.h>
 #include <stdlib.h>
-
 #include "cli/call.h"
 #include "cli/table.h"
 #include "cli/verbs.h"

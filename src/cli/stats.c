@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stats: what containers take now. Two looks, a while apart, tell of the processors; on a terminal again and again. */
 #include <poll.h>
-#include <string.h>
 #include <unistd.h>
 #include "cli/call.h"
 #include "cli/table.h"

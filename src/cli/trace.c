@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* trace: where the time of a function's last calls went, phase by phase, from the ledger's rows. */
-#include <stdlib.h>
+/* trace: where the time of a function's last calls went, phase by phase, from the ledger's rows; or of one trace, from its spans. */
 
 #include "base/mem.h"
 #include "cli/call.h"
@@ -72,6 +71,99 @@ static void print(struct cli *c, struct sample *s)
 	table_done(&t);
 }
 
+/* ---- one trace ---- */
+
+struct tree {
+	struct cli *c;
+	const struct json *spans;
+	int64_t begin_ns;
+};
+
+static int64_t ns(const struct json *span, const char *key)
+{
+	int64_t v;
+
+	return str_to_i64(json_get_str(span, key), 0, INT64_MAX, &v) < 0 ? 0 : v;
+}
+
+static bool is_there(const struct tree *t, struct str id)
+{
+	for (size_t i = 0; i < json_len(t->spans); i++)
+		if (str_eq(json_get_str(json_at(t->spans, i), "spanId"), id))
+			return true;
+	return false;
+}
+
+static void print_span(const struct tree *t, const struct json *span, int depth)
+{
+	struct str failed = json_get_str(json_get(span, "status"), "message");
+	auto_free char *name = str_dup(json_get_str(span, "name")), *why = str_dup(failed);
+	int64_t from = ns(span, "startTimeUnixNano");
+
+	printf("%10.3f %10.3f  %*s%s%s%s%s%s\n", (double)(from - t->begin_ns) / 1e6,
+	       (double)(ns(span, "endTimeUnixNano") - from) / 1e6, 2 * depth, "", cli_clean(name), failed.n ? "  " : "",
+	       cli_tint(t->c, failed.n ? TINT_RED : TINT_NONE), cli_clean(why), failed.n ? cli_plain(t->c) : "");
+}
+
+/* What is below parent, in order of time; parent NULL: what is below nothing that is here. */
+static void print_below(const struct tree *t, const struct json *parent, int depth)
+{
+	int64_t done_ns = -1;
+	size_t done_at = 0;
+
+	for (;;) {
+		const struct json *next = NULL;
+		size_t at = 0;
+
+		for (size_t i = 0; i < json_len(t->spans); i++) {
+			const struct json *s = json_at(t->spans, i);
+			struct str above = json_get_str(s, "parentSpanId");
+			int64_t begin = ns(s, "startTimeUnixNano");
+			bool mine = parent ? str_eq(above, json_get_str(parent, "spanId")) : !is_there(t, above);
+
+			if (!mine || begin < done_ns || (begin == done_ns && i <= done_at))
+				continue;
+			if (!next || begin < ns(next, "startTimeUnixNano"))
+				next = s, at = i;
+		}
+		if (!next)
+			return;
+		print_span(t, next, depth);
+		if (depth < 32)
+			print_below(t, next, depth + 1);
+		done_ns = ns(next, "startTimeUnixNano"), done_at = at;
+	}
+}
+
+static int trace_show(struct cli *c, const char *id)
+{
+	struct tree t = {.c = c, .begin_ns = INT64_MAX};
+	auto_buf target = {0};
+	auto_json j = NULL;
+
+	call_target(&target, "/v1/traces/", id, "");
+	if (!call_show(c, "GET", target.p, STR_NULL, &j))
+		return c->exit;
+	t.spans = json_get(j, "spans");
+	for (size_t i = 0; i < json_len(t.spans); i++)
+		if (ns(json_at(t.spans, i), "startTimeUnixNano") < t.begin_ns)
+			t.begin_ns = ns(json_at(t.spans, i), "startTimeUnixNano");
+	if (!json_len(t.spans)) {
+		cli_note(c, "nothing is known of this trace: it was not sampled, or is too long ago");
+		return CLI_OK;
+	}
+	printf("%s%10s %10s  %s%s\n", cli_tint(c, TINT_BOLD), "AT MS", "TOOK MS", "WHAT", cli_plain(c));
+	print_below(&t, NULL, 0);
+	return CLI_OK;
+}
+
+static bool is_trace_id(const char *word)
+{
+	struct str s = str_of(word);
+
+	return (s.n == 32 || (s.n == 35 && str_starts(s, "1-"))) && strspn(word, "0123456789abcdef-") == s.n;
+}
+
 int trace_run(struct cli *c, int argc, char **argv)
 {
 	auto_buf about = {0}, target = {0}, workload = {0};
@@ -81,6 +173,8 @@ int trace_run(struct cli *c, int argc, char **argv)
 
 	if (!cli_options(c, NULL, &argc, argv, 1, 1))
 		return c->exit;
+	if (is_trace_id(argv[0]))
+		return trace_show(c, argv[0]);
 	call_target(&target, "/v1/functions/", argv[0], "");
 	if (call_json(c, "GET", target.p, STR_NULL, &about, &f) < 0)
 		return c->exit;

@@ -20,6 +20,7 @@
 #include "cli/digest.h"
 #include "cli/keep.h"
 #include "cli/pack.h"
+#include "cli/table.h"
 #include "cli/verbs.h"
 #include "json/write.h"
 
@@ -279,6 +280,40 @@ static int bring_all(struct up *u, const struct json *list)
 	return 0;
 }
 
+/* What will be kept running though nobody asks for it, and what that costs: said before it is done. */
+static void print_kept(struct up *u, const struct json *plan)
+{
+	static const char *const heads[] = {"KEPT RUNNING", "WHAT", ">USD HERE", ">USD AT AWS", "AS"};
+	const struct json *kept = json_get(plan, "kept"), *total = json_get(plan, "kept_total");
+	struct table t;
+
+	if (!json_len(kept))
+		return;
+	table_init(&t, heads, ARRAY_SIZE(heads));
+	for (size_t i = 0; i < json_len(kept); i++) {
+		const struct json *k = json_at(kept, i), *aws = json_get(k, "usd_month_aws");
+		double vcpu = json_real(json_get(k, "vcpu"), 0);
+		auto_free char *cpu = vcpu > 0 ? xasprintf(", %g vCPU", vcpu) : xstrdup("");
+
+		table_row(&t, (char *[]){xasprintf(STR_FMT " " STR_FMT, STR_ARG(json_get_str(k, "kind")),
+						   STR_ARG(json_get_str(k, "name"))),
+					 xasprintf("%lld x %g MB%s", (long long)json_get_int(k, "instances", 0),
+						   json_real(json_get(k, "memory_mb"), 0), cpu),
+					 cli_cell("%.2f", json_real(json_get(k, "usd_month_machine"), 0)),
+					 json_type(aws) == JSON_NULL ? NULL : cli_cell("%.2f", json_real(aws, 0)),
+					 table_text(k, "offer")});
+	}
+	table_row(&t,
+		  (char *[]){xstrdup("a month"), xstrdup("declared"),
+			     cli_cell("%.2f", json_real(json_get(total, "usd_month_machine"), 0)),
+			     cli_cell("%.2f", json_real(json_get(total, "usd_month_aws"), 0)), xstrdup("list prices")});
+	table_print(&t, u->c);
+	table_done(&t);
+	cli_note(u->c,
+		 "here: the declared memory's share of %g USD per hour of this machine; at AWS: prices of " STR_FMT,
+		 json_real(json_get(total, "machine_usd_per_hour"), 0), STR_ARG(json_get_str(total, "prices_as_of")));
+}
+
 static void print_plan(struct up *u, const struct json *plan)
 {
 	static const struct {
@@ -303,6 +338,11 @@ static void print_plan(struct up *u, const struct json *plan)
 		for (size_t k = 0; k < json_len(changes); k++)
 			printf("%s" STR_FMT, k ? ", " : ": ", STR_ARG(json_str(json_at(changes, k))));
 		putchar('\n');
+	}
+	for (size_t i = 0; i < json_len(json_get(plan, "warnings")); i++) {
+		auto_free char *text = str_dup(json_str(json_at(json_get(plan, "warnings"), i)));
+
+		printf("%swarning%s %s\n", cli_tint(u->c, TINT_YELLOW), cli_plain(u->c), cli_clean(text));
 	}
 	fflush(stdout);
 }
@@ -345,13 +385,16 @@ static void show_event(struct up *u, struct str line)
 	if (str_eqc(event, "waits") && !u->c->json && !u->c->quiet)
 		fprintf(stderr, "  " STR_FMT " waits for %s (%.0f s)\n", STR_ARG(name), cli_clean(reason),
 			(double)json_get_int(j, "us", 0) / 1000000);
-	if (u->c->json || (!done && !str_eqc(event, "failed")))
+	if (u->c->json || (!done && !str_eqc(event, "failed") && !str_eqc(event, "kept")))
 		return;
 	u->shown++;
 	if (done && !str_eqc(state, "Failed")) {
 		printf("  %s" STR_FMT "%s  " STR_FMT "  %.0f ms%s" STR_FMT "\n", cli_tint(u->c, TINT_GREEN),
 		       STR_ARG(state), cli_plain(u->c), STR_ARG(name), (double)json_get_int(j, "us", 0) / 1000,
 		       url.n ? "  " : "", STR_ARG(url));
+	} else if (str_eqc(event, "kept")) {
+		printf("  %skept%s     " STR_FMT ": %s\n", cli_tint(u->c, TINT_YELLOW), cli_plain(u->c), STR_ARG(name),
+		       cli_clean(reason));
 	} else {
 		u->failed = true;
 		printf("  %sfailed%s   " STR_FMT ": %s\n", cli_tint(u->c, TINT_RED), cli_plain(u->c), STR_ARG(name),
@@ -422,12 +465,15 @@ static int do_up(struct up *u)
 		return CLI_OK;
 	if (!u->c->json)
 		print_plan(u, plan);
-	if (u->o.dry_run)
-		return CLI_OK;
 	if (nothing_to_do(plan) && !u->c->json) {
-		puts("nothing to change");
+		if (!u->o.dry_run)
+			puts("nothing to change");
 		return CLI_OK;
 	}
+	if (!u->c->json)
+		print_kept(u, plan);
+	if (u->o.dry_run)
+		return CLI_OK;
 	r = upload(u, json_get(plan, "missing"));
 	return r ? r : run_events(u, "/v1/apply", buf_str(&second));
 }

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/crash.h"
-
 #include <elf.h>
 #include <execinfo.h>
 #include <link.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
-
 #include "base/clock.h"
 #include "base/def.h"
 #include "base/enc.h"

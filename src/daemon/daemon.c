@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/daemon.h"
-
 #include <signal.h>
-
-#include <string.h>
 
 #include "base/log.h"
 #include "base/moves.h"
 
 #define DRAIN_LIMIT_US	  (25 * 1000000ll) /* the spawner gives 30 s */
 #define HANDOVER_LIMIT_US (5 * 1000000ll)
+#define COMING_LIMIT_US	  (500 * 1000ll) /* for requests that are on their way: who comes meanwhile waits, too */
 
 static void stop(struct tandemd *d, int code)
 {
@@ -49,6 +47,17 @@ static void services_drained(void *arg)
 		tasks_drain(d->tasks, drained, d);
 }
 
+static void requests_in(void *arg)
+{
+	struct tandemd *d = arg;
+
+	d->draining = 2;
+	mappings_drain(d->mappings);
+	queues_drain(d->queues);
+	services_drain(d->services, d->handover, services_drained, d);
+	sched_drain(d->sched, d->handover, drained, d);
+}
+
 static void drain(struct tandemd *d, bool handover)
 {
 	if (d->state == DAEMON_DRAINING)
@@ -59,14 +68,14 @@ static void drain(struct tandemd *d, bool handover)
 		return;
 	}
 	log_info("daemon", handover ? "handing over to the successor" : "draining");
+	journal_add(d->journal, "tandem", handover ? "handover" : "stop",
+		    handover ? "to the successor, after %d s at most" : "draining, for %d s at most",
+		    (int)((handover ? HANDOVER_LIMIT_US : DRAIN_LIMIT_US) / 1000000));
 	d->state = DAEMON_DRAINING;
 	move_note("daemon", 0, "DRAINING");
 	d->handover = handover;
-	http_server_drain(d->http);
 	loop_timer_in(d->last_call, handover ? HANDOVER_LIMIT_US : DRAIN_LIMIT_US);
-	d->draining = 2;
-	services_drain(d->services, handover, services_drained, d);
-	sched_drain(d->sched, handover, drained, d);
+	http_server_drain(d->http, COMING_LIMIT_US, requests_in, d);
 }
 
 /* --- what the spawner says --- */
@@ -93,6 +102,7 @@ static void on_adopt(void *arg, uint64_t id, const char *label, bool assigned, u
 {
 	struct tandemd *d = arg;
 
+	d->n_adopted += assigned;
 	if (d->state != DAEMON_CONFIG)
 		sandbox_fds_close(fds); /* our parts could not be made: the next daemon will be told again */
 	else if (!assigned || !task_adopt(d->tasks, id, label, pid, fds))
@@ -104,7 +114,7 @@ static bool log_wanted(void *arg, const char *name)
 	struct tandemd *d = arg;
 
 	return function_get(d->store, str_of(name)) || tasks_log_wanted(d->tasks, name) ||
-	       services_log_wanted(d->services, name);
+	       services_log_wanted(d->services, name) || logs_wanted(d->store, name) || !strcmp(name, JOURNAL_LOG);
 }
 
 static void listen_on(struct tandemd *d, enum spawner_listener which, size_t body_max, http_handler *h, void *arg)
@@ -130,9 +140,12 @@ static void on_adopted(void *arg)
 	sched_adopted(d->sched);
 	tasks_adopted(d->tasks);
 	services_ready(d->services);
+	admin_copies_sweep(d->admin);
 	logs_sweep(d->logs, log_wanted, d);
 	if (sched_async_recover(d->sched, &e) < 0)
 		log_error("daemon", "events of before: %s", e.text);
+	dues_start(d->dues);
+	mappings_start(d->mappings);
 	listen_on(d, SL_ADMIN, ADMIN_BODY_MAX, admin_handle, d->admin);
 	listen_on(d, SL_API4, LIM_CREATE_BODY_BYTES, api_handle, d->api);
 	listen_on(d, SL_API6, LIM_CREATE_BODY_BYTES, api_handle, d->api);
@@ -142,6 +155,9 @@ static void on_adopted(void *arg)
 	images_ready(d->images);
 	api_ready(d->api);
 	spawn_ready(d->spawn);
+	journal_add(d->journal, "tandem", "start",
+		    "tandemd " TANDEM_VERSION ", process %d: %zu functions; %u sandboxes of the daemon before go on",
+		    (int)getpid(), function_count(d->store), d->n_adopted);
 	log_info("daemon", "ready functions=%zu", function_count(d->store));
 }
 
@@ -205,15 +221,31 @@ void tandemd_done(struct tandemd *d)
 	admin_free(d->admin);
 	api_free(d->api);
 	gateway_free(d->gateway);
+	urls_free(d->urls);
+	lanes_free(d->lanes);
 	services_free(d->services);
+	schedules_free(d->schedules);
+	buses_free(d->buses);
+	dues_free(d->dues);
+	mappings_free(d->mappings);
+	meter_free(take_ptr(d->meter));
 	sched_free(d->sched);
+	deliver_free(d->deliver);
+	topics_free(d->topics);
 	tasks_free(d->tasks);
 	forward_free(d->forward);
 	http_server_free(d->http); /* after sched: each instance frees its own listeners */
 	tls_server_free(d->tls);
 	images_free(d->images);
+	queues_free(d->queues);
+	objects_free(d->objects);
+	notify_free(d->notify);
+	budgets_free(take_ptr(d->budgets));
+	otlp_free(d->otlp);
 	ledger_free(d->ledger);
+	journal_free(take_ptr(d->journal));
 	logs_free(d->logs);
+	streams_free(d->streams);
 	store_free(d->store);
 	spawn_free(d->spawn);
 	loop_timer_free(d->last_call);

@@ -4,7 +4,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-
 #include "base/log.h"
 #include "daemon/crash.h"
 #include "daemon/daemon.h"

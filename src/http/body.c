@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The body of a request that is handed over as it comes. */
 #include "http/server_int.h"
-
 #include <errno.h>
 
 bool conn_body_awaited(const struct conn *c)
@@ -86,10 +85,8 @@ void http_body_start(struct http_req *r, struct http_sink *s)
 	if (c->state == CONN_GONE)
 		return;
 	c->p.wants_continue = false;
-	if (say && conn_send(c, &line, 1) < 0) {
-		conn_lost(c);
-		return;
-	}
+	if (say && conn_send(c, &line, 1) < 0)
+		return conn_lost(c);
 	c->sink = s;
 	go_on(c);
 }

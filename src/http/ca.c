@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "http/ca.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/bn.h>
@@ -8,11 +7,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
-#include <stdbool.h>
-#include <string.h>
 #include <sys/stat.h>
-
-#include "base/buf.h"
 #include "base/io.h"
 #include "base/mem.h"
 

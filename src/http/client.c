@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "http/client.h"
-
 #include <errno.h>
+#include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-
 #include "base/clock.h"
 #include "base/limits.h"
 
@@ -55,6 +54,42 @@ int http_connect_unix(const char *path, struct err *e)
 		return err_sys(e, errno, "connect to %s", path);
 	}
 	return take_fd(fd);
+}
+
+static int connect_in(int fd, const struct addrinfo *ai, int64_t timeout_us)
+{
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+	int sys = 0;
+	socklen_t n = sizeof(sys);
+
+	if (connect(fd, ai->ai_addr, ai->ai_addrlen) == 0)
+		return 0;
+	if (errno != EINPROGRESS)
+		return -1;
+	if (poll(&p, 1, (int)(timeout_us / 1000)) <= 0)
+		errno = ETIMEDOUT;
+	else if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &sys, &n) == 0)
+		errno = sys;
+	return errno ? -1 : 0;
+}
+
+int http_connect_tcp(const char *host, const char *port, int64_t timeout_us, struct err *e)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG}, *all;
+	int fd = -1, r = getaddrinfo(host, port, &hints, &all);
+
+	if (r)
+		return err_set(e, ERR_UNAVAILABLE, "%s, port %s: %s", host, port, gai_strerror(r));
+	for (struct addrinfo *ai = all; ai && fd < 0; ai = ai->ai_next) {
+		fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		if (fd >= 0 && connect_in(fd, ai, timeout_us) < 0) {
+			err_sys(e, errno, "connect to %s, port %s", host, port);
+			close(fd);
+			fd = -1;
+		}
+	}
+	freeaddrinfo(all);
+	return fd;
 }
 
 /* ---- bytes ---- */
@@ -171,6 +206,11 @@ static struct str header_of(const struct buf *head, const char *name)
 			return str_trim(value);
 	}
 	return STR_NULL;
+}
+
+struct str http_answer_header(const struct http_answer *a, const char *name)
+{
+	return header_of(&a->head, name);
 }
 
 static int read_head(struct call *c)
@@ -362,6 +402,23 @@ int http_call(int fd, const char *method, const char *target, const char *header
 		return err_set(e, ERR_LIMIT, "answer is larger than %d bytes", ANSWER_MAX_BYTES);
 	}
 	*ret = (struct http_answer){.status = c.status, .head = c.head, .body = w.body};
+	c.head = (struct buf){0};
+	return 0;
+}
+
+static int enough(void *arg, int status, struct str piece)
+{
+	return 1;
+}
+
+int http_call_head(int fd, const char *method, const char *target, const char *headers, struct str body,
+		   int64_t timeout_us, struct http_answer *ret, struct err *e)
+{
+	auto_(call_done) struct call c = {.fd = fd, .deadline_us = clock_now_us() + timeout_us, .sink = enough, .e = e};
+
+	if (exchange(&c, method, target, headers, body) < 0)
+		return -1;
+	*ret = (struct http_answer){.status = c.status, .head = c.head};
 	c.head = (struct buf){0};
 	return 0;
 }

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "http/server_int.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <sys/socket.h>
-
-#include "base/limits.h"
 #include "base/mem.h"
 
 #define HEAD_US		  20000000 /* from the first byte to the end of the head */
@@ -32,6 +29,8 @@ void conn_move(struct conn *c, enum conn_state to)
 {
 	c->state = to;
 	conn_touch(c);
+	if (c->hl)
+		server_drain_look(c->hl->s);
 }
 
 int64_t conn_deadline_us(const struct conn *c)
@@ -100,6 +99,7 @@ void conn_new(struct http_listener *hl, int fd, const char *peer, int peer_uid)
 	}
 	strlcpy_(c->req.peer, peer, sizeof(c->req.peer));
 	c->req.peer_uid = peer_uid;
+	c->req.tls = hl->o.tls != NULL;
 	parse_init(&c->p);
 	c->p.streams = hl->o.streams ? ask_streams : NULL;
 	parse_begin(&c->p, hl->o.body_max);
@@ -126,11 +126,30 @@ void conn_unref(struct conn *c)
 		destroy(c);
 }
 
+void http_on_over(struct http_req *r, void (*over)(void *arg, int status), void *arg)
+{
+	struct conn *c = container_of(r, struct conn, req);
+
+	c->over = over;
+	c->over_arg = arg;
+}
+
+void conn_over(struct conn *c)
+{
+	void (*over)(void *arg, int status) = c->over;
+
+	c->over = NULL;
+	c->req.trace = NULL;
+	if (over)
+		over(c->over_arg, c->status);
+}
+
 /* Gives back all that belongs to the server; the request may live on. */
 static void detach(struct conn *c)
 {
 	struct http_listener *hl = c->hl;
 
+	conn_over(c);
 	loop_defer_cancel(c->l, &c->later);
 	conn_body_over(c);
 	loop_fd_free(take_ptr(c->w));
@@ -203,6 +222,7 @@ int http_take_socket(struct http_req *r, struct buf *unsent, struct str *ret_ear
 	buf_add(unsent, c->out.p + c->out_at, c->out.n - c->out_at);
 	c->out_at = c->out.n;
 	c->blocked = false;
+	c->status = 101;
 	*ret_early = (struct str){c->p.in.p + c->p.fed, c->p.in.n - c->p.fed};
 	loop_fd_free(take_ptr(c->w));
 	return take_fd(c->fd);
@@ -240,10 +260,9 @@ void conn_next(struct conn *c)
 		conn_want(c);
 		return;
 	}
-	if (c->close_after || c->hl->draining) {
-		conn_close(c);
-		return;
-	}
+	if (c->close_after || c->hl->draining)
+		return conn_close(c);
+	c->served = true;
 	parse_next(&c->p);
 	parse_begin(&c->p, c->hl->o.body_max);
 	(void)conn_count_bytes(c);
@@ -272,6 +291,7 @@ static void dispatch(struct conn *c)
 	c->gone = c->drained = NULL;
 	c->streaming = false;
 	c->held = false;
+	c->status = 0;
 	if (!c->p.keep_alive)
 		c->close_after = true;
 	conn_move(c, CONN_PENDING);
@@ -305,6 +325,11 @@ static void conn_run(struct conn *c)
 		if (r == PARSE_FAIL) {
 			reply_refuse(c, c->p.fail);
 		} else if (whole || c->p.streamed) {
+			/* Of no bytes, which nobody has to wait for; but botocore then never sends a body again. */
+			if (whole && c->p.wants_continue && !c->p.length)
+				say_continue(c);
+			if (c->freed || c->state == CONN_GONE)
+				break;
 			dispatch(c);
 			held |= c->held;
 		} else if (c->p.in.n) {
@@ -340,17 +365,13 @@ static void receive(struct conn *c)
 	ssize_t got;
 
 	buf_reserve(in, parse_room(&c->p));
-	if (!conn_count_bytes(c)) {
-		reply_refuse(c, 503);
-		return;
-	}
+	if (!conn_count_bytes(c))
+		return reply_refuse(c, 503);
 	got = conn_recv(c, in->cap - in->n - 1);
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (got <= 0) {
-		conn_close(c);
-		return;
-	}
+	if (got <= 0)
+		return conn_close(c);
 	if (c->tls &&
 	    tls_pending(c->tls)) { /* the rest of a record: at most 16 KiB, of which the socket says nothing */
 		buf_reserve(in, tls_pending(c->tls));

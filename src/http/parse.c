@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "http/parse.h"
-
 #include <assert.h>
-
 #include "base/limits.h"
 #include "base/mem.h"
 

@@ -9,7 +9,6 @@
  */
 #pragma once
 #include <llhttp.h>
-
 #include "base/buf.h"
 #include "http/server.h"
 

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "http/proxy.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-
-#include "base/mem.h"
 #include "http/server_int.h"
 
 #define KEEP_BYTES  16384   /* of each buffer, between requests */
@@ -61,10 +58,8 @@ static void fail(struct proxy *p, int status, const char *why)
 static void not_answered(struct proxy *p, int status, const char *why)
 {
 	p->reason = why;
-	if (p->state != PROXY_CONNECT && !p->again) {
-		fail(p, status, why);
-		return;
-	}
+	if (p->state != PROXY_CONNECT && !p->again)
+		return fail(p, status, why);
 	http_on_gone(p->r, NULL, NULL);
 	finish(p, PROXY_NOT_SENT);
 }
@@ -230,10 +225,8 @@ void proxy_connect(struct proxy *p)
 		p->c = upstream_take(p->u, p, true);
 	}
 	none = errno;
-	if (p->c && !p->c->connecting) {
-		send_request(p);
-		return;
-	}
+	if (p->c && !p->c->connecting)
+		return send_request(p);
 	loop_timer_in(p->timer, p->start_us + p->o.connect_us - loop_now_us(upstream_loop(p->u)));
 	if (!p->c && none != EAGAIN)
 		loop_defer(upstream_loop(p->u), &p->later, refused, p);
@@ -244,10 +237,8 @@ static void on_connected(struct proxy *p)
 	int sys = 0;
 	socklen_t n = sizeof(sys);
 
-	if (getsockopt(p->c->fd, SOL_SOCKET, SO_ERROR, &sys, &n) < 0 || sys) {
-		refused(p);
-		return;
-	}
+	if (getsockopt(p->c->fd, SOL_SOCKET, SO_ERROR, &sys, &n) < 0 || sys)
+		return refused(p);
 	p->c->connecting = false;
 	send_request(p);
 }
@@ -335,10 +326,8 @@ static void upgrade(struct proxy *p)
 	struct str first[2];
 	int fds[2];
 
-	if (!p->upgrade || !p->in.hp.upgrade) {
-		fail(p, 502, "the service changed the protocol without being asked");
-		return;
-	}
+	if (!p->upgrade || !p->in.hp.upgrade)
+		return fail(p, 502, "the service changed the protocol without being asked");
 	p->status = 101;
 	p->state = PROXY_TUNNEL;
 	loop_timer_stop(p->timer);
@@ -359,24 +348,16 @@ static void digest(struct proxy *p)
 {
 	do {
 		if (parse_run(&p->in) == PARSE_FAIL ||
-		    (p->in.head_done && (p->in.hp.status_code < 100 || p->in.hp.status_code > 999))) {
-			fail(p, 502, "the service's answer is not HTTP");
-			return;
-		}
+		    (p->in.head_done && (p->in.hp.status_code < 100 || p->in.hp.status_code > 999)))
+			return fail(p, 502, "the service's answer is not HTTP");
 		if (!p->in.head_done)
 			return;
-		if (p->state == PROXY_BODY) {
-			pass_body(p);
-			return;
-		}
-		if (p->in.hp.status_code >= 200) {
-			begin_answer(p);
-			return;
-		}
-		if (p->in.hp.status_code == 101) {
-			upgrade(p);
-			return;
-		}
+		if (p->state == PROXY_BODY)
+			return pass_body(p);
+		if (p->in.hp.status_code >= 200)
+			return begin_answer(p);
+		if (p->in.hp.status_code == 101)
+			return upgrade(p);
 		if (p->in.hp.status_code == 100 && p->expecting)
 			pull(p);
 		parse_next(&p->in);
@@ -396,10 +377,8 @@ static void on_readable(struct proxy *p)
 	got = recv(p->c->fd, in->p + in->n, room, 0);
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (got <= 0 && !(got == 0 && p->state == PROXY_BODY && parse_eof(&p->in))) {
-		broken(p);
-		return;
-	}
+	if (got <= 0 && !(got == 0 && p->state == PROXY_BODY && parse_eof(&p->in)))
+		return broken(p);
 	if (!got) { /* its end was the end of the connection: keep_alive is false */
 		pass_body(p);
 		return;
@@ -414,10 +393,8 @@ static void on_readable(struct proxy *p)
 
 void proxy_event(struct proxy *p, int events)
 {
-	if (p->state == PROXY_CONNECT) {
-		on_connected(p);
-		return;
-	}
+	if (p->state == PROXY_CONNECT)
+		return on_connected(p);
 	if (events & LOOP_WRITE)
 		flush(p);
 	if (events & LOOP_READ && !p->full)
@@ -447,7 +424,7 @@ void proxy_start(struct proxy *p, struct http_req *r, struct upstream *u, const 
 		.r = r,
 		.u = u,
 		.o = {o->connect_us ? o->connect_us : CONNECT_US, o->answer_us ? o->answer_us : DEFAULT_US,
-		      o->idle_us ? o->idle_us : DEFAULT_US},
+		      o->idle_us ? o->idle_us : DEFAULT_US, o->traceparent},
 		.state = PROXY_CONNECT,
 		.start_us = loop_now_us(upstream_loop(u)),
 		.sink = {on_piece, on_end},
@@ -458,6 +435,7 @@ void proxy_start(struct proxy *p, struct http_req *r, struct upstream *u, const 
 	if (!p->timer)
 		p->timer = loop_timer_new(upstream_loop(u), on_timer, p);
 	proxy_request_head(p, &p->out);
+	p->o.traceparent = NULL;
 	upstream_enter(u, p);
 	http_on_gone(r, on_gone, p);
 	proxy_connect(p);

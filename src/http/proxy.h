@@ -34,6 +34,7 @@ struct proxy_opts { /* 0: 60 s, connect 5 s */
 	int64_t connect_us;
 	int64_t answer_us; /* to the head of the answer, from when the request, or the last of its body, was sent */
 	int64_t idle_us;   /* between two pieces of the answer */
+	const char *traceparent; /* in place of the request's own, borrowed for the call; NULL: that goes on as it is */
 };
 
 /* Zeroed before the first use; after done it can be used again. */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which headers go on to the next hop. */
-#include <arpa/inet.h>
 
 #include "http/proxy.h"
 #include "http/server_int.h"
@@ -66,7 +65,7 @@ static void put_line(struct buf *o, struct str name, struct str value)
 	buf_addstr(o, STR("\r\n"));
 }
 
-static void pass(struct buf *o, const struct headers *a, int of, bool near)
+static void pass(struct buf *o, const struct headers *a, int of, bool near, bool traced)
 {
 	bool connection = false;
 
@@ -76,7 +75,7 @@ static void pass(struct buf *o, const struct headers *a, int of, bool near)
 	for (unsigned i = 0; i < a->n; i++) {
 		struct str name = a->h[i].name;
 
-		if (stays(name, of, near))
+		if (stays(name, of, near) || (traced && str_caseeqc(name, "traceparent")))
 			continue;
 		/* Nobody may take away whom the request is for. */
 		if (connection && !str_caseeqc(name, "host") && listed(a, "connection", name))
@@ -147,7 +146,9 @@ void proxy_request_head(struct proxy *p, struct buf *o)
 	buf_addstr(o, STR(" HTTP/1.1\r\n"));
 	if (!http_header(p->r, "host").p) /* HTTP/1.0 */
 		buf_addstr(o, STR("Host: localhost\r\n"));
-	pass(o, &a, REQUEST, near);
+	pass(o, &a, REQUEST, near, p->o.traceparent != NULL);
+	if (p->o.traceparent)
+		put_line(o, STR("traceparent"), str_of(p->o.traceparent));
 	put_forwarded(o, c, near);
 	put_framing(p, o, c);
 	/* WebSocket alone: whoever else changes the protocol would pass requests by us. */
@@ -164,5 +165,5 @@ void proxy_answer_head(struct proxy *p, struct buf *o)
 
 	parse_headers(&p->in);
 	a = (struct headers){p->in.headers, p->in.n_spans};
-	pass(o, &a, ANSWER, false);
+	pass(o, &a, ANSWER, false, false);
 }

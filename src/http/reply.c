@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "http/server_int.h"
-
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <time.h>
-
 #include "base/clock.h"
 
 /* Up to here copying is cheaper than a second piece for the kernel. */
@@ -75,6 +73,27 @@ struct str http_header(const struct http_req *r, const char *name)
 	return STR_NULL;
 }
 
+const char *http_trace(const struct http_req *r, char out[TRACE_HEADER_BYTES])
+{
+	struct str w3c = STR_NULL, aws = STR_NULL;
+	struct trace_context t;
+	unsigned said = 0;
+
+	if (r->trace) {
+		strlcpy_(out, r->trace, TRACE_HEADER_BYTES);
+		return out;
+	}
+	for (unsigned i = 0; i < r->n_headers; i++) {
+		if (str_caseeqc(r->headers[i].name, "traceparent"))
+			w3c = r->headers[i].value, said++;
+		else if (str_caseeqc(r->headers[i].name, "x-amzn-trace-id"))
+			aws = r->headers[i].value;
+	}
+	if ((said != 1 || trace_from_w3c(w3c, &t) < 0) && trace_from_aws(aws, &t) < 0)
+		return NULL;
+	return trace_to_aws(&t, out);
+}
+
 static struct str date_line(struct http_server *s)
 {
 	time_t now = (time_t)(clock_wall_us() / 1000000);
@@ -100,6 +119,7 @@ static void put_head(struct conn *c, int status, const char *content_type, struc
 	struct buf *o = &c->out;
 
 	assert(status >= 200 && status <= 999);
+	c->status = status;
 	buf_reserve(o, 256 + headers.n);
 	if (status == 200) {
 		buf_addstr(o, STR("HTTP/1.1 200 OK\r\n"));
@@ -153,10 +173,8 @@ static void answer(struct conn *c, const struct http_reply *a)
 	/* The request must be over before the connection ends: nobody is to be told that it is gone. */
 	c->gone = NULL;
 	c->held = !body.n && conn_may_hold(c);
-	if (a->together && !body.n && !c->held && !c->blocked) {
-		conn_answered_later(c);
-		return;
-	}
+	if (a->together && !body.n && !c->held && !c->blocked)
+		return conn_answered_later(c);
 	if (!c->held && conn_send(c, &body, 1) < 0) {
 		conn_lost(c);
 		conn_release(c);
@@ -169,10 +187,8 @@ void http_reply(struct http_req *r, const struct http_reply *a)
 {
 	struct conn *c = container_of(r, struct conn, req);
 
-	if (c->state == CONN_GONE) {
-		conn_release(c);
-		return;
-	}
+	if (c->state == CONN_GONE)
+		return conn_release(c);
 	assert(c->state == CONN_PENDING && !c->streaming);
 	answer(c, a);
 }
@@ -272,10 +288,8 @@ void http_stream_end(struct http_req *r)
 	struct conn *c = container_of(r, struct conn, req);
 	struct str last = STR("0\r\n\r\n");
 
-	if (c->state == CONN_GONE) {
-		conn_release(c);
-		return;
-	}
+	if (c->state == CONN_GONE)
+		return conn_release(c);
 	assert(c->streaming);
 	c->gone = c->drained = NULL;
 	body_given_up(c);

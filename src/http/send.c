@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What goes out of a connection, and when. */
 #include "http/server_int.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-
 #include "base/limits.h"
 
 #define OUT_KEEP_BYTES 65536
@@ -151,6 +149,7 @@ bool conn_may_hold(const struct conn *c)
 
 void conn_answered(struct conn *c)
 {
+	conn_over(c);
 	loop_defer_cancel(c->l, &c->later);
 	c->gone = NULL;
 	c->streaming = false;
@@ -172,10 +171,8 @@ static void send_together(void *arg)
 	struct http_server *s = arg;
 	struct conn *c;
 
-	if (!loop_quiet(s->l) && ++s->together_turns < TOGETHER_TURNS) {
-		loop_defer(s->l, &s->later, send_together, s);
-		return;
-	}
+	if (!loop_quiet(s->l) && ++s->together_turns < TOGETHER_TURNS)
+		return loop_defer(s->l, &s->later, send_together, s);
 	s->together_turns = 0;
 	while ((c = list_first(&s->together, struct conn, together))) {
 		list_del(&c->together);
@@ -190,6 +187,7 @@ void conn_answered_later(struct conn *c)
 {
 	struct http_server *s = c->hl->s;
 
+	conn_over(c);
 	loop_defer_cancel(c->l, &c->later);
 	c->gone = NULL;
 	conn_move(c, CONN_FLUSH);

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "http/server_int.h"
-
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/limits.h"
@@ -108,6 +105,7 @@ void server_conn_closed(struct http_listener *hl)
 {
 	struct http_server *s = hl->s;
 
+	server_drain_look(s);
 	s->n_conns--;
 	hl->n_conns--;
 	s->n_guests -= hl->o.guest;
@@ -290,11 +288,58 @@ void http_server_free(struct http_server *s)
 		http_listener_free(list_first(&s->listeners, struct http_listener, node));
 	loop_timer_free(s->sweep);
 	loop_timer_free(s->retry);
+	loop_timer_free(s->drain_by);
 	loop_defer_cancel(s->l, &s->later);
+	loop_defer_cancel(s->l, &s->drain_later);
 	free(s);
 }
 
-void http_server_drain(struct http_server *s)
+/* Closing it would lose a request. */
+static bool coming(const struct conn *c)
+{
+	return c->state == CONN_IDLE || c->state == CONN_RECV || c->state == CONN_FLUSH ||
+	       (c->state == CONN_PENDING && (conn_body_open(c) || c->left > 0));
+}
+
+static void drain_done(struct http_server *s)
+{
+	loop_timer_free(take_ptr(s->drain_by));
+	take_ptr(s->drained)(s->drained_arg);
+}
+
+static void drain_check(void *arg)
+{
+	struct http_server *s = arg;
+
+	list_each(&s->listeners, it)
+	{
+		struct http_listener *hl = container_of(it, struct http_listener, node);
+
+		list_each(&hl->conns, ct) if (!hl->o.guest && coming(container_of(ct, struct conn, node))) return;
+	}
+	if (s->drained)
+		drain_done(s);
+}
+
+void server_drain_look(struct http_server *s)
+{
+	if (s->drained && !s->drain_later.queued)
+		loop_defer(s->l, &s->drain_later, drain_check, s);
+}
+
+static void drain_late(void *arg)
+{
+	drain_done(arg);
+}
+
+static void drain_conn(struct conn *c)
+{
+	c->close_after = true;
+	if (c->state == CONN_IDLE && c->served && recv(c->fd, &(char){0}, 1, MSG_PEEK | MSG_DONTWAIT) <= 0)
+		conn_close(c);
+}
+
+void http_server_drain(struct http_server *s, int64_t within_us, void (*drained)(void *arg), void *arg)
 {
 	list_each(&s->listeners, it)
 	{
@@ -303,15 +348,13 @@ void http_server_drain(struct http_server *s)
 		if (hl->o.guest)
 			continue; /* the way in which a sandbox answers */
 		stop_accepting(hl);
-		list_each(&hl->conns, ct)
-		{
-			struct conn *c = container_of(ct, struct conn, node);
-
-			c->close_after = true;
-			if (c->state == CONN_IDLE)
-				conn_close(c);
-		}
+		list_each(&hl->conns, ct) drain_conn(container_of(ct, struct conn, node));
 	}
+	s->drained = drained;
+	s->drained_arg = arg;
+	s->drain_by = loop_timer_new(s->l, drain_late, s);
+	loop_timer_in(s->drain_by, within_us);
+	server_drain_look(s);
 }
 
 size_t http_server_conns(const struct http_server *s)

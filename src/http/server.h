@@ -21,6 +21,7 @@
 #pragma once
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/trace_context.h"
 #include "loop/loop.h"
 struct http_server;
 struct tls_server;
@@ -35,12 +36,15 @@ struct http_req {
 	const struct http_header *headers;
 	unsigned n_headers;
 	struct str body;
-	bool streams;	  /* body is empty: it is to be pulled, http_body_start */
-	char peer[56];	  /* address of the client, "" for unix */
-	int peer_uid;	  /* unix sockets: SO_PEERCRED uid; -1 otherwise */
-	int64_t start_us; /* clock_now_us when its first byte was seen */
-};			  /* valid until the reply; all strings borrowed */
+	bool streams;  /* body is empty: it is to be pulled, http_body_start */
+	char peer[56]; /* address of the client, "" for unix */
+	bool tls;
+	int peer_uid;	   /* unix sockets: SO_PEERCRED uid; -1 otherwise */
+	int64_t start_us;  /* clock_now_us when its first byte was seen */
+	const char *trace; /* of a span made of it, until it is over; NULL: none */
+};			   /* valid until the reply; all strings borrowed */
 typedef void http_handler(void *listener_arg, struct http_req *r);
+typedef bool http_streams(void *listener_arg, const struct http_req *r);
 
 struct http_listener_opts {
 	size_t body_max;
@@ -48,7 +52,7 @@ struct http_listener_opts {
 	http_handler *handler;
 	/* Whether the handler is to be called before the body is here. Asked only when it does not come with the head:
 	 * others are whole. NULL: no. */
-	bool (*streams)(void *listener_arg, const struct http_req *r);
+	http_streams *streams;
 	void *arg;
 	bool guest;
 	struct tls_server *tls; /* http/tls.h; borrowed; NULL: none */
@@ -60,15 +64,21 @@ void http_server_close(struct http_server *s); /* closes all connections; pendin
 void http_server_free(struct http_server *s);  /* the same, and frees the listeners that are left */
 struct http_listener *http_listen(struct http_server *s, int fd, const struct http_listener_opts *o);
 void http_listener_free(struct http_listener *hl); /* stops accepting, closes its connections (gone() for pending) */
-/* Stop accepting, close idle connections, others after their answer; guests go on. */
-void http_server_drain(struct http_server *s);
+/* Stop accepting, close idle connections, others after their answer; guests go on. drained (never at once): no request is on
+ * its way to us any more, nor an answer of known length to its client, or within_us have passed. Who has connected and
+ * not asked yet is about to, and would not try again: such connections count as requests on their way. */
+void http_server_drain(struct http_server *s, int64_t within_us, void (*drained)(void *arg), void *arg);
 size_t http_server_conns(const struct http_server *s);
 
+/* The trace that it is part of: of its span, or else by its one traceparent or X-Amzn-Trace-Id, as the latter. NULL: of none. */
+const char *http_trace(const struct http_req *r, char out[TRACE_HEADER_BYTES]);
 struct str http_header(const struct http_req *r, const char *name); /* first value, or {NULL,0} */
 void http_on_gone(
 	struct http_req *r, void (*gone)(void *arg),
 	void *arg); /* client left (or shut down its sending side) before the answer; r is invalid after gone returns */
 
+/* over: once, when the answer is given to the connection, or either was cut off. status: as it was said; 0: none was. */
+void http_on_over(struct http_req *r, void (*over)(void *arg, int status), void *arg);
 void http_on_gone_clear(struct http_req **r); /* sets *r, the request itself, to NULL then */
 
 struct http_reply {

@@ -34,6 +34,10 @@ struct http_server {
 	struct list together; /* connections whose answers wait for each other */
 	struct loop_defer later;
 	unsigned together_turns;
+	void (*drained)(void *arg); /* NULL: nobody waits for the end */
+	void *drained_arg;
+	struct loop_timer *drain_by;
+	struct loop_defer drain_later;
 	int64_t date_s; /* the second that date stands for */
 	char date[48];	/* "Date: ...\r\n" */
 	size_t date_n;
@@ -73,9 +77,13 @@ struct conn {
 	void *gone_arg;
 	void (*drained)(void *arg);
 	void *drained_arg;
+	void (*over)(void *arg, int status);
+	void *over_arg;
+	int status;		/* of the answer, as far as there is one */
 	struct http_sink *sink; /* of a body that is not over */
 	struct loop_defer body_later;
 	int64_t left;	  /* of a streamed answer's Content-Length; -1: none */
+	bool served;	  /* one request at least */
 	bool close_after; /* no other request after this answer */
 	bool linger;	  /* the request was not read to its end */
 	bool blocked;	  /* the socket takes no more for now */
@@ -94,6 +102,7 @@ void conn_lost(struct conn *c);	   /* from inside a reply: tells it on the next 
 void conn_release(struct conn *c); /* the handler is done with a GONE one */
 void conn_next(struct conn *c);	   /* after an answer: the next request, or the end; may free c */
 void conn_move(struct conn *c, enum conn_state to);
+void conn_over(struct conn *c);	 /* the request is: tells who wants to know */
 void conn_touch(struct conn *c); /* there was progress */
 void conn_want(struct conn *c);	 /* says what we wait for to the loop; it asks the kernel only when that has changed */
 int64_t conn_deadline_us(const struct conn *c);
@@ -130,6 +139,7 @@ void conn_answered_later(struct conn *c); /* the whole answer is in out; it leav
 /* server.c */
 void server_no_network_between(int fd); /* both ends of the TCP connection are on this machine */
 void server_conn_closed(struct http_listener *hl);
+void server_drain_look(struct http_server *s); /* a connection has moved */
 void server_sweep_by(struct http_server *s, int64_t when_us);
 
 /* reply.c */

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "http/upstream.h"
-
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
-
 #include "base/io.h"
 #include "base/mem.h"
 #include "http/proxy.h"

@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image/image.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
-
-#include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rand.h"

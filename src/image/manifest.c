@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image/manifest.h"
-
 #include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/utsname.h>
 #include <time.h>
-
 #include "base/mem.h"
 #include "image/reference.h"
 #include "json/read.h"

@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image/pull.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/log.h"
@@ -97,10 +93,8 @@ static void wait_turn(struct pull *p)
 {
 	struct err e = {0};
 
-	if (clock_now_us() - p->since_us < TURN_US) {
-		loop_timer_in(p->tick, AGAIN_US);
-		return;
-	}
+	if (clock_now_us() - p->since_us < TURN_US)
+		return loop_timer_in(p->tick, AGAIN_US);
 	err_set(&e, ERR_TIMEOUT, "others have kept it waiting for %d s", (int)(TURN_US / 1000000));
 	fail(p, &e);
 	step(p);
@@ -127,10 +121,8 @@ static void look(void *arg)
 	int64_t now = clock_now_us(), bytes;
 	struct err e = {0};
 
-	if (p->state != PULL_COPY || !p->busy) {
-		step(p);
-		return;
-	}
+	if (p->state != PULL_COPY || !p->busy)
+		return step(p);
 	bytes = bytes_there(p);
 	if (bytes != p->bytes)
 		p->grew_us = now;
@@ -186,10 +178,8 @@ static void copy(struct pull *p)
 {
 	int words = said_open(p->t->loop, &p->said, &p->e);
 
-	if (words < 0) {
-		move(p, PULL_CLEAN);
-		return;
-	}
+	if (words < 0)
+		return move(p, PULL_CLEAN);
 	p->busy = true;
 	p->req = (struct spawn_req){.done = skopeo_ended};
 	spawn_pull_start(p->t->spawn, &p->req, p->ref.text, p->ref.loopback, p->dir_fd, words, p->said.auth);
@@ -236,10 +226,8 @@ static void checked(struct loop_work *w)
 	struct pull *p = container_of(w, struct pull, work);
 
 	p->busy = false;
-	if (!p->t) {
-		pull_free(p);
-		return;
-	}
+	if (!p->t)
+		return pull_free(p);
 	if (!p->e.kind) {
 		p->im = begin_image(p);
 		move(p, PULL_UNPACK);
@@ -265,10 +253,8 @@ static void unpacked(struct spawn_req *r, const struct err *e)
 	struct pull *p = container_of(r, struct pull, req);
 
 	p->busy = false;
-	if (e->kind == ERR_CONFLICT || e->kind == ERR_UNAVAILABLE) {
-		wait_turn(p);
-		return;
-	}
+	if (e->kind == ERR_CONFLICT || e->kind == ERR_UNAVAILABLE)
+		return wait_turn(p);
 	if (e->kind) {
 		fail(p, e);
 		err_wrap(&p->e, "layer %u of %u", p->im->n_layers + 1, p->f.m.n_layers);
@@ -320,10 +306,8 @@ static void saved(struct store_op *op, const struct err *e)
 	struct pull *p = container_of(op, struct pull, save);
 
 	p->busy = false;
-	if (!p->t) {
-		pull_free(p);
-		return;
-	}
+	if (!p->t)
+		return pull_free(p);
 	if (e->kind)
 		fail(p, e);
 	move(p, PULL_CLEAN);

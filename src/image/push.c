@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image/push.h"
 
-#include <string.h>
-
 #include "base/io.h"
-#include "base/limits.h"
 #include "base/mem.h"
 #include "base/rand.h"
 #include "image/image_int.h"
@@ -209,10 +206,8 @@ static void flush(struct push *p)
 
 static void step(struct push *p)
 {
-	if (p->e.kind && p->taken) {
-		finish(p);
-		return;
-	}
+	if (p->e.kind && p->taken)
+		return finish(p);
 	if (p->in.n >= PIECE_BYTES || (p->ending && p->in.n)) {
 		flush(p);
 	} else if (p->ending && p->want[0] && p->work.work != keep_work) {

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Grammar: the distribution project's reference package, which docker, podman and skopeo read names with. */
 #include "image/reference.h"
-
 #include <stdio.h>
-#include <string.h>
 
 #define LOWER	"abcdefghijklmnopqrstuvwxyz"
 #define UPPER	"ABCDEFGHIJKLMNOPQRSTUVWXYZ"

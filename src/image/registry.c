@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image/registry.h"
-
 #include <stdio.h>
-#include <string.h>
-
 #include "base/clock.h"
-#include "base/limits.h"
 #include "base/mem.h"
 #include "image/image_int.h"
 

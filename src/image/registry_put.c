@@ -6,9 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
-
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/mem.h"

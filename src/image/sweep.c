@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-
 #include "base/log.h"
 #include "base/mem.h"
 #include "image/image_int.h"
@@ -171,10 +170,8 @@ static void decide(struct loop_work *w)
 {
 	struct sweep *s = container_of(w, struct sweep, work);
 
-	if (!s->t) {
-		sweep_end(s);
-		return;
-	}
+	if (!s->t)
+		return sweep_end(s);
 	drop_moved(s);
 	decide_layers(s);
 	remove_next(s);

@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image/upload.h"
-
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <sys/stat.h>
-
-#include "base/limits.h"
 #include "base/mem.h"
 #include "image/image_int.h"
 #include "image/reference.h"

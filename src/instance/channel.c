@@ -3,48 +3,107 @@
 #include <errno.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-
 #include "instance/instance_int.h"
 
-static void got_body(struct instance *i, const struct frame *f, struct str part)
+static void got_body(struct instance *i, struct seat *s, const struct frame *f, struct str part)
 {
-	bool end = f->flags & FRAME_FLAG_END, last = f->flags & FRAME_FLAG_LAST;
+	bool end = f->flags & FRAME_FLAG_END, last = f->flags & FRAME_FLAG_LAST && instance_seats(i) == 1;
 	struct err e;
 
-	if (i->answer.n + part.n > LIM_PAYLOAD_BYTES + 1024) {
+	if (f->type == FRAME_ERROR && i->state == INSTANCE_BUSY)
+		buf_clear(&s->answer); /* what there was of an answer before */
+	if (f->flags & FRAME_FLAG_STREAM) {
+		if (!i->probing) /* what began with the daemon before has nobody who reads it */
+			instance_take_piece(i, s, part);
+		part = STR_NULL;
+		if (!end)
+			return;
+	}
+	if (s->answer.n + part.n > LIM_PAYLOAD_BYTES + 1024) {
 		err_set(&e, ERR_CORRUPT, "runtime sent an answer of more than %d bytes", LIM_PAYLOAD_BYTES);
 		instance_broken(i, &e);
 		return;
 	}
-	if (!end || i->answer.n)
-		buf_addstr(&i->answer, part);
+	if (!end || s->answer.n)
+		buf_addstr(&s->answer, part);
 	if (!end)
 		return;
-	if (i->probing) {
-		buf_clear(&i->answer); /* of an event of the daemon before: its client is gone, but it happened */
-		i->late = f->type;
+	if (i->probing) { /* of an event of the daemon before: its client is gone, but it happened */
+		if (!s->answer.n)
+			buf_addstr(&s->answer, part);
+		s->late = f->type;
 		return;
 	}
-	if (i->out.n) { /* what it leaves unread would grow with every event */
+	if (i->queued - i->out.n < s->queued) { /* what it leaves unread would grow with every event */
 		err_set(&e, ERR_CORRUPT, "runtime answered an event that it had not read");
 		instance_broken(i, &e);
 		return;
 	}
-	if (i->answer.n) {
-		struct buf whole = i->answer;
+	if (s->answer.n) {
+		struct buf whole = s->answer;
 
-		i->answer = (struct buf){0};
-		instance_tell_answer(i, buf_str(&whole), f->type == FRAME_ERROR, last);
+		s->answer = (struct buf){0};
+		instance_tell_answer(i, s, buf_str(&whole), f->type == FRAME_ERROR, last);
 		buf_done(&whole);
 	} else {
-		instance_tell_answer(i, part, f->type == FRAME_ERROR, last);
+		instance_tell_answer(i, s, part, f->type == FRAME_ERROR, last);
 	}
+}
+
+/* Probing: an answer takes the place that it needs, of an event that we know nothing of. */
+static struct seat *seat_of(struct instance *i, uint32_t stream)
+{
+	struct seat *unused = NULL;
+
+	for (struct seat *s = i->seat; s < i->seat + i->n_seats; s++) {
+		if (s->open && s->stream == stream)
+			return s;
+		if (!s->open && !unused)
+			unused = s;
+	}
+	if (!i->probing || !unused)
+		return NULL;
+	unused->open = true;
+	unused->stream = stream;
+	return unused;
+}
+
+/* The request id that belongs to a stream, in what PING was answered with. */
+static struct str id_of(struct str list, uint32_t stream)
+{
+	struct str line, number, id;
+	int64_t n;
+
+	while (str_next(&list, '\n', &line)) {
+		if (str_cut(line, ' ', &number, &id) && str_to_i64(number, 0, UINT32_MAX, &n) == 0 && n == stream)
+			return id;
+	}
+	return STR_NULL;
+}
+
+/* It is at a boundary. */
+static void probed(struct instance *i, struct str ids)
+{
+	i->probing = false;
+	for (struct seat *s = i->seat; s < i->seat + i->n_seats; s++) {
+		struct str id = i->n_seats == 1 || i->alone ? ids : id_of(ids, s->stream);
+
+		if (s->late && id.n)
+			i->ev->late(i->arg, id, s->late == FRAME_ERROR, buf_str(&s->answer));
+		buf_clear(&s->answer);
+		s->late = 0;
+		s->open = false;
+	}
+	instance_become_ready(i);
 }
 
 static void got_frame(struct instance *i, const struct frame *f, struct str part)
 {
+	struct seat *s;
 	struct err e;
 
+	if (i->state == INSTANCE_INIT && f->type != FRAME_DATA && f->flags & FRAME_FLAG_STREAM)
+		i->alone = true; /* later it would change what the owner counts with */
 	switch (f->type) {
 	case FRAME_HELLO:
 		if (i->state != INSTANCE_INIT || i->restoring)
@@ -61,11 +120,11 @@ static void got_frame(struct instance *i, const struct frame *f, struct str part
 			break;
 		if (f->stream != i->stream)
 			return; /* what the daemon before did not live to see */
-		i->probing = false;
-		buf_clear(&i->answer);
-		if (i->late && part.n)
-			i->ev->late(i->arg, part, i->late == FRAME_ERROR);
-		instance_become_ready(i);
+		probed(i, part);
+		return;
+	case FRAME_LOG:
+		s = i->probing ? NULL : seat_of(i, f->stream);
+		i->ev->output(i->arg, s ? (int)(s - i->seat) : -1, part);
 		return;
 	case FRAME_SNAPSHOT:
 		if (i->state != INSTANCE_TAKING || i->image < 0)
@@ -90,8 +149,8 @@ static void got_frame(struct instance *i, const struct frame *f, struct str part
 		}
 		/* fallthrough */
 	case FRAME_DATA:
-		if (i->probing || (i->state == INSTANCE_BUSY && f->stream == i->stream)) {
-			got_body(i, f, part);
+		if ((i->probing || i->state == INSTANCE_BUSY) && (s = seat_of(i, f->stream))) {
+			got_body(i, s, f, part);
 			return;
 		}
 		break;
@@ -99,6 +158,18 @@ static void got_frame(struct instance *i, const struct frame *f, struct str part
 	err_set(&e, ERR_CORRUPT, "runtime sent frame type %u for stream %u while %s", f->type, f->stream,
 		instance_state_name[i->state]);
 	instance_broken(i, &e);
+}
+
+/* What is taken of p at once: a frame, or all the LOG frames that it begins with, which can be small and many. */
+static size_t whole(const char *p, size_t n)
+{
+	struct frame f = {.type = FRAME_LOG};
+	size_t at = 0;
+
+	while (f.type == FRAME_LOG && n - at >= FRAME_HEADER && frame_get((const uint8_t *)p + at, &f, NULL) == 0 &&
+	       n - at - FRAME_HEADER >= f.length && (!at || f.type == FRAME_LOG))
+		at += FRAME_HEADER + f.length;
+	return at;
 }
 
 /*
@@ -109,6 +180,7 @@ ssize_t channel_take(struct instance *i)
 {
 	char *p = i->host->scratch;
 	ssize_t n = recv(i->fds.fd[SB_CHAN], p, INSTANCE_SCRATCH, MSG_PEEK | MSG_DONTWAIT);
+	size_t at, all;
 	struct frame f;
 	struct err e;
 
@@ -124,15 +196,19 @@ ssize_t channel_take(struct instance *i)
 		instance_broken(i, &e);
 		return -1;
 	}
-	if ((size_t)n - FRAME_HEADER < f.length)
+	all = whole(p, (size_t)n);
+	if (!all)
 		return 0;
-	if (recv(i->fds.fd[SB_CHAN], p, FRAME_HEADER + f.length, MSG_DONTWAIT) != (ssize_t)(FRAME_HEADER + f.length)) {
+	if (recv(i->fds.fd[SB_CHAN], p, all, MSG_DONTWAIT) != (ssize_t)all) {
 		err_sys(&e, errno, "read frame");
 		instance_broken(i, &e);
 		return -1;
 	}
-	got_frame(i, &f, (struct str){p + FRAME_HEADER, f.length});
-	return (ssize_t)(FRAME_HEADER + f.length) < n ? n : 0;
+	for (at = 0; at < all; at += FRAME_HEADER + f.length) { /* with several, none can free the instance */
+		frame_get((const uint8_t *)p + at, &f, NULL);
+		got_frame(i, &f, (struct str){p + at + FRAME_HEADER, f.length});
+	}
+	return (ssize_t)all < n ? n : 0;
 }
 
 int channel_flush(struct instance *i, struct err *e)
@@ -149,7 +225,7 @@ int channel_flush(struct instance *i, struct err *e)
 		buf_drop(&i->out, (size_t)n);
 	}
 	if (i->chan_watch)
-		loop_fd_want(i->chan_watch, i->out.n ? LOOP_READ | LOOP_WRITE : LOOP_READ);
+		loop_fd_want(i->chan_watch, (i->held ? 0 : LOOP_READ) | (i->out.n ? LOOP_WRITE : 0));
 	return 0;
 }
 
@@ -171,6 +247,7 @@ void channel_put(struct instance *i, const struct frame *f, struct str body)
 	uint8_t head[FRAME_HEADER];
 
 	frame_put(head, f);
+	i->queued += sizeof(head) + body.n;
 	buf_add(&i->out, head, sizeof(head));
 	buf_addstr(&i->out, body);
 }
@@ -196,13 +273,13 @@ static void queue_data(struct instance *i, struct str rest)
 	}
 }
 
-int channel_event(struct instance *i, const struct instance_event *ev, struct err *e)
+int channel_event(struct instance *i, struct seat *s, const struct instance_event *ev, struct err *e)
 {
 	uint64_t deadline = (uint64_t)ev->deadline_wall_ms;
 	struct frame f = {FRAME_EVENT, 0, ++i->stream, 0};
 	auto_buf head = {0}; /* header, then what the frame says before the payload */
 	size_t fixed, first;
-	ssize_t n;
+	ssize_t n = 0;
 
 	fixed = FRAME_HEADER + 8 + 5 * 2 + strlen(ev->request_id) + strlen(ev->function_arn) + strlen(ev->trace_id) +
 		ev->client_context.n;
@@ -226,7 +303,8 @@ int channel_event(struct instance *i, const struct instance_event *ev, struct er
 	struct iovec iov[2] = {{head.p, head.n}, {(void *)ev->payload.p, first}};
 	struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2};
 
-	n = sendmsg(i->fds.fd[SB_CHAN], &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (!i->out.n) /* else it comes after what another one has not read yet */
+		n = sendmsg(i->fds.fd[SB_CHAN], &m, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (n < 0 && errno != EAGAIN && errno != EINTR)
 		return err_sys(e, errno, "send event");
 	if (n < 0)
@@ -237,6 +315,9 @@ int channel_event(struct instance *i, const struct instance_event *ev, struct er
 	}
 	if ((size_t)n - head.n < first)
 		buf_add(&i->out, ev->payload.p + ((size_t)n - head.n), first - ((size_t)n - head.n));
+	i->queued += head.n + first;
 	queue_data(i, (struct str){ev->payload.p + first, ev->payload.n - first});
+	s->stream = i->stream;
+	s->queued = i->queued;
 	return i->out.n ? channel_flush(i, e) : 0;
 }

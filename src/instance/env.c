@@ -72,7 +72,8 @@ static const char *const reserved[] = {"_HANDLER",
 				       "AWS_LAMBDA_LOG_GROUP_NAME",
 				       "AWS_LAMBDA_LOG_STREAM_NAME",
 				       "AWS_EXECUTION_ENV",
-				       "AWS_LAMBDA_INITIALIZATION_TYPE"};
+				       "AWS_LAMBDA_INITIALIZATION_TYPE",
+				       "TANDEM_SEATS"};
 
 static bool is_reserved(const char *name)
 {
@@ -160,6 +161,8 @@ static void put_env(struct strings *s, const struct env_facts *f)
 		put(s, "TANDEM_FD=%d", INIT_FD_CHAN);
 	if (f->image)
 		put(s, "TANDEM_IMAGE=1");
+	if (f->seats > 1)
+		put(s, "TANDEM_SEATS=%u", f->seats);
 	(f->program ? put_image_env : put_host_env)(s, f);
 	for (unsigned i = 0; i < r->env.n; i++)
 		if (!is_reserved(r->env.p[i].name))

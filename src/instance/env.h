@@ -12,6 +12,7 @@ struct env_facts {
 	const char *account, *region, *log_stream;
 	bool tls; /* AWS's own names lead to the platform, vouched for by the state's authority */
 	bool provisioned;
+	unsigned seats;
 	bool image; /* one is to be made of the process: its runtime gets ready for that from the beginning */
 };
 /* Appends argv then env to out, each NUL-terminated; counts in m. ERR_LIMIT past INIT_MSG_MAX. */

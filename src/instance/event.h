@@ -9,4 +9,6 @@ struct instance_event {
 	struct str client_context; /* JSON (already decoded from base64), or empty */
 	struct str payload;
 	int64_t deadline_wall_ms;
+	unsigned seat; /* below instance_seats(); one that has no event */
+	bool streams;  /* an answer in pieces is wanted as it comes; else it is gathered */
 };

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "instance/forward.h"
-
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
-
 #include "base/mem.h"
 #include "base/rand.h"
 #include "instance/resolver.h"

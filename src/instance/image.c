@@ -5,7 +5,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
-
 #include "instance/instance_int.h"
 #include "wire/fds.h"
 

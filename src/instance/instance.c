@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <time.h>
-
 #include "base/clock.h"
 #include "base/enc.h"
 #include "base/mem.h"
@@ -40,7 +39,9 @@ void instance_become_ready(struct instance *i)
 {
 	if (i->state != INSTANCE_INIT)
 		return;
-	if (!i->early) /* else it may be the event's, which begins with ready() */
+	if (i->rtapi)
+		rtapi_init_over(i->rtapi); /* restored or adopted ones do not say so over it */
+	if (!i->early)			   /* else it may be the event's, which begins with ready() */
 		instance_drain_output(i);
 	i->state = i->early ? INSTANCE_BUSY : INSTANCE_IDLE;
 	i->early = false;
@@ -54,15 +55,18 @@ static bool rtapi_listens(const struct instance *i)
 }
 
 /* last: the runtime ends, so nothing more may be given to it; its exit, or the deadline, ends the instance. */
-void instance_tell_answer(struct instance *i, struct str body, bool is_error, bool last)
+void instance_tell_answer(struct instance *i, struct seat *s, struct str body, bool is_error, bool last)
 {
 	bool listens = rtapi_listens(i);
 
+	instance_hold(i, false);
 	if (listens && i->revision->kind < RUNTIME_PROVIDED && !last)
 		rtapi_runtime_done(i->rtapi);
 	/* A provided runtime is idle when it asks for the next event, not when it has answered this one. */
-	i->state = listens || last ? INSTANCE_RESPONDED : INSTANCE_IDLE;
-	i->ev->answer(i->arg, body, is_error);
+	s->open = false;
+	if (!--i->n_open)
+		i->state = listens || last ? INSTANCE_RESPONDED : INSTANCE_IDLE;
+	i->ev->answer(i->arg, (unsigned)(s - i->seat), body, is_error);
 }
 
 /* --- Runtime API --- */
@@ -83,9 +87,20 @@ static void rt_ready(void *arg)
 static void rt_answer(void *arg, struct str body)
 {
 	struct instance *i = arg;
+	struct buf whole = i->seat->answer;
+
+	i->seat->answer = (struct buf){0};
+	if (i->state == INSTANCE_BUSY)
+		instance_tell_answer(i, i->seat, whole.n ? buf_str(&whole) : body, false, false);
+	buf_done(&whole);
+}
+
+static void rt_piece(void *arg, struct str piece)
+{
+	struct instance *i = arg;
 
 	if (i->state == INSTANCE_BUSY)
-		instance_tell_answer(i, body, false, false);
+		instance_take_piece(i, i->seat, piece);
 }
 
 static void rt_error(void *arg, struct str type, struct str body)
@@ -93,7 +108,7 @@ static void rt_error(void *arg, struct str type, struct str body)
 	struct instance *i = arg;
 
 	if (i->state == INSTANCE_BUSY)
-		instance_tell_answer(i, body, true, false);
+		instance_tell_answer(i, i->seat, body, true, false);
 }
 
 static void rt_init_error(void *arg, struct str type, struct str body)
@@ -106,17 +121,17 @@ static void rt_init_error(void *arg, struct str type, struct str body)
 	i->ev->init_failed(i->arg, body);
 }
 
-static void rt_late(void *arg, struct str request_id, bool is_error)
+static void rt_late(void *arg, struct str request_id, bool is_error, struct str body)
 {
 	struct instance *i = arg;
 
 	if (i->state != INSTANCE_INIT || i->late)
 		return;
-	i->late = is_error ? FRAME_ERROR : FRAME_DATA; /* one event at a time: so was it before */
-	i->ev->late(i->arg, request_id, is_error);
+	i->late = true; /* one event at a time: so was it before */
+	i->ev->late(i->arg, request_id, is_error, body);
 }
 
-static const struct rtapi_events rt_events = {rt_ready, rt_answer, rt_error, rt_init_error, rt_late};
+static const struct rtapi_events rt_events = {rt_ready, rt_answer, rt_error, rt_init_error, rt_late, rt_piece};
 
 static bool has_way_out(const struct revision *r)
 {
@@ -129,8 +144,11 @@ static bool has_way_out(const struct revision *r)
 static void listen_inside(struct instance *i)
 {
 	struct instance_host *h = i->host;
-	struct http_listener_opts api = {
-		.body_max = LIM_PAYLOAD_BYTES, .handler = h->sandbox_api, .arg = i, .guest = true};
+	struct http_listener_opts api = {.body_max = LIM_PAYLOAD_BYTES,
+					 .handler = h->sandbox_api,
+					 .streams = h->sandbox_streams,
+					 .arg = i,
+					 .guest = true};
 	struct http_listener_opts creds = {.body_max = 4096, .handler = h->creds, .arg = i, .guest = true};
 
 	bool provided = i->revision->kind >= RUNTIME_PROVIDED;
@@ -174,7 +192,7 @@ static void drain(struct instance *i, enum spawner_sb from, struct loop_fd **wat
 			return;
 		if (i->early)
 			channel_take(i); /* printed by the event: then it has said before that it is restored */
-		i->ev->output(i->arg, (struct str){piece, (size_t)n});
+		i->ev->output(i->arg, -1, (struct str){piece, (size_t)n});
 		total += (size_t)n;
 		if ((size_t)n < sizeof(piece))
 			return; /* a short read of a pipe has emptied it */
@@ -210,10 +228,12 @@ static void name_log_stream(struct instance *i)
 
 struct instance *instance_new(const struct instance_opts *o)
 {
-	struct instance *i = xcalloc(1, sizeof(*i));
+	unsigned n_seats = o->seats ? o->seats : 1;
+	struct instance *i = xcalloc(1, sizeof(*i) + n_seats * sizeof(i->seat[0]));
 	struct loop *l = o->host->loop;
 
 	i->host = o->host;
+	i->n_seats = n_seats;
 	i->ev = o->events;
 	i->arg = o->arg;
 	i->id = o->id;
@@ -259,23 +279,53 @@ void instance_free(struct instance *i)
 		close(i->image);
 	revision_unref(i->revision);
 	buf_done(&i->out);
-	buf_done(&i->answer);
+	for (unsigned k = 0; k < i->n_seats; k++)
+		buf_done(&i->seat[k].answer);
 	buf_done(&i->start_text);
 	buf_done(&i->extensions);
 	free(i);
 }
 
+/* Where several are under way they share the way out: none of them may hold it for the others. */
+void instance_take_piece(struct instance *i, struct seat *s, struct str piece)
+{
+	size_t most = LIM_PAYLOAD_BYTES + 1; /* one byte more: it is too long */
+	size_t room = s->answer.n < most ? most - s->answer.n : 0;
+
+	if (s->streams && instance_seats(i) == 1 && piece.n)
+		i->ev->piece(i->arg, piece);
+	else
+		buf_add(&s->answer, piece.p, piece.n < room ? piece.n : room);
+}
+
+void instance_hold(struct instance *i, bool held)
+{
+	if (i->held == held || instance_seats(i) > 1)
+		return;
+	i->held = held;
+	if (i->chan_watch)
+		loop_fd_want(i->chan_watch, (held ? 0 : LOOP_READ) | (i->out.n ? LOOP_WRITE : 0));
+	if (i->rtapi)
+		rtapi_hold(i->rtapi, held);
+}
+
 int instance_event(struct instance *i, const struct instance_event *ev, struct err *e)
 {
+	struct seat *s = &i->seat[ev->seat];
+
+	buf_clear(&s->answer);
+	s->streams = ev->streams;
 	if (i->frozen)
 		instance_thaw(i);
-	if (i->state == INSTANCE_INIT && (!i->restoring || i->out.n))
+	if (i->state == INSTANCE_INIT && (!i->restoring || i->out.n || i->early))
 		return err_set(e, ERR_UNAVAILABLE, "it is not ready for an event");
+	s->open = true;
+	i->n_open++;
 	if (i->state == INSTANCE_INIT)
 		i->early = true;
 	else
 		i->state = INSTANCE_BUSY;
-	if (i->revision->kind < RUNTIME_PROVIDED && channel_event(i, ev, e) < 0)
+	if (i->revision->kind < RUNTIME_PROVIDED && channel_event(i, s, ev, e) < 0)
 		return -1;
 	if (rtapi_listens(i))
 		rtapi_event(i->rtapi, ev);
@@ -319,6 +369,11 @@ bool instance_ending(struct instance *i, bool spindown)
 enum instance_state instance_state(const struct instance *i)
 {
 	return i->state;
+}
+
+unsigned instance_seats(const struct instance *i)
+{
+	return i->alone || rtapi_listens(i) ? 1 : i->n_seats;
 }
 
 bool instance_frozen(const struct instance *i)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One running sandbox of one revision: its descriptors, its runtime's protocol (frames for in-house runtimes, the
- * Runtime API for provided ones and images), its output, its freezer. Serves one event at a time.
+ * Runtime API for provided ones and images), its output, its freezer. Serves one event at a time, or so many as it has
+ * seats.
  *
  *      INIT ───► IDLE ◄──► BUSY ───► RESPONDED ───► IDLE
  *        │         ├──────────────────────────────► TAKING      (an image of it is made: it serves no event)
@@ -9,7 +10,7 @@
  *
  *   INIT       waiting for HELLO (frames) or for next (Runtime API) and for every extension; restored from an image:
  *              for the runtime's word that it is itself again
- *   BUSY       waiting for the answer
+ *   BUSY       waiting for the answer, of several events for all of them
  *   RESPONDED  answered; waiting for the extensions
  *
  * The owner (sched/) decides; this module carries out and tells through events, from the loop, never from inside a
@@ -36,13 +37,17 @@ struct instance;
 struct init_snap;
 
 struct instance_events {
-	void (*ready)(void *arg);				       /* INIT -> IDLE */
-	void (*late)(void *arg, struct str request_id, bool is_error); /* adopted, before ready: the answer to an event
-									  of the daemon before */
-	void (*init_failed)(void *arg, struct str error);	       /* the runtime's own error object */
-	void (*answer)(void *arg, struct str body, bool is_error);     /* BUSY -> RESPONDED or IDLE; body borrowed */
-	void (*idle)(void *arg);				       /* RESPONDED -> IDLE */
-	void (*output)(void *arg, struct str text); /* stdout and stderr, in order. Within answer() the owner drains,
+	void (*ready)(void *arg); /* INIT -> IDLE */
+	void (*late)(void *arg, struct str request_id, bool is_error, struct str body);
+	/* adopted, before ready: the answer to an event of the daemon before, which may have read the begin of it */
+	void (*init_failed)(void *arg, struct str error);			  /* the runtime's own error object */
+	void (*answer)(void *arg, unsigned seat, struct str body, bool is_error); /* the last one: BUSY -> RESPONDED or
+										     IDLE; body borrowed */
+	void (*piece)(void *arg, struct str piece); /* of a streamed answer, before answer(), which then has no body */
+	void (*idle)(void *arg);		    /* RESPONDED -> IDLE */
+	/* seat: whose event printed it; -1: the runtime did not say. */
+	void (*output)(void *arg, int seat,
+		       struct str text); /* stdout and stderr, in order. Within answer() the owner drains,
 						       which gives all that was printed until then */
 	void (*exited)(void *arg, bool extension,
 		       int wait_status); /* the runtime or an extension is gone; while ENDING: all that were told are */
@@ -59,6 +64,7 @@ struct instance_host {
 	struct http_server *http;
 	const char *account, *region;
 	http_handler *sandbox_api; /* see sched_opts */
+	http_streams *sandbox_streams;
 	struct tls_server *tls;
 	http_handler *creds;
 	struct forward *forward; /* NULL: sandboxes have no way out */
@@ -84,6 +90,7 @@ struct instance_opts {
 	const struct instance_program *program; /* of a revision that is an image; borrowed during the call */
 	bool provisioned;			/* started to be held ready: its environment says so */
 	bool image;				/* instance_take will come */
+	unsigned seats;				/* events at once; 0: one */
 	bool adopted;				/* it runs already: instance_probe instead of instance_start */
 	bool restoring;				/* instance_order was called */
 	const struct instance_events *events;
@@ -106,10 +113,11 @@ int instance_take(struct instance *i, int file, uint64_t max_bytes, uint32_t dea
 bool instance_ask_pages(struct instance *i);
 int instance_probe(struct instance *i,
 		   struct err *e); /* adopted: ready() once the runtime is at a boundary and waits */
-/* IDLE -> BUSY; thaws. ev is borrowed during the call only. Also once after instance_restore: the process begins with it
+/* IDLE -> BUSY, or BUSY with a seat that is free; thaws. ev is borrowed during the call only. Also once after instance_restore: the process begins with it
  * by itself, and ready() means that it has begun, INIT -> BUSY. */
 int instance_event(struct instance *i, const struct instance_event *ev, struct err *e);
-void instance_freeze(struct instance *i); /* IDLE only */
+void instance_hold(struct instance *i, bool held); /* BUSY: no piece comes while held, and the runtime's writes wait */
+void instance_freeze(struct instance *i);	   /* IDLE only */
 void instance_thaw(struct instance *i);
 /* No event but output() comes after, and exited() when this said true: extensions were told of the shutdown (only of an
  * instance that does nothing: in one that failed nothing is run any further) and have INSTANCE_SHUTDOWN_US to leave. */
@@ -118,6 +126,7 @@ bool instance_ending(struct instance *i, bool spindown);
 void instance_drain_output(struct instance *i); /* what is in the log pipe now */
 
 enum instance_state instance_state(const struct instance *i);
+unsigned instance_seats(const struct instance *i); /* from ready() on: 1 with extensions, or a handler that streams */
 bool instance_frozen(const struct instance *i);
 pid_t instance_pid(const struct instance *i);
 void *instance_arg(const struct instance *i);		   /* opts.arg */

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "instance/resolver.h"
-
-#include <string.h>
 #include <sys/socket.h>
 #include <netinet/in.h>
-
 #include "base/mem.h"
 #include "base/str.h"
 #include "instance/forward.h"

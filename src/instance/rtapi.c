@@ -145,19 +145,76 @@ static void answer_too_large(struct rtapi *r, struct http_req *q)
 	rtapi_refuse(q, 413, "RequestEntityTooLarge", "Exceeded maximum allowed payload size (6291556 bytes).");
 }
 
+/* --- an answer in pieces --- */
+
+static void stream_gone(void *arg)
+{
+	struct rtapi *r = arg;
+
+	r->stream = NULL;
+	if (r->state != RT_BUSY)
+		return;
+	r->state = RT_ANSWERED;
+	r->ev->error(r->arg, STR("Runtime.TruncatedResponse"),
+		     STR("{\"errorMessage\":\"The response ended before its "
+			 "end\",\"errorType\":\"Runtime.TruncatedResponse\"}"));
+}
+
+static void stream_piece(struct http_sink *s, struct str piece)
+{
+	struct rtapi *r = container_of(s, struct rtapi, sink);
+
+	if (r->state == RT_BUSY)
+		r->ev->piece(r->arg, piece);
+}
+
+static void stream_end(struct http_sink *s)
+{
+	struct rtapi *r = container_of(s, struct rtapi, sink);
+	struct http_req *q = take_ptr(r->stream);
+
+	if (r->state == RT_BUSY) {
+		r->state = RT_ANSWERED;
+		r->ev->answer(r->arg, STR_NULL);
+	}
+	rtapi_reply_ok(q);
+}
+
+static void stream_begin(struct rtapi *r, struct http_req *q)
+{
+	r->stream = q;
+	r->sink = (struct http_sink){.piece = stream_piece, .end = stream_end};
+	http_on_gone(q, stream_gone, r);
+	http_body_start(q, &r->sink);
+}
+
+void rtapi_hold(struct rtapi *r, bool held)
+{
+	if (r->stream)
+		(held ? http_body_pause : http_body_resume)(r->stream);
+}
+
+static bool streams(void *arg, const struct http_req *q)
+{
+	return str_caseeqc(http_header(q, "Lambda-Runtime-Function-Response-Mode"), "streaming") &&
+	       str_ends(q->path, "/response");
+}
+
 static void on_answer(struct rtapi *r, struct http_req *q, struct str id, bool is_error)
 {
 	struct str mode = is_error ? STR_NULL : http_header(q, "Lambda-Runtime-Function-Response-Mode");
 
 	if (r->state == RT_INIT && r->info->adopted) {
-		r->ev->late(r->arg, id, is_error);
+		r->ev->late(r->arg, id, is_error, q->body);
 		rtapi_reply_ok(q);
 	} else if (r->state == RT_INIT || r->state == RT_FAILED || !str_eqc(id, r->request_id)) {
 		rtapi_refuse(q, 400, "InvalidRequestID", "Invalid request ID");
-	} else if (r->state != RT_BUSY || r->event_waits) {
+	} else if (r->state != RT_BUSY || r->event_waits || r->stream) {
 		refuse_state(r, q, is_error ? "InvocationErrorResponse" : "InvocationResponse");
 	} else if (mode.n && !str_caseeqc(mode, "streaming") && !str_caseeqc(mode, "buffered")) {
 		rtapi_refuse(q, 400, "InvalidFunctionResponseMode", "Invalid function response mode");
+	} else if (q->streams) {
+		stream_begin(r, q);
 	} else if (q->body.n > LIM_PAYLOAD_BYTES) {
 		answer_too_large(r, q);
 	} else {
@@ -251,8 +308,12 @@ struct rtapi *rtapi_new(struct http_server *s, struct loop *l, int listener, con
 			const struct rtapi_events *ev, void *arg)
 {
 	struct rtapi *r = xcalloc(1, sizeof(*r));
-	struct http_listener_opts o = {
-		.body_max = BODY_MAX, .idle_us = IDLE_US, .handler = on_request, .arg = r, .guest = true};
+	struct http_listener_opts o = {.body_max = BODY_MAX,
+				       .idle_us = IDLE_US,
+				       .handler = on_request,
+				       .streams = streams,
+				       .arg = r,
+				       .guest = true};
 
 	r->loop = l;
 	r->info = info;
@@ -267,6 +328,7 @@ void rtapi_free(struct rtapi *r)
 	if (!r)
 		return;
 	loop_defer_cancel(r->loop, &r->defer);
+	r->state = RT_FAILED;		 /* an answer that breaks off now is nobody's any more */
 	http_listener_free(r->listener); /* gone() of what waits still finds r and its extensions */
 	for (unsigned i = 0; i < r->n_ext; i++)
 		free(r->ext[i]);
@@ -330,6 +392,11 @@ void rtapi_event(struct rtapi *r, const struct instance_event *ev)
 		}
 	}
 	r->inside = inside;
+}
+
+void rtapi_init_over(struct rtapi *r)
+{
+	r->init_done = true;
 }
 
 void rtapi_runtime_done(struct rtapi *r)

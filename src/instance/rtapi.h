@@ -22,7 +22,10 @@ struct rtapi_events {
 	void (*answer)(void *arg, struct str body); /* the runtime's answer to the current event; body borrowed */
 	void (*error)(void *arg, struct str error_type, struct str body); /* the handler's error */
 	void (*init_error)(void *arg, struct str error_type, struct str body);
-	void (*late)(void *arg, struct str request_id, bool is_error); /* adopted only, before the first ready */
+	void (*late)(void *arg, struct str request_id, bool is_error,
+		     struct str body); /* adopted only, before the first ready */
+	void (*piece)(void *arg,
+		      struct str piece); /* of an answer in streaming mode; answer(), without a body, ends it */
 };
 struct rtapi *rtapi_new(struct http_server *s, struct loop *l, int listener, const struct rtapi_info *info,
 			const struct rtapi_events *ev, void *arg);
@@ -32,6 +35,8 @@ void rtapi_free(struct rtapi *r);
  * in-house runtime has answered. */
 void rtapi_event(struct rtapi *r, const struct instance_event *ev);
 void rtapi_runtime_done(struct rtapi *r);
+void rtapi_init_over(struct rtapi *r);	     /* no extension registers any more */
+void rtapi_hold(struct rtapi *r, bool held); /* no piece comes while held */
 bool rtapi_has_extensions(const struct rtapi *r);
 /* SHUTDOWN to extensions that asked for it; reason "SPINDOWN", "TIMEOUT" or "FAILURE". Gives their number. */
 unsigned rtapi_shutdown(struct rtapi *r, const char *reason, int64_t deadline_wall_ms);

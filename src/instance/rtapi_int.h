@@ -29,14 +29,16 @@ struct rtapi {
 	void *arg;
 
 	enum rt_state state;
-	struct http_req *next; /* the runtime waits for an event */
-	bool init_done;	       /* ready() was told once */
-	bool told_ready;       /* since the last event */
-	bool inside;	       /* a call of the owner's: events have to wait */
-	bool event_waits;      /* event holds one for which no next was there */
-	char request_id[64];   /* of the event in hand */
-	struct buf head;       /* header lines of the event */
-	struct buf event;      /* a payload that has to wait */
+	struct http_req *next;	 /* the runtime waits for an event */
+	struct http_req *stream; /* BUSY: the answer that comes in pieces */
+	struct http_sink sink;
+	bool init_done;	     /* ready() was told once */
+	bool told_ready;     /* since the last event */
+	bool inside;	     /* a call of the owner's: events have to wait */
+	bool event_waits;    /* event holds one for which no next was there */
+	char request_id[64]; /* of the event in hand */
+	struct buf head;     /* header lines of the event */
+	struct buf event;    /* a payload that has to wait */
 
 	struct loop_defer defer;
 	struct buf text; /* an extension's event */

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-
 #include "base/rand.h"
 #include "instance/env.h"
 #include "instance/instance_int.h"
@@ -73,7 +72,7 @@ static void start_failed(struct instance *i, bool extension, int error)
 			return;
 	}
 	snprintf(line, sizeof(line), "Error: %s could not be started: %s\n", what, strerror(error & 0xffff));
-	i->ev->output(i->arg, str_of(line));
+	i->ev->output(i->arg, -1, str_of(line));
 	snprintf(json, sizeof(json), "{\"errorType\":\"%s\",\"errorMessage\":\"%.*s\"}",
 		 extension ? "Extension.LaunchError" : "Runtime.InvalidEntrypoint", (int)strlen(line) - 1, line);
 	i->ev->init_failed(i->arg, str_of(json));
@@ -129,7 +128,8 @@ int start_prepare(struct instance *i, const struct instance_opts *o, struct err 
 				  .tls = i->host->tls != NULL,
 				  .program = o->program,
 				  .provisioned = o->provisioned,
-				  .image = o->image};
+				  .image = o->image,
+				  .seats = i->n_seats};
 
 	i->start_msg = (struct init_msg){.version = INIT_VERSION,
 					 .verb = o->program ? INIT_RUN : INIT_START,

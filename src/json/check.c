@@ -5,9 +5,7 @@
  * for here, nor is a lone surrogate escape refused: the grammar allows both.
  */
 #include "json/check.h"
-
 #include <assert.h>
-
 #include "base/enc.h"
 #include "base/limits.h"
 #include "json/read.h"

@@ -153,6 +153,11 @@ const struct json *json_at(const struct json *arr, size_t i)
 	return wrap(json_array_get(unwrap(arr), i));
 }
 
+const char *json_first(const struct json *obj)
+{
+	return json_object_iter_key(json_object_iter(unwrap(obj)));
+}
+
 int json_each(const struct json *obj, json_member *f, void *arg)
 {
 	json_t *o = unwrap(obj);

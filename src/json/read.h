@@ -27,6 +27,7 @@ double json_real(const struct json *j,
 		 double dflt) __asm__("json_read_real"); /* ints too; jansson exports the plain symbol */
 size_t json_len(const struct json *j);			 /* array or object */
 const struct json *json_at(const struct json *arr, size_t i);
+const char *json_first(const struct json *obj);				       /* the first member's key; NULL: none */
 typedef int json_member(void *arg, const char *key, const struct json *value); /* non-zero stops */
 int json_each(const struct json *obj, json_member *f, void *arg);	       /* members in order of the text */
 char *json_text(const struct json *j); /* compact, of an object or array; the caller frees */

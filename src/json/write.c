@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "json/write.h"
-
 #include <assert.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
-
 #include "base/enc.h"
 #include "json/check.h"
+#include "json/read.h"
 
 void jw_init(struct jw *w, struct buf *out)
 {
@@ -80,10 +80,8 @@ void jw_real(struct jw *w, const char *key, double v)
 {
 	char tmp[40];
 
-	if (!isfinite(v)) {
-		jw_null(w, key);
-		return;
-	}
+	if (!isfinite(v))
+		return jw_null(w, key);
 	for (int digits = 15; digits <= 17; digits++) {
 		snprintf(tmp, sizeof(tmp), "%.*g", digits, v);
 		if (strtod(tmp, NULL) == v)
@@ -150,4 +148,60 @@ void jw_quote(struct buf *out, struct str v)
 	}
 	buf_add(out, v.p ? v.p + from : "", i - from);
 	buf_addc(out, '"');
+}
+
+void jw_fmt(struct buf *out, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	for (; *fmt; fmt++) {
+		if (*fmt != '%') {
+			buf_addc(out, *fmt == '\'' ? '"' : *fmt);
+			continue;
+		}
+		switch (*++fmt) {
+		case 's':
+			jw_quote(out, str_of(va_arg(ap, const char *)));
+			break;
+		case 'd':
+			buf_add_i64(out, va_arg(ap, int64_t));
+			break;
+		default:
+			assert(*fmt == 'r');
+			buf_adds(out, va_arg(ap, const char *));
+		}
+	}
+	va_end(ap);
+}
+
+struct merge {
+	struct jw w;
+	const struct json *over; /* whose members these are not, NULL: they are */
+	const char *project;
+};
+
+static int merge_one(void *arg, const char *key, const struct json *value)
+{
+	struct merge *m = arg;
+	char *text;
+
+	if (json_get(m->over, key) || json_type(value) == JSON_NULL || (m->project && !strcmp(key, "project")))
+		return 0;
+	text = json_text(value);
+	jw_raw(&m->w, key, str_of(text));
+	free(text);
+	return 0;
+}
+
+void json_merge(struct buf *out, const struct json *under, const struct json *over, const char *project)
+{
+	struct merge m = {jw_object(out), over, project};
+
+	json_each(under, merge_one, &m);
+	m.over = NULL;
+	json_each(over, merge_one, &m);
+	if (project)
+		jw_strc(&m.w, "project", project);
+	jw_end(&m.w, '}');
 }

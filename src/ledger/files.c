@@ -3,10 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
-
 #include "base/clock.h"
 #include "base/log.h"
 #include "ledger/ledger_int.h"

@@ -6,8 +6,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
-
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/log.h"
@@ -55,6 +53,17 @@ int ledger_sums_load(int dirfd, struct sums *ret, uint64_t *ret_upto, uint64_t *
 	return 0;
 }
 
+static void fold_row(const struct ledger_row *r, int64_t span_us, struct sums *to)
+{
+	struct ledger_row piece;
+
+	for (int64_t at = r->start_wall_us; row_piece(r, &at, span_us, &piece);) {
+		struct sum_key key = ledger_key(&piece, span_us);
+
+		sum_add_row(sums_at(to, &key), &piece);
+	}
+}
+
 static int fold_segment(int dirfd, const char *name, int64_t fine_wall_us, struct sums *to, uint64_t *ret_bad,
 			struct err *e)
 {
@@ -73,9 +82,7 @@ static int fold_segment(int dirfd, const char *name, int64_t fine_wall_us, struc
 				++*ret_bad;
 				continue;
 			}
-			struct sum_key key = ledger_key(r, r->start_wall_us < fine_wall_us ? DAY_US : HOUR_US);
-
-			sum_add_row(sums_at(to, &key), r);
+			fold_row(r, r->start_wall_us < fine_wall_us ? DAY_US : HOUR_US, to);
 		}
 	return got < 0 ? err_sys(e, errno, "read %s", name) : 0;
 }

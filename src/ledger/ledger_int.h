@@ -44,16 +44,21 @@ void ledger_fill(const struct ledger *lg, struct ledger_row *r);	/* what ledger_
 struct sum_key ledger_key(const struct ledger_row *r, int64_t span_us); /* full key of a row */
 
 struct ledger {
+	void (*on_watched)(void *arg, const char *workload, const struct ledger_row *row); /* or NULL */
+	void *watched_arg;
 	struct loop *loop;
 	struct spool *spool;
 	struct ledger_files files;
 	struct names names;
-	struct prices prices;
-	struct price_machine machine;
+	struct ledger_prices prices;
 	double vcpus, memory_bytes;
 	double lambda_request, lambda_mb_ms; /* this host's architecture, first tier */
 	uint64_t rows, dropped_rows;
 	bool dropping;		   /* said once per stretch */
 	struct ledger_scan *scans; /* running */
+	void (*on_row)(void *arg, const struct ledger_row *row);
+	void *on_row_arg;
 };
+/* Tags of rows that are in no file yet. */
+void ledger_names_save(struct ledger *lg, const struct ledger_so_far *v, size_t n);
 void ledger_queries_cancel(struct ledger *lg);

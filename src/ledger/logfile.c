@@ -4,11 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
-
 #include "base/io.h"
-#include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "ledger/logs_int.h"
@@ -295,87 +292,114 @@ int log_files_remove(struct log_files *f, struct log_stream *s, const char *name
 
 /* ---- reading back ---- */
 
-/* "time stream id text" as it is shown: without the stream. False: not a line of ours. */
-static bool show(struct str line, struct buf *out)
+/* "time stream id text". False: not a line of ours. */
+static bool split(struct str line, struct log_line *ret)
 {
-	struct str when, stream, rest;
+	struct str rest;
 
-	if (line.n <= LOG_STAMP || line.p[LOG_STAMP] != ' ' || line.p[LOG_STAMP - 1] != 'Z' ||
-	    !str_cut(line, ' ', &when, &rest) || !str_cut(rest, ' ', &stream, &rest))
-		return false;
-	if (out) {
-		buf_addstr(out, when);
-		buf_addc(out, ' ');
-		buf_addstr(out, rest);
-		buf_addc(out, '\n');
+	return line.n > LOG_STAMP && line.p[LOG_STAMP] == ' ' && line.p[LOG_STAMP - 1] == 'Z' &&
+	       str_cut(line, ' ', &ret->when, &rest) && str_cut(rest, ' ', &ret->stream, &rest) &&
+	       str_cut(rest, ' ', &ret->id, &ret->text);
+}
+
+/* The lines of one segment, from a byte of it on, or those before it. False: it was enough. */
+static bool scan_text(struct str text, struct log_pos from, bool backward, log_visit *visit, void *arg)
+{
+	size_t at = from.offset < text.n ? from.offset : text.n;
+
+	while (backward ? at > 0 : at < text.n) {
+		const char *nl = backward ? memrchr(text.p, '\n', at - 1) : memchr(text.p + at, '\n', text.n - at);
+		size_t begin = !backward ? at : nl ? (size_t)(nl - text.p) + 1 : 0;
+		size_t end = backward ? at : (size_t)(nl - text.p) + 1;
+		struct log_line line = {.at = {from.segment, (uint32_t)begin}, .end = {from.segment, (uint32_t)end}};
+
+		at = backward ? begin : end;
+		if (split((struct str){text.p + begin, end - 1 - begin}, &line) && !visit(arg, &line))
+			return false;
 	}
 	return true;
 }
 
-struct part {
-	struct buf text;
-	size_t from; /* first line that is wanted */
-};
-
-static void part_done(struct part *p)
-{
-	buf_done(&p->text);
-}
-
-/* Walks back from the end. True: no older segment is needed. */
-static bool walk_back(struct part *p, const char *since, unsigned *left)
-{
-	size_t end = p->text.n;
-
-	/* What is behind the last newline was not written whole. */
-	while (end && p->text.p[end - 1] != '\n')
-		end--;
-	p->text.n = p->from = end;
-	while (end) {
-		const char *nl = memrchr(p->text.p, '\n', end - 1);
-		size_t start = nl ? (size_t)(nl - p->text.p) + 1 : 0;
-		struct str line = {p->text.p + start, end - 1 - start};
-
-		end = start;
-		if (!show(line, NULL))
-			continue;
-		if (memcmp(line.p, since, LOG_STAMP) < 0 || *left == 0)
-			return true;
-		--*left;
-		p->from = start;
-	}
-	return false;
-}
-
-int log_files_read(struct log_files *f, const char *name, int64_t since_wall_us, unsigned max_lines, struct buf *out,
-		   struct err *e)
+int log_files_scan(struct log_files *f, const char *name, struct log_pos from, bool backward, log_visit *visit,
+		   void *arg, struct err *e)
 {
 	auto_free struct segment_name *v = NULL;
-	struct part parts[LOG_SEGMENTS] = {0};
-	char since[LOG_STAMP + 1];
 	struct err why = {0};
 	auto_close int dir = -1;
-	size_t n = 0, got = 0;
-	bool enough = false;
-	struct str line;
-	int r = 0;
+	size_t n = 0;
+	bool more = true;
 
 	if (open_dir(f, name, false, &dir, &why) < 0)
 		return why.kind == ERR_NOT_FOUND ? 0 : err_set(e, why.kind, "%s", why.text);
 	if (segment_list(dir, "", ".log", &v, &n, e) < 0)
 		return -1;
-	log_stamp(since_wall_us, since);
-	for (; !enough && r == 0 && got < LOG_SEGMENTS && got < n; got++) {
-		r = io_read_file(dir, v[n - 1 - got].name, 2 * LOG_SEGMENT_BYTES, &parts[got].text, e);
-		if (r == 0)
-			enough = walk_back(&parts[got], since, &max_lines);
-	}
-	while (got-- > 0) {
-		struct str rest = {parts[got].text.p + parts[got].from, parts[got].text.n - parts[got].from};
+	for (size_t k = 0; more && k < n; k++) {
+		const struct segment_name *seg = &v[backward ? n - 1 - k : k];
+		struct log_pos at = {seg->number, backward ? UINT32_MAX : 0};
+		auto_buf text = {0};
 
-		while (r == 0 && str_cut(rest, '\n', &line, &rest))
-			show(line, out);
-		part_done(&parts[got]);
+		if (backward ? seg->number > from.segment : seg->number < from.segment)
+			continue;
+		if (seg->number == from.segment)
+			at.offset = from.offset;
+		if (io_read_file(dir, seg->name, 2 * LOG_SEGMENT_BYTES, &text, e) < 0)
+			return -1;
+		/* What is behind the last newline was not written whole. */
+		while (text.n && text.p[text.n - 1] != '\n')
+			text.n--;
+		more = scan_text(buf_str(&text), at, backward, visit, arg);
 	}
-	return r;
+	return 0;
+}
+
+struct last { /* lines */
+	struct log_read *r;
+	char since[LOG_STAMP + 1];
+	unsigned left;
+	bool any;
+	struct log_pos at;
+};
+
+static bool left_out(const struct last *l, const struct log_line *line)
+{
+	return l->r->wanted && !l->r->wanted(l->r, line);
+}
+
+static bool walk_back(void *arg, const struct log_line *line)
+{
+	struct last *l = arg;
+
+	if (!l->left || memcmp(line->when.p, l->since, LOG_STAMP) < 0)
+		return false;
+	if (left_out(l, line))
+		return true;
+	l->left--;
+	l->any = true;
+	l->at = line->at;
+	return true;
+}
+
+/* As it is shown: without the stream. */
+static bool show(void *arg, const struct log_line *line)
+{
+	struct last *l = arg;
+	struct str rest = {line->id.p, line->id.n + 1 + line->text.n};
+
+	if (left_out(l, line))
+		return true;
+	buf_addstr(&l->r->out, line->when);
+	buf_addc(&l->r->out, ' ');
+	buf_addstr(&l->r->out, rest);
+	buf_addc(&l->r->out, '\n');
+	return true;
+}
+
+int log_files_read(struct log_files *f, struct log_read *r)
+{
+	struct last l = {.r = r, .left = r->max_lines};
+
+	log_stamp(r->since_wall_us, l.since);
+	if (log_files_scan(f, r->workload, (struct log_pos){UINT32_MAX, UINT32_MAX}, true, walk_back, &l, &r->e) < 0)
+		return -1;
+	return l.any ? log_files_scan(f, r->workload, l.at, false, show, &l, &r->e) : 0;
 }

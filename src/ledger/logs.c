@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Logs on the loop: streams, limits, followers. The files are logfile.c's. */
 #include "ledger/logs.h"
-
 #include <assert.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -270,6 +266,13 @@ static bool bucket_take(struct log_bucket *b, int class, int64_t now, size_t n)
 	return true;
 }
 
+bool log_stream_room(struct log_stream *s, size_t bytes)
+{
+	struct log_bucket b = s->bucket[FN]; /* only looked at */
+
+	return bucket_take(&b, FN, clock_wall_us(), bytes) && spool_room(s->lg->spool, bytes);
+}
+
 /* Room for n bytes of s at the end of the active batch, in the last record or a new one; NULL: the bound is reached. */
 static char *record(struct log_stream *s, size_t n)
 {
@@ -406,13 +409,21 @@ void log_stream_add(struct log_stream *s, const char *stream, const char *reques
 		follow_tell(s);
 }
 
+void logs_flush(struct logs *lg)
+{
+	spool_flush(lg->spool);
+}
+
 /* ---- reading, following ---- */
 
 static void read_work(struct loop_work *w)
 {
 	struct log_read *r = container_of(w, struct log_read, work);
 
-	log_files_read(&r->lg->files, r->workload, r->since_wall_us, r->max_lines, &r->out, &r->e);
+	if (r->scan)
+		r->scan(r, &r->lg->files, &r->e);
+	else
+		log_files_read(&r->lg->files, r);
 }
 
 static void read_end(void *arg)

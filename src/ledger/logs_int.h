@@ -52,7 +52,6 @@ void log_files_close(struct log_files *f);
 void log_files_write(struct log_files *f, struct spool_batch *b);
 void log_file_end(struct log_files *f, struct log_stream *s); /* closes and forgets; the stream may be freed */
 int log_files_remove(struct log_files *f, struct log_stream *s, const char *name, struct err *e); /* s may be NULL */
-int log_files_read(struct log_files *f, const char *name, int64_t since_wall_us, unsigned max_lines, struct buf *out,
-		   struct err *e);
+int log_files_read(struct log_files *f, struct log_read *r); /* into its out and e */
 void log_stamp(int64_t wall_us, char out[LOG_STAMP + 1]);
 struct log_files *logs_files(struct logs *lg); /* for tests, while no work is on its way */

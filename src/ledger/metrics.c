@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ledger/metrics.h"
-
 #include <stdio.h>
-
 #include "base/mem.h"
 #include "ledger/names.h"
 
@@ -12,14 +10,48 @@ static const uint32_t bucket_us[METRICS_BUCKETS] = {
 };
 static const char *const phase_name[COLD_N] = {"queue", "start", "init"};
 
-void histogram_add(struct histogram *h, uint32_t us)
+int metrics_bucket(uint32_t us)
 {
 	int i = 0;
 
 	while (i < METRICS_BUCKETS && us > bucket_us[i])
 		i++;
+	return i;
+}
+
+int histogram_add(struct histogram *h, uint32_t us)
+{
+	int i = metrics_bucket(us);
+
 	h->n[i]++;
 	h->sum_s += us / 1e6;
+	return i;
+}
+
+/* Parts of a bucket: equal ones; those of the last, up to the longest time-out, are wider and wider. */
+static uint32_t part_upto(int bucket, int part)
+{
+	static const uint16_t last_s[TOOK_PARTS] = {12, 30, 120, 900};
+	uint32_t from;
+
+	if (bucket == METRICS_BUCKETS)
+		return last_s[part] * 1000000u;
+	from = bucket ? bucket_us[bucket - 1] : 0;
+	return from + (uint32_t)((uint64_t)(bucket_us[bucket] - from) * (uint64_t)(part + 1) / TOOK_PARTS);
+}
+
+void took_add(struct took *t, int bucket, uint32_t us)
+{
+	int part = 0;
+
+	while (part < TOOK_PARTS - 1 && us > part_upto(bucket, part))
+		part++;
+	t->n[bucket * TOOK_PARTS + part]++;
+}
+
+uint32_t took_upto_us(int i)
+{
+	return part_upto(i / TOOK_PARTS, i % TOOK_PARTS);
 }
 
 static void add_invoke(struct metrics *m, const struct ledger_row *r)
@@ -29,7 +61,11 @@ static void add_invoke(struct metrics *m, const struct ledger_row *r)
 	if (!*count)
 		*count = xcalloc(OUTCOME_N, sizeof(**count));
 	(*count)[r->outcome]++;
-	histogram_add(&m->handler, r->handler_us);
+	if (r->trigger != TRIGGER_CHECK) {
+		m->calls++;
+		m->errors += r->outcome != OUTCOME_OK;
+	}
+	took_add(&m->took, histogram_add(&m->handler, r->handler_us), r->handler_us);
 	if (!r->cold)
 		return;
 	if (!m->cold)
@@ -48,6 +84,7 @@ void metrics_add(struct metrics **mp, const struct ledger_row *r)
 		m = *mp = xcalloc(1, sizeof(*m));
 	if (r->kind == LEDGER_INVOKE)
 		add_invoke(m, r);
+	m->cpu_us += r->cpu_us;
 	m->usd_aws += r->usd_aws;
 	m->usd_machine += r->usd_machine;
 }
@@ -133,7 +170,7 @@ static void count_text(struct buf *out, const struct name *w)
 				if (!n)
 					continue;
 				series(out, "invocations_total", w);
-				buf_addf(out, ",lane=\"%s\",trigger=\"%s\",outcome=\"%s\"} %lu\n", ledger_lane_name[l],
+				buf_addf(out, ",lane=\"%s\",trigger=\"%s\",outcome=\"%s\"} %lu\n", lane_name[l],
 					 ledger_trigger_name[t], ledger_outcome_name[o], (unsigned long)n);
 			}
 }

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ledger/names.h"
-
 #include <stdio.h>
-#include <string.h>
-
 #include "base/enc.h"
 #include "base/io.h"
 #include "base/mem.h"

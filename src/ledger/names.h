@@ -17,6 +17,7 @@ struct name {
 	uint32_t number, refs;
 	bool saved;		 /* in the file, or in the batch that goes there */
 	bool deleted;		 /* goes with the last reference */
+	bool watched;		 /* ledger_watch */
 	struct metrics *metrics; /* ledger/metrics.h; NULL until its first row */
 };
 struct names {

@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ledger/row.h"
-
 #include <math.h>
-#include <string.h>
-
 #include "ledger/segment.h"
 
-const char *const ledger_kind_name[LEDGER_KIND_N] = {"invoke", "idle", "platform", "task", "requests"};
-const char *const ledger_lane_name[LANE_N] = {"function", "container", "vm"};
-const char *const ledger_trigger_name[TRIGGER_N] = {"api", "http", "async", "check"};
+const char *const ledger_kind_name[LEDGER_KIND_N] = {"invoke",	 "idle",   "platform", "task",
+						     "requests", "unused", "other",    "machine"};
+const char *const ledger_trigger_name[TRIGGER_N] = {"api", "http", "async", "check", "queue", "stream"};
 const char *const ledger_outcome_name[OUTCOME_N] = {"ok",	   "error",	"timeout", "crash",   "oom",
 						    "init_failed", "throttled", "failed",  "canceled"};
-static_assert(LEDGER_KIND_N == 5 && LANE_N == 3 && TRIGGER_N == 4 && OUTCOME_N == 9, "name tables");
+static_assert(LEDGER_KIND_N == 8 && LANE_N == 3 && TRIGGER_N == 6 && OUTCOME_N == 9, "name tables");
 
 #define SUMMED (ROW_BYTES - sizeof(uint64_t))
 

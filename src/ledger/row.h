@@ -34,10 +34,10 @@ struct sum_key {
 };
 struct sum {
 	struct sum_key key;
-	uint64_t invocations;  /* LEDGER_INVOKE, deployments' own checks left out */
-	uint64_t cold, errors; /* of these */
-	uint64_t queue_us, start_us, init_us;
-	uint64_t handler_us; /* LEDGER_TASK: vCPU * billed time */
+	uint64_t invocations;		      /* LEDGER_INVOKE, deployments' own checks left out */
+	uint64_t cold, errors;		      /* of these */
+	uint64_t queue_us, start_us, init_us; /* start_us, LEDGER_TASK: how many */
+	uint64_t handler_us;		      /* LEDGER_TASK: vCPU * billed time */
 	uint64_t idle_ms, billed_ms;
 	double gb_s; /* memory limit * billed time */
 	uint64_t cpu_us, mem_peak_bytes, bytes_in, bytes_out;

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ledger/spool.h"
-
 #include <assert.h>
-
 #include "base/mem.h"
 
 /* A recycled batch keeps this much memory; a burst's growth goes back. */

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ledger/sums.h"
 
-#include <string.h>
-
 #include "base/mem.h"
-#include "ledger/prices.h"
 #include "ledger/segment.h"
 
 void sums_done(struct sums *s)
@@ -56,6 +53,55 @@ struct sum *sums_at(struct sums *s, const struct sum_key *key)
 	return &s->v[s->last];
 }
 
+static bool is_stretch(const struct ledger_row *r)
+{
+	return r->kind != LEDGER_INVOKE && r->kind != LEDGER_REQUESTS && r->idle_ms;
+}
+
+int64_t row_end_wall_us(const struct ledger_row *r)
+{
+	return r->start_wall_us + (is_stretch(r) ? r->idle_ms * 1000ll : 0);
+}
+
+struct piece {
+	int64_t from, until, of;
+};
+
+/* Rounded at both ends alike: what one piece lacks the next one has. */
+static uint64_t part_of(uint64_t v, const struct piece *p)
+{
+	return (uint64_t)((unsigned __int128)v * (uint64_t)p->until / (uint64_t)p->of -
+			  (unsigned __int128)v * (uint64_t)p->from / (uint64_t)p->of);
+}
+
+bool row_piece(const struct ledger_row *r, int64_t *at, int64_t span_us, struct ledger_row *ret)
+{
+	int64_t end = row_end_wall_us(r), from = *at > r->start_wall_us ? *at : r->start_wall_us;
+	int64_t until = end - from < span_us - from % span_us ? end : from - from % span_us + span_us;
+	struct piece p = {from - r->start_wall_us, until - r->start_wall_us, end - r->start_wall_us};
+
+	if (!is_stretch(r) ? *at > r->start_wall_us : from >= end)
+		return false;
+	*ret = *r;
+	*at = is_stretch(r) ? until : INT64_MAX;
+	if (!is_stretch(r) || (p.from == 0 && p.until == p.of))
+		return true;
+	ret->start_wall_us = from;
+	ret->instance = p.from ? 0 : r->instance; /* it is counted with its first piece */
+	ret->queue_us = (uint32_t)part_of(r->queue_us, &p);
+	ret->start_us = (uint32_t)part_of(r->start_us, &p);
+	ret->init_us = (uint32_t)part_of(r->init_us, &p);
+	ret->handler_us = (uint32_t)part_of(r->handler_us, &p);
+	ret->idle_ms = (uint32_t)part_of(r->idle_ms, &p);
+	ret->billed_ms = (uint32_t)part_of(r->billed_ms, &p);
+	ret->cpu_us = part_of(r->cpu_us, &p);
+	ret->bytes_in = (uint32_t)part_of(r->bytes_in, &p);
+	ret->bytes_out = (uint32_t)part_of(r->bytes_out, &p);
+	ret->usd_aws = r->usd_aws * (double)(until - from) / (double)p.of;
+	ret->usd_machine = r->usd_machine * (double)(until - from) / (double)p.of;
+	return true;
+}
+
 void sum_add_row(struct sum *to, const struct ledger_row *r)
 {
 	double vcpu = r->version / 1000.0, gb = r->memory_mb / 1024.0;
@@ -63,7 +109,7 @@ void sum_add_row(struct sum *to, const struct ledger_row *r)
 	if (r->kind == LEDGER_INVOKE && r->trigger != TRIGGER_CHECK) {
 		to->invocations++;
 		to->cold += r->cold != LEDGER_WARM;
-		to->errors += r->outcome != OUTCOME_OK;
+		to->errors += r->outcome != OUTCOME_OK && r->outcome != OUTCOME_CANCELED;
 	} else if (r->kind == LEDGER_REQUESTS) {
 		to->invocations += r->version;
 		to->errors += r->outcome != OUTCOME_OK ? r->version : 0;
@@ -71,7 +117,7 @@ void sum_add_row(struct sum *to, const struct ledger_row *r)
 	if (r->kind == LEDGER_TASK)
 		price_fargate_size(&vcpu, &gb);
 	to->queue_us += r->queue_us;
-	to->start_us += r->start_us;
+	to->start_us += r->kind == LEDGER_TASK ? r->instance != 0 : r->start_us;
 	to->init_us += r->init_us;
 	to->handler_us += r->kind == LEDGER_TASK ? (uint64_t)(vcpu * r->billed_ms * 1000) : r->handler_us;
 	to->idle_ms += r->idle_ms;
@@ -80,8 +126,8 @@ void sum_add_row(struct sum *to, const struct ledger_row *r)
 	to->cpu_us += r->cpu_us;
 	if (to->mem_peak_bytes < r->mem_peak_bytes)
 		to->mem_peak_bytes = r->mem_peak_bytes;
-	to->bytes_in += r->bytes_in;
-	to->bytes_out += r->bytes_out;
+	to->bytes_in += sum_bytes(r, r->bytes_in);
+	to->bytes_out += sum_bytes(r, r->bytes_out);
 	to->usd_aws += r->usd_aws;
 	to->usd_machine += r->usd_machine;
 }

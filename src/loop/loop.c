@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "loop/loop_int.h"
-
 #include <assert.h>
-
 #include "base/clock.h"
 #include "base/mem.h"
 

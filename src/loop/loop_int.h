@@ -2,7 +2,6 @@
 /* What loop.c and thread.c of this folder share. */
 #pragma once
 #include <uv.h>
-
 #include "base/list.h"
 #include "loop/loop.h"
 

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "loop/loop_int.h"
-
 #include <assert.h>
 #include <pthread.h>
 #include <signal.h>
-
 #include "base/mem.h"
 #include "base/str.h"
 

@@ -1,322 +1,364 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Asynchronous events: committed before the caller hears "accepted", run at least once, tried again as Lambda does.
- *
- *      COMMIT ───► RUN ◄──► WAIT ───► FORGET
+ *      COMMIT ───► READY ───► RUN ───► FORGET
+ *         └─► store ─┘◄────────┴► RETRY ─► store
  *
  *   COMMIT  the store's word that the event is durable
+ *   READY   its turn in the line of its function
  *   RUN     the invocation's outcome
- *   WAIT    the time of the next try (1 min, then 2 min after a function error; 1 s doubling to 5 min when throttled)
- *   FORGET  the store's word that the event is gone
- * An event that is over, or was tried MAX_TRIES times, is forgotten; its row and its log lines stay.
+ *   RETRY   the store's word that its next try is durable: until then the store alone has it
+ *   FORGET  the store's word that the event is gone, and that what follows from it is there
  */
-#include <stdio.h>
-#include <string.h>
+#include "sched/async.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rand.h"
-#include "sched/sched_int.h"
+#include "json/read.h"
+#include "sched/line.h"
+#include "store/record.h"
 #include "store/version.h"
 
-#define MAX_TRIES  3
-#define MAX_AGE_US (6 * 3600 * 1000000ll)
-#define EVENT_COST 1024 /* what one takes beside its payload */
+#define SECOND_US 1000000ll
+#define PAUSE_MAX (300 * SECOND_US)
 
-struct async {
-	struct list node;
-	struct sched *s;
-	struct store_op op;
-	struct store_event ev;
-	struct function *function;
-	struct invocation inv;
-	struct loop_timer *timer;
-	bool before; /* of the daemon before: may be under way in an adopted instance */
-	bool held;   /* until that is known */
-	bool saving; /* op is under way: the store has ev, too */
-	int throttles;
-	void (*accepted)(void *arg, const struct err *e);
-	void *arg;
-	struct loop_defer refuse;
-};
-
-static void count(struct async *a, int sign)
-{
-	int64_t n = sign * (int64_t)(a->ev.payload_n + EVENT_COST);
-
-	a->function->async_bytes += n;
-	if (a->s)
-		a->s->async_bytes += n;
-}
-
-static void async_free(struct async *a)
-{
-	count(a, -1);
-	list_del(&a->node);
-	loop_timer_free(a->timer);
-	function_unref(a->function);
-	store_event_done(&a->ev);
-	free(a);
-}
-
-/* The store has done what was asked of it. True: the scheduler is gone meanwhile, and so is a now. */
-static bool is_last(struct async *a)
+/* The store has done what was asked of it. False: the scheduler is gone meanwhile, and so is a now. */
+static bool is_there(struct async *a)
 {
 	a->saving = false;
-	if (a->s)
-		return false;
+	if (a->line)
+		return true;
 	async_free(a);
-	return true;
+	return false;
+}
+
+static struct store_tx *tx_of(struct async *a, void (*done)(struct store_op *op, const struct err *e))
+{
+	store_tx_init(&a->tx);
+	a->tx.op.done = done;
+	a->saving = true;
+	return &a->tx;
+}
+
+static struct async *async_of(struct store_op *op)
+{
+	return container_of(op, struct async, tx.op);
 }
 
 static void forgotten(struct store_op *op, const struct err *e)
 {
-	struct async *a = container_of(op, struct async, op);
+	struct async *a = async_of(op);
 
-	if (is_last(a))
+	if (!is_there(a))
 		return;
-	if (e->kind)
-		log_error("async", "event %s stays in the store and may run again: %s", a->ev.request_id, e->text);
-	async_free(a);
+	if (e->kind) {
+		log_error("async", "event %s stays in the store and will run again: %s", a->ev.request_id, e->text);
+		line_due(a->line, clock_steady_us() + 60 * SECOND_US);
+	} else {
+		a->line->stored--;
+	}
+	async_drop(a);
 }
 
-static void forget(struct async *a)
+static void over(struct async *a, const struct revision *r, enum async_condition condition, struct str response,
+		 const struct err *e)
 {
-	a->op.done = forgotten;
-	a->saving = true;
-	store_event_del(a->s->o.store, &a->op, a->ev.id);
-}
+	struct sched *s = a->line->s;
+	struct store_tx *tx = tx_of(a, forgotten);
+	struct async_over o = {&a->ev, a->line->function, r, condition, response, e};
+	bool gone = o.function && o.function->deleted;
 
-static void run(void *arg);
+	if (condition != ASYNC_SUCCESS && !gone)
+		log_warn("async", "event %s for %s is given up after %d tries: %s", a->ev.request_id, a->line->name,
+			 a->ev.attempts, e ? e->text : "");
+	if (condition != ASYNC_SUCCESS && o.function && !gone)
+		workload_say(s, o.function, "given-up", "event %s after %d tries: %s", a->ev.request_id, a->ev.attempts,
+			     e ? e->text : "the function failed");
+	store_event_del_add(tx, a->ev.id);
+	if (s->o.async && !gone)
+		s->o.async->over(s->o.async->arg, &o, tx);
+	store_tx_start(s->o.store, tx);
+}
 
 static void postponed(struct store_op *op, const struct err *e)
 {
-	struct async *a = container_of(op, struct async, op);
-	int64_t wait = a->ev.not_before_wall_us - clock_wall_us();
+	struct async *a = async_of(op);
 
-	if (is_last(a))
+	if (!is_there(a))
 		return;
 	if (e->kind)
 		log_error("async", "retry of %s is not durable: %s", a->ev.request_id, e->text);
-	loop_timer_in(a->timer, wait > 0 ? wait : 0);
+	line_due(a->line, a->ev.not_before_wall_us);
+	async_drop(a);
 }
 
-static void postpone(struct async *a, int64_t wait_us)
+/* Not more because somebody set the clock. */
+static int64_t age_us(const struct async *a)
 {
-	a->ev.not_before_wall_us = clock_wall_us() + wait_us;
-	a->op.done = postponed;
-	a->saving = true;
-	store_event_retry(a->s->o.store, &a->op, a->ev.id, a->ev.attempts, a->ev.not_before_wall_us);
+	int64_t wall = clock_wall_us(), steady = clock_steady_us(), since = a->ev.accepted_wall_us;
+
+	if (since < a->line->opened_us)
+		since = a->line->opened_us;
+	return (wall < steady ? wall : steady) - since;
+}
+
+static void postpone(struct async *a, int64_t wait_us, const struct async_rules *r)
+{
+	int64_t left_us = r->max_age_us - age_us(a);
+
+	a->ev.not_before_wall_us = clock_steady_us() + (wait_us < left_us ? wait_us : left_us);
+	store_event_retry_add(tx_of(a, postponed), &a->ev);
+	store_tx_start(a->line->s->o.store, &a->tx);
+}
+
+static int64_t doubling(int n)
+{
+	int64_t us = SECOND_US << (n < 9 ? n : 9);
+
+	return us < PAUSE_MAX ? us : PAUSE_MAX;
+}
+
+/* There was no room for it: what waits behind it need not try. */
+static void throttled(struct async *a, const struct err *e)
+{
+	struct line *l = a->line;
+	int64_t now = clock_steady_us();
+
+	strlcpy_(l->why, e->text, sizeof(l->why));
+	list_del(&a->node);
+	list_push_front(&l->ready, &a->node);
+	if (l->pause_us <= now)
+		l->pause_us = now + doubling(l->pauses++);
+}
+
+static struct async_rules rules_of(const struct async *a)
+{
+	const char *q = a->ev.qualifier[0] ? a->ev.qualifier : "$LATEST";
+	auto_free char *key = xasprintf("async/%s:%s", a->line->name, q);
+	const char *text = record_get(a->line->s->o.store, key);
+	auto_json j = text ? json_parse(str_of(text), NULL) : NULL;
+
+	return (struct async_rules){(int)json_get_int(j, "MaximumRetryAttempts", 2),
+				    json_get_int(j, "MaximumEventAgeInSeconds", 21600) * SECOND_US};
 }
 
 static void ran(struct invocation *inv)
 {
+	static const char *const what[INVOKE_OUTCOME_N] = {
+		[INVOKE_ERROR] = "the function failed",
+		[INVOKE_TIMEOUT] = "the function ran out of time",
+		[INVOKE_CRASHED] = "the function's process ended",
+		[INVOKE_INIT_FAILED] = "the function could not be initialised",
+	};
 	struct async *a = container_of(inv, struct async, inv);
-	bool ours = inv->outcome == INVOKE_THROTTLED || inv->outcome == INVOKE_FAILED;
+	struct line *l = a->line;
+	struct revision *r = inv->revision ? inv->revision : l->function->latest;
+	struct async_rules rules = rules_of(a);
 
 	inv->s = NULL; /* over */
-	if (inv->outcome == INVOKE_OK || a->function->deleted) {
-		forget(a);
+	l->n_running--;
+	line_kick(l); /* the next one need not wait for the store */
+	if (inv->outcome == INVOKE_THROTTLED && !l->function->reserved) {
+		over(a, r, ASYNC_ZERO_RESERVED, STR_NULL, &inv->e);
 		return;
 	}
-	if (ours && clock_wall_us() - a->ev.accepted_wall_us < MAX_AGE_US) {
-		int shift = a->throttles < 8 ? a->throttles++ : 8;
-		int64_t wait = 1000000ll << shift;
-
-		postpone(a, wait < 300 * 1000000ll ? wait : 300 * 1000000ll);
+	if ((inv->outcome == INVOKE_THROTTLED || inv->outcome == INVOKE_FAILED) && !l->function->deleted) {
+		throttled(a, &inv->e);
 		return;
 	}
+	l->pauses = 0;
 	a->ev.attempts++;
-	if (ours || a->ev.attempts >= MAX_TRIES) {
-		log_warn("async", "event %s of %s is given up after %d tries", a->ev.request_id, a->ev.function,
-			 a->ev.attempts);
-		forget(a);
+	if (inv->outcome == INVOKE_OK) {
+		over(a, r, ASYNC_SUCCESS, inv->body, NULL);
 		return;
 	}
-	postpone(a, a->ev.attempts * 60 * 1000000ll);
+	strlcpy_(l->why, what[inv->outcome] ? what[inv->outcome] : inv->e.text, sizeof(l->why));
+	if (a->ev.attempts > rules.retries || l->function->deleted)
+		over(a, r, ASYNC_RETRIES_EXHAUSTED, inv->body, &inv->e);
+	else
+		postpone(a, a->ev.attempts * 60 * SECOND_US, &rules);
 }
 
 static void prepare(struct async *a, struct revision *r)
 {
-	a->inv = (struct invocation){.function = a->function,
+	a->before = false;
+	list_del(&a->node);
+	list_push(&a->line->busy, &a->node);
+	a->inv = (struct invocation){.function = a->line->function,
 				     .revision = r->version ? r : NULL,
 				     .qualifier = a->ev.qualifier[0] ? a->ev.qualifier : NULL,
 				     .trigger = TRIGGER_ASYNC,
 				     .payload = {a->ev.payload, a->ev.payload_n},
+				     .trace_id = a->ev.trace_id[0] ? a->ev.trace_id : NULL,
 				     .done = ran};
 	memcpy(a->inv.request_id, a->ev.request_id, sizeof(a->inv.request_id));
+	a->line->n_running++;
 }
 
-static bool adopting(const struct function *f)
+static void give_up(struct async *a, enum async_condition condition, const char *why)
 {
-	unsigned pos = 0;
+	struct err e;
 
-	for (struct workload *w; (w = workload_next(f, &pos));)
-		if (w->n_adopted)
-			return true;
-	return false;
+	list_del(&a->node);
+	list_push(&a->line->busy, &a->node);
+	err_set(&e, ERR_UNAVAILABLE, "%s", why);
+	over(a, NULL, condition, STR_NULL, &e);
 }
 
-static void run(void *arg)
+static void run_other(struct async *a)
 {
-	struct async *a = arg;
-	struct revision *r = function_resolve(a->function, str_of(a->ev.qualifier), rand_unit());
+	struct sched *s = a->line->s;
+	struct async_rules rules = {0};
+	struct err e = {0};
 
-	a->held = a->before && adopting(a->function);
-	if (a->held || a->s->draining)
-		return;
-	a->before = false;
-	if (!r) { /* the alias or version is gone: nobody could run it any more */
-		log_warn("async", "event %s is given up: %s has no %s", a->ev.request_id, a->ev.function,
-			 a->ev.qualifier);
-		forget(a);
+	list_del(&a->node);
+	list_push(&a->line->busy, &a->node);
+	a->ev.attempts++;
+	store_event_del_add(tx_of(a, forgotten), a->ev.id);
+	if (s->o.async->other(s->o.async->arg, &a->ev, &a->tx, &rules, &e) == 0) {
+		store_tx_start(s->o.store, &a->tx);
 		return;
 	}
-	prepare(a, r);
-	sched_invoke_start(a->s, &a->inv);
+	store_tx_drop(&a->tx, &e);
+	strlcpy_(a->line->why, e.text, sizeof(a->line->why));
+	if (a->ev.attempts > rules.retries)
+		over(a, NULL, ASYNC_RETRIES_EXHAUSTED, STR_NULL, &e);
+	else if (age_us(a) >= rules.max_age_us)
+		over(a, NULL, ASYNC_TOO_OLD, STR_NULL, &e);
+	else
+		postpone(a, doubling(a->ev.attempts), &rules);
 }
 
-/* The event of that id that the daemon before had begun, as an invocation that waits for its outcome; or NULL. */
+void async_run(struct async *a)
+{
+	struct line *l = a->line;
+	struct revision *r;
+
+	if (!l->function) {
+		run_other(a);
+		return;
+	}
+	r = function_resolve(l->function, str_of(a->ev.qualifier), rand_unit());
+	if (!r || l->function->deleted) { /* nobody could run it any more */
+		give_up(a, ASYNC_RETRIES_EXHAUSTED, "the function, its version or its alias is gone");
+	} else if (age_us(a) >= rules_of(a).max_age_us) {
+		give_up(a, ASYNC_TOO_OLD, "it is older than its function wants");
+	} else {
+		prepare(a, r);
+		sched_invoke_start(l->s, &a->inv);
+	}
+}
+
+/* --- from outside --- */
+
+static void committed(struct store_event *ev, const struct err *e)
+{
+	struct async *a = container_of(ev, struct async, ev);
+	struct line *l = a->line;
+
+	if (!is_there(a))
+		return;
+	if (e->kind) {
+		async_drop(a);
+		return;
+	}
+	l->stored++;
+	if (l->loading || l->next_us <= ev->not_before_wall_us || ev->not_before_wall_us > clock_steady_us() ||
+	    line_is_full(l)) {
+		line_due(l, ev->not_before_wall_us); /* its turn comes */
+		async_drop(a);
+		return;
+	}
+	async_ready(a);
+	line_kick(l);
+}
+
+void sched_async_add(struct sched *s, struct store_tx *tx, const struct async_new *n)
+{
+	struct line *l = line_of(s, n->function);
+	struct store_event ev = {.accepted_wall_us = clock_wall_us(),
+				 .not_before_wall_us = clock_steady_us() + n->wait_us,
+				 .attempts = n->attempts,
+				 .payload = xmemdup(n->payload.n ? n->payload.p : "", n->payload.n),
+				 .payload_n = n->payload.n};
+	struct async *a;
+
+	strlcpy_(ev.target, l->name, sizeof(ev.target));
+	strlcpy_(ev.qualifier, n->qualifier ? n->qualifier : "", sizeof(ev.qualifier));
+	if (str_name_ok(str_of(n->trace_id), LIM_TRACE_ID_BYTES, "=;-:")) /* it goes into a header */
+		strlcpy_(ev.trace_id, n->trace_id, sizeof(ev.trace_id));
+	strlcpy_(ev.request_id, n->request_id ? n->request_id : "", sizeof(ev.request_id));
+	if (!ev.request_id[0])
+		id_uuid(ev.request_id);
+	a = async_take(l, &ev);
+	a->saving = true;
+	if (n->function && !n->wait_us)
+		room_expect(s, n->function, a->ev.qualifier);
+	store_event_put_add(s->o.store, tx, &a->ev, committed);
+}
+
+struct accept {
+	struct store_tx tx;
+	void (*accepted)(void *arg, const struct err *e);
+	void *arg;
+};
+
+static void accepted(struct store_op *op, const struct err *e)
+{
+	struct accept *ac = container_of(op, struct accept, tx.op);
+
+	ac->accepted(ac->arg, e);
+	free(ac);
+}
+
+void sched_async_start(struct sched *s, const struct async_new *n, void (*cb)(void *arg, const struct err *e),
+		       void *arg)
+{
+	struct accept *ac = xcalloc(1, sizeof(*ac));
+
+	store_tx_init(&ac->tx);
+	ac->tx.op.done = accepted;
+	ac->accepted = cb;
+	ac->arg = arg;
+	sched_async_add(s, &ac->tx, n);
+	store_tx_start(s->o.store, &ac->tx);
+}
+
+/* --- start and end of the daemon --- */
+
 struct invocation *async_under_way(struct worker *wk, struct str request_id)
 {
-	struct sched *s = wk->w->s;
+	struct line *l = wk->w->f->async;
 
-	list_each(&s->async, it)
+	if (!l)
+		return NULL;
+	list_each(&l->ready, it)
 	{
 		struct async *a = container_of(it, struct async, node);
 
-		if (!a->before || a->function != wk->w->f || !str_eqc(request_id, a->ev.request_id))
+		if (!a->before || !str_eqc(request_id, a->ev.request_id))
 			continue;
-		a->before = a->held = false;
-		loop_timer_stop(a->timer);
 		prepare(a, wk->revision);
-		invocation_accept(s, &a->inv);
+		invocation_accept(l->s, &a->inv);
 		return &a->inv;
 	}
 	return NULL;
 }
 
-void async_settled(struct workload *w)
-{
-	list_each(&w->s->async, it)
-	{
-		struct async *a = container_of(it, struct async, node);
-
-		if (a->held && a->function == w->f)
-			loop_timer_in(a->timer, 0);
-	}
-}
-
 /* Those that wait for an instance need not be waited for; what is under way may finish. */
 void async_stop(struct sched *s)
 {
-	list_each(&s->async, it)
+	list_each(&s->lines, it)
 	{
-		struct async *a = container_of(it, struct async, node);
+		struct line *l = container_of(it, struct line, node);
 
-		loop_timer_stop(a->timer);
-		if (a->inv.s && !a->inv.worker)
-			sched_invoke_cancel(&a->inv);
-	}
-}
+		list_each(&l->busy, jt)
+		{
+			struct async *a = container_of(jt, struct async, node);
 
-static void committed(struct store_op *op, const struct err *e)
-{
-	struct async *a = container_of(op, struct async, op);
-
-	a->accepted(a->arg, e);
-	if (is_last(a))
-		return;
-	if (e->kind)
-		async_free(a);
-	else
-		run(a);
-}
-
-static void refuse(void *arg)
-{
-	struct async *a = arg;
-	struct err e;
-
-	err_set(&e, ERR_LIMIT, "too many asynchronous events of function %s wait", a->function->name);
-	a->accepted(a->arg, &e);
-	async_free(a);
-}
-
-static struct async *async_new(struct sched *s, struct function *f, struct str payload)
-{
-	struct async *a = xcalloc(1, sizeof(*a));
-
-	a->s = s;
-	a->function = function_ref(f);
-	a->ev.payload = xmemdup(payload.n ? payload.p : "", payload.n);
-	a->ev.payload_n = payload.n;
-	count(a, 1);
-	a->timer = loop_timer_new(s->o.loop, run, a);
-	list_push(&s->async, &a->node);
-	return a;
-}
-
-void sched_async_start(struct sched *s, struct function *f, const char *qualifier, struct str payload,
-		       const char request_id[37], void (*accepted)(void *arg, const struct err *e), void *arg)
-{
-	bool full = s->async_bytes > LIM_ASYNC_BYTES || f->async_bytes > LIM_ASYNC_BYTES / 4;
-	struct async *a = async_new(s, f, full ? STR_NULL : payload);
-
-	a->accepted = accepted;
-	a->arg = arg;
-	if (full) {
-		loop_defer(s->o.loop, &a->refuse, refuse, a);
-		return;
-	}
-	if (request_id && request_id[0])
-		memcpy(a->ev.request_id, request_id, sizeof(a->ev.request_id));
-	else
-		id_uuid(a->ev.request_id);
-	strlcpy_(a->ev.function, f->name, sizeof(a->ev.function));
-	strlcpy_(a->ev.qualifier, qualifier, sizeof(a->ev.qualifier));
-	a->ev.accepted_wall_us = a->ev.not_before_wall_us = clock_wall_us();
-	a->op.done = committed;
-	a->saving = true;
-	store_event_put(s->o.store, &a->op, &a->ev);
-}
-
-static void recover_one(void *arg, const struct store_event *ev)
-{
-	struct sched *s = arg;
-	struct function *f = function_get(s->o.store, str_of(ev->function));
-	struct async *a;
-	char *payload;
-	int64_t wait;
-
-	if (!f)
-		return; /* deleted with its function; the store sweeps it */
-	a = async_new(s, f, (struct str){ev->payload, ev->payload_n});
-	a->before = true;
-	payload = a->ev.payload;
-	a->ev = *ev;
-	a->ev.payload = payload;
-	wait = ev->not_before_wall_us - clock_wall_us();
-	loop_timer_in(a->timer, wait > 0 ? wait : 0);
-}
-
-int sched_async_recover(struct sched *s, struct err *e)
-{
-	return store_event_each(s->o.store, recover_one, s, e);
-}
-
-void async_free_all(struct sched *s)
-{
-	list_each(&s->async, it)
-	{
-		struct async *a = container_of(it, struct async, node);
-
-		list_del(it);
-		loop_timer_free(take_ptr(a->timer));
-		loop_defer_cancel(s->o.loop, &a->refuse);
-		a->s = NULL;
-		if (!a->saving)
-			async_free(a);
+			if (a->inv.s && !a->inv.worker)
+				sched_invoke_cancel(&a->inv);
+		}
 	}
 }

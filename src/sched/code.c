@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sched/code.h"
 
-#include <unistd.h>
-
-#include "base/limits.h"
-#include "base/mem.h"
-
 #define UNPACK_LIMIT_US (120 * 1000000ll)
 #define AGAIN_US	20000
 

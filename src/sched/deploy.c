@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sched/deploy.h"
-
 #include <stdio.h>
-#include <unistd.h>
-
 #include "base/clock.h"
 #include "base/enc.h"
 #include "base/mem.h"
@@ -82,6 +79,7 @@ static void fail(struct deploy *d, const struct err *e)
 	struct store *st = d->s->o.store;
 
 	d->e = *e;
+	workload_say(d->s, d->function, "deploy", "failed: %s", e->text);
 	finish(d);
 	store_gc(st); /* of what nobody names now */
 }
@@ -98,6 +96,19 @@ static bool deleted(struct deploy *d)
 	return true;
 }
 
+static void say_deployed(const struct deploy *d)
+{
+	const struct function *f = d->function;
+	const struct revision *r = d->revision;
+
+	if (f->state == FUNCTION_ACTIVE)
+		workload_say(d->s, f, "deploy", "revision %lld: %s, %d MB, code %.12s", (long long)r->serial,
+			     r->image ? "image" : r->runtime, r->memory_mb, r->code_sha256);
+	else
+		workload_say(d->s, f, "deploy", "revision %lld cannot be initialised: %s", (long long)r->serial,
+			     f->reason ? f->reason : f->reason_code);
+}
+
 static void stored(struct store_op *op, const struct err *e)
 {
 	struct deploy *d = container_of(op, struct deploy, op);
@@ -109,6 +120,7 @@ static void stored(struct store_op *op, const struct err *e)
 	} else if (d->state != DEPLOY_ACTIVATE) {
 		step(d);
 	} else if (!deleted(d)) {
+		say_deployed(d);
 		if (d->function->state == FUNCTION_ACTIVE)
 			sched_prepare(d->s, d->function, d->revision);
 		finish(d);
@@ -133,6 +145,8 @@ static void apply_outside(struct deploy *d)
 		if (f->scale.snapshot != d->scale_.snapshot && d->revision)
 			snapshot_reconsider(d->s->o.store, d->revision->serial);
 		f->scale = d->scale_;
+		if (f->scale.lane != LANE_WISH_AUTO)
+			f->lane = f->scale.lane == LANE_WISH_CONTAINER ? LANE_CONTAINER : LANE_FUNCTION;
 	}
 	if (d->route_) {
 		free(f->route);
@@ -178,6 +192,8 @@ static void judge(struct deploy *d)
 		f->reason = xasprintf("%.128s%s%.*s", type.n ? type.p : "", type.n ? ": " : "", REASON_MAX, msg.p);
 	else
 		f->reason = xstrdup(c->e.kind ? c->e.text : "initialisation failed");
+	for (char *p = f->reason; (p = strpbrk(p, "\r\n"));) /* one line, or its second looks like what we say */
+		*p = ' ';
 	strlcpy_(f->reason_code, c->outcome == INVOKE_FAILED ? "InternalError" : "FunctionError",
 		 sizeof(f->reason_code));
 }

@@ -4,21 +4,14 @@
 #include <endian.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include "base/clock.h"
 #include "base/enc.h"
-#include "base/io.h"
-#include "base/log.h"
-#include "base/mem.h"
-#include "base/rand.h"
+#include "json/read.h"
 #include "sched/policy.h"
 #include "sched/sched_int.h"
 
-#define TAIL_BYTES	4096 /* X-Amz-Log-Result holds the last 4 KB */
-#define PLATFORM_ROW_US (60 * 1000000ll)
+#define TAIL_BYTES  4096 /* X-Amz-Log-Result holds the last 4 KB */
+#define IDLE_ROW_US (60 * 1000000ll)
 
 static void uuid_bytes(const char *uuid, uint8_t out[16])
 {
@@ -61,13 +54,26 @@ static void put_ms(struct buf *b, int64_t us)
 	buf_adds(b, " ms");
 }
 
-void event_output(struct worker *wk, struct str text)
+struct run *event_only_run(struct worker *wk)
 {
-	log_stream_add(wk->w->log, "fn", wk->run.on ? wk->run.request_id : "-", text);
-	keep_tail(&wk->run, text);
+	struct run *run = wk->run;
+
+	while (wk->n_open == 1 && !run->on && run + 1 < wk->run + wk->seats)
+		run++;
+	return run;
 }
 
-static void say_start(struct worker *wk)
+void event_output(struct worker *wk, int seat, struct str text)
+{
+	struct run *run = seat >= 0 && seat < wk->seats ? &wk->run[seat] : event_only_run(wk);
+	bool known = run->on && (seat >= 0 || wk->n_open == 1);
+
+	log_stream_add(wk->w->log, "fn", known ? run->request_id : "-", text);
+	if (known)
+		keep_tail(run, text);
+}
+
+static void say_start(struct worker *wk, struct run *run)
 {
 	struct buf *b = &wk->w->s->text;
 	char version[VERSION_TEXT];
@@ -77,10 +83,10 @@ static void say_start(struct worker *wk)
 		buf_addf(b, "%s_START Runtime Version: %s\tLog Stream: %s\n", wk->restored ? "RESTORE" : "INIT",
 			 wk->revision->runtime, instance_log_stream(wk->instance));
 	buf_adds(b, "START RequestId: ");
-	buf_adds(b, wk->run.request_id);
+	buf_adds(b, run->request_id);
 	buf_adds(b, " Version: ");
 	buf_adds(b, revision_version(wk->revision, version));
-	say(wk->w, &wk->run);
+	say(wk->w, run);
 }
 
 static struct ledger_row row_of(const struct worker *wk, enum ledger_kind kind)
@@ -91,7 +97,7 @@ static struct ledger_row row_of(const struct worker *wk, enum ledger_kind kind)
 				   .revision = wk->revision->serial,
 				   .instance = wk->id,
 				   .kind = (uint8_t)kind,
-				   .lane = LANE_FUNCTION,
+				   .lane = (uint8_t)wk->lane,
 				   .memory_mb = (uint32_t)wk->revision->memory_mb,
 				   .version = (uint32_t)wk->revision->version};
 }
@@ -115,12 +121,12 @@ static void put_start(struct ledger_row *row, const struct worker *wk, int64_t n
 	row->init_us = (uint32_t)(ready - assigned);
 }
 
-static void fill_row(struct worker *wk, struct invocation *inv, int64_t now)
+static void fill_row(struct worker *wk, struct run *run, struct invocation *inv, int64_t now)
 {
-	wk->run.row = row_of(wk, LEDGER_INVOKE);
+	run->row = row_of(wk, LEDGER_INVOKE);
 	if (wk->cold)
-		put_start(&wk->run.row, wk, now);
-	put_event(&wk->run.row, inv, now);
+		put_start(&run->row, wk, now);
+	put_event(&run->row, inv, now);
 }
 
 static void refused(struct worker *wk, const struct err *e)
@@ -128,7 +134,7 @@ static void refused(struct worker *wk, const struct err *e)
 	worker_end(wk, INVOKE_FAILED, OUTCOME_FAILED, STR_NULL, e);
 }
 
-static int64_t limit_us(const struct worker *wk)
+int64_t event_limit_us(const struct worker *wk)
 {
 	return (int64_t)wk->revision->timeout_s * 1000000;
 }
@@ -147,56 +153,73 @@ static void make_trace(char out[80], int64_t wall_us, const char *request_id)
 }
 
 /* It is this worker's, though it may not run yet. */
-static void take(struct worker *wk, struct invocation *inv, int64_t now)
+static struct run *take(struct worker *wk, struct invocation *inv, int64_t now)
 {
-	memcpy(wk->run.request_id, inv->request_id, sizeof(wk->run.request_id));
-	fill_row(wk, inv, now);
+	struct run *run = wk->run;
+
+	while (run->on)
+		run++;
+	memcpy(run->request_id, inv->request_id, sizeof(run->request_id));
+	run->streamed_bytes = 0;
+	fill_row(wk, run, inv, now);
+	traced_begin(wk->w->s, inv, &run->traced);
 	inv->worker = wk;
-	wk->run.inv = inv;
-	wk->run.want_tail = inv->want_log_tail;
+	run->inv = inv;
+	run->want_tail = inv->want_log_tail;
+	if (wk->lane == LANE_CONTAINER) {
+		lane_share(wk, -1);
+		run->share_ns = wk->share_ns;
+	}
+	wk->n_open++;
 	wk->w->n_busy++;
+	return run;
 }
 
-static int hand_over(struct worker *wk, const struct invocation *inv, struct err *e)
+static int hand_over(struct worker *wk, const struct run *run, const struct invocation *inv, struct err *e)
 {
-	int64_t wall_us = wk->run.row.start_wall_us;
+	int64_t wall_us = run->row.start_wall_us;
 	char trace[80], qualified[200 + LIM_QUALIFIER_BYTES];
-	struct instance_event ev = {.request_id = wk->run.request_id,
+	struct instance_event ev = {.request_id = run->request_id,
 				    .function_arn = wk->w->arn,
 				    .trace_id = inv->trace_id ? inv->trace_id : trace,
 				    .client_context = inv->client_context,
 				    .payload = inv->payload,
-				    .deadline_wall_ms = (wall_us + limit_us(wk)) / 1000};
+				    .deadline_wall_ms = (wall_us + event_limit_us(wk)) / 1000,
+				    .seat = (unsigned)(run - wk->run),
+				    .streams = inv->piece};
 
 	if (inv->qualifier) {
 		snprintf(qualified, sizeof(qualified), "%s:%s", wk->w->arn, inv->qualifier);
 		ev.function_arn = qualified;
 	}
-	if (!inv->trace_id)
+	if (run->traced.on)
+		ev.trace_id = traced_header(&run->traced, trace);
+	else if (!inv->trace_id)
 		make_trace(trace, wall_us, inv->request_id);
 	return instance_event(wk->instance, &ev, e);
 }
 
-static void runs(struct worker *wk, int64_t now)
+static void runs(struct worker *wk, struct run *run, int64_t now)
 {
-	wk->run.on = true;
-	wk->run.begun_us = now;
-	wk->run.slept_us = loop_slept_us(wk->w->s->o.loop);
-	if (wk->idle_pending_us >= PLATFORM_ROW_US)
+	run->on = true;
+	run->begun_us = now;
+	run->slept_us = loop_slept_us(wk->w->s->o.loop);
+	if (wk->idle_pending_us >= IDLE_ROW_US)
 		event_idle_row(wk, instance_mem_peak_bytes(wk->instance));
-	worker_due(wk, now + limit_us(wk));
+	if (wk->n_open == 1) /* all have the same time: what began first is due first */
+		lane_due(wk, now + event_limit_us(wk));
 }
 
 void event_begin(struct worker *wk, struct invocation *inv)
 {
 	int64_t now = clock_now_us();
+	struct run *run = take(wk, inv, now);
 	struct err e;
 
-	take(wk, inv, now);
-	runs(wk, now);
-	if (hand_over(wk, inv, &e) < 0)
+	runs(wk, run, now);
+	if (hand_over(wk, run, inv, &e) < 0)
 		refused(wk, &e);
-	say_start(wk); /* after the event is on its way: nothing of it is printed before */
+	say_start(wk, run); /* after the event is on its way: nothing of it is printed before */
 	wk->cold = false;
 }
 
@@ -204,25 +227,27 @@ void event_early(struct worker *wk)
 {
 	struct workload *w = wk->w;
 	struct invocation *inv;
+	struct run *run;
 
 	if (!wk->restoring || !wk->cold || w->n_busy || w->n_idle || !(inv = workload_head(w)))
 		return;
-	take(wk, inv, clock_now_us());
-	wk->run.early = true;
+	run = take(wk, inv, clock_now_us());
+	run->early = true;
 	worker_uncount(wk);
-	if (hand_over(wk, inv, NULL) < 0)
+	if (hand_over(wk, run, inv, NULL) < 0)
 		event_give_back(wk);
 }
 
 void event_early_runs(struct worker *wk)
 {
 	int64_t now = clock_now_us();
+	struct run *run = wk->run;
 
-	wk->run.early = false;
-	wk->run.row.start_wall_us = clock_wall_us();
-	put_start(&wk->run.row, wk, now);
-	runs(wk, now);
-	say_start(wk);
+	run->early = false;
+	run->row.start_wall_us = clock_wall_us();
+	put_start(&run->row, wk, now);
+	runs(wk, run, now);
+	say_start(wk, run);
 	wk->cold = false;
 }
 
@@ -231,11 +256,12 @@ void event_give_back(struct worker *wk)
 	struct workload *w = wk->w;
 	struct invocation *inv;
 
-	if (!wk->run.early)
+	if (!wk->run->early)
 		return;
-	wk->run.early = false;
+	wk->run->early = false;
+	wk->n_open--;
 	w->n_busy--;
-	inv = take_ptr(wk->run.inv);
+	inv = take_ptr(wk->run->inv);
 	if (!inv)
 		return;
 	inv->worker = NULL;
@@ -280,7 +306,7 @@ static void say_report(struct worker *wk, struct run *run, int64_t handler_us, u
 }
 
 /* What the group used since somebody asked last. */
-static int64_t new_cpu(struct worker *wk, int64_t cpu_us)
+int64_t event_new_cpu(struct worker *wk, int64_t cpu_us)
 {
 	int64_t us = cpu_us - wk->cpu_seen_us;
 
@@ -300,12 +326,22 @@ static int64_t take_us(int64_t *us)
 
 void event_init_cpu(struct worker *wk, int64_t cpu_us)
 {
-	wk->init_cpu_us += new_cpu(wk, cpu_us);
+	wk->init_cpu_us += event_new_cpu(wk, cpu_us);
+}
+
+int64_t event_cpu_so_far(const struct worker *wk)
+{
+	int64_t now = wk->instance ? instance_cpu_us(wk->instance) : 0;
+	int64_t us = wk->init_cpu_us + wk->idle_cpu_us + (now > wk->cpu_seen_us ? now - wk->cpu_seen_us : 0);
+
+	for (const struct run *run = wk->run; wk->lane == LANE_CONTAINER && run < wk->run + wk->seats; run++)
+		us += run->on ? (wk->share_ns - run->share_ns) / 1000 : 0;
+	return us;
 }
 
 void event_idle_cpu(struct worker *wk, int64_t cpu_us)
 {
-	wk->idle_cpu_us += new_cpu(wk, cpu_us);
+	wk->idle_cpu_us += event_new_cpu(wk, cpu_us);
 }
 
 static void measure(struct worker *wk, struct run *run, int64_t now, int64_t cpu_us, int64_t mem_peak_bytes)
@@ -317,7 +353,12 @@ static void measure(struct worker *wk, struct run *run, int64_t now, int64_t cpu
 		cpu_us = instance_cpu_us(wk->instance);
 	if (mem_peak_bytes < 0)
 		mem_peak_bytes = instance_mem_peak_bytes(wk->instance);
-	row->cpu_us = (uint64_t)(new_cpu(wk, cpu_us) + take_us(&wk->init_cpu_us));
+	if (wk->lane == LANE_CONTAINER) {
+		lane_share(wk, cpu_us);
+		row->cpu_us = (uint64_t)((wk->share_ns - run->share_ns) / 1000);
+	} else {
+		row->cpu_us = (uint64_t)(event_new_cpu(wk, cpu_us) + take_us(&wk->init_cpu_us));
+	}
 	row->mem_peak_bytes = mem_peak_bytes > 0 ? (uint64_t)mem_peak_bytes : 0;
 	wk->held_bytes = (int64_t)row->mem_peak_bytes;
 	row->handler_us = (uint32_t)handler;
@@ -365,22 +406,30 @@ static void tell_all(struct invocation *inv, const struct worker *wk, enum invok
 	tell(inv, wk, outcome, body);
 }
 
+/* Memory is held by the instance, whichever events it has: in the container lane its own rows say it. */
+static void put_row(struct worker *wk, struct ledger_row row)
+{
+	if (wk->lane == LANE_CONTAINER)
+		row.mem_peak_bytes = 0;
+	ledger_add(wk->w->s->o.ledger, &row);
+}
+
 /*
  * The event is over. Order: answer the client, unless it asked for what is known only later; read what was printed;
  * measure; write lines and row (into buffers: no system call); and only then let the worker take the next event, which
  * reuses the memory that body may lie in.
  */
-void event_answer(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_outcome, struct str body,
-		  int64_t cpu_us, int64_t mem_peak_bytes)
+void event_answer(struct worker *wk, struct run *was, enum invoke_outcome outcome, uint8_t ledger_outcome,
+		  struct str body, int64_t cpu_us, int64_t mem_peak_bytes)
 {
 	int64_t now = clock_now_us();
 	struct workload *w = wk->w;
 	struct sched *s = w->s;
-	struct invocation *inv = take_ptr(wk->run.inv);
+	struct invocation *inv = take_ptr(was->inv);
 	struct run run;
 	bool wanted = inv, later = inv && (inv->want_row || inv->want_log_tail);
 
-	if (!wk->run.on)
+	if (!was->on)
 		return;
 	if (body.n > LIM_PAYLOAD_BYTES) {
 		body = oversized();
@@ -391,26 +440,26 @@ void event_answer(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger
 		tell(inv, wk, outcome, body);
 	if (wk->instance)
 		instance_drain_output(wk->instance);
-	run = wk->run;
+	run = *was;
 	measure(wk, &run, now, cpu_us, mem_peak_bytes);
 	run.row.outcome = wanted || ledger_outcome != OUTCOME_OK ? ledger_outcome : OUTCOME_CANCELED;
-	run.row.bytes_out = (uint32_t)body.n;
-	wk->run.on = false;
-	wk->run.tail = (struct buf){0};
+	run.row.bytes_out = run.streamed_bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)(run.streamed_bytes + body.n);
+	was->on = false;
+	was->tail = (struct buf){0};
 	wk->served++;
+	wk->n_open--;
 	w->n_busy--;
 	learn(w, &run);
-	wk->after = wk->step == WORKER_LIVE && instance_state(wk->instance) != INSTANCE_IDLE;
+	wk->after = wk->step == WORKER_LIVE && instance_state(wk->instance) == INSTANCE_RESPONDED;
 	w->n_after += wk->after;
 	say_report(wk, &run, now - run.begun_us, ledger_outcome);
-	ledger_add(s->o.ledger, &run.row);
+	put_row(wk, run.row);
+	traced_end(w, &run.traced, &run.row, run.request_id);
 	if (later)
 		tell_all(inv, wk, outcome, body, &run);
 	buf_done(&run.tail);
-	if (wk->step == WORKER_LIVE && instance_state(wk->instance) == INSTANCE_IDLE)
+	if (wk->step == WORKER_LIVE && !wk->after)
 		worker_instance_events.idle(wk);
-	if (now - s->platform_us >= PLATFORM_ROW_US)
-		event_platform_row(s);
 	sched_check_drained(s);
 }
 
@@ -418,21 +467,22 @@ void event_answer(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger
  * An adopted instance has answered an event that the daemon before had given it. Its row holds what we know: the time
  * since the adoption. An asynchronous event's result counts; of a synchronous one only the row is left.
  */
-void event_late(struct worker *wk, struct str request_id, bool is_error)
+void event_late(struct worker *wk, struct str request_id, bool is_error, struct str body)
 {
 	struct invocation *inv = async_under_way(wk, request_id);
 	struct invocation gone = {.trigger = TRIGGER_API, .accepted_us = wk->begun_us};
+	struct run *run;
 
 	if (request_id.n >= sizeof(gone.request_id))
 		return; /* a sandbox said it */
 	memcpy(gone.request_id, request_id.p, request_id.n);
-	memcpy(wk->run.request_id, gone.request_id, sizeof(wk->run.request_id));
-	fill_row(wk, inv ? inv : &gone, wk->begun_us);
-	wk->run.inv = inv;
-	wk->run.on = true;
-	wk->run.begun_us = wk->begun_us;
-	wk->w->n_busy++;
-	event_answer(wk, is_error ? INVOKE_ERROR : INVOKE_OK, is_error ? OUTCOME_ERROR : OUTCOME_OK, STR_NULL, -1, -1);
+	run = take(wk, inv ? inv : &gone, wk->begun_us);
+	run->inv = inv;
+	run->on = true;
+	run->begun_us = wk->begun_us;
+	if (json_check(body, NULL) < 0) /* only the end of it */
+		body = STR_NULL;
+	event_answer(wk, run, is_error ? INVOKE_ERROR : INVOKE_OK, is_error ? OUTCOME_ERROR : OUTCOME_OK, body, -1, -1);
 }
 
 /* --- rows without a handler --- */
@@ -444,13 +494,14 @@ void event_refused_row(struct workload *w, struct invocation *inv, uint8_t outco
 				 .tags = w->tags_id,
 				 .revision = workload_revision(w)->serial,
 				 .kind = LEDGER_INVOKE,
-				 .lane = LANE_FUNCTION,
+				 .lane = (uint8_t)lane_of(w),
 				 .outcome = outcome,
 				 .memory_mb = (uint32_t)workload_revision(w)->memory_mb,
 				 .version = (uint32_t)workload_revision(w)->version};
 
 	put_event(&row, inv, clock_now_us());
 	ledger_add(w->s->o.ledger, &row);
+	traced_refused(w, inv, &row);
 	inv->row = row;
 }
 
@@ -469,8 +520,10 @@ void event_failed_row(struct worker *wk, struct invocation *inv, int64_t mem_pea
 	row.cpu_us = (uint64_t)take_us(&wk->init_cpu_us);
 	row.mem_peak_bytes = (uint64_t)(mem_peak_bytes > 0 ? mem_peak_bytes : 0);
 	ledger_add(wk->w->s->o.ledger, &row);
-	if (inv)
-		inv->row = row;
+	if (!inv)
+		return;
+	traced_refused(wk->w, inv, &row);
+	inv->row = row;
 }
 
 /* A deploy's own start: the platform wanted it. */
@@ -498,6 +551,8 @@ void event_idle_row(struct worker *wk, int64_t mem_peak_bytes)
 
 	if (wk->step == WORKER_ENDING)
 		wk->idle_cpu_us += take_us(&wk->init_cpu_us);
+	if (wk->lane == LANE_CONTAINER)
+		wk->idle_pending_us = lane_stretch_us(wk);
 	if (wk->idle_pending_us < 1000 && !wk->idle_cpu_us)
 		return;
 	row.start_wall_us -= wk->idle_pending_us;
@@ -507,36 +562,23 @@ void event_idle_row(struct worker *wk, int64_t mem_peak_bytes)
 	ledger_add(wk->w->s->o.ledger, &row);
 }
 
-/* Of this process and of the spawner, which started it and has one thread (proc(5): first figure, nanoseconds). */
-static int64_t platform_cpu_us(void)
+void event_idle_so_far(const struct worker *wk, struct ledger_query *q)
 {
-	auto_buf text = {0};
-	char path[48];
-	struct rusage ru;
-	int64_t us;
+	struct ledger_row row = row_of(wk, LEDGER_IDLE);
+	bool own = wk->lane == LANE_CONTAINER;
+	int64_t now = loop_now_us(wk->w->s->o.loop);
+	int64_t held_us = own ? now - wk->row_us : wk->idle_pending_us + now - wk->idle_since_us;
+	int64_t cpu_us = wk->idle_cpu_us + (wk->n_open ? 0 : instance_cpu_us(wk->instance) - wk->cpu_seen_us);
+	char name[WORKLOAD_NAME];
+	int64_t held;
 
-	getrusage(RUSAGE_SELF, &ru);
-	us = (ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * 1000000ll + ru.ru_utime.tv_usec + ru.ru_stime.tv_usec;
-	snprintf(path, sizeof(path), "/proc/%d/schedstat", (int)getppid());
-	if (io_read_file(AT_FDCWD, path, 4096, &text, NULL) == 0)
-		us += strtoll(text.p, NULL, 10) / 1000;
-	return us;
-}
-
-/* The platform's own use, written while there is traffic: an idle daemon wakes for nobody. */
-void event_platform_row(struct sched *s)
-{
-	int64_t now = clock_now_us(), cpu = platform_cpu_us();
-	struct ledger_row row = {.start_wall_us = clock_wall_us() - (now - s->platform_us),
-				 .workload = s->daemon_id,
-				 .kind = LEDGER_PLATFORM,
-				 .idle_ms = (uint32_t)((now - s->platform_us) / 1000)};
-	struct rusage ru;
-
-	getrusage(RUSAGE_SELF, &ru);
-	row.cpu_us = (uint64_t)(cpu - s->platform_cpu_us + take_us(&s->blanks_cpu_us));
-	row.mem_peak_bytes = (uint64_t)ru.ru_maxrss << 10;
-	s->platform_us = now;
-	s->platform_cpu_us = cpu;
-	ledger_add(s->o.ledger, &row);
+	if (held_us < 1000)
+		return;
+	row.start_wall_us -= held_us;
+	row.idle_ms = (uint32_t)(held_us / 1000);
+	row.cpu_us = (uint64_t)(cpu_us > 0 ? cpu_us : 0);
+	/* One that had no event yet has shown nothing; 0 would be taken for all that it may have. */
+	held = own || !wk->held_bytes ? instance_mem_peak_bytes(wk->instance) : wk->held_bytes;
+	row.mem_peak_bytes = (uint64_t)(held > 0 ? held : 0);
+	ledger_query_so_far(q, &row, workload_ledger_name(wk->w->f, name));
 }

@@ -16,9 +16,15 @@
 
 static int wanted(const struct workload *w)
 {
-	if (w->f->deleted || workload_revision(w)->deleted || (!w->published && w->f->state == FUNCTION_PENDING))
+	if (workload_stopped(w) || w->f->deleted || workload_revision(w)->deleted ||
+	    (!w->published && w->f->state == FUNCTION_PENDING))
 		return 0;
-	return w->published ? function_provisioned_of(w->f, w->published->version) : w->f->scale.min;
+	if (w->published)
+		return function_provisioned_of(w->f, w->published->version);
+	/* Kept up; or the first of the lane that it moves to. */
+	if (!w->f->scale.min && (lane_of(w) == LANE_CONTAINER || lane_of(w) != w->lane))
+		return 1;
+	return w->f->scale.min;
 }
 
 static bool is_idle(const struct worker *wk)
@@ -69,7 +75,7 @@ static void hold_more(struct workload *w)
 		struct worker *wk = container_of(it, struct worker, node);
 
 		if (w->n_kept < w->wanted && !wk->kept && !wk->check && !wk->prepares && wk->step != WORKER_ENDING &&
-		    !worker_stale(wk))
+		    !worker_stale(wk) && lane_fits(wk))
 			hold(wk);
 	}
 }
@@ -153,7 +159,7 @@ static void keep_instances(struct sched *s, struct function *f)
 	struct workload *w;
 	unsigned pos = 0;
 
-	if (f->scale.min && !f->deleted)
+	if ((f->scale.min || f->lane == LANE_CONTAINER) && !f->deleted)
 		workload_of(s, f, NULL);
 	for (unsigned i = 0; i < f->n_provisioned && !f->deleted; i++) {
 		struct revision *r = function_resolve(f, str_of(f->provisioned[i].qualifier), 1);
@@ -164,6 +170,7 @@ static void keep_instances(struct sched *s, struct function *f)
 	while ((w = workload_next(f, &pos))) {
 		int before = w->wanted;
 
+		lane_settle(w);
 		w->wanted = wanted(w);
 		if (w->wanted != before) {
 			w->keep_failures = 0;
@@ -173,10 +180,12 @@ static void keep_instances(struct sched *s, struct function *f)
 		{
 			struct worker *wk = container_of(it, struct worker, node);
 
-			if (wk->kept && wk->step != WORKER_ENDING && worker_stale(wk)) {
-				wk->kept = false;
-				w->n_kept--;
-			}
+			if (!wk->kept || wk->step == WORKER_ENDING || (!worker_stale(wk) && lane_fits(wk)))
+				continue;
+			wk->kept = false;
+			w->n_kept--;
+			if (is_idle(wk))
+				worker_list_idle(wk);
 		}
 		if ((w->wanted || w->n_kept) && list_empty(&w->keep_node))
 			list_push(&s->keeping, &w->keep_node);

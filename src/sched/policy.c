@@ -57,7 +57,7 @@ int64_t policy_patience_us(const struct policy_load *l)
 enum policy_idle_move policy_rest(const struct policy_idle *i, int64_t *ret_next_us)
 {
 	int64_t keep = i->held ? INT64_MAX : i->keep_us >= 0 ? i->keep_us : policy_keep_us(i->start_us, i->held_bytes);
-	bool rested = i->frozen || i->idle_us >= FREEZE_AFTER_US;
+	bool rested = i->frozen || i->warm || i->idle_us >= FREEZE_AFTER_US;
 
 	*ret_next_us = -1;
 	if (i->stale || i->pressed || i->idle_us >= keep)
@@ -66,7 +66,7 @@ enum policy_idle_move policy_rest(const struct policy_idle *i, int64_t *ret_next
 		*ret_next_us = FREEZE_AFTER_US;
 	else if (!i->held)
 		*ret_next_us = keep;
-	return rested && !i->frozen ? POLICY_FREEZE : POLICY_KEEP;
+	return rested && !i->frozen && !i->warm ? POLICY_FREEZE : POLICY_KEEP;
 }
 
 int64_t policy_keep_us(int64_t start_us, int64_t held_bytes)
@@ -121,6 +121,13 @@ uint32_t policy_cpu_weight(int memory_mb)
 	int64_t w = (int64_t)memory_mb * 100 / 1769;
 
 	return w < 1 ? 1 : w > 10000 ? 10000 : (uint32_t)w;
+}
+
+uint32_t policy_cpu_quota_us(int memory_mb)
+{
+	int64_t us = (int64_t)memory_mb * 100000 / 1769;
+
+	return us < 1000 ? 1000 : (uint32_t)us;
 }
 
 int64_t policy_usual(int64_t usual, int64_t sample)

@@ -7,7 +7,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* One workload as the policy sees it. Estimates are 0 while nothing was measured. */
+/*
+ * One workload as the policy sees it. Estimates are 0 while nothing was measured. What is counted are seats: an instance of
+ * the function lane has one, of the container lane as many as it serves events at once (idle, max_instances and room too).
+ */
 struct policy_load {
 	int idle, starting, busy, waiting; /* instances in each state; events that wait, the new one included */
 	int max_instances;		   /* of this workload; 0: no limit of its own */
@@ -36,6 +39,7 @@ struct policy_idle {
 	int64_t start_us;   /* what starting another one takes; 0: not measured */
 	int64_t held_bytes; /* what it holds; 0: not measured */
 	bool frozen, stale; /* stale: its revision is no longer the present one */
+	bool warm;	    /* of the container lane: never frozen */
 	bool held;	    /* one of those that are to be ready (policy_hold) */
 	bool pressed;	    /* the machine is short of memory */
 };
@@ -77,6 +81,8 @@ bool policy_yields(int mine, int theirs);
 int policy_blanks(int starts_recent, int waiting, int held, int cpus);
 /* CPU weight (cgroup v2 scale, 100 is the default) by memory: 1,769 MB is one vCPU at Lambda. */
 uint32_t policy_cpu_weight(int memory_mb);
+/* Of 100 ms, for an instance whose share is fixed. */
+uint32_t policy_cpu_quota_us(int memory_mb);
 /* What a time is when nothing else is in the way, from samples that contain waiting for a processor: follows shorter
  * ones quickly and longer ones slowly. The first sample counts whole. */
 int64_t policy_usual(int64_t usual, int64_t sample);

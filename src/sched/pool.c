@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sched/pool.h"
-
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "sched/policy.h"
@@ -284,6 +282,18 @@ void pool_blanks(struct pool *p, int *ret_ready, int *ret_missing)
 
 	*ret_ready = p->n_ready;
 	*ret_missing = missing > 0 ? missing : 0;
+}
+
+int64_t pool_bytes(const struct pool *p)
+{
+	int64_t sum = 0, bytes;
+
+	list_each(&p->ready, it)
+	{
+		bytes = sandbox_bytes(&container_of(it, struct blank, node)->fds, SB_MEM_PEAK);
+		sum += bytes > 0 ? bytes : 0;
+	}
+	return sum;
 }
 
 void pool_hold(struct pool *p, int n)

@@ -24,6 +24,7 @@ void pool_take_start(struct pool *p, struct pool_take *t);
 void pool_take_cancel(struct pool_take *t);
 bool pool_ended(struct pool *p, uint64_t id); /* true: it was a blank of this pool, and is forgotten */
 void pool_blanks(struct pool *p, int *ret_ready, int *ret_missing); /* missing: to be made before it is full */
+int64_t pool_bytes(const struct pool *p);			    /* what those that are ready hold, at their peak */
 void pool_hold(struct pool *p, int n); /* at least so many are ready, but for a second after a burst */
 void pool_start(struct pool *p);       /* fills for the first time */
 void pool_stop(struct pool *p);	       /* no more ahead of need */

@@ -9,7 +9,6 @@
  */
 #include <stdio.h>
 #include <sys/stat.h>
-
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -144,18 +143,22 @@ static void kept(struct store_op *op, const struct err *e)
 {
 	struct image_kept *k = container_of(op, struct image_kept, op);
 	struct sched *s = k->sched;
+	const struct function *f;
+	char text[600];
 
 	if (!s) {
 		free(k);
 		return;
 	}
-	if (e->kind)
-		log_warn("sched", "no snapshot of %s: %s", k->name, e->text);
-	else if (k->info.bytes)
-		log_info("sched", "snapshot of %s: %llu bytes, %u ms", k->name, (unsigned long long)k->info.bytes,
-			 k->info.took_us / 1000);
+	f = function_get(s->o.store, str_of(k->name));
+	if (e->kind || !k->info.bytes)
+		snprintf(text, sizeof(text), "none can be made: %s", e->kind ? e->text : k->info.reason);
 	else
-		log_info("sched", "no snapshot of %s: %s", k->name, k->info.reason);
+		snprintf(text, sizeof(text), "made: %llu bytes, %u ms", (unsigned long long)k->info.bytes,
+			 k->info.took_us / 1000);
+	log_info("sched", "snapshot of %s: %s", k->name, text);
+	if (f)
+		workload_say(s, f, "snapshot", "%s", text);
 	list_del(&k->node);
 	free(k);
 	prepare_next(s);

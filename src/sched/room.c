@@ -5,12 +5,10 @@
  * idle is left to end, a workload with more instances gives one up between two events for one that has fewer.
  */
 #include <limits.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/io.h"
 #include "sched/policy.h"
 #include "sched/sched_int.h"
+#include "store/version.h"
 
 #define MEMORY_FLOOR_KB (192 * 1024) /* below this nothing is started, and the longest idle goes */
 
@@ -141,13 +139,26 @@ void room_want(struct workload *w)
 	room_share(w->s);
 }
 
+void room_expect(struct sched *s, struct function *f, const char *qualifier)
+{
+	struct revision *r = function_resolve(f, str_of(qualifier), 1);
+	struct workload *w;
+
+	if (!r || r->deleted || f->deleted || f->state == FUNCTION_PENDING || !f->reserved || !f->scale.keep_us ||
+	    s->adopting || s->draining || !list_empty(&s->line) || !list_empty(&s->checks) || !room_free(s))
+		return;
+	w = workload_of(s, f, r->version ? r : NULL);
+	if (!w->n_workers)
+		worker_start(w, workload_revision(w), NULL, false);
+}
+
 bool room_yields(const struct worker *wk)
 {
 	struct sched *s = wk->w->s;
 	bool check = !list_empty(&s->checks);
 	int least = INT_MAX - 1;
 
-	if (wk->kept || !wk->w->n_waiting || s->n_evicting >= s->n_line + check)
+	if (wk->kept || (!wk->n_open && !wk->w->n_waiting) || s->n_evicting >= s->n_line + check)
 		return false;
 	list_each(&s->line, it)
 	{

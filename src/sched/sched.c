@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sched/sched.h"
-
 #include <malloc.h>
-#include <stdio.h>
 #include <sys/resource.h>
-
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "base/rand.h"
 #include "sched/policy.h"
+#include "sched/line.h"
 #include "sched/sched_int.h"
 #include "store/version.h"
 
 #define DESCRIPTORS_PER_INSTANCE 14
 #define DESCRIPTORS_OTHERS	 2048
+#define CALM_US			 60000000 /* since the last call that was refused: it is over */
 
 static void function_changed(void *arg, struct function *f);
 
@@ -36,20 +34,21 @@ struct sched *sched_new(const struct sched_opts *o)
 					 .account = o->account,
 					 .region = o->region,
 					 .sandbox_api = o->sandbox_api,
+					 .sandbox_streams = o->sandbox_streams,
 					 .tls = o->tls,
 					 .creds = o->creds,
 					 .forward = o->forward,
 					 .scratch = xmalloc(INSTANCE_SCRATCH)};
 	list_init(&s->workloads);
 	list_init(&s->lru);
-	list_init(&s->async);
+	list_init(&s->lines);
+	list_init(&s->starved);
 	list_init(&s->checks);
 	list_init(&s->unasked);
 	list_init(&s->line);
 	list_init(&s->wishes);
 	list_init(&s->images_kept);
 	keep_init(s);
-	s->daemon_id = ledger_intern(o->ledger, "tandem/daemon");
 	s->deploy_id = ledger_intern(o->ledger, "tandem/deploy");
 	s->snapshot_id = ledger_intern(o->ledger, "tandem/snapshot");
 	getrlimit(RLIMIT_NOFILE, &lim);
@@ -60,7 +59,6 @@ struct sched *sched_new(const struct sched_opts *o)
 	s->pool = pool_new(o->loop, o->spawn, s->cpus);
 	s->trim = loop_timer_new(o->loop, trim, s);
 	s->adopting = true;
-	s->platform_us = clock_now_us();
 	store_on_function(o->store, function_changed, s);
 	return s;
 }
@@ -92,9 +90,34 @@ static bool admitted(struct invocation *inv)
 	return policy_admits(&a);
 }
 
+/* The last refused call is CALM_US ago, or not yet. */
+static void calm(void *arg)
+{
+	struct workload *w = arg;
+	int64_t left = w->refused_us + CALM_US - loop_now_us(w->s->o.loop);
+
+	if (left > 0) {
+		loop_timer_in(w->calm, left);
+		return;
+	}
+	workload_say(w->s, w->f, "throttle", "over: %u calls were refused within %lld s", w->n_refused,
+		     (long long)((w->refused_us - w->refused_from_us + 999999) / 1000000));
+	loop_timer_free(take_ptr(w->calm));
+	w->n_refused = 0;
+	workload_maybe_free(w);
+}
+
 static void throttle(struct workload *w, struct invocation *inv, const struct err *e)
 {
+	w->refused_us = loop_now_us(w->s->o.loop);
+	if (!w->calm) {
+		w->refused_from_us = w->refused_us;
+		w->calm = loop_timer_new(w->s->o.loop, calm, w);
+		loop_timer_in(w->calm, CALM_US);
+	}
+	w->n_refused++;
 	event_refused_row(w, inv, OUTCOME_THROTTLED);
+	workload_say(w->s, w->f, "throttle", "%s", e->text);
 	workload_fail(inv, INVOKE_THROTTLED, STR_NULL, e);
 	workload_maybe_free(w);
 }
@@ -102,6 +125,7 @@ static void throttle(struct workload *w, struct invocation *inv, const struct er
 static void begin(void *arg)
 {
 	struct invocation *inv = arg;
+	struct budget_stop stop;
 	struct workload *w;
 	struct err e;
 
@@ -114,6 +138,11 @@ static void begin(void *arg)
 		return;
 	}
 	w = workload_of(inv->s, inv->function, inv->revision);
+	if (inv->trigger != TRIGGER_ASYNC && workload_closed(w->s, w->f, false, &stop)) {
+		err_set(&e, ERR_DENIED, "%s", stop.why);
+		throttle(w, inv, &e);
+		return;
+	}
 	if (w->f->reserved >= 0 && !admitted(inv)) {
 		err_set(&e, ERR_LIMIT, "the %d calls at once that are reserved are under way", w->f->reserved);
 		throttle(w, inv, &e);
@@ -142,11 +171,28 @@ void sched_invoke_start(struct sched *s, struct invocation *inv)
 		id_uuid(inv->request_id);
 	/* The warm path: an idle instance answers later by itself, so nothing calls back from in here. */
 	if (w && w->n_idle && !w->n_waiting && inv->trigger != TRIGGER_CHECK && !s->adopting &&
-	    (w->f->reserved < 0 || admitted(inv)) && (wk = workload_take_idle(w))) {
+	    !budgets_any_closed(s->o.budgets) && (w->f->reserved < 0 || admitted(inv)) &&
+	    (wk = workload_take_idle(w))) {
 		event_begin(wk, inv);
 		return;
 	}
 	loop_defer(s->o.loop, &inv->defer, begin, inv);
+}
+
+void sched_invoke_hold(struct invocation *inv, bool held)
+{
+	if (inv->worker && inv->worker->instance)
+		instance_hold(inv->worker->instance, held);
+}
+
+/* Nobody reads it: it goes on. */
+static void forget_client(struct invocation *inv)
+{
+	struct worker *wk = inv->worker;
+
+	for (struct run *run = wk->run; run < wk->run + wk->seats; run++)
+		if (run->inv == inv)
+			run->inv = NULL, sched_invoke_hold(inv, false);
 }
 
 void sched_invoke_cancel(struct invocation *inv)
@@ -161,8 +207,8 @@ void sched_invoke_cancel(struct invocation *inv)
 	} else if (inv->worker) {
 		if (inv->worker->check == inv)
 			inv->worker->check = NULL;
-		else if (inv->worker->run.inv == inv)
-			inv->worker->run.inv = NULL;
+		else
+			forget_client(inv);
 	} else if (inv->node.next && !list_empty(&inv->node)) {
 		list_del(&inv->node);
 		if (inv->trigger != TRIGGER_CHECK) {
@@ -178,6 +224,25 @@ void sched_invoke_cancel(struct invocation *inv)
 
 /* --- what changes from outside --- */
 
+/* Idle instances of what is stopped end, and what is to be kept again is started. */
+void sched_budgets_changed(struct sched *s)
+{
+	list_each(&s->workloads, it)
+	{
+		struct workload *w = container_of(it, struct workload, node);
+
+		list_each(&w->workers, wt)
+		{
+			struct worker *wk = container_of(wt, struct worker, node);
+
+			if (wk->step == WORKER_LIVE && !list_empty(&wk->idle_node) && !wk->kept && workload_stopped(w))
+				worker_rest(wk);
+		}
+	}
+	keep_all(s);
+	lines_kick(s);
+}
+
 static int end_workers(struct workload *w, bool only_idle, bool only_stale)
 {
 	int n = 0;
@@ -187,14 +252,22 @@ static int end_workers(struct workload *w, bool only_idle, bool only_stale)
 		struct worker *wk = container_of(it, struct worker, node);
 		static const struct err stopped = {.kind = ERR_CANCELED, .text = "stopped by the operator"};
 
-		if (wk->step == WORKER_ENDING || (only_stale && !worker_stale(wk)) || wk->check ||
-		    (only_idle && (wk->run.on || wk->step != WORKER_LIVE)))
+		if (wk->step == WORKER_ENDING || (only_stale && !worker_stale(wk) && !lane_left(wk)) || wk->check)
 			continue;
+		if (only_idle && (wk->n_open || wk->step != WORKER_LIVE)) {
+			worker_forget_idle(wk); /* of its seats */
+			continue;
+		}
 		wk->stopping = true;
 		worker_end(wk, INVOKE_CRASHED, OUTCOME_CRASH, STR_NULL, &stopped);
 		n++;
 	}
 	return n;
+}
+
+void sched_leave(struct workload *w)
+{
+	end_workers(w, true, true);
 }
 
 int sched_stop_function(struct sched *s, struct function *f)
@@ -216,6 +289,7 @@ static void function_changed(void *arg, struct function *f)
 	if (f->deleted && !workload_next(f, &pos))
 		workloads_forget(s, f);
 	keep_function(s, f);
+	async_look(f);
 	for (pos = 0; (w = workload_next(f, &pos));) {
 		workload_rename(w);
 		end_workers(w, true, true); /* busy ones of an old revision go when they have answered */
@@ -232,6 +306,15 @@ struct function *sched_instance_function(const struct instance *i)
 	struct worker *wk = instance_arg(i);
 
 	return wk->w->f;
+}
+
+const char *sched_instance_trace(const struct instance *i, char out[TRACE_HEADER_BYTES])
+{
+	struct worker *wk = instance_arg(i);
+
+	const struct run *run = wk->n_open == 1 ? event_only_run(wk) : NULL;
+
+	return run && run->on && run->traced.on ? traced_header(&run->traced, out) : NULL;
 }
 
 void *sched_instance_arg(const struct instance *i)
@@ -258,6 +341,9 @@ void sched_each_instance(struct sched *s, void (*each)(void *arg, const struct s
 							   .revision_id = wk->revision->id,
 							   .version = wk->revision->version,
 							   .kept = wk->kept,
+							   .lane = wk->lane,
+							   .seats = wk->seats,
+							   .open = wk->n_open,
 							   .memory_mb = wk->revision->memory_mb};
 
 			if (wk->instance) {
@@ -299,23 +385,66 @@ void sched_function_status(struct sched *s, const struct function *f, int *ret_i
 	}
 }
 
+void sched_function_use(const struct function *f, struct sched_use *ret)
+{
+	unsigned pos = 0;
+
+	*ret = (struct sched_use){0};
+	for (struct workload *w; (w = workload_next(f, &pos));)
+		list_each(&w->workers, it)
+		{
+			struct worker *wk = container_of(it, struct worker, node);
+			int64_t peak = wk->instance ? instance_mem_peak_bytes(wk->instance) : 0;
+
+			if (wk->prepares) /* the platform wanted it */
+				continue;
+			ret->starting += wk->step < WORKER_LIVE;
+			ret->cpu_us += event_cpu_so_far(wk);
+			ret->mem_bytes += peak > 0 ? peak : 0;
+		}
+}
+
+bool sched_oldest_wait(const struct function *f, int64_t *ret_waited_us, int64_t *ret_left_us)
+{
+	const struct invocation *oldest = NULL;
+	unsigned pos = 0;
+
+	for (struct workload *w; (w = workload_next(f, &pos));) {
+		const struct invocation *head = list_first(&w->waiting, struct invocation, node);
+
+		if (head && (!oldest || head->accepted_us < oldest->accepted_us))
+			oldest = head;
+	}
+	if (!oldest)
+		return false;
+	*ret_waited_us = clock_now_us() - oldest->accepted_us;
+	*ret_left_us = oldest->deadline_us - clock_now_us();
+	return true;
+}
+
 /* --- restart and end of the daemon --- */
 
 void sched_adopt(struct sched *s, uint64_t id, const char *label, bool assigned, pid_t pid, struct sandbox_fds *fds)
 {
-	struct str name, serial = STR_NULL, kept = STR_NULL;
+	struct str name, serial = STR_NULL, flags = STR_NULL, flag;
 	struct revision *r = NULL;
 	struct function *f = NULL;
-	int64_t n = -1;
+	int64_t n = -1, seats = 0;
+	bool kept = false;
 
 	/* One that is not assigned may have been ordered to begin from an image: it is not blank any more. */
 	if (assigned && str_cut(str_of(label), ' ', &name, &serial))
 		f = function_get(s->o.store, name);
-	str_cut(serial, ' ', &serial, &kept);
+	str_cut(serial, ' ', &serial, &flags);
+	while (str_next(&flags, ' ', &flag)) {
+		kept |= str_eqc(flag, "kept");
+		if (str_starts(flag, "c")) /* of the container lane */
+			str_to_i64((struct str){flag.p + 1, flag.n - 1}, 1, LANE_SEATS_MAX, &seats);
+	}
 	if (f && str_to_i64(serial, 0, INT64_MAX, &n) == 0)
 		r = function_by_serial(f, (uint64_t)n);
 	if (r) {
-		worker_adopt(workload_of(s, f, r), id, pid, fds, kept.n > 0);
+		worker_adopt(workload_of(s, f, r), id, pid, fds, kept, (int)seats);
 		return;
 	}
 	sandbox_fds_close(fds);
@@ -342,12 +471,36 @@ void sched_ended(struct sched *s, uint64_t id, int wait_status, uint32_t oom_kil
 		s->blanks_cpu_us += cpu_us;
 }
 
+void sched_blanks_use(const struct sched *s, int64_t *ret_cpu_us, int64_t *ret_bytes)
+{
+	*ret_cpu_us = s->blanks_cpu_us;
+	*ret_bytes = pool_bytes(s->pool);
+}
+
+void sched_so_far(const struct sched *s, struct ledger_query *q)
+{
+	list_each(&s->workloads, it)
+	{
+		const struct workload *w = container_of(it, struct workload, node);
+
+		list_each(&w->workers, wt)
+		{
+			const struct worker *wk = container_of(wt, struct worker, node);
+
+			if (wk->step == WORKER_LIVE && wk->ready_us &&
+			    (wk->lane == LANE_CONTAINER || (!wk->n_open && !list_empty(&wk->idle_node))))
+				event_idle_so_far(wk, q);
+		}
+	}
+}
+
 /* A successor hears of an asynchronous event's result: only what somebody waits for holds a handover up. */
 static bool awaited(const struct sched *s, const struct worker *wk)
 {
-	const struct invocation *inv = wk->run.inv;
-
-	return (wk->run.on || wk->run.early) && (!s->handover || (inv && inv->trigger != TRIGGER_ASYNC));
+	for (const struct run *run = wk->run; wk->n_open && run < wk->run + wk->seats; run++)
+		if ((run->on || run->early) && (!s->handover || (run->inv && run->inv->trigger != TRIGGER_ASYNC)))
+			return true;
+	return false;
 }
 
 static bool quiet(struct sched *s)
@@ -396,7 +549,6 @@ void sched_free(struct sched *s)
 		return;
 	async_free_all(s);
 	prepare_free(s);
-	event_platform_row(s);
 	list_each(&s->workloads, it)
 	{
 		struct workload *w = container_of(it, struct workload, node);
@@ -405,7 +557,7 @@ void sched_free(struct sched *s)
 		{
 			struct worker *wk = container_of(wt, struct worker, node);
 
-			if (wk->instance && wk->ready_us && !wk->run.on) {
+			if (wk->instance && wk->ready_us && !wk->n_open) {
 				event_idle_cpu(wk, instance_cpu_us(wk->instance));
 				event_idle_row(wk, instance_mem_peak_bytes(wk->instance));
 			}

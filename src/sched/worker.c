@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The life of a worker: its states, its one timer, what its instance says, its end. The drawing is in sched_int.h. */
 #include <stdio.h>
-#include <string.h>
 #include <sys/wait.h>
-
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/moves.h"
+#include "json/read.h"
 #include "sched/deploy.h"
-#include "sched/policy.h"
 #include "sched/sched_int.h"
 
 static const uint8_t worker_next[WORKER_N] = {
@@ -37,13 +34,16 @@ struct loop *worker_loop(struct worker *wk)
 
 /* --- the one timer: init limit, deadline, idleness --- */
 
-/* Lambda's error object; text is ours: no quoting is needed. */
-static void put_error(const struct worker *wk, char *out, size_t n, const char *type, const char *text)
+/* What the client of one of its events hears: the runtime's own words, or Lambda's error object; that text is ours, no
+ * quoting is needed. id: of the event, or "". */
+static struct str verdict(const struct worker *wk, const char *id, struct buf *out)
 {
-	const char *id = wk->run.request_id;
-
-	snprintf(out, n, "{\"errorType\":\"%s\",\"errorMessage\":\"%s%s%sError: %s\"}", type, *id ? "RequestId: " : "",
-		 id, *id ? " " : "", text);
+	if (!wk->fault)
+		return buf_str(&wk->verdict);
+	buf_clear(out);
+	buf_addf(out, "{\"errorType\":\"%s\",\"errorMessage\":\"%s%s%sError: " STR_FMT "\"}", wk->fault,
+		 *id ? "RequestId: " : "", id, *id ? " " : "", STR_ARG(buf_str(&wk->verdict)));
+	return buf_str(out);
 }
 
 static void on_broken(void *arg, const struct err *e);
@@ -51,8 +51,7 @@ static void on_broken(void *arg, const struct err *e);
 static void due(void *arg)
 {
 	struct worker *wk = arg;
-	int64_t now = loop_now_us(worker_loop(wk));
-	char text[700];
+	int64_t now = loop_now_us(worker_loop(wk)), late_us = wk->run->begun_us + event_limit_us(wk);
 	struct err e;
 
 	wk->timer_at_us = 0;
@@ -69,22 +68,26 @@ static void due(void *arg)
 		worker_end(wk, INVOKE_FAILED, OUTCOME_FAILED, STR_NULL, &e);
 	} else if (wk->restoring) {
 		prepare_failed(wk, "it took too long", false);
-	} else if (wk->step == WORKER_LIVE && !wk->run.on && instance_state(wk->instance) == INSTANCE_RESPONDED) {
+	} else if (wk->after && now < late_us) {
+		lane_due(wk, late_us);
+	} else if (wk->after) {
 		err_set(&e, ERR_TIMEOUT, "an extension, or an exit, took longer than the event's time");
 		worker_end(wk, INVOKE_TIMEOUT, OUTCOME_TIMEOUT, STR_NULL, &e);
-	} else if (wk->step == WORKER_LIVE && !wk->run.on) {
+	} else if (wk->step == WORKER_LIVE && wk->lane == LANE_CONTAINER) {
+		lane_tick(wk);
+	} else if (wk->step == WORKER_LIVE && !wk->n_open) {
 		worker_rest(wk);
 	} else if (wk->step == WORKER_LIVE) {
 		err_set(&e, ERR_TIMEOUT, "Task timed out after %d.00 seconds", wk->revision->timeout_s);
-		put_error(wk, text, sizeof(text), "Sandbox.Timedout", e.text);
-		worker_end(wk, INVOKE_TIMEOUT, OUTCOME_TIMEOUT, str_of(text), &e);
+		wk->fault = "Sandbox.Timedout";
+		worker_end(wk, INVOKE_TIMEOUT, OUTCOME_TIMEOUT, str_of(e.text), &e);
 	} else if (wk->adopted) {
 		err_set(&e, ERR_TIMEOUT, "its runtime did not come back from what it did for the daemon before");
 		on_broken(wk, &e);
 	} else {
 		err_set(&e, ERR_TIMEOUT, "initialisation took longer than %d s", (int)(INIT_LIMIT_US / 1000000));
-		put_error(wk, text, sizeof(text), "Sandbox.Timedout", e.text);
-		worker_end(wk, INVOKE_INIT_FAILED, OUTCOME_INIT_FAILED, str_of(text), &e);
+		wk->fault = "Sandbox.Timedout";
+		worker_end(wk, INVOKE_INIT_FAILED, OUTCOME_INIT_FAILED, str_of(e.text), &e);
 	}
 }
 
@@ -98,11 +101,13 @@ void worker_due(struct worker *wk, int64_t at_us)
 	loop_timer_in(wk->timer, at_us - loop_now_us(worker_loop(wk)));
 }
 
-struct worker *worker_new(struct workload *w, struct revision *r)
+struct worker *worker_new(struct workload *w, struct revision *r, enum lane lane, int seats)
 {
-	struct worker *wk = xcalloc(1, sizeof(*wk));
+	struct worker *wk = xcalloc(1, sizeof(*wk) + (size_t)seats * sizeof(wk->run[0]));
 
 	wk->w = w;
+	wk->lane = lane;
+	wk->asked = wk->seats = seats;
 	wk->revision = revision_ref(r);
 	list_init(&wk->idle_node);
 	list_init(&wk->lru_node);
@@ -131,7 +136,7 @@ static void settle(struct worker *wk)
 		return;
 	wk->adopted = false;
 	if (--wk->w->n_adopted == 0)
-		async_settled(wk->w);
+		async_look(wk->w->f);
 }
 
 void worker_failed(struct worker *wk, const struct err *e)
@@ -148,7 +153,7 @@ static void serve(struct worker *wk)
 	worker_become_idle(wk);
 	if (!worker_stale(wk))
 		workload_dispatch(wk->w);
-	if (wk->step == WORKER_LIVE && !wk->run.on)
+	if (wk->step == WORKER_LIVE && !wk->n_open)
 		worker_rest(wk);
 	room_share(wk->w->s);
 }
@@ -172,7 +177,7 @@ static void on_ready(void *arg)
 	wk->restored = wk->restoring;
 	wk->restoring = false;
 	event_init_cpu(wk, instance_cpu_us(wk->instance));
-	if (wk->counted || wk->run.early || check)
+	if (wk->counted || wk->run->early || check)
 		workload_note_start(w, wk->restored, now - wk->begun_us);
 	worker_uncount(wk);
 	if (wk->kept) {
@@ -189,19 +194,20 @@ static void on_ready(void *arg)
 		deploy_works(w->s, w->f, wk->revision);
 	}
 	settle(wk);
-	if (wk->run.early)
+	lane_ready(wk);
+	if (wk->run->early)
 		event_early_runs(wk);
-	else if (wk->step == WORKER_LIVE)
+	if (wk->step == WORKER_LIVE && wk->n_open < wk->seats)
 		serve(wk);
 	if (wk->step == WORKER_LIVE)
 		spawn_live(w->s->o.spawn, wk->id); /* after the event: nobody is to wait for it */
-	if (deployed && wk->step == WORKER_LIVE && !wk->run.on)
+	if (deployed && wk->step == WORKER_LIVE && !wk->n_open)
 		worker_become_unasked(wk);
 }
 
-static void on_late(void *arg, struct str request_id, bool is_error)
+static void on_late(void *arg, struct str request_id, bool is_error, struct str body)
 {
-	event_late(arg, request_id, is_error);
+	event_late(arg, request_id, is_error, body);
 }
 
 static void on_init_failed(void *arg, struct str error)
@@ -219,15 +225,25 @@ static void after_event(struct worker *wk)
 {
 	if (!worker_stale(wk) && room_yields(wk))
 		worker_evict(wk);
-	else
+	if (wk->step == WORKER_LIVE)
 		serve(wk);
 }
 
-static void on_answer(void *arg, struct str body, bool is_error)
+static void on_answer(void *arg, unsigned seat, struct str body, bool is_error)
 {
 	struct worker *wk = arg;
 
-	event_answer(wk, is_error ? INVOKE_ERROR : INVOKE_OK, is_error ? OUTCOME_ERROR : OUTCOME_OK, body, -1, -1);
+	event_answer(wk, &wk->run[seat], is_error ? INVOKE_ERROR : INVOKE_OK, is_error ? OUTCOME_ERROR : OUTCOME_OK,
+		     body, -1, -1);
+}
+
+static void on_piece(void *arg, struct str piece)
+{
+	struct worker *wk = arg;
+
+	wk->run->streamed_bytes += piece.n;
+	if (wk->run->inv && wk->run->inv->piece)
+		wk->run->inv->piece(wk->run->inv, piece);
 }
 
 static void on_idle(void *arg)
@@ -238,9 +254,9 @@ static void on_idle(void *arg)
 		after_event(wk);
 }
 
-static void on_output(void *arg, struct str text)
+static void on_output(void *arg, int seat, struct str text)
 {
-	event_output(arg, text);
+	event_output(arg, seat, text);
 }
 
 /* The text Lambda gives: "exit status N" or "signal: name", as Go writes it. */
@@ -264,7 +280,7 @@ static void on_exited(void *arg, bool extension, int wait_status)
 {
 	struct worker *wk = arg;
 	bool live = wk->step == WORKER_LIVE && !wk->prepares;
-	char text[128], json[300];
+	char text[128];
 	struct err e;
 
 	if (wk->step == WORKER_ENDING) {
@@ -277,23 +293,23 @@ static void on_exited(void *arg, bool extension, int wait_status)
 		return;
 	}
 	err_set(&e, ERR_UNAVAILABLE, "%s%s", extension ? "an extension ended: " : "", text);
-	put_error(wk, json, sizeof(json), extension ? "Extension.Crash" : "Runtime.ExitError", text);
+	wk->fault = extension ? "Extension.Crash" : "Runtime.ExitError";
 	worker_end(wk, live ? INVOKE_CRASHED : INVOKE_INIT_FAILED, live ? OUTCOME_CRASH : OUTCOME_INIT_FAILED,
-		   str_of(json), &e);
+		   str_of(text), &e);
 }
 
 static void on_broken(void *arg, const struct err *e)
 {
 	struct worker *wk = arg;
-	char json[256];
 
 	if (wk->restoring) {
 		prepare_failed(wk, e->text, false);
 		return;
 	}
-	put_error(wk, json, sizeof(json), "Runtime.ExitError", "Runtime broke its protocol");
+	wk->fault = "Runtime.ExitError";
 	log_warn("sched", "instance %llu of %s is ended: %s", (unsigned long long)wk->id, wk->w->f->name, e->text);
-	worker_end(wk, wk->step == WORKER_LIVE ? INVOKE_CRASHED : INVOKE_INIT_FAILED, OUTCOME_CRASH, str_of(json), e);
+	worker_end(wk, wk->step == WORKER_LIVE ? INVOKE_CRASHED : INVOKE_INIT_FAILED, OUTCOME_CRASH,
+		   STR("Runtime broke its protocol"), e);
 }
 
 static void on_taken(void *arg, const struct init_snap *s)
@@ -315,15 +331,23 @@ static void on_pages(void *arg, struct str list)
 		worker_rest(wk);
 }
 
-const struct instance_events worker_instance_events = {on_ready, on_late,	  on_init_failed, on_answer,
-						       on_idle,	 on_output,	  on_exited,	  on_broken,
-						       on_taken, on_not_restored, on_pages};
+const struct instance_events worker_instance_events = {on_ready,  on_late,  on_init_failed,  on_answer,
+						       on_piece,  on_idle,  on_output,	     on_exited,
+						       on_broken, on_taken, on_not_restored, on_pages};
 
 /* --- the end --- */
 
 static void gone_without_sandbox(void *arg)
 {
 	worker_gone(arg, 0, 0, 0, 0);
+}
+
+void worker_retire(struct worker *wk)
+{
+	worker_forget_idle(wk);
+	wk->retired = wk->stopping = true;
+	if (wk->kept)
+		keep_ended(wk);
 }
 
 /* Asks for the end. What the client will hear is kept until the kernel's own word is there: out of memory is known only
@@ -363,7 +387,7 @@ void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_o
 	}
 	if (wk->instance) {
 		instance_drain_output(wk->instance);
-		leaving = instance_ending(wk->instance, wk->stopping && !wk->run.on);
+		leaving = instance_ending(wk->instance, wk->stopping && !wk->n_open);
 	}
 	if (leaving)
 		worker_due(wk, loop_now_us(worker_loop(wk)) + INSTANCE_SHUTDOWN_US);
@@ -373,15 +397,15 @@ void worker_end(struct worker *wk, enum invoke_outcome outcome, uint8_t ledger_o
 
 static void out_of_memory(struct worker *wk)
 {
-	char text[128], json[300];
+	char text[128];
 
 	err_set(&wk->why, ERR_LIMIT, "out of memory: %d MB and %d MB of /tmp were not enough", wk->revision->memory_mb,
 		wk->revision->tmp_mb);
 	snprintf(text, sizeof(text), "Runtime exited with error: signal: killed (memory limit of %d MB)",
 		 wk->revision->memory_mb);
-	put_error(wk, json, sizeof(json), "Runtime.OutOfMemory", text);
+	wk->fault = "Runtime.OutOfMemory";
 	buf_clear(&wk->verdict);
-	buf_adds(&wk->verdict, json);
+	buf_adds(&wk->verdict, text);
 	wk->ledger_outcome = OUTCOME_OOM;
 	if (wk->outcome != INVOKE_INIT_FAILED)
 		wk->outcome = INVOKE_CRASHED;
@@ -390,17 +414,38 @@ static void out_of_memory(struct worker *wk)
 static void tell_check(struct worker *wk)
 {
 	struct invocation *inv = take_ptr(wk->check);
+	auto_buf text = {0};
 
 	inv->outcome = wk->outcome == INVOKE_FAILED ? INVOKE_FAILED : INVOKE_INIT_FAILED;
-	inv->body = buf_str(&wk->verdict);
+	inv->body = verdict(wk, "", &text);
 	inv->e = wk->why;
 	invocation_tell(inv);
+}
+
+/* What ended it, when nobody wanted that. */
+static void say_end(const struct worker *wk)
+{
+	static const char *const kind[OUTCOME_N] = {[OUTCOME_TIMEOUT] = "timeout",
+						    [OUTCOME_CRASH] = "crash",
+						    [OUTCOME_OOM] = "oom",
+						    [OUTCOME_INIT_FAILED] = "init",
+						    [OUTCOME_FAILED] = "start"};
+	const struct workload *w = wk->w;
+	auto_json said = json_parse(buf_str(&wk->verdict), NULL);
+	struct str more = json_get_str(said, "errorMessage");
+
+	if (wk->stopping || wk->prepares || wk->check || !kind[wk->ledger_outcome] || !wk->why.kind)
+		return;
+	workload_say(w->s, w->f, kind[wk->ledger_outcome], "%s%s%.*s", wk->why.text,
+		     wk->ledger_outcome == OUTCOME_INIT_FAILED ? ": " : "",
+		     wk->ledger_outcome == OUTCOME_INIT_FAILED ? (int)(more.n < 300 ? more.n : 300) : 0, more.p);
 }
 
 /* Its check hears of it, or the event that it was started for. */
 static void failed_start(struct worker *wk, int64_t cpu_us, int64_t mem_peak_bytes)
 {
 	struct invocation *inv = wk->check || wk->stopping || !wk->cold ? NULL : workload_head(wk->w);
+	auto_buf text = {0};
 
 	event_init_cpu(wk, cpu_us);
 	if (wk->prepares) {
@@ -414,7 +459,7 @@ static void failed_start(struct worker *wk, int64_t cpu_us, int64_t mem_peak_byt
 	}
 	event_failed_row(wk, inv, mem_peak_bytes);
 	if (inv)
-		workload_fail(inv, wk->outcome, buf_str(&wk->verdict), &wk->why);
+		workload_fail(inv, wk->outcome, verdict(wk, "", &text), &wk->why);
 }
 
 static void worker_free(struct worker *wk)
@@ -424,9 +469,21 @@ static void worker_free(struct worker *wk)
 	instance_free(wk->instance);
 	revision_unref(wk->revision);
 	buf_done(&wk->verdict);
-	buf_done(&wk->run.tail);
+	for (int k = 0; k < wk->asked; k++)
+		buf_done(&wk->run[k].tail);
 	buf_done(&wk->extensions);
 	free(wk);
+}
+
+/* All that were under way hear the same. */
+static void tell_open(struct worker *wk, int64_t cpu_us, int64_t mem_peak_bytes)
+{
+	auto_buf text = {0};
+
+	for (int k = 0; k < wk->asked; k++)
+		if (wk->run[k].on)
+			event_answer(wk, &wk->run[k], wk->outcome, wk->ledger_outcome,
+				     verdict(wk, wk->run[k].request_id, &text), cpu_us, mem_peak_bytes);
 }
 
 void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t cpu_us, int64_t mem_peak_bytes)
@@ -451,8 +508,7 @@ void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t
 		out_of_memory(wk);
 	if (wk->instance)
 		instance_drain_output(wk->instance);
-	if (wk->run.on)
-		event_answer(wk, wk->outcome, wk->ledger_outcome, buf_str(&wk->verdict), cpu_us, mem_peak_bytes);
+	tell_open(wk, cpu_us, mem_peak_bytes);
 	if (wk->prepares && !never_ready) {
 		never_ready = true;
 		stopping = true;
@@ -463,6 +519,7 @@ void worker_gone(struct worker *wk, int wait_status, uint32_t oom_kills, int64_t
 	}
 	if (never_ready && wk->why.kind && !stopping)
 		log_stream_add(w->log, "platform", "-", (struct str){wk->why.text, strlen(wk->why.text)});
+	say_end(wk);
 	if (never_ready)
 		failed_start(wk, cpu_us, mem_peak_bytes);
 	if (wk->prepares)

@@ -3,12 +3,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
 #include "base/log.h"
-#include "base/mem.h"
 #include "json/read.h"
 #include "sched/policy.h"
 #include "sched/sched_int.h"
@@ -92,6 +88,7 @@ static void make_instance(struct worker *wk, const struct instance_program *prog
 				  .image = wk->prepares,
 				  .extensions = buf_str(&wk->extensions),
 				  .restoring = wk->restoring,
+				  .seats = (unsigned)wk->seats,
 				  .program = program,
 				  .events = &worker_instance_events,
 				  .arg = wk};
@@ -139,6 +136,9 @@ static struct spawn_limits limits_of(const struct worker *wk)
 				   .cpu_weight = wk->prepares ? 1 : policy_cpu_weight(r->memory_mb),
 				   .cpu_quota_us = r->cpu_quota_us};
 
+	/* Of an image it would hold from its first instruction, and few initialise in time with a tenth of a processor. */
+	if (wk->lane == LANE_CONTAINER && !r->cpu_quota_us && !r->image)
+		lim.cpu_quota_us = policy_cpu_quota_us(r->memory_mb);
 	egress_of(r->egress, &lim.egress);
 	return lim;
 }
@@ -146,8 +146,11 @@ static struct spawn_limits limits_of(const struct worker *wk)
 /* For a successor. No name begins with ~: it ends what prepares. */
 static void write_label(const struct worker *wk, char out[SPAWNER_LABEL])
 {
-	snprintf(out, SPAWNER_LABEL, "%s%s %llu%s", wk->prepares ? "~" : "", wk->revision->name,
-		 (unsigned long long)wk->revision->serial, wk->kept ? " kept" : "");
+	int n = snprintf(out, SPAWNER_LABEL, "%s%s %llu%s", wk->prepares ? "~" : "", wk->revision->name,
+			 (unsigned long long)wk->revision->serial, wk->kept ? " kept" : "");
+
+	if (wk->lane == LANE_CONTAINER)
+		snprintf(out + n, SPAWNER_LABEL - (size_t)n, " c%d", wk->asked);
 }
 
 static void taken(struct pool_take *t, const struct err *e)
@@ -320,7 +323,7 @@ static void code_is_there(struct code *c, const struct err *e)
 
 struct worker *worker_start(struct workload *w, struct revision *r, struct invocation *check, bool kept)
 {
-	struct worker *wk = worker_new(w, r);
+	struct worker *wk = worker_new(w, r, lane_of(w), lane_asks(w, r));
 
 	wk->check = check;
 	wk->cold = !check && !kept;
@@ -354,7 +357,7 @@ static void prepare_made(struct spawn_req *r, const struct err *e)
 /* Not from the pool: tandem-init may take an image only in a sandbox made for it. */
 struct worker *worker_prepare(struct workload *w, struct revision *r)
 {
-	struct worker *wk = worker_new(w, r);
+	struct worker *wk = worker_new(w, r, LANE_FUNCTION, 1);
 
 	wk->prepares = true;
 	worker_move(wk, WORKER_TAKE);
@@ -378,9 +381,10 @@ static bool has_extensions(struct worker *wk)
 	return wk->n_extensions > 0;
 }
 
-void worker_adopt(struct workload *w, uint64_t id, pid_t pid, struct sandbox_fds *fds, bool kept)
+void worker_adopt(struct workload *w, uint64_t id, pid_t pid, struct sandbox_fds *fds, bool kept, int seats)
 {
-	struct worker *wk = worker_new(w, workload_revision(w));
+	struct worker *wk =
+		worker_new(w, workload_revision(w), seats ? LANE_CONTAINER : LANE_FUNCTION, seats ? seats : 1);
 	struct instance_opts o = {.host = &w->s->host,
 				  .id = id,
 				  .pid = pid,
@@ -388,6 +392,7 @@ void worker_adopt(struct workload *w, uint64_t id, pid_t pid, struct sandbox_fds
 				  .revision = wk->revision,
 				  .function = w->f,
 				  .adopted = true,
+				  .seats = (unsigned)wk->seats,
 				  .events = &worker_instance_events,
 				  .arg = wk};
 	struct err e;

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A workload: its queue, its idle instances, its names in the ledger. Which of its events goes where, policy.c decides. */
+#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
 #include "base/mem.h"
 #include "sched/policy.h"
 #include "sched/sched_int.h"
@@ -41,35 +40,56 @@ static void patience_over(void *arg)
 		arm_patience(w);
 }
 
-static int pair_cmp(const void *a, const void *b)
-{
-	return strcmp(((const struct pair *)a)->name, ((const struct pair *)b)->name);
-}
-
-/* "k=v,k2=v2", sorted: what ledger rows are grouped by. */
 static uint32_t intern_tags(struct ledger *lg, const struct pairs *tags)
 {
-	struct pair *sorted;
 	auto_buf text = {0};
-	uint32_t id;
 
-	if (!tags->n)
-		return 0;
-	sorted = xmemdup(tags->p, tags->n * sizeof(*sorted));
-	qsort(sorted, tags->n, sizeof(*sorted), pair_cmp);
-	for (unsigned k = 0; k < tags->n; k++)
-		buf_addf(&text, "%s%s=%s", k ? "," : "", sorted[k].name, sorted[k].value);
-	free(sorted);
-	id = ledger_intern(lg, text.p);
-	return id;
+	pairs_tags(tags, &text);
+	return text.n ? ledger_intern(lg, text.p) : 0;
 }
 
-#define LEDGER_NAME (2 * LIM_NAME_BYTES + 8)
-
-static const char *ledger_name(const struct function *f, char out[LEDGER_NAME])
+bool workload_closed(const struct sched *s, const struct function *f, bool or_unknown, struct budget_stop *ret)
 {
-	snprintf(out, LEDGER_NAME, "%s/%s", f->project, f->name);
+	auto_buf tags = {0};
+	char name[WORKLOAD_NAME];
+
+	if (!budgets_any_closed(s->o.budgets))
+		return false;
+	pairs_tags(&f->tags, &tags);
+	return budgets_closed(s->o.budgets, workload_ledger_name(f, name), tags.n ? tags.p : "", or_unknown, ret);
+}
+
+const char *sched_budget_note(const struct sched *s, const struct function *f, char ret[320])
+{
+	auto_buf tags = {0};
+	char name[WORKLOAD_NAME];
+
+	pairs_tags(&f->tags, &tags);
+	return budgets_note(s->o.budgets, workload_ledger_name(f, name), tags.n ? tags.p : "", ret);
+}
+
+bool workload_stopped(const struct workload *w)
+{
+	struct budget_stop stop;
+
+	return workload_closed(w->s, w->f, false, &stop) && stop.stops;
+}
+
+const char *workload_ledger_name(const struct function *f, char out[WORKLOAD_NAME])
+{
+	snprintf(out, WORKLOAD_NAME, "%s/%s", f->project, f->name);
 	return out;
+}
+
+void workload_say(const struct sched *s, const struct function *f, const char *kind, const char *fmt, ...)
+{
+	char name[WORKLOAD_NAME], text[JOURNAL_TEXT_BYTES];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	journal_add(s->o.journal, workload_ledger_name(f, name), kind, "%s", text);
 }
 
 /* The new ones first: what stays the same keeps its number. */
@@ -77,10 +97,11 @@ void workload_rename(struct workload *w)
 {
 	struct ledger *lg = w->s->o.ledger;
 	uint32_t name_id = w->name_id, tags_id = w->tags_id;
-	char name[LEDGER_NAME];
+	char name[WORKLOAD_NAME];
 
-	w->name_id = ledger_intern(lg, ledger_name(w->f, name));
+	w->name_id = ledger_intern(lg, workload_ledger_name(w->f, name));
 	w->tags_id = intern_tags(lg, &w->f->tags);
+	ledger_watch(lg, w->name_id, w->f->scale.lane >= LANE_WISH_AUTO);
 	ledger_release(lg, name_id);
 	ledger_release(lg, tags_id);
 }
@@ -89,12 +110,13 @@ void workload_rename(struct workload *w)
 void workloads_forget(struct sched *s, const struct function *f)
 {
 	const struct function *heir = function_get(s->o.store, str_of(f->name));
-	char name[LEDGER_NAME];
+	char name[WORKLOAD_NAME];
 
+	workload_say(s, f, "delete", "it is deleted, and nothing of it runs any more");
 	if (!heir)
 		log_stream_remove(s->o.logs, f->name);
 	if (!heir || strcmp(heir->project, f->project))
-		ledger_forget(s->o.ledger, ledger_name(f, name));
+		ledger_forget(s->o.ledger, workload_ledger_name(f, name));
 }
 
 /* A published version has its own; everything else is of $LATEST. */
@@ -113,6 +135,7 @@ struct workload *workload_of(struct sched *s, struct function *f, struct revisio
 	w->s = s;
 	w->f = function_ref(f);
 	w->published = r && r->version ? revision_ref(r) : NULL;
+	w->lane = lane_of(w);
 	*workload_slot(f, r) = w;
 	list_init(&w->workers);
 	list_init(&w->idle);
@@ -148,7 +171,7 @@ struct revision *workload_revision(const struct workload *w)
 /* A workload without workers and waiting events is forgotten: what sleeps costs nothing here. */
 void workload_maybe_free(struct workload *w)
 {
-	if (!w->n_workers && !w->n_waiting && !w->wanted)
+	if (!w->n_workers && !w->n_waiting && !w->wanted && (!w->calm || w->f->deleted))
 		workload_free(w);
 }
 
@@ -161,6 +184,7 @@ void workload_free(struct workload *w)
 	list_del(&w->keep_node);
 	room_leave(w);
 	loop_timer_free(w->patience);
+	loop_timer_free(w->calm);
 	ledger_release(s->o.ledger, w->name_id);
 	ledger_release(s->o.ledger, w->tags_id);
 	log_stream_release(w->log);
@@ -176,12 +200,13 @@ static void fill_load(struct workload *w, struct policy_load *l)
 {
 	struct invocation *head = list_first(&w->waiting, struct invocation, node);
 	int64_t now = loop_now_us(w->s->o.loop);
+	int seats = lane_seats(w);
 
 	*l = (struct policy_load){.idle = w->n_idle,
-				  .starting = w->n_starting,
+				  .starting = w->n_starting * seats,
 				  .busy = w->n_busy + w->n_after,
 				  .waiting = w->n_waiting,
-				  .max_instances = w->f->scale.max,
+				  .max_instances = w->f->scale.max * seats,
 				  .room = 1, /* room.c asks for it when it comes to that */
 				  .queue_max = LIM_QUEUE_PER_WORKLOAD,
 				  .cpus = w->s->cpus,
@@ -218,7 +243,7 @@ struct worker *workload_take_idle(struct workload *w)
 	fill_load(w, &load);
 	if (policy_place(&load) != POLICY_REUSE)
 		return NULL;
-	worker_forget_idle(wk);
+	worker_take_seat(wk);
 	return wk;
 }
 

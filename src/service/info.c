@@ -28,6 +28,25 @@ void service_info(const struct service *sv, struct service_info *ret)
 	figures_sum(sv, &ret->requests, &ret->errors);
 }
 
+void service_usage(const struct service *sv, int64_t *ret_cpu_us, int64_t *ret_mem_bytes)
+{
+	struct task_usage u;
+
+	*ret_cpu_us = *ret_mem_bytes = 0;
+	list_each(&sv->deployments, it)
+	{
+		struct deployment *d = container_of(it, struct deployment, node);
+
+		list_each(&d->instances, i)
+		{
+			if (!replica_usage(container_of(i, struct replica, node), &u))
+				continue;
+			*ret_cpu_us += u.cpu_us > 0 ? u.cpu_us : 0;
+			*ret_mem_bytes += u.mem_bytes > 0 ? u.mem_bytes : 0;
+		}
+	}
+}
+
 static int weight(const struct service *sv, const struct deployment *d)
 {
 	bool primary = d == service_primary(sv);

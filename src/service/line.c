@@ -44,13 +44,14 @@ struct replica *line_pick(struct service *sv, int *ret_least)
 static enum service_move place(struct service *sv, int64_t waited_us, struct replica **ret)
 {
 	struct deployment *d = service_primary(sv);
-	struct service_line l = {.concurrency = sv->spec.concurrency, .waited_us = waited_us, .held = (int)sv->n_held};
+	struct service_shape s = service_shape(sv);
+	struct service_line l = {.concurrency = s.concurrency, .waited_us = waited_us, .held = (int)sv->n_held};
 
 	*ret = line_pick(sv, &l.least);
-	if (*ret && !sv->spec.concurrency)
+	if (*ret && !s.concurrency)
 		return SERVICE_USE; /* the usual, without counting */
 	l.failures = d->failures;
-	l.none = !sv->spec.max || sv->state != SERVICE_ACTIVE || (d->over && d->over >= d->want);
+	l.none = !s.max || sv->state != SERVICE_ACTIVE || (d->over && d->over >= d->want);
 	list_each(&sv->deployments, it)
 	{
 		struct deployment *x = container_of(it, struct deployment, node);
@@ -78,16 +79,26 @@ static void begin(struct service *sv, struct service_use *u, struct replica *in)
 /* Wakes the service when more or fewer instances may be wanted now. */
 static void look(struct service *sv)
 {
-	const struct service_spec *s = &sv->spec;
-	int wanted = !sv->open ? 0 : s->concurrency ? (sv->open + s->concurrency - 1) / s->concurrency : 1;
+	struct service_shape s = service_shape(sv);
+	int wanted = !sv->open ? 0 : s.concurrency ? (sv->open + s.concurrency - 1) / s.concurrency : 1;
 
 	if (sv->slack.peak < sv->open)
 		sv->slack.peak = sv->open;
 	if (wanted >= sv->desired && sv->slack.since_us)
 		sv->slack = (struct service_slack){0};
-	if ((s->cpu_percent && sv->cpu < 0 && sv->open) || (wanted > sv->desired && sv->desired < s->max) ||
+	if ((sv->spec.cpu_percent && sv->cpu < 0 && sv->open) || (wanted > sv->desired && sv->desired < s.max) ||
 	    (wanted < sv->desired && !sv->slack.since_us))
 		service_wake(sv);
+}
+
+void line_opened(struct service *sv, int more)
+{
+	int64_t now = loop_now_us(sv->ss->o.loop);
+
+	sv->open_us += (sv->open - (int64_t)sv->n_held) * (now - sv->open_seen_us);
+	sv->open_seen_us = now;
+	sv->open += more;
+	sv->asked += more > 0;
 }
 
 bool service_use(struct service *sv, struct service_use *u)
@@ -98,7 +109,7 @@ bool service_use(struct service *sv, struct service_use *u)
 	u->service = sv;
 	u->at = NULL;
 	u->since_us = loop_now_us(sv->ss->o.loop);
-	sv->open++;
+	line_opened(sv, 1);
 	look(sv);
 	if (m == SERVICE_USE) {
 		begin(sv, u, in);
@@ -118,7 +129,7 @@ void service_unuse(struct service_use *u)
 	if (!sv)
 		return;
 	u->service = NULL;
-	sv->open--;
+	line_opened(sv, -1);
 	list_del(&u->node);
 	if (!in) {
 		sv->n_held--;
@@ -137,11 +148,10 @@ void service_unuse(struct service_use *u)
 static void tell(struct service *sv, struct service_use *u, const struct err *e)
 {
 	list_del(&u->node);
+	line_opened(sv, e->kind ? -1 : 0);
 	sv->n_held--;
-	if (e->kind) {
-		sv->open--;
+	if (e->kind)
 		u->service = NULL;
-	}
 	u->ready(u, e);
 }
 
@@ -194,6 +204,7 @@ void line_serve(struct service *sv, int64_t *next_us)
 		}
 		if (m == SERVICE_USE) {
 			list_del(&u->node);
+			line_opened(sv, 0);
 			sv->n_held--;
 			begin(sv, u, in);
 			u->ready(u, &e);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "service/policy.h"
-
 #include <stdio.h>
 
 #define BACKOFF_MIN_US 100000
 #define BACKOFF_MAX_US 30000000
+#define STEADY_STARTS  3
+#define STEADY_MIN_US  1000000
 #define GIVE_UP_AFTER  3 /* failures in a row: what waits is told, rather than held to the end */
 /* As ECS's circuit breaker counts: half of what is desired, within these. */
 #define BREAKER_MIN   3
@@ -52,9 +53,11 @@ int service_wanted(struct service_slack *s, const struct service_load *l, int64_
 	if (l->have > l->max)
 		return l->max;
 	if (now_us - s->since_us >= l->idle_us) {
-		need = needed(l, s->peak);
-		*s = (struct service_slack){0};
-		return need;
+		int kept = needed(l, s->peak);
+
+		*s = kept > need ? (struct service_slack){now_us, l->open} : (struct service_slack){0};
+		*ret_next_us = kept > need ? l->idle_us : -1; /* fewer may do from here on, too */
+		return kept;
 	}
 	*ret_next_us = s->since_us + l->idle_us - now_us;
 	return l->have;
@@ -67,6 +70,13 @@ int64_t service_backoff_us(int failures)
 	while (--failures > 0 && us < BACKOFF_MAX_US)
 		us *= 2;
 	return failures < 0 ? 0 : us < BACKOFF_MAX_US ? us : BACKOFF_MAX_US;
+}
+
+int64_t service_steady_us(int64_t start_us)
+{
+	int64_t us = start_us > SERVICE_STEADY_US ? SERVICE_STEADY_US : STEADY_STARTS * start_us;
+
+	return us < STEADY_MIN_US ? STEADY_MIN_US : us < SERVICE_STEADY_US ? us : SERVICE_STEADY_US;
 }
 
 enum service_move service_place(const struct service_line *l)

@@ -21,6 +21,8 @@ int service_wanted(struct service_slack *s, const struct service_load *l, int64_
 /* So long after the last of so many failures in a row the next instance is started. */
 int64_t service_backoff_us(int failures);
 #define SERVICE_STEADY_US 10000000 /* up for so long: its end is the first failure again */
+/* One that was up for so long that starting it was little of its life: the same, and who asks is held, not refused. */
+int64_t service_steady_us(int64_t start_us);
 
 enum service_move { SERVICE_USE, SERVICE_WAIT, SERVICE_REFUSE };
 struct service_line {	     /* of what waits for an instance */

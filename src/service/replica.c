@@ -124,7 +124,7 @@ static void failed(struct replica *in, const char *why)
 	struct task_info i;
 
 	task_info(in->task, &i);
-	if (in->ready_us && loop_now_us(loop_of(in)) - in->ready_us >= SERVICE_STEADY_US)
+	if (in->ready_us && loop_now_us(loop_of(in)) - in->ready_us >= service_steady_us(in->ready_us - in->asked_us))
 		in->d->failures = 0;
 	count_failure(in->d, "task %s: %s", i.id, why);
 }
@@ -141,7 +141,7 @@ void replica_free(struct replica *in)
 		list_del(it);
 		container_of(it, struct service_use, node)->service = NULL;
 	}
-	in->d->sv->open -= in->open;
+	line_opened(in->d->sv, -in->open);
 	loop_timer_free(in->timer);
 	list_del(&in->node);
 	free(in);
@@ -195,6 +195,7 @@ static void ready(struct replica *in)
 	struct deployment *d = in->d;
 
 	in->ready_us = loop_now_us(loop_of(in));
+	service_lane_started(in);
 	if (d->port && !in->up)
 		in->up = upstream_new(&(struct upstream_opts){loop_of(in), replica_socket, in, d->port});
 	loop_timer_stop(in->timer);
@@ -274,20 +275,33 @@ void replica_changed(struct replica *in)
 
 /* ---- what it uses ---- */
 
+bool replica_usage(const struct replica *in, struct task_usage *ret)
+{
+	struct task_info i;
+	struct task_usage u;
+
+	*ret = (struct task_usage){0};
+	task_info(in->task, &i);
+	for (unsigned n = 0; n < i.n_containers; n++) {
+		if (!task_usage(in->task, n, &u) || u.cpu_us < 0)
+			return false;
+		ret->cpu_us += u.cpu_us;
+		ret->mem_bytes += u.mem_bytes;
+	}
+	return true;
+}
+
 int replica_cpu_percent(struct replica *in)
 {
 	struct task_info i;
 	struct task_usage u;
-	int64_t now = loop_now_us(loop_of(in)), was_us = in->cpu_at_us, used = 0, could;
+	int64_t now = loop_now_us(loop_of(in)), was_us = in->cpu_at_us, used, could;
 
+	if (!replica_usage(in, &u))
+		return -1;
 	task_info(in->task, &i);
-	for (unsigned n = 0; n < i.n_containers; n++) {
-		if (!task_usage(in->task, n, &u) || u.cpu_us < 0)
-			return -1;
-		used += u.cpu_us;
-	}
 	could = (now - was_us) * i.cpu_milli / 1000;
-	used -= in->cpu_us;
+	used = u.cpu_us - in->cpu_us;
 	in->cpu_us += used;
 	in->cpu_at_us = now;
 	return was_us && could > 0 ? (int)(100 * used / could) : -1;
@@ -314,8 +328,13 @@ int replica_add(struct deployment *d, struct err *e)
 	auto_buf note = {0};
 	struct jw w = jw_object(&note);
 	char log[TASK_LOG_MAX + 1];
-	struct task_opts o = {.group = group, .definition = definition, .log = service_log_name(s, log)};
+	struct task_opts o = {.group = group,
+			      .definition = definition,
+			      .accepted = true,
+			      .tags = service_tags(d->sv),
+			      .log = service_log_name(s, log)};
 	const struct services_opts *so = &d->sv->ss->o;
+	struct replica *in;
 	struct task *k;
 
 	jw_strc(&w, "cluster", s->cluster);
@@ -329,7 +348,10 @@ int replica_add(struct deployment *d, struct err *e)
 		count_failure(d, "cannot be started: %s", e->text);
 		return -1;
 	}
-	replica_new(d)->task = k;
+	task_lane_set(k, d->sv->lane);
+	in = replica_new(d);
+	in->task = k;
+	in->asked_us = loop_now_us(loop_of(in));
 	if (!d->all_held)
 		deployment_hold(d);
 	return 0;
@@ -340,5 +362,7 @@ void replica_adopt(struct deployment *d, struct task *k)
 	struct replica *in = replica_new(d);
 
 	in->task = k;
+	task_lane_set(k, d->sv->lane);
+	task_tags_set(k, service_tags(d->sv));
 	replica_changed(in);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* HTTP requests to services: each is passed to an instance, tried at another one where that is harmless, and counted. */
-#include <stdio.h>
 #include "base/clock.h"
 #include "http/proxy.h"
+#include "ledger/metrics.h"
 #include "service/service_int.h"
 
 #define SPARE_MAX 256
@@ -17,6 +17,7 @@ struct service_figures {
 	struct service *sv;
 	uint64_t requests[6]; /* by the first digit of the status; [0]: nobody could answer */
 	uint64_t took_us;
+	struct took took;
 	struct stretch ok, error;
 	struct loop_timer *row; /* armed: there is something for a row */
 	int64_t since_wall_us;
@@ -29,6 +30,10 @@ struct call {
 	struct proxy proxy;
 	unsigned tries;
 	int64_t since_us;
+	bool traced;
+	char traceparent[TRACEPARENT_BYTES];
+	struct trace_context at;
+	uint8_t span[8];
 };
 
 static void pass(struct call *c);
@@ -67,13 +72,14 @@ static uint32_t narrow(uint64_t n)
 	return n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
 }
 
-static void add_row(struct service_figures *f, struct stretch *s, enum ledger_outcome outcome, uint32_t workload)
+static void add_row(const struct service_figures *f, struct stretch *s, enum ledger_outcome outcome, uint32_t workload)
 {
 	struct ledger_row row = {.kind = LEDGER_REQUESTS,
-				 .lane = LANE_CONTAINER,
+				 .lane = (uint8_t)f->sv->lane,
 				 .trigger = TRIGGER_HTTP,
 				 .outcome = (uint8_t)outcome,
 				 .workload = workload,
+				 .tags = f->sv->tags,
 				 .start_wall_us = f->since_wall_us,
 				 .version = narrow(s->n),
 				 .queue_us = narrow(s->queue_us),
@@ -92,17 +98,24 @@ static void add_rows(void *arg)
 	struct ledger *lg = f->sv->ss->o.ledger;
 	auto_free char *name = xasprintf("service/%s", f->sv->spec.name);
 	uint32_t workload = ledger_intern(lg, name);
+	enum lane_wish wish = f->sv->spec.lane;
 
+	ledger_watch(lg, workload, wish == LANE_WISH_AUTO || wish == LANE_WISH_DRY);
 	add_row(f, &f->ok, OUTCOME_OK, workload);
 	add_row(f, &f->error, OUTCOME_ERROR, workload);
 	ledger_release(lg, workload);
 }
 
+void figures_account(struct service *sv)
+{
+	if (sv->figures)
+		add_rows(sv->figures);
+}
+
 void services_account(struct services *ss)
 {
 	for (struct service *sv = service_next(ss, NULL); sv; sv = service_next(ss, sv))
-		if (sv->figures)
-			add_rows(sv->figures);
+		figures_account(sv);
 }
 
 static struct service_figures *figures(struct service *sv)
@@ -134,6 +147,11 @@ void figures_sum(const struct service *sv, uint64_t *ret_requests, uint64_t *ret
 		*ret_errors = sv->figures->requests[0] + sv->figures->requests[5];
 }
 
+const struct took *service_took(const struct service *sv)
+{
+	return sv->figures ? &sv->figures->took : NULL;
+}
+
 static void count(struct call *c, int status, int64_t took_us)
 {
 	struct service_figures *f = figures(c->sv);
@@ -146,6 +164,7 @@ static void count(struct call *c, int status, int64_t took_us)
 	}
 	f->requests[status < 100 || status > 599 ? 0 : status / 100]++;
 	f->took_us += (uint64_t)took_us;
+	took_add(&f->took, metrics_bucket(narrow((uint64_t)took_us)), narrow((uint64_t)took_us));
 	s->n++;
 	s->queue_us += (uint64_t)(c->use.since_us - c->since_us);
 	s->took_us += (uint64_t)took_us;
@@ -160,20 +179,65 @@ static void count(struct call *c, int status, int64_t took_us)
 	}
 }
 
+/* ---- its trace ---- */
+
+/* A span of ours, which the service sees as its parent. Where nobody samples, it sees what the client said. */
+static void trace_begin(struct call *c)
+{
+	char header[TRACE_HEADER_BYTES];
+	struct trace_context below;
+
+	c->traced = spans_sampled(c->sv->ss->o.spans, http_trace(c->req, header), &c->at);
+	if (!c->traced)
+		return;
+	spans_id(c->span);
+	below = c->at;
+	memcpy(below.parent, c->span, sizeof(c->span));
+	trace_to_w3c(&below, c->traceparent);
+}
+
+static void trace_end(const struct call *c, int status)
+{
+	int64_t now = clock_wall_us(), took = loop_now_us(c->sv->ss->o.loop) - c->since_us;
+	struct span sp = {.at = c->at,
+			  .name = c->sv->spec.name,
+			  .kind = SPAN_CLIENT,
+			  .start_wall_us = now - took,
+			  .end_wall_us = now,
+			  .error = status && status < 500 ? NULL : "no answer, or 5xx",
+			  .attrs = {{"http.response.status_code", NULL, status},
+				    {"tandem.project", c->sv->spec.project, 0},
+				    {"tandem.waited_us", NULL, c->use.since_us - c->since_us}},
+			  .n_attrs = 3};
+
+	if (!c->traced)
+		return;
+	memcpy(sp.id, c->span, sizeof(sp.id));
+	spans_add(c->sv->ss->o.spans, &sp);
+}
+
 /* ---- a request ---- */
 
-static void refuse(struct call *c, const char *why)
+static void reply_why(struct http_req *r, int status, const char *message, const char *why)
 {
 	auto_buf body = {0};
 	struct jw w = jw_object(&body);
-	struct http_reply a = {.status = 503, .content_type = "application/json", .headers = STR("Retry-After: 1\r\n")};
+	struct http_reply a = {.status = status, .content_type = "application/json"};
 
-	jw_strc(&w, "message", "Service Unavailable");
+	if (status == 503)
+		a.headers = STR("Retry-After: 1\r\n");
+	jw_strc(&w, "message", message);
 	jw_strc(&w, "reason", why);
 	jw_end(&w, '}');
 	a.body = buf_str(&body);
+	http_reply(r, &a);
+}
+
+static void refuse(struct call *c, const char *why)
+{
 	count(c, 0, loop_now_us(c->sv->ss->o.loop) - c->since_us);
-	http_reply(c->req, &a);
+	trace_end(c, 0);
+	reply_why(c->req, 503, "Service Unavailable", why);
 	call_give(c);
 }
 
@@ -205,6 +269,7 @@ static void done(struct proxy *p, enum proxy_result r)
 	}
 	if (r != PROXY_GONE)
 		count(c, r == PROXY_DONE ? p->status : 502, p->first_byte_us);
+	trace_end(c, r == PROXY_FAILED ? 502 : p->status);
 	call_give(c);
 }
 
@@ -217,7 +282,7 @@ static void pass(struct call *c)
 		return;
 	}
 	c->proxy.done = done;
-	proxy_start(&c->proxy, c->req, in->up, &(struct proxy_opts){0});
+	proxy_start(&c->proxy, c->req, in->up, &(struct proxy_opts){.traceparent = c->traced ? c->traceparent : NULL});
 }
 
 static void ready(struct service_use *u, const struct err *e)
@@ -235,7 +300,13 @@ void service_request(struct service *sv, struct http_req *r)
 {
 	struct services *ss = sv->ss;
 	struct call *c = list_first(&ss->spare, struct call, node);
+	char why[320];
+	bool stops;
 
+	if (service_closed(sv, &stops, why)) { /* not counted: it says nothing about the service */
+		reply_why(r, 429, "Too Many Requests", why);
+		return;
+	}
 	if (c) {
 		list_del(&c->node);
 		ss->n_spare--;
@@ -248,6 +319,7 @@ void service_request(struct service *sv, struct http_req *r)
 	c->tries = 0;
 	c->since_us = loop_now_us(ss->o.loop);
 	c->use.ready = ready;
+	trace_begin(c);
 	go_in(c);
 }
 

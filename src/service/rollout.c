@@ -6,7 +6,6 @@
  *                        └───────────┴───► (back: the old one is the primary again)
  */
 #include <stdio.h>
-#include <string.h>
 #include "base/clock.h"
 #include "service/service_int.h"
 

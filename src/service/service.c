@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/rand.h"
 #include "image/image.h"
+#include "store/function.h"
 #include "service/service_int.h"
 
 struct deployment *service_primary(const struct service *sv)
@@ -19,7 +20,7 @@ struct deployment *service_primary(const struct service *sv)
 void service_say(struct service *sv, const char *fmt, ...)
 {
 	unsigned last = SERVICE_EVENTS - 1;
-	char text[400];
+	char text[400], subject[SERVICE_NAME_MAX + LIM_NAME_BYTES + 2];
 	struct service_event *ev;
 	va_list ap;
 
@@ -40,6 +41,8 @@ void service_say(struct service *sv, const char *fmt, ...)
 	free(sv->events[last]);
 	memmove(sv->events + 1, sv->events, last * sizeof(*sv->events));
 	sv->events[0] = ev;
+	snprintf(subject, sizeof(subject), "%s/%s", sv->spec.project, sv->spec.name);
+	journal_add(sv->ss->o.journal, subject, "service", "%s", text);
 }
 
 #define CPU_LOOK_US  2000000
@@ -149,6 +152,22 @@ static void end_some(struct deployment *d, int n)
 	}
 }
 
+int service_stop(struct service *sv)
+{
+	int n = 0;
+
+	list_each(&sv->deployments, it)
+	{
+		list_each(&container_of(it, struct deployment, node)->instances, k)
+		{
+			replica_end(container_of(k, struct replica, node));
+			n++;
+		}
+	}
+	service_wake(sv);
+	return n;
+}
+
 /* As many instances as are wanted; when to try again after failures. */
 static int64_t fit(struct deployment *d)
 {
@@ -212,23 +231,60 @@ static void look_at_cpu(struct service *sv, int64_t *next_us)
 	earlier(next_us, sv->cpu_due_us - now);
 }
 
+bool service_closed(const struct service *sv, bool *ret_stops, char why[320])
+{
+	const struct services_opts *o = &sv->ss->o;
+	auto_free char *name = o->closed ? xasprintf("service/%s", sv->spec.name) : NULL;
+
+	*ret_stops = false;
+	return name && o->closed(o->closed_arg, name, service_tags(sv), ret_stops, why);
+}
+
+const char *service_tags(const struct service *sv)
+{
+	return ledger_text(sv->ss->o.ledger, sv->tags);
+}
+
+void service_tag(struct service *sv)
+{
+	auto_json source = sv->spec.source ? json_parse(str_of(sv->spec.source), NULL) : NULL;
+	uint32_t was = sv->tags;
+	auto_buf text = {0};
+
+	pairs_list_tags(json_get(source, "tags"), &text);
+	figures_account(sv); /* what it had until now */
+	sv->tags = text.n ? ledger_intern(sv->ss->o.ledger, text.p) : 0;
+	ledger_release(sv->ss->o.ledger, was);
+	list_each(&sv->deployments, it)
+	{
+		struct deployment *d = container_of(it, struct deployment, node);
+
+		list_each(&d->instances, i) task_tags_set(container_of(i, struct replica, node)->task, text.p);
+	}
+}
+
 static void want(struct service *sv, int64_t *next_us)
 {
-	const struct service_spec *s = &sv->spec;
-	struct service_load l = {.min = sv->rolling && !s->min && s->max ? 1 : s->min, /* one shows whether it works */
-				 .max = s->max,
-				 .concurrency = s->concurrency,
-				 .cpu_percent = s->cpu_percent,
-				 .idle_us = s->idle_us,
+	char why[320];
+	bool stops;
+
+	struct service_shape s = service_shape(sv);
+	struct service_load l = {.min = sv->rolling && !s.min && s.max ? 1 : s.min, /* one shows whether it works */
+				 .max = s.max,
+				 .concurrency = s.concurrency,
+				 .cpu_percent = sv->spec.cpu_percent,
+				 .idle_us = s.idle_us,
 				 .have = sv->desired,
 				 .open = sv->open,
 				 .cpu = sv->cpu};
-	int64_t again;
+	int64_t again = -1;
 	int n = sv->state == SERVICE_ACTIVE ? service_wanted(&sv->slack, &l, loop_now_us(sv->ss->o.loop), &again) : 0;
 
 	if (sv->state == SERVICE_ACTIVE)
 		earlier(next_us, again);
-	sv->desired = n;
+	if (again >= 0)
+		service_lane_look(sv);
+	sv->desired = service_closed(sv, &stops, why) && stops ? 0 : n;
 }
 
 /* ---- those who wait for a revision ---- */
@@ -361,6 +417,7 @@ void service_free(struct service *sv)
 	list_each(&sv->deployments, it) deployment_free(container_of(it, struct deployment, node));
 	ports_free(sv);
 	figures_free(sv);
+	ledger_release(sv->ss->o.ledger, sv->tags);
 	loop_timer_free(sv->timer);
 	loop_defer_cancel(sv->ss->o.loop, &sv->tick);
 	while (sv->n_events)

@@ -15,9 +15,12 @@
  */
 #pragma once
 #include <netinet/in.h>
+#include "base/lane.h"
 #include "base/list.h"
 #include "http/server.h"
+#include "ledger/journal.h"
 #include "ledger/ledger.h"
+#include "ledger/spans.h"
 #include "spawn/spawn.h"
 #include "store/definition.h"
 #include "task/task.h"
@@ -63,18 +66,18 @@ struct service_spec {
 	int min, max;	 /* ECS's desired count is both */
 	int concurrency; /* open at an instance, before another one is started; 0: one does for any number */
 	int cpu_percent; /* of what an instance may use, before another one is started; 0: not looked at */
-	int64_t idle_us; /* so long an instance has too little to do before it goes */
+	int64_t idle_us; /* so long an instance has too little to do before it goes; -1: as its lane has it (lane.c) */
+	enum lane_wish lane; /* LANE_WISH_N: not said, the container lane from min on */
 	enum service_restart restart;
 	struct rollout_spec rollout;
 	struct service_port ports[SERVICE_PORTS_MAX];
 	unsigned n_ports;
-	char *source; /* of those who made it (ECS): kept, not read. NULL: none. Owned by whoever owns the struct */
+	char *source; /* of those who made it (ECS): kept; of it only its tags are read. NULL: none. Owned by whoever owns the struct */
 };
 void service_spec_default(struct service_spec *s); /* zeroes it first */
 void service_spec_done(struct service_spec *s);
 /* One member by the name that it has in tandem.yaml ("min", "route", "rollout" ...). -1: what is wrong with it. */
 int service_spec_set(struct service_spec *s, const char *key, const struct json *value, struct err *e);
-const char *service_spec_key(const void *unused, size_t i);	     /* NULL ends */
 int service_spec_check(const struct service_spec *s, struct err *e); /* members that do not go together */
 void service_spec_write(const struct service_spec *s, struct jw *w); /* members of an object that is begun */
 
@@ -85,11 +88,19 @@ struct services_opts { /* borrowed */
 	struct tasks *tasks;
 	struct images *images;
 	struct ledger *ledger;
+	struct journal *journal; /* or NULL */
+	int64_t (*keep_us)(int64_t start_us,
+			   int64_t held_bytes); /* how long an instance is worth its memory; either may be 0 */
+	struct spans *spans;			/* or NULL */
+	/* Whether a budget is closed to it ("service/web", its tags), why, and whether nothing of it is to run; NULL: there are none */
+	bool (*closed)(void *arg, const char *workload, const char *tags, bool *ret_stops, char why[320]);
+	void *closed_arg;
 	/* Brings the images of doc that are not here. true: they are on their way; false: e says why they are not. NULL:
 	 * nobody does */
 	bool (*pull)(void *arg, const char *doc, struct err *e);
 	void *arg;
 };
+void services_budgets_changed(struct services *ss);
 struct services *services_new(const struct services_opts *o); /* reads the records; nothing is started */
 void services_ready(struct services *ss); /* running tasks were adopted: takes them, starts the rest */
 /* done when requests are over, or after SERVICE_DRAIN_US. Without a successor nothing is started any more, and what waits
@@ -103,15 +114,39 @@ void services_free(struct services *ss); /* containers live on in the spawner */
  */
 int service_put(struct services *ss, struct store_op *op, const struct service_spec *spec, bool again, struct err *e);
 /* Its instances end when what is open is over; until then it is there as DRAINING, and for a while as INACTIVE. */
+#define SERVICE_MEASURED "measured/" /* CLUSTER/NAME: what others keep of it, gone with it */
 void service_del(struct services *ss, struct store_op *op, struct service *sv);
 struct service *service_get(const struct services *ss, struct str cluster, struct str name); /* also a deleted one */
 struct service *service_next(const struct services *ss, const struct service *after);	     /* by cluster, name */
 struct service *service_by_route(const struct services *ss, struct str path); /* longest, as functions' */
+const char *service_tags(const struct service *sv);			      /* as rows of the ledger have them */
 const struct service_spec *service_spec_of(const struct service *sv);
+
+/* Ends its instances, each when what is open is over; how many. Others take their place where some are to be up. */
+int service_stop(struct service *sv);
 
 /* A rollout under way: to its end without waiting, or back. undo of one that is over begins one to the revision before. */
 int service_promote(struct service *sv, struct err *e);
 int service_undo(struct service *sv, struct err *e);
+
+/*
+ * How its instances come and go (lane.c): in the function lane with the requests, one each unless concurrency says more, in
+ * the container lane at least one is kept up. They are the same ones: what is open or waits goes on. ERR_CONFLICT: a rollout is
+ * under way, ERR_INVALID: why it cannot be there.
+ */
+int service_lane_set(struct service *sv, enum lane to, struct err *e);
+struct service_lane_info {
+	enum lane lane;
+	int min, seats; /* seats: what may be open at an instance of the container lane before there is another one */
+	/* Of one instance, on average, 0 while not measured: its start until it is ready, its memory with nothing open. */
+	int64_t start_us, held_bytes;
+	int64_t keep_us, cpu_us; /* in the function lane; what those that run have used until now */
+	int running, open;
+	uint64_t asked;	  /* requests, also those that are open */
+	int64_t open_us;  /* for so long they have been open, together */
+	char cannot[200]; /* why it cannot be in the function lane; "": it can */
+};
+void service_lane_info(const struct service *sv, struct service_lane_info *ret);
 
 /* Until the revision that is wanted has shown that it works: the first instances are ready, or it is given up (then e says
  * why; the service tries on). still: every SERVICE_STILL_US, what it waits for; false: nobody wants to know any more.
@@ -167,6 +202,8 @@ struct service_info {
 	unsigned n_deployments, n_events;
 };
 void service_info(const struct service *sv, struct service_info *ret);
+void service_usage(const struct service *sv, int64_t *ret_cpu_us, int64_t *ret_mem_bytes); /* of its instances, now */
+const struct took *service_took(const struct service *sv); /* of its requests; NULL: there were none */
 void service_deployment(const struct service *sv, unsigned i, struct deployment_info *ret);
 /* Is the i-th of its ports open? */
 bool service_port_open(const struct service *sv, unsigned i);

@@ -48,6 +48,7 @@ struct replica {
 	struct loop_timer *timer; /* PROBE, DRAIN */
 	int probes;
 	int64_t cpu_us, cpu_at_us; /* when it was looked at last */
+	int64_t asked_us;	   /* for its start; 0: adopted */
 	int sock[OPEN_MAX_FDS];	   /* unconnected, of its network */
 	unsigned n_socks;
 	struct spawn_req more; /* of them */
@@ -89,7 +90,12 @@ struct service {
 	int step, weight, credit;
 	int64_t step_us;
 	char *previous; /* JSON of what service_undo goes back to, or NULL */
+	enum lane lane;
+	uint32_t tags;				    /* of its rows, as its spec has them; 0: none */
+	int64_t start_us, held_bytes, held_seen_us; /* service_lane_info; when it was looked at last */
 	int desired, open;
+	uint64_t asked;		       /* requests, also those that are open */
+	int64_t open_us, open_seen_us; /* for so long they have been open, together, until then */
 	int cpu; /* percent of what one instance may use, over all that are ready; -1: not known */
 	int64_t cpu_due_us;
 	struct service_slack slack;
@@ -114,6 +120,8 @@ char *deployment_text(const struct deployment *d); /* as the record has it */
 void service_free(struct service *sv);
 /* service.c */
 struct service *service_new(struct services *ss, const struct service_spec *spec); /* takes spec->source */
+bool service_closed(const struct service *sv, bool *ret_stops, char why[320]);	   /* by a budget */
+void service_tag(struct service *sv);						   /* its spec is new */
 void service_wake(struct service *sv);						   /* soon: looks at everything */
 void service_say(struct service *sv, const char *fmt, ...) PRINTF(2, 3);
 struct deployment *service_primary(const struct service *sv);
@@ -123,6 +131,17 @@ void deployment_free(struct deployment *d);
 void deployment_hold(struct deployment *d); /* its images, as far as they are here */
 enum deployment_count { COUNT_LIVE, COUNT_ON_THE_WAY, COUNT_READY, COUNT_GOING };
 int deployment_count(const struct deployment *d, enum deployment_count what);
+/* lane.c */
+struct service_shape {
+	int min, max, concurrency;
+	int64_t idle_us;
+};
+struct service_shape service_shape(const struct service *sv);
+void service_lane_begin(struct service *sv); /* as its spec says, now that it says something else */
+/* Why it cannot be in the function lane; doc: of the definition that it runs. */
+bool service_lane_cannot(const struct service_spec *s, const char *doc, char *why, size_t size);
+void service_lane_started(struct replica *in);
+void service_lane_look(struct service *sv); /* it has less to do than instances */
 /* rollout.c */
 void rollout_back(struct service *sv, const char *why);
 void rollout_begin(struct service *sv, struct deployment *old);
@@ -130,9 +149,10 @@ int64_t rollout_tick(struct service *sv); /* sets what deployments want; when to
 /* replica.c */
 int replica_add(struct deployment *d, struct err *e); /* one more is started */
 void replica_adopt(struct deployment *d, struct task *k);
-void replica_changed(struct replica *in); /* its task has */
-void replica_refused(struct replica *in); /* READY, but did not take a connection */
-void replica_end(struct replica *in);	  /* when what is open is over */
+void replica_changed(struct replica *in);			      /* its task has */
+void replica_refused(struct replica *in);			      /* READY, but did not take a connection */
+void replica_end(struct replica *in);				      /* when what is open is over */
+bool replica_usage(const struct replica *in, struct task_usage *ret); /* of all its containers */
 /* Of what it may use, since the last call; -1: not known. */
 int replica_cpu_percent(struct replica *in);
 void replica_free(struct replica *in);
@@ -140,11 +160,13 @@ int replica_socket(void *instance); /* -1: none now */
 /* line.c */
 void line_serve(struct service *sv, int64_t *next_us);
 void line_refuse(struct service *sv, enum err_kind kind, const char *why);
+void line_opened(struct service *sv, int more); /* or fewer */
 const char *line_waits_for(const struct service *sv, char *out, size_t size);
 struct replica *line_pick(struct service *sv, int *ret_least);
 /* request.c */
 void calls_free(struct services *ss);
-void services_look(struct services *ss); /* is the last request over, and somebody waits for that? */
+void services_look(struct services *ss);  /* is the last request over, and somebody waits for that? */
+void figures_account(struct service *sv); /* what there is for rows becomes some */
 void figures_free(struct service *sv);
 void figures_sum(const struct service *sv, uint64_t *ret_requests, uint64_t *ret_errors);
 /* ports.c */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* All services: by name and by route, as records, and whose a running task is. */
-#include <stdio.h>
 #include <string.h>
 #include "base/log.h"
 #include "service/service_int.h"
@@ -115,6 +114,7 @@ void service_save(struct service *sv, struct store_op *op)
 	if (sv->rolling && sv->old)
 		put_text(&w, "old", deployment_text(sv->old));
 	jw_bool(&w, "rolling", sv->rolling);
+	jw_strc(&w, "lane", lane_name[sv->lane]);
 	if (sv->previous)
 		jw_raw(&w, "previous", str_of(sv->previous));
 	jw_int(&w, "created_us", sv->created_wall_us);
@@ -152,6 +152,9 @@ static int load(struct services *ss, const char *text, struct err *e)
 		service_free(sv);
 		return -1;
 	}
+	sv->lane = str_eqc(json_get_str(j, "lane"), lane_name[LANE_FUNCTION]) ? LANE_FUNCTION : LANE_CONTAINER;
+	service_tag(sv);
+	service_lane_begin(sv);
 	if (json_get_bool(j, "rolling", false)) {
 		service_primary(sv)->state = DEPLOYMENT_IN_PROGRESS;
 		rollout_begin(sv, old);
@@ -202,8 +205,13 @@ int service_change(struct service *sv, const char *family, int revision, uint16_
 
 static int check(struct services *ss, const struct service_spec *spec, struct err *e)
 {
+	auto_definition def = definition_get(ss->o.store, str_of(spec->family), spec->revision);
+	char why[200];
+
 	if (service_spec_check(spec, e) < 0)
 		return -1;
+	if (def && spec->lane == LANE_WISH_FUNCTION && service_lane_cannot(spec, def->doc, why, sizeof(why)))
+		return err_set(e, ERR_INVALID, "lane: function: %s", why);
 	for (struct service *sv = *spec->route ? service_next(ss, NULL) : NULL; sv; sv = service_next(ss, sv))
 		if (sv->state == SERVICE_ACTIVE && !strcmp(sv->spec.route, spec->route) &&
 		    (strcmp(sv->spec.name, spec->name) || strcmp(sv->spec.cluster, spec->cluster)))
@@ -258,6 +266,8 @@ int service_put(struct services *ss, struct store_op *op, const struct service_s
 		insert(ss, sv);
 		rollout_begin(sv, NULL);
 	}
+	service_tag(sv);
+	service_lane_begin(sv);
 	ports_fit(sv);
 	for (struct task *k = task_next(ss->o.tasks, NULL); k; k = task_next(ss->o.tasks, k))
 		ports_task(ss, k); /* it may be what they have been looking for */
@@ -267,7 +277,8 @@ int service_put(struct services *ss, struct store_op *op, const struct service_s
 
 void service_del(struct services *ss, struct store_op *op, struct service *sv)
 {
-	auto_free char *key = xasprintf(SERVICE_RECORD "%s", sv->key);
+	auto_free char *key = xasprintf(SERVICE_RECORD "%s", sv->key),
+		       *measured = xasprintf(SERVICE_MEASURED "%s", sv->key);
 
 	sv->state = SERVICE_DRAINING;
 	sv->rolling = false;
@@ -275,6 +286,8 @@ void service_del(struct services *ss, struct store_op *op, struct service *sv)
 	service_say(sv, "it is deleted; its instances end");
 	line_refuse(sv, ERR_NOT_FOUND, "the service was deleted");
 	service_wake(sv);
+	if (record_get(ss->o.store, measured))
+		record_del(ss->o.store, NULL, measured);
 	record_del(ss->o.store, op, key);
 }
 
@@ -381,6 +394,12 @@ static void drained(void *arg)
 	loop_timer_stop(ss->drain_limit);
 	if (done)
 		done(ss->drain_arg);
+}
+
+void services_budgets_changed(struct services *ss)
+{
+	for (struct service *sv = service_next(ss, NULL); sv; sv = service_next(ss, sv))
+		service_wake(sv);
 }
 
 void services_look(struct services *ss)

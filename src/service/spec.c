@@ -5,7 +5,6 @@
 #include "base/mem.h"
 #include "service/service_int.h"
 
-#define IDLE_US	    60000000ll
 #define SECONDS_MAX (7 * 86400)
 #define PERCENT_MAX 1000
 #define MANY	    10000 /* open at one instance */
@@ -16,7 +15,7 @@ static const char *const restart_name[] = {"always", "on-failure", "never"};
 
 void service_spec_default(struct service_spec *s)
 {
-	*s = (struct service_spec){.max = 1, .idle_us = IDLE_US};
+	*s = (struct service_spec){.max = 1, .idle_us = -1, .lane = LANE_WISH_N};
 	s->rollout = (struct rollout_spec){.steps = {10, 50},
 					   .n_steps = 2,
 					   .wait_us = -1,
@@ -169,6 +168,7 @@ static const struct member members[] = {
 	{"cpu_percent", NUMBER, AT(cpu_percent), 0, 100, NULL},
 	{"idle", TIME, AT(idle_us), 0, 0, NULL},
 	{"restart", WORD, AT(restart), 0, RESTART_N, restart_name},
+	{"lane", WORD, AT(lane), 0, LANE_WISH_N, lane_wish_name},
 };
 static const struct member rollout_members[] = {
 	{"strategy", WORD, AT(rollout.strategy), 0, ROLLOUT_STRATEGY_N, strategy_name},
@@ -279,19 +279,15 @@ int service_spec_set(struct service_spec *s, const char *key, const struct json 
 	return set_any(s, key, value, e) < 0 ? err_wrap(e, "%s", key) : 0;
 }
 
-const char *service_spec_key(const void *unused, size_t i)
-{
-	static const char *const others[] = {"port", "route", "ports", "rollout", NULL};
-
-	return i < ARRAY_SIZE(members) ? members[i].key : others[i - ARRAY_SIZE(members)];
-}
-
 int service_spec_check(const struct service_spec *s, struct err *e)
 {
 	if (s->min > s->max)
 		return err_set(e, ERR_INVALID, "min is %d, more than max, which is %d", s->min, s->max);
 	if (*s->route && !s->port)
 		return err_set(e, ERR_INVALID, "a route needs the port where the service takes its requests");
+	if (s->lane == LANE_WISH_FUNCTION && (!*s->route || s->n_ports))
+		return err_set(e, ERR_INVALID, "lane: function is for what requests start by a route alone; %s",
+			       s->n_ports ? "it has ports" : "it has no route");
 	return 0;
 }
 
@@ -330,7 +326,8 @@ static void write_member(const struct service_spec *s, const struct member *m, s
 		jw_strc(w, m->key, text);
 		return;
 	case WORD:
-		jw_strc(w, m->key, m->words[*(const unsigned *)from]);
+		if (*(const unsigned *)from < m->max)
+			jw_strc(w, m->key, m->words[*(const unsigned *)from]);
 		return;
 	case TRUTH:
 		jw_bool(w, m->key, *(const bool *)from);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a container is given beside its image, as the spawner wants it. */
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include "base/mem.h"
 #include "base/str.h"

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "spawn/spawn.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <sys/socket.h>
 #include "base/clock.h"
-#include "base/limits.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "spawn/spawn_int.h"
@@ -37,6 +34,7 @@ struct spawn {
 	void *arg;
 	uint64_t next_id;
 	unsigned unpacking;
+	int64_t helpers_us;
 	bool configured, lost;
 	bool *freed; /* set by spawn_free while a callback runs */
 	struct queue out, unpacks;
@@ -484,6 +482,8 @@ static int answer(struct spawn *s, const struct spawner_msg *m, int *fds, unsign
 	struct err why = {0};
 	int socks[OPEN_MAX_FDS];
 
+	if (m->verb == SPAWNER_UNPACKED || m->verb == SPAWNER_PULLED)
+		s->helpers_us += (int64_t)(m->verb == SPAWNER_PULLED ? m->u.pull.cpu_us : m->u.unpack.cpu_us);
 	if (m->verb == SPAWNER_UNPACKED && s->unpacking)
 		unpack_next(s);
 	if (m->err) {
@@ -516,6 +516,11 @@ static int answer(struct spawn *s, const struct spawner_msg *m, int *fds, unsign
 		r->wait_status = m->u.pull.wait_status;
 	r->done(r, &why);
 	return 0;
+}
+
+int64_t spawn_helpers_us(const struct spawn *s)
+{
+	return s->helpers_us;
 }
 
 static int config(struct spawn *s, const struct spawner_msg *m, int *fds, unsigned n_fds, struct err *e)

@@ -132,4 +132,5 @@ void spawn_layer_start(struct spawn *s, struct spawn_req *r, enum spawner_unpack
 void spawn_pull_start(struct spawn *s, struct spawn_req *r, const char *reference, bool plain_http, int dir, int words,
 		      int auth);
 void spawn_pull_end(struct spawn *s, uint64_t id); /* soon; done follows */
+int64_t spawn_helpers_us(const struct spawn *s);   /* CPU time of all that was pulled and unpacked */
 void spawn_cancel(struct spawn_req *r);

@@ -7,7 +7,6 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <sys/stat.h>
-
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/log.h"
@@ -335,10 +334,8 @@ static void gc_decide(struct loop_work *w)
 	auto_buf others = {0};
 	char to[80];
 
-	if (!g->s) {
-		gc_done(w);
-		return;
-	}
+	if (!g->s)
+		return gc_done(w);
 	live_set(g->s, &live, &serials);
 	if (g->s->swept)
 		g->s->swept(g->s->swept_arg, &others);
@@ -412,18 +409,26 @@ void gc_free(struct store *s)
 	loop_timer_free(take_ptr(s->gc_timer));
 }
 
-/* Links: a blob never changes. */
-static int link_blobs(struct store *s, int to, struct err *e)
+/* Links: a blob never changes, nor does the file of an object. One that goes just now is named by nobody. */
+static int link_files(int fd, const char *name, int made, struct err *e)
 {
-	DIR *d = list_dir(s->blobs_fd, ".");
+	auto_close int from = openat(fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	auto_close int to = from < 0 ? -1 : open_dir(made, name, e);
+	DIR *d = from < 0 ? NULL : list_dir(from, ".");
 	struct dirent *de;
-	int r = d ? 0 : err_sys(e, errno, "list blobs");
+	int r = 0;
 
-	while (!r && d && (de = readdir(d)))
-		if (hex_ok(de->d_name) && linkat(s->blobs_fd, de->d_name, to, de->d_name, 0) < 0)
+	if (from < 0)
+		return errno == ENOENT ? 0 : err_sys(e, errno, "open %s", name);
+	if (to < 0 || !d)
+		r = d ? -1 : err_sys(e, errno, "list %s", name);
+	while (!r && (de = readdir(d)))
+		if (de->d_name[0] != '.' && linkat(from, de->d_name, to, de->d_name, 0) < 0 && errno != ENOENT)
 			r = err_sys(e, errno, "link %s", de->d_name);
 	if (d)
 		closedir(d);
+	if (!r && fsync(to) < 0)
+		r = err_sys(e, errno, "sync %s", name);
 	return r;
 }
 
@@ -445,7 +450,7 @@ static int backup_database(struct store *s, const char *dir, struct err *e)
  * enough. */
 static int backup(struct store *s, const char *dir, struct err *e)
 {
-	auto_close int fd = -1, blobs = -1;
+	auto_close int fd = -1;
 
 	if (mkdir(dir, 0700) < 0)
 		return errno == EEXIST ? err_set(e, ERR_EXISTS, "%s is there already", dir)
@@ -453,10 +458,10 @@ static int backup(struct store *s, const char *dir, struct err *e)
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(e, errno, "open %s", dir);
-	blobs = open_dir(fd, "blobs", e);
-	if (blobs < 0 || backup_database(s, dir, e) < 0 || link_blobs(s, blobs, e) < 0)
+	if (backup_database(s, dir, e) < 0 || link_files(s->dirfd, "blobs", fd, e) < 0 ||
+	    link_files(s->dirfd, "objects", fd, e) < 0)
 		return -1;
-	if (fsync(blobs) < 0 || fsync(fd) < 0)
+	if (fsync(fd) < 0)
 		return err_sys(e, errno, "sync %s", dir);
 	return 0;
 }
@@ -471,6 +476,11 @@ static void backup_work(struct loop_work *w)
 		err_wrap(&op->e, "backup");
 	}
 	op->s->backups--;
+}
+
+bool store_backing_up(const struct store *s)
+{
+	return s->backups;
 }
 
 void store_backup(struct store *s, struct store_op *op, const char *dir)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/db.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,23 +10,82 @@ static const char *const query_sql[DB_QUERY_N] = {
 	[DB_BEGIN] = "BEGIN IMMEDIATE",
 	[DB_COMMIT] = "COMMIT",
 	[DB_ROLLBACK] = "ROLLBACK",
+	[DB_SAVEPOINT] = "SAVEPOINT one",
+	[DB_ROLLBACK_TO] = "ROLLBACK TO one",
+	[DB_RELEASE] = "RELEASE one",
 	[DB_SETTING_PUT] = "INSERT INTO setting VALUES (?,?) ON CONFLICT(name) DO UPDATE SET value=excluded.value",
-	[DB_REVISION_PUT] = "INSERT INTO revision VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON "
+	[DB_REVISION_PUT] = "INSERT INTO revision VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON "
 			    "CONFLICT(serial) DO NOTHING",
 	[DB_REVISION_DEL_OF] =
 		"DELETE FROM revision WHERE serial=(SELECT revision FROM function WHERE name=?) AND serial<>?",
 	[DB_REVISION_DEL] = "DELETE FROM revision WHERE serial=?",
 	[DB_VERSION_DEL_ALL] = "DELETE FROM revision WHERE function=? AND version>0",
 	[DB_VERSION_LAST] = "UPDATE function SET last_version=?2 WHERE name=?1",
-	[DB_FUNCTION_PUT] = "INSERT OR REPLACE INTO function VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	[DB_FUNCTION_PUT] = "INSERT OR REPLACE INTO function VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[DB_FUNCTION_DEL] = "DELETE FROM function WHERE name=?",
-	[DB_EVENT_PUT] = "INSERT INTO event VALUES (?,?,?,?,?,?,?,?)",
+	[DB_EVENT_PUT] = "INSERT INTO event VALUES (?,?,?,?,?,?,?,?,?)",
 	[DB_EVENT_RETRY] = "UPDATE event SET attempts=?2, not_before_us=?3 WHERE id=?1",
 	[DB_EVENT_DEL] = "DELETE FROM event WHERE id=?",
+	[DB_EVENT_DEL_OF] = "DELETE FROM event WHERE function=?",
+	[DB_EVENT_LOAD] =
+		"SELECT id,not_before_us,accepted_us,attempts,payload,request_id,qualifier,trace FROM event WHERE "
+		"function=? ORDER BY not_before_us,id",
 	[DB_IMAGE_PUT] = "INSERT OR REPLACE INTO image VALUES (?,?,?,?,?,?,?,?)",
 	[DB_IMAGE_DEL] = "DELETE FROM image WHERE reference=?",
 	[DB_RECORD_PUT] = "INSERT OR REPLACE INTO record VALUES (?,?)",
 	[DB_RECORD_DEL] = "DELETE FROM record WHERE key=?",
+	[DB_STREAM_PUT] = "INSERT INTO stream_record VALUES (max(?, 1 + ifnull((SELECT seq FROM sqlite_sequence WHERE "
+			  "name='stream_record'), 0)), ?, ?, ?, ?) RETURNING id",
+	[DB_STREAM_READ] = "SELECT id,key,data,trace FROM stream_record WHERE shard=? AND id>=? ORDER BY id LIMIT ?",
+	[DB_STREAM_SHARD_AFTER] = "SELECT min(shard) FROM stream_record WHERE shard>?",
+	[DB_STREAM_TRIM] = "DELETE FROM stream_record WHERE id IN (SELECT id FROM stream_record WHERE shard=? AND id<? "
+			   "ORDER BY id LIMIT ?)",
+	[DB_OBJECT_GET] = "SELECT key,id,size,etag,modified_us,meta FROM object WHERE bucket=? AND key=?",
+	[DB_OBJECT_BODY_GET] = "SELECT files,data FROM object_body WHERE id=?",
+	[DB_OBJECT_PUT] = "INSERT OR REPLACE INTO object VALUES (?,?,?,?,?,?,?)",
+	[DB_OBJECT_BODY_PUT] = "INSERT INTO object_body VALUES (?,?,?)",
+	[DB_OBJECT_FILES] = "SELECT files FROM object_body WHERE id=(SELECT id FROM object WHERE bucket=? AND key=?)",
+	[DB_OBJECT_BODY_DEL] = "DELETE FROM object_body WHERE id=(SELECT id FROM object WHERE bucket=? AND key=?)",
+	[DB_OBJECT_DEL] = "DELETE FROM object WHERE bucket=? AND key=?",
+	[DB_OBJECT_META] = "UPDATE object SET meta=?4 WHERE bucket=?1 AND key=?2 AND id=?3",
+	[DB_OBJECT_FROM] =
+		"SELECT key,id,size,etag,modified_us,meta FROM object WHERE bucket=? AND key>=? ORDER BY key "
+		"LIMIT ?",
+	[DB_OBJECT_AFTER] =
+		"SELECT key,id,size,etag,modified_us,meta FROM object WHERE bucket=? AND key>? ORDER BY key "
+		"LIMIT ?",
+	[DB_UPLOAD_PUT] = "INSERT INTO upload VALUES (?,?,?,?,?)",
+	[DB_UPLOAD_GET] = "SELECT key,id,created_us,meta FROM upload WHERE bucket=? AND key=? AND id=?",
+	[DB_UPLOAD_AFTER] =
+		"SELECT key,id,created_us,meta FROM upload WHERE bucket=? AND (key,id)>(?,?) ORDER BY key,id "
+		"LIMIT ?",
+	[DB_UPLOAD_DEL] = "DELETE FROM upload WHERE bucket=? AND key=? AND id=?",
+	[DB_UPLOAD_FILES] = "SELECT file||':0' FROM upload_part WHERE upload=?",
+	[DB_UPLOAD_PARTS] = "SELECT number,file,size,etag,modified_us,checksum FROM upload_part WHERE upload=? AND "
+			    "number>? ORDER BY number LIMIT ?",
+	[DB_UPLOAD_PART_FILE] = "SELECT file||':0' FROM upload_part WHERE upload=? AND number=?",
+	[DB_UPLOAD_PART_PUT] = "INSERT OR REPLACE INTO upload_part VALUES (?,?,?,?,?,?,?)",
+	[DB_UPLOAD_PART_DEL] = "DELETE FROM upload_part WHERE upload=?",
+	[DB_MESSAGE_PUT] = "INSERT INTO message VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	[DB_MESSAGE_NEXT] = "SELECT * FROM message WHERE queue=? AND due_us<=? ORDER BY due_us,id LIMIT 1",
+	[DB_MESSAGE_NEXT_OF_GROUP] = "SELECT * FROM message WHERE queue=? AND grp=? AND id>? ORDER BY id LIMIT 1",
+	[DB_MESSAGE_FIRST_DUE] = "SELECT due_us FROM message WHERE queue=? ORDER BY due_us LIMIT 1",
+	[DB_MESSAGE_RECEIVED] = "UPDATE message SET due_us=?2, visible_us=?2, receives=receives+1, "
+				"first_us=iif(first_us, first_us, ?3) WHERE id=?1",
+	[DB_MESSAGE_MOVED] = "UPDATE message SET queue=?2, due_us=?3, visible_us=?4, receives=0, first_us=0, source=?5 "
+			     "WHERE id=?1",
+	[DB_MESSAGE_STATE] = "SELECT visible_us,receives,grp FROM message WHERE id=? AND queue=?",
+	[DB_MESSAGE_VISIBLE] = "UPDATE message SET due_us=?2, visible_us=?2, receives=receives-?3 WHERE id=?1",
+	[DB_MESSAGE_DEL] = "DELETE FROM message WHERE id=?",
+	[DB_MESSAGE_GROUP] =
+		"SELECT id,visible_us,due_us,receives FROM message WHERE queue=? AND grp=? ORDER BY id LIMIT ?",
+	[DB_MESSAGE_DUE] = "UPDATE message SET due_us=?2 WHERE id=?1",
+	[DB_MESSAGE_SWEEP] = "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE queue=? LIMIT ?)",
+	[DB_DEDUP_GET] = "SELECT id,uuid FROM dedup WHERE queue=? AND key=? AND sent_us>?",
+	[DB_DEDUP_PUT] = "INSERT OR REPLACE INTO dedup VALUES (?,?,?,?,?)",
+	[DB_DEDUP_TRIM] =
+		"DELETE FROM dedup WHERE queue=(SELECT queue FROM dedup WHERE sent_us<=?1 ORDER BY sent_us LIMIT 1) "
+		"AND key=(SELECT key FROM dedup WHERE sent_us<=?1 ORDER BY sent_us LIMIT 1)",
 };
 
 /* SQLite would resolve /proc/self/fd/N to the directory's full path, which we may have no right to walk. */
@@ -133,11 +191,17 @@ int db_exec(struct db *d, const char *sql, struct err *e)
 	return 0;
 }
 
+static sqlite3_stmt *prepared(struct db *d, enum db_query q)
+{
+	if (!d->stmt[q])
+		sqlite3_prepare_v3(d->h, query_sql[q], -1, SQLITE_PREPARE_PERSISTENT, &d->stmt[q], NULL);
+	return d->stmt[q];
+}
+
 int db_prepare(struct db *d, struct err *e)
 {
 	for (int i = 0; i < DB_QUERY_N; i++)
-		if (sqlite3_prepare_v3(d->h, query_sql[i], -1, SQLITE_PREPARE_PERSISTENT, &d->stmt[i], NULL) !=
-		    SQLITE_OK)
+		if (!prepared(d, i))
 			return db_fail(d, query_sql[i], e);
 	return 0;
 }
@@ -148,6 +212,7 @@ static int bind_all(sqlite3_stmt *st, const char *types, va_list ap)
 
 	for (int i = 1; *types && rc == SQLITE_OK; types++, i++) {
 		const void *p;
+		struct str v;
 
 		switch (*types) {
 		case 'i':
@@ -155,6 +220,10 @@ static int bind_all(sqlite3_stmt *st, const char *types, va_list ap)
 			break;
 		case 't':
 			rc = sqlite3_bind_text(st, i, va_arg(ap, const char *), -1, SQLITE_STATIC);
+			break;
+		case 's':
+			v = va_arg(ap, struct str);
+			rc = sqlite3_bind_text64(st, i, v.p, v.n, SQLITE_STATIC, SQLITE_UTF8);
 			break;
 		case 'b':
 			p = va_arg(ap, const void *);
@@ -167,39 +236,66 @@ static int bind_all(sqlite3_stmt *st, const char *types, va_list ap)
 	return rc;
 }
 
-int db_run(struct db *d, enum db_query q, struct err *e, const char *types, ...)
+/* Steps to the end, or until row() has had enough. */
+static int step_all(struct db *d, sqlite3_stmt *st, int rc, db_row *row, void *arg, struct err *e)
 {
-	sqlite3_stmt *st = d->stmt[q];
-	va_list ap;
-	int rc;
-
-	va_start(ap, types);
-	rc = bind_all(st, types, ap);
-	va_end(ap);
-	if (rc == SQLITE_OK)
-		rc = sqlite3_step(st);
-	if (rc != SQLITE_DONE)
-		db_fail(d, "database", e);
-	sqlite3_reset(st);
-	sqlite3_clear_bindings(st);
-	return rc == SQLITE_DONE ? 0 : -1;
-}
-
-int db_rows(struct db *d, const char *sql, int (*row)(void *arg, sqlite3_stmt *st, struct err *e), void *arg,
-	    struct err *e)
-{
-	sqlite3_stmt *st = NULL;
-	int rc = sqlite3_prepare_v2(d->h, sql, -1, &st, NULL), failed = 0;
+	int stopped = 0;
 
 	while (rc == SQLITE_OK || rc == SQLITE_ROW) {
 		rc = sqlite3_step(st);
-		if (rc == SQLITE_ROW && (failed = row(arg, st, e)) < 0)
-			break;
+		if (rc == SQLITE_ROW && (stopped = row ? row(arg, st, e) : err_set(e, ERR_BUG, "a row")) != 0)
+			return stopped;
 	}
-	if (!failed && rc != SQLITE_DONE)
-		failed = db_fail(d, "read the database", e);
+	return rc == SQLITE_DONE ? 0 : db_fail(d, "database", e);
+}
+
+static int run(struct db *d, enum db_query q, db_row *row, void *arg, struct err *e, const char *types, va_list ap)
+{
+	sqlite3_stmt *st = prepared(d, q);
+	int ret;
+
+	if (!st)
+		return db_fail(d, query_sql[q], e);
+	ret = step_all(d, st, bind_all(st, types, ap), row, arg, e);
+	sqlite3_reset(st);
+	sqlite3_clear_bindings(st);
+	return ret;
+}
+
+int db_run(struct db *d, enum db_query q, struct err *e, const char *types, ...)
+{
+	va_list ap;
+	int ret;
+
+	va_start(ap, types);
+	ret = run(d, q, NULL, NULL, e, types, ap);
+	va_end(ap);
+	return ret;
+}
+
+int db_query(struct db *d, enum db_query q, db_row *row, void *arg, struct err *e, const char *types, ...)
+{
+	va_list ap;
+	int ret;
+
+	va_start(ap, types);
+	ret = run(d, q, row, arg, e, types, ap);
+	va_end(ap);
+	return ret;
+}
+
+int64_t db_changed(const struct db *d)
+{
+	return sqlite3_changes64(d->h);
+}
+
+int db_rows(struct db *d, const char *sql, db_row *row, void *arg, struct err *e)
+{
+	sqlite3_stmt *st = NULL;
+	int rc = sqlite3_prepare_v2(d->h, sql, -1, &st, NULL), ret = step_all(d, st, rc, row, arg, e);
+
 	sqlite3_finalize(st);
-	return failed;
+	return ret;
 }
 
 int db_copy(struct db *d, const char *path, struct err *e)

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/definition.h"
-
 #include <stdio.h>
-
 #include "base/clock.h"
 #include "base/mem.h"
 #include "json/read.h"

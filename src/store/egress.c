@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/egress.h"
-
 #include <arpa/inet.h>
 #include <stdio.h>
-
 #include "base/buf.h"
 #include "base/mem.h"
 

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/function.h"
-
 #include <assert.h>
 #include <stdio.h>
-
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/rand.h"
+#include "json/read.h"
 #include "json/write.h"
 
 const char *const snapshot_wish_name[SNAPSHOT_N] = {"auto", "off", "on"};
@@ -63,6 +62,53 @@ bool pairs_same(const struct pairs *a, const struct pairs *b)
 	return true;
 }
 
+static int pair_cmp(const void *a, const void *b)
+{
+	return strcmp(((const struct pair *)a)->name, ((const struct pair *)b)->name);
+}
+
+void pairs_tags(const struct pairs *p, struct buf *out)
+{
+	struct pair *sorted;
+
+	if (!p->n)
+		return;
+	sorted = xmemdup(p->p, p->n * sizeof(*sorted));
+	qsort(sorted, p->n, sizeof(*sorted), pair_cmp);
+	for (unsigned k = 0; k < p->n; k++)
+		buf_addf(out, "%s%s=%s", k ? "," : "", sorted[k].name, sorted[k].value);
+	free(sorted);
+}
+
+void pairs_list_tags(const struct json *list, struct buf *out)
+{
+	struct pairs p = {0};
+
+	for (size_t i = 0; i < json_len(list); i++)
+		pairs_add(&p, json_get_str(json_at(list, i), "key"), json_get_str(json_at(list, i), "value"));
+	pairs_tags(&p, out);
+	pairs_done(&p);
+}
+
+char *pairs_list(const struct pairs *p)
+{
+	struct buf out = {0};
+	struct jw w;
+
+	if (!p->n)
+		return NULL;
+	jw_init(&w, &out);
+	jw_arr(&w, NULL);
+	for (unsigned i = 0; i < p->n; i++) {
+		jw_obj(&w, NULL);
+		jw_strc(&w, "key", p->p[i].name);
+		jw_strc(&w, "value", p->p[i].value);
+		jw_end(&w, '}');
+	}
+	jw_end(&w, ']');
+	return buf_take(&out);
+}
+
 struct revision *revision_new(void)
 {
 	struct revision *r = xcalloc(1, sizeof(*r));
@@ -87,6 +133,7 @@ void revision_unref(struct revision *r)
 	free(r->description);
 	free(r->egress);
 	free(r->image);
+	free(r->dead_letter);
 	pairs_done(&r->env);
 	free(r);
 }
@@ -107,6 +154,7 @@ struct revision *revision_clone(const struct revision *r)
 	c->description = xstrdup(r->description);
 	c->egress = xstrdup(r->egress);
 	c->image = xstrdup(r->image);
+	c->dead_letter = xstrdup(r->dead_letter);
 	c->env = (struct pairs){0};
 	pairs_copy(&c->env, &r->env);
 	return c;

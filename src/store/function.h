@@ -7,6 +7,7 @@
  */
 #pragma once
 #include <stdbool.h>
+#include "base/lane.h"
 #include "base/limits.h"
 #include "base/str.h"
 #include "store/store.h"
@@ -26,6 +27,11 @@ struct jw;
 void pairs_write(struct jw *w, const char *key, const struct pairs *p); /* as an object of strings */
 const char *pairs_get(const struct pairs *p, const char *name);
 bool pairs_same(const struct pairs *a, const struct pairs *b); /* in any order */
+/* Tags: as rows of the ledger are grouped by them, "k=v,k2=v2", sorted; and as ECS lists them, [{"key","value"}]. */
+void pairs_tags(const struct pairs *p, struct buf *out);
+struct json;
+void pairs_list_tags(const struct json *list, struct buf *out); /* from there to here */
+char *pairs_list(const struct pairs *p);			/* NULL: there are none */
 
 struct revision {
 	unsigned refs;
@@ -44,6 +50,7 @@ struct revision {
 	int memory_mb, timeout_s, tmp_mb;
 	uint32_t cpu_quota_us; /* per 100 ms; 0: weight only */
 	char *egress;	       /* store/egress.h; NULL: internet */
+	char *dead_letter;     /* ARN of a queue or topic that gets asynchronous events which fail; or NULL */
 	struct pairs env;
 	int64_t modified_wall_us;
 	int version;	/* number of a published version; 0: $LATEST's */
@@ -82,11 +89,15 @@ enum snapshot_wish {
 	SNAPSHOT_N
 };
 extern const char *const snapshot_wish_name[SNAPSHOT_N]; /* as tandem.yaml has them */
+#define LANE_SEATS     8 /* when nothing is declared: threads of one process share its memory, and a GIL */
+#define LANE_SEATS_MAX 64
 struct scale {
 	int min, max;	 /* instances of $LATEST: held ready; at most, 0: no limit */
 	int64_t keep_us; /* how long one without events is kept; -1: as the policy thinks */
 	enum snapshot_wish snapshot;
-	int pool; /* blanks to hold ready for its bursts, beside what the policy holds for all */
+	enum lane_wish lane;
+	int concurrency; /* events that one instance of the container lane serves at once; 0: LANE_SEATS */
+	int pool;	 /* blanks to hold ready for its bursts, beside what the policy holds for all */
 };
 
 enum function_state { FUNCTION_PENDING, FUNCTION_ACTIVE, FUNCTION_FAILED, FUNCTION_STATE_N };
@@ -108,13 +119,14 @@ struct function {
 	unsigned n_provisioned;
 	int reserved; /* concurrency of all versions together; -1: none is reserved */
 	struct scale scale;
+	enum lane lane; /* where $LATEST is; versions are always in the function lane */
 	struct pairs tags;
 	char *route;			     /* "/predict" or NULL */
 	char *allow;			     /* JSON array of {"action","resource"} or NULL: what the workload may do */
 	char access_key[21], secret_key[41]; /* its own key pair */
 	int64_t created_wall_us;
-	void *sched;	     /* the scheduler's own state of it, NULL until first used */
-	int64_t async_bytes; /* the scheduler's, too: of its events that are not over */
+	void *sched; /* the scheduler's own state of it, NULL until first used */
+	void *async; /* the scheduler's, too: its asynchronous events */
 	unsigned refs;
 };
 struct function *function_get(const struct store *s, struct str name); /* borrowed */
@@ -135,6 +147,8 @@ void function_unref(struct function *f);
 struct function *function_new(const char *name, const char *project);
 void function_put(struct store *s, struct store_op *op, struct function *f);
 void function_del(struct store *s, struct store_op *op, struct function *f);
+/* What was declared of it by records (async/, policy/, url/ NAME:QUALIFIER), or of its version or alias; "": all, as del does. */
+void function_forget(struct store *s, const struct function *f, const char *qualifier);
 /* One that no function has yet: its code is not swept while somebody holds a reference. */
 void revision_hold(struct store *s, struct revision *r);
 /* Called after every insert, change and delete (the scheduler stops instances of what is gone). One listener. */

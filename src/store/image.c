@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/image.h"
 
-#include <string.h>
-
 #include "base/mem.h"
 #include "store/store_int.h"
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/record.h"
-
 #include "base/mem.h"
 #include "store/store_int.h"
 
@@ -54,17 +53,22 @@ static void set(struct records *t, const char *key, const char *value)
 	t->n++;
 }
 
-void record_put(struct store *s, struct store_op *op, const char *key, const char *value)
+struct change *record_put_change(struct store *s, const char *key, const char *value)
 {
 	struct change *c = change_new(CHANGE_RECORD_PUT);
 
 	c->name = xstrdup(key);
 	c->value = xstrdup(value);
 	set(&s->records, c->name, c->value);
-	store_change_start(s, op, c);
+	return c;
 }
 
-void record_del(struct store *s, struct store_op *op, const char *key)
+void record_put(struct store *s, struct store_op *op, const char *key, const char *value)
+{
+	store_change_start(s, op, record_put_change(s, key, value));
+}
+
+struct change *record_del_change(struct store *s, const char *key)
 {
 	struct change *c = change_new(CHANGE_RECORD_DEL);
 	struct records *t = &s->records;
@@ -77,7 +81,49 @@ void record_del(struct store *s, struct store_op *op, const char *key)
 		t->n--;
 		memmove(r, r + 1, (size_t)(t->sorted + t->n - r) * sizeof(*r));
 	}
-	store_change_start(s, op, c);
+	return c;
+}
+
+void record_del(struct store *s, struct store_op *op, const char *key)
+{
+	store_change_start(s, op, record_del_change(s, key));
+}
+
+/* --- what could not be written --- */
+
+void record_unwritten(struct store *s, const char *key)
+{
+	char *own = map_get(&s->unwritten, str_of(key)) ? NULL : xstrdup(key);
+
+	if (own)
+		map_put(&s->unwritten, str_of(own), own);
+}
+
+static void mended(struct store_op *op, const struct err *e)
+{
+	free(container_of(op, struct store_tx, op)); /* whoever asked first has heard why */
+}
+
+void records_mend(struct store *s)
+{
+	struct map keys = s->unwritten;
+	struct store_tx *tx = store_tx_new();
+	size_t pos = 0;
+	char *key;
+
+	s->unwritten = (struct map){0};
+	tx->op.done = mended;
+	while ((key = map_next(&keys, &pos))) {
+		const char *value = record_get(s, key);
+
+		if (value)
+			record_put_add(s, tx, key, value);
+		else
+			record_del_add(s, tx, key);
+		free(key);
+	}
+	map_done(&keys);
+	store_tx_start(s, tx);
 }
 
 const struct record *record_next(const struct store *s, const char *prefix, const char *after)
@@ -112,9 +158,14 @@ int records_load(struct store *s, struct err *e)
 
 void records_done(struct store *s)
 {
+	char *key;
+
 	for (size_t i = 0; i < s->records.n; i++) {
 		free(s->records.sorted[i].key);
 		free(s->records.sorted[i].value);
 	}
 	free(s->records.sorted);
+	for (size_t pos = 0; (key = map_next(&s->unwritten, &pos));)
+		free(key);
+	map_done(&s->unwritten);
 }

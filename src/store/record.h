@@ -3,6 +3,8 @@
  * Small documents by key, "kind/name": what was declared or accepted and is no function (definitions, clusters, tasks).
  * What they say is their owner's business. All are in memory, sorted by key: reading never waits. A put or del counts
  * at once, and is durable when op is done (NULL: nobody waits); writes are durable in the order in which they were asked for.
+ * What memory says counts also when the write failed: it is written again before whatever is written next, unless it is
+ * part of a transaction of more than records.
  */
 #pragma once
 #include "store/store.h"

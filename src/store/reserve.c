@@ -5,10 +5,7 @@
  */
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
 #include "base/log.h"
-#include "base/mem.h"
 #include "store/store_int.h"
 
 #define RESERVE_BYTES (1 << 20)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Functions and their revisions as rows of the database: what a change writes, and how it is read again at start. */
 #include <stdio.h>
-
 #include "base/mem.h"
 #include "json/read.h"
 #include "json/write.h"
@@ -130,6 +129,7 @@ struct change *rows_change(enum change_kind kind, struct function *f, struct rev
 	c->provisioned = provisioned_json(f);
 	c->reserved = f->reserved;
 	c->scale = f->scale;
+	c->lane = f->lane;
 	return c;
 }
 
@@ -140,22 +140,23 @@ static int revision_put(struct db *d, const struct change *c, struct err *e)
 
 	for (int i = 0; i < LIM_LAYERS && r->layers[i][0]; i++)
 		snprintf(layers + strlen(layers), sizeof(layers) - strlen(layers), "%s%s", i ? " " : "", r->layers[i]);
-	return db_run(d, DB_REVISION_PUT, e, "ittittttitiiiititiitt", (int64_t)r->serial, r->id, r->runtime,
+	return db_run(d, DB_REVISION_PUT, e, "ittittttitiiiititiittt", (int64_t)r->serial, r->id, r->runtime,
 		      (int64_t)r->kind, r->handler, r->role, r->description, r->code_sha256, r->code_bytes, layers,
 		      (int64_t)r->memory_mb, (int64_t)r->timeout_s, (int64_t)r->tmp_mb, (int64_t)r->cpu_quota_us,
 		      c->env, r->modified_wall_us, c->name, (int64_t)r->version, (int64_t)r->snapstart, r->egress,
-		      r->image);
+		      r->image, r->dead_letter);
 }
 
 static int function_row_put(struct db *d, const struct change *c, struct err *e)
 {
 	return db_run(d, DB_FUNCTION_PUT, e,
 		      "ttiittttttti"
-		      "ittiiiiii",
+		      "ittiiiiiiiii",
 		      c->name, c->project, (int64_t)c->rev->serial, (int64_t)c->state, c->reason, c->reason_code,
 		      c->tags, c->route, c->allow, c->access_key, c->secret_key, c->created_us,
 		      (int64_t)c->last_version, c->aliases, c->provisioned, (int64_t)c->reserved, (int64_t)c->scale.min,
-		      (int64_t)c->scale.max, c->scale.keep_us, (int64_t)c->scale.snapshot, (int64_t)c->scale.pool);
+		      (int64_t)c->scale.max, c->scale.keep_us, (int64_t)c->scale.snapshot, (int64_t)c->scale.pool,
+		      (int64_t)c->scale.lane, (int64_t)c->lane, (int64_t)c->scale.concurrency);
 }
 
 int rows_apply(struct db *d, const struct change *c, struct err *e)
@@ -168,7 +169,8 @@ int rows_apply(struct db *d, const struct change *c, struct err *e)
 		return function_row_put(d, c, e);
 	case CHANGE_FUNCTION_DEL:
 		if (db_run(d, DB_REVISION_DEL_OF, e, "ti", c->name, (int64_t)0) < 0 ||
-		    db_run(d, DB_VERSION_DEL_ALL, e, "t", c->name) < 0)
+		    db_run(d, DB_VERSION_DEL_ALL, e, "t", c->name) < 0 ||
+		    db_run(d, DB_EVENT_DEL_OF, e, "t", c->name) < 0)
 			return -1;
 		return db_run(d, DB_FUNCTION_DEL, e, "t", c->name);
 	case CHANGE_VERSION_PUT:
@@ -202,8 +204,9 @@ static struct str str_col(sqlite3_stmt *st, int i)
 #define REVISION_COLUMNS                                                                                               \
 	"r.serial,r.id,r.runtime,r.kind,r.handler,r.role,r.description,r.code_sha256,r.code_bytes,r.layers,r.memory_"  \
 	"mb,"                                                                                                          \
-	"r.timeout_s,r.tmp_mb,r.cpu_quota_us,r.env,r.modified_us,r.function,r.version,r.snapstart,r.egress,r.image"
-#define FUNCTION_AT 21 /* its first column, after these */
+	"r.timeout_s,r.tmp_mb,r.cpu_quota_us,r.env,r.modified_us,r.function,r.version,r.snapstart,r.egress,r.image,"   \
+	"r.dead_letter"
+#define FUNCTION_AT 22 /* its first column, after these */
 
 static int load_revision(sqlite3_stmt *st, struct revision *r, struct err *e)
 {
@@ -230,6 +233,7 @@ static int load_revision(sqlite3_stmt *st, struct revision *r, struct err *e)
 	r->snapstart = sqlite3_column_int(st, 18);
 	r->egress = text_col(st, 19);
 	r->image = text_col(st, 20);
+	r->dead_letter = text_col(st, 21);
 	if ((unsigned)r->kind >= RUNTIME_N)
 		return err_set(e, ERR_CORRUPT, "unknown runtime kind");
 	return pairs_read(&r->env, (const char *)sqlite3_column_text(st, 14), e);
@@ -258,7 +262,10 @@ static int load_function(void *arg, sqlite3_stmt *st, struct err *e)
 				  .max = sqlite3_column_int(st, at + 16),
 				  .keep_us = sqlite3_column_int64(st, at + 17),
 				  .snapshot = (enum snapshot_wish)(sqlite3_column_int(st, at + 18) % SNAPSHOT_N),
-				  .pool = sqlite3_column_int(st, at + 19)};
+				  .pool = sqlite3_column_int(st, at + 19),
+				  .lane = (enum lane_wish)(sqlite3_column_int(st, at + 20) % LANE_WISH_N),
+				  .concurrency = sqlite3_column_int(st, at + 22)};
+	f->lane = (enum lane)(sqlite3_column_int(st, at + 21) % LANE_VM);
 	f->latest = revision_new();
 	if (pairs_read(&f->tags, (const char *)sqlite3_column_text(st, at + 5), e) < 0 ||
 	    aliases_read(f, (const char *)sqlite3_column_text(st, at + 12), e) < 0 ||
@@ -315,7 +322,8 @@ int table_load(struct store *s, struct err *e)
 	if (db_rows(&s->db,
 		    "SELECT " REVISION_COLUMNS ",f.name,f.project,f.state,f.reason,f.reason_code,f.tags,f.route,"
 		    "f.allow,f.access_key,f.secret_key,f.created_us,f.last_version,f.aliases,f.provisioned,"
-		    "f.reserved,f.min_instances,f.max_instances,f.keep_us,f.snapshot,f.pool "
+		    "f.reserved,f.min_instances,f.max_instances,f.keep_us,f.snapshot,f.pool,f.lane,f.lane_now,f."
+		    "concurrency "
 		    "FROM function f JOIN revision r ON r.serial=f.revision ORDER BY f.name",
 		    load_function, s, e) < 0)
 		return -1;

@@ -4,7 +4,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "migrations.h"
@@ -46,8 +48,6 @@ void change_free(struct change *c)
 
 int change_apply(struct db *d, const struct change *c, struct err *e)
 {
-	const struct store_event *ev = c->ev;
-
 	switch (c->kind) {
 	case CHANGE_SETTING:
 		return db_run(d, DB_SETTING_PUT, e, "tt", c->name, c->value);
@@ -58,14 +58,6 @@ int change_apply(struct db *d, const struct change *c, struct err *e)
 		return rows_apply(d, c, e);
 	case CHANGE_NAME_TAKEN:
 		return err_set(e, ERR_EXISTS, "Function already exist: %s", c->name);
-	case CHANGE_EVENT_PUT:
-		return db_run(d, DB_EVENT_PUT, e, "ittiiibt", ev->id, ev->request_id, ev->function,
-			      ev->accepted_wall_us, ev->not_before_wall_us, (int64_t)ev->attempts,
-			      (const void *)ev->payload, ev->payload_n, ev->qualifier);
-	case CHANGE_EVENT_RETRY:
-		return db_run(d, DB_EVENT_RETRY, e, "iii", c->id, (int64_t)c->attempts, c->when_us);
-	case CHANGE_EVENT_DEL:
-		return db_run(d, DB_EVENT_DEL, e, "i", c->id);
 	case CHANGE_IMAGE_PUT:
 		return db_run(d, DB_IMAGE_PUT, e, "tttiitti", c->image->reference, c->image->digest,
 			      c->image->config_digest, c->image->created_wall_us, c->image->pulled_wall_us,
@@ -76,6 +68,8 @@ int change_apply(struct db *d, const struct change *c, struct err *e)
 		return db_run(d, DB_RECORD_PUT, e, "tt", c->name, c->value);
 	case CHANGE_RECORD_DEL:
 		return db_run(d, DB_RECORD_DEL, e, "t", c->name);
+	case CHANGE_TX:
+		return tx_apply(c->tx, d, e);
 	case CHANGE_TIDY:
 		return 0;
 	}
@@ -89,6 +83,7 @@ static struct store_op *op_of(struct loop_work *w)
 
 static int commit_one(struct db *d, struct loop_work *w, struct err *e)
 {
+	*e = (struct err){0};
 	if (db_run(d, DB_BEGIN, e, "") < 0)
 		return -1;
 	if (change_apply(d, op_of(w)->priv, e) == 0 && db_run(d, DB_COMMIT, e, "") == 0)
@@ -98,12 +93,26 @@ static int commit_one(struct db *d, struct loop_work *w, struct err *e)
 	return -1;
 }
 
-static int commit_all(struct db *d, struct loop_work *first)
+/* Without undo: one that fails fails all of them, for it need not be paid for by those that go well. */
+static int apply_one(struct db *d, struct store_op *op, bool undo)
+{
+	if (!undo)
+		return change_apply(d, op->priv, NULL);
+	op->e = (struct err){0};
+	if (db_run(d, DB_SAVEPOINT, NULL, "") < 0)
+		return -1;
+	if (change_apply(d, op->priv, &op->e) < 0 &&
+	    (sqlite3_get_autocommit(d->h) || db_run(d, DB_ROLLBACK_TO, NULL, "") < 0))
+		return -1; /* some failures end the whole transaction */
+	return db_run(d, DB_RELEASE, NULL, "");
+}
+
+static int commit_all(struct db *d, struct loop_work *first, bool undo)
 {
 	if (db_run(d, DB_BEGIN, NULL, "") < 0)
 		return -1;
 	for (struct loop_work *w = first; w; w = w->next)
-		if (change_apply(d, op_of(w)->priv, NULL) < 0)
+		if (apply_one(d, op_of(w), undo) < 0)
 			goto failed;
 	if (db_run(d, DB_COMMIT, NULL, "") == 0)
 		return 0;
@@ -120,22 +129,57 @@ static void tidy(struct db *d)
 	sqlite3_db_release_memory(d->h);
 }
 
-/* On the thread. One fsync for all that is queued; when that fails, one by one, so that each hears its own reason. */
+static bool is_lazy(struct loop_work *w)
+{
+	const struct change *c = op_of(w)->priv;
+
+	return c->kind == CHANGE_TX && c->tx->lazy;
+}
+
+/* On the thread. One fsync for all that is queued; when one of them fails, for all others; when the database does, one by
+ * one, so that each hears its own reason. */
 static void write_work(struct loop_work *w)
 {
 	struct db *d = &op_of(w)->s->db;
-	bool tidy_after = false;
+	bool tidy_after = false, lazy = is_lazy(w);
 	struct loop_work *rest = NULL;
 
 	loop_thread_take_batch(op_of(w)->s->db_thread, &rest);
 	w->next = rest;
-	if (!rest || commit_all(d, w) < 0)
+	for (struct loop_work *i = rest; i; i = i->next)
+		lazy &= is_lazy(i);
+	if (lazy)
+		db_exec(d, "PRAGMA synchronous=NORMAL", NULL);
+	if (!rest || (commit_all(d, w, false) < 0 && commit_all(d, w, true) < 0))
 		for (struct loop_work *i = w; i; i = i->next)
 			commit_one(d, i, &op_of(i)->e);
+	if (lazy && db_exec(d, "PRAGMA synchronous=FULL", NULL) < 0)
+		abort(); /* what comes after it would not be durable, and would say so to nobody */
 	for (struct loop_work *i = w; i; i = i->next)
 		tidy_after |= ((struct change *)op_of(i)->priv)->kind == CHANGE_TIDY;
 	if (tidy_after)
 		tidy(d);
+}
+
+void store_on_trouble(struct store *s, void (*said)(void *arg, const struct err *e, uint64_t n, int64_t since_wall_us),
+		      void *arg)
+{
+	s->trouble.said = said;
+	s->trouble.arg = arg;
+}
+
+/* What was asked for may be wrong; that is none of the disk's. */
+static void look(struct store_trouble *t, const struct err *e)
+{
+	bool bad = e->kind == ERR_UNAVAILABLE || e->kind == ERR_SYS || e->kind == ERR_CORRUPT;
+
+	if (bad ? !t->n++ : t->n && !e->kind) {
+		t->since_wall_us = bad ? clock_wall_us() : t->since_wall_us;
+		if (t->said)
+			t->said(t->arg, bad ? e : NULL, t->n, t->since_wall_us);
+	}
+	if (!e->kind)
+		t->n = 0;
 }
 
 static void write_done(struct loop_work *w)
@@ -148,9 +192,17 @@ static void write_done(struct loop_work *w)
 		table_insert_failed(op->s, c->f);
 	if (op->s && op->e.kind && c->kind == CHANGE_VERSION_PUT && !c->f->deleted)
 		version_take_out(op->s, c->f, c->rev);
+	if (op->s && op->e.kind && (c->kind == CHANGE_RECORD_PUT || c->kind == CHANGE_RECORD_DEL))
+		record_unwritten(op->s, c->name);
 	if (own && op->e.kind)
 		log_error("store", "a write that nobody waits for failed: %s", op->e.text);
+	if (op->s)
+		look(&op->s->trouble, &op->e);
 	op->priv = NULL;
+	if (c->kind == CHANGE_TX && op->s && op->e.kind)
+		tx_unwritten(op->s, c->tx);
+	if (c->kind == CHANGE_TX)
+		tx_tell(c->tx, &op->e);
 	change_free(c); /* op too, when it is our own */
 	if (!own && op->done)
 		op->done(op, &op->e);
@@ -158,6 +210,8 @@ static void write_done(struct loop_work *w)
 
 void store_change_start(struct store *s, struct store_op *op, struct change *c)
 {
+	if (s->unwritten.n)
+		records_mend(s);
 	if (!op)
 		op = c->own = xcalloc(1, sizeof(*op));
 	op->work = (struct loop_work){.work = write_work, .done = write_done};
@@ -226,6 +280,7 @@ static int open_once(struct loop *l, int state_dirfd, struct store **ret, struct
 	s->loop = l;
 	s->blobs_fd = s->code_fd = -1;
 	list_init(&s->pending);
+	list_init(&s->reading);
 	s->dirfd = fcntl(state_dirfd, F_DUPFD_CLOEXEC, 3);
 	if (s->dirfd < 0) {
 		err_sys(e, errno, "state directory");
@@ -233,11 +288,12 @@ static int open_once(struct loop *l, int state_dirfd, struct store **ret, struct
 	}
 	if (blob_open_dirs(s, e) < 0 || db_open(&s->db, s->dirfd, "tandem.db", true, e) < 0 ||
 	    check_not_lost(s, e) < 0 || db_migrate(&s->db, migrations, ARRAY_SIZE(migrations), e) < 0 ||
-	    db_prepare(&s->db, e) < 0 || db_rows(&s->db, "SELECT name,value FROM setting", load_setting, s, e) < 0 ||
-	    table_load(s, e) < 0 || records_load(s, e) < 0 || snapshots_open(s, e) < 0)
+	    db_rows(&s->db, "SELECT name,value FROM setting", load_setting, s, e) < 0 || table_load(s, e) < 0 ||
+	    records_load(s, e) < 0 || snapshots_open(s, e) < 0)
 		goto failed;
 	s->db_thread = loop_thread_new(l, "store");
 	s->file_thread = loop_thread_new(l, "files");
+	s->read_thread = loop_thread_new(l, "reads");
 	*ret = s;
 	return 0;
 failed:
@@ -267,13 +323,21 @@ void store_free(struct store *s)
 		loop_thread_free(s->db_thread);
 	if (s->file_thread)
 		loop_thread_free(s->file_thread);
+	if (s->read_thread)
+		loop_thread_free(s->read_thread);
 	/* What is done by now is told by the loop, after we are gone. */
 	list_each(&s->pending, it)
 	{
 		container_of(it, struct change, node)->op->s = NULL;
 		list_del(it);
 	}
+	list_each(&s->reading, it)
+	{
+		container_of(it, struct store_op, reading)->s = NULL;
+		list_del(it);
+	}
 	gc_free(s);
+	db_close(&s->read_db);
 	db_close(&s->db);
 	table_done(s);
 	while ((v = map_next(&s->settings, &pos))) {
@@ -295,39 +359,6 @@ int store_dirfd(const struct store *s)
 	return s->dirfd;
 }
 
-void store_event_done(struct store_event *ev)
-{
-	free(take_ptr(ev->payload));
-	ev->payload_n = 0;
-}
-
-void store_event_put(struct store *s, struct store_op *op, struct store_event *ev)
-{
-	struct change *c = change_new(CHANGE_EVENT_PUT);
-
-	ev->id = s->next_event++;
-	c->ev = ev;
-	store_change_start(s, op, c);
-}
-
-void store_event_retry(struct store *s, struct store_op *op, int64_t id, int attempts, int64_t not_before_wall_us)
-{
-	struct change *c = change_new(CHANGE_EVENT_RETRY);
-
-	c->id = id;
-	c->attempts = attempts;
-	c->when_us = not_before_wall_us;
-	store_change_start(s, op, c);
-}
-
-void store_event_del(struct store *s, struct store_op *op, int64_t id)
-{
-	struct change *c = change_new(CHANGE_EVENT_DEL);
-
-	c->id = id;
-	store_change_start(s, op, c);
-}
-
 int store_each(struct store *s, const char *sql, int (*row)(void *arg, sqlite3_stmt *st, struct err *e), void *arg,
 	       struct err *e)
 {
@@ -338,33 +369,4 @@ int store_each(struct store *s, const char *sql, int (*row)(void *arg, sqlite3_s
 		r = db_rows(&d, sql, row, arg, e);
 	db_close(&d);
 	return r;
-}
-
-struct each_event {
-	void (*each)(void *arg, const struct store_event *ev);
-	void *arg;
-};
-
-static int event_row(void *arg, sqlite3_stmt *st, struct err *e)
-{
-	const struct each_event *to = arg;
-	struct store_event ev = {
-		.id = sqlite3_column_int64(st, 0),
-		.accepted_wall_us = sqlite3_column_int64(st, 3),
-		.not_before_wall_us = sqlite3_column_int64(st, 4),
-		.attempts = sqlite3_column_int(st, 5),
-		.payload = (char *)sqlite3_column_blob(st, 6),
-		.payload_n = (size_t)sqlite3_column_bytes(st, 6),
-	};
-
-	strlcpy_(ev.request_id, (const char *)sqlite3_column_text(st, 1), sizeof(ev.request_id));
-	strlcpy_(ev.function, (const char *)sqlite3_column_text(st, 2), sizeof(ev.function));
-	strlcpy_(ev.qualifier, (const char *)sqlite3_column_text(st, 7), sizeof(ev.qualifier));
-	to->each(to->arg, &ev);
-	return 0;
-}
-
-int store_event_each(struct store *s, void (*each)(void *arg, const struct store_event *ev), void *arg, struct err *e)
-{
-	return store_each(s, "SELECT * FROM event ORDER BY id", event_row, &(struct each_event){each, arg}, e);
 }

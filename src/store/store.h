@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/limits.h"
+#include "base/list.h"
 #include "loop/loop.h"
 struct store;
 int store_open(struct loop *l, int state_dirfd, struct store **ret,
@@ -27,7 +28,8 @@ struct store_op {
 	struct store *s;
 	struct err e;
 	void (*done)(struct store_op *op, const struct err *e);
-	void *priv; /* the store's own while it runs */
+	void *priv;	     /* the store's own while it runs */
+	struct list reading; /* the same */
 };
 
 /* Small settings: keys, account id. Durable. Values are text. get is from memory. */
@@ -43,6 +45,9 @@ int store_blob_open(const struct store *s, const char sha256_hex[65], struct err
 int store_blob_new(const struct store *s, struct err *e);
 int store_blob_keep(const struct store *s, int fd, const char sha256_hex[65], struct err *e);
 int store_blob_link(const struct store *s, const char sha256_hex[65], int dirfd, const char *name, struct err *e);
+/* Told when writes begin to fail, as on a full disk (e), and when they go well again (NULL; n failed since since_wall_us). */
+void store_on_trouble(struct store *s, void (*said)(void *arg, const struct err *e, uint64_t n, int64_t since_wall_us),
+		      void *arg);
 /* Asked when blobs are swept: adds NUL-terminated digests that stay, beside those of functions. */
 void store_on_sweep(struct store *s, void (*names)(void *arg, struct buf *out), void *arg);
 int store_code_dir(const struct store *s); /* dirfd of code/, where spawn_unpack makes <sha256>/ */
@@ -53,25 +58,7 @@ int store_code_open(const struct store *s, const char sha256_hex[65],
  * Deleting is the file thread's. */
 void store_gc(struct store *s);
 
-/* Asynchronous events: committed before 202. */
-struct store_event {
-	int64_t id; /* by the store */
-	char request_id[37];
-	char function[65];
-	char qualifier[LIM_QUALIFIER_BYTES + 1]; /* as the caller gave it */
-	int64_t accepted_wall_us, not_before_wall_us;
-	int attempts;
-	char *payload; /* owned */
-	size_t payload_n;
-};
-void store_event_done(struct store_event *ev); /* frees its memory */
-void store_event_put(struct store *s, struct store_op *op,
-		     struct store_event *ev); /* sets ev->id; ev borrowed until done */
-void store_event_retry(struct store *s, struct store_op *op, int64_t id, int attempts, int64_t not_before_wall_us);
-void store_event_del(struct store *s, struct store_op *op, int64_t id);
-/* At start: every event that is not done yet, oldest first. Blocking. ev is borrowed by each. */
-int store_event_each(struct store *s, void (*each)(void *arg, const struct store_event *ev), void *arg, struct err *e);
-
 /* backup: a consistent copy of the database and links to all blobs in a new directory of the same file system
  * (ERR_EXISTS otherwise). Runs on the file thread. */
+bool store_backing_up(const struct store *s);
 void store_backup(struct store *s, struct store_op *op, const char *dir);

@@ -3,13 +3,13 @@
  * returned. */
 #pragma once
 #include <dirent.h>
-
 #include "base/list.h"
 #include "base/map.h"
 #include "store/db.h"
 #include "store/function.h"
 #include "store/image.h"
 #include "store/record.h"
+#include "store/tx.h"
 
 struct setting {
 	char *name, *value;
@@ -42,13 +42,11 @@ enum change_kind {
 	CHANGE_FUNCTION_DEL,
 	CHANGE_VERSION_PUT,
 	CHANGE_VERSION_DEL,
-	CHANGE_EVENT_PUT,
-	CHANGE_EVENT_RETRY,
-	CHANGE_EVENT_DEL,
 	CHANGE_IMAGE_PUT,
 	CHANGE_IMAGE_DEL, /* name: its reference */
 	CHANGE_RECORD_PUT,
 	CHANGE_RECORD_DEL,
+	CHANGE_TX,
 	CHANGE_TIDY
 };
 struct change {
@@ -64,11 +62,10 @@ struct change {
 	char *aliases, *provisioned; /* JSON */
 	int last_version, reserved;
 	struct scale scale;
+	enum lane lane;
 	int64_t created_us;
-	int64_t id, when_us; /* events */
-	int attempts;
-	const struct store_event *ev;
 	struct store_image *image; /* a copy in one piece of memory */
+	struct store_tx *tx;	   /* the caller's */
 };
 
 struct records {
@@ -78,13 +75,15 @@ struct records {
 
 struct store {
 	struct loop *loop;
-	struct loop_thread *db_thread, *file_thread;
-	struct db db;
+	struct loop_thread *db_thread, *file_thread, *read_thread;
+	struct db db, read_db; /* read_db: opened by its thread when it is first needed */
 	int dirfd, blobs_fd, code_fd;
 	struct map settings; /* of struct setting */
 	struct table table;
 	struct records records;
-	struct list pending; /* changes whose done has not run */
+	struct map unwritten; /* keys of records whose last write failed, as strings of their own */
+	struct list pending;  /* changes whose done has not run */
+	struct list reading;  /* and reads */
 	int64_t next_event;
 	struct gc *gc;		     /* under way, or NULL */
 	struct loop_timer *gc_timer; /* armed: wanted soon */
@@ -92,6 +91,12 @@ struct store {
 	struct snapshots *snapshots;
 	void (*swept)(void *arg, struct buf *out);
 	void *swept_arg;
+	struct store_trouble {
+		uint64_t n; /* writes that failed since the last that went well */
+		int64_t since_wall_us;
+		void (*said)(void *arg, const struct err *e, uint64_t n, int64_t since_wall_us);
+		void *arg;
+	} trouble;
 	_Atomic unsigned backups; /* under way: nothing is swept */
 };
 
@@ -121,7 +126,16 @@ void table_tell(struct store *s, struct function *f);
 /* version.c */
 void version_insert(struct function *f, struct revision *r); /* takes the reference */
 void version_take_out(struct store *s, struct function *f, struct revision *r);
+/* tx.c */
+int tx_apply(struct store_tx *tx, struct db *d, struct err *e);
+void tx_tell(struct store_tx *tx, const struct err *e); /* the parts */
+/* It failed. Documents on their own are written later; those of more must not come apart from that. */
+void tx_unwritten(struct store *s, const struct store_tx *tx);
 /* record.c */
+struct change *record_put_change(struct store *s, const char *key, const char *value); /* counts now */
+struct change *record_del_change(struct store *s, const char *key);
+void record_unwritten(struct store *s, const char *key); /* its write failed; what counts is in memory */
+void records_mend(struct store *s);			 /* such are written, before what comes next */
 int records_load(struct store *s, struct err *e);
 void records_done(struct store *s);
 /* rows.c */

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The functions in memory and their indexes. */
 #include <assert.h>
-#include <stdio.h>
-
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -55,10 +53,8 @@ static void index_route(struct table *t, struct entry *en, const char *route)
 /* Once: the last reference is how the sweep knows. */
 void table_retire(struct table *t, struct revision *r)
 {
-	if (r->retired) {
-		revision_unref(r);
-		return;
-	}
+	if (r->retired)
+		return revision_unref(r);
 	r->retired = true;
 	if (t->n_retired == t->cap_retired) {
 		t->cap_retired = t->cap_retired ? t->cap_retired * 2 : 16;
@@ -256,10 +252,25 @@ void table_insert_failed(struct store *s, struct function *f)
 	forget(s, f);
 }
 
+void function_forget(struct store *s, const struct function *f, const char *qualifier)
+{
+	static const char *const kinds[] = {"async", "measured", "policy", "url"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		auto_free char *key = xasprintf("%s/%s:%s", kinds[i], f->name, qualifier);
+
+		if (qualifier[0] && record_get(s, key))
+			record_del(s, NULL, key);
+		for (const struct record *r; !qualifier[0] && (r = record_next(s, key, NULL));)
+			record_del(s, NULL, r->key);
+	}
+}
+
 void function_del(struct store *s, struct store_op *op, struct function *f)
 {
 	struct change *c = change_new(CHANGE_FUNCTION_DEL);
 
+	function_forget(s, f, "");
 	c->name = xstrdup(f->name);
 	store_change_start(s, op, c);
 	forget(s, f);

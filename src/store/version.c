@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/version.h"
-
 #include <stdio.h>
-
 #include "base/mem.h"
 #include "store/store_int.h"
 
@@ -17,7 +15,8 @@ bool revision_same(const struct revision *a, const struct revision *b)
 	       a->tmp_mb == b->tmp_mb && a->cpu_quota_us == b->cpu_quota_us && a->snapstart == b->snapstart &&
 	       !strcmp(a->code_sha256, b->code_sha256) && !memcmp(a->layers, b->layers, sizeof(a->layers)) &&
 	       same_text(a->runtime, b->runtime) && same_text(a->handler, b->handler) && same_text(a->role, b->role) &&
-	       same_text(a->egress, b->egress) && same_text(a->image, b->image) && pairs_same(&a->env, &b->env);
+	       same_text(a->egress, b->egress) && same_text(a->image, b->image) &&
+	       same_text(a->dead_letter, b->dead_letter) && pairs_same(&a->env, &b->env);
 }
 
 /* --- versions --- */

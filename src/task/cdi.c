@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "task/cdi.h"
-
 #include <dirent.h>
-#include <string.h>
 #include "base/io.h"
-#include "base/mem.h"
 
 #define SPEC_BYTES_MAX (1 << 20)
 

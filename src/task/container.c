@@ -2,16 +2,17 @@
 /* The life of one container; its states are drawn in task.h. */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/moves.h"
 #include "task/task_int.h"
+#include "wire/egress.h"
 
 #define END_US 10000000 /* from the SIGKILL to the spawner's word */
 
@@ -100,10 +101,27 @@ static void sandbox_gone(struct container *c)
 		container_finish(c);
 }
 
+/* proc_pid_net(5), which anybody may read. */
+void container_traffic(const struct container *c, uint64_t *in, uint64_t *out)
+{
+	unsigned long long got, sent;
+	auto_buf text = {0};
+	const char *line;
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/%d/net/dev", (int)c->pid);
+	if (!c->resolver || c->killed || c->sandbox_gone || io_read_file(AT_FDCWD, path, 65536, &text, NULL) < 0)
+		return;
+	line = text.n ? strstr(text.p, EGRESS_OWN ":") : NULL;
+	if (line && sscanf(line + sizeof(EGRESS_OWN), "%llu %*u %*u %*u %*u %*u %*u %*u %llu", &got, &sent) == 2)
+		*in += got, *out += sent;
+}
+
 void container_end_sandbox(struct container *c)
 {
 	if (c->killed)
 		return;
+	container_traffic(c, &c->task->bytes_in, &c->task->bytes_out);
 	c->killed = true;
 	if (c->state != TASK_STOPPING)
 		container_move(c, TASK_STOPPING);

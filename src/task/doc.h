@@ -14,6 +14,9 @@
 #define TASK_NAME_MAX	   63
 #define TASK_MEMORY_MB_MIN 4
 #define TASK_MEMORY_MB_MAX (1 << 20)
+/* Of a container that says nothing, in a task that says nothing: Fargate's smallest CPU; no quota comes with it. */
+#define TASK_MEMORY_MB 1024
+#define TASK_CPU       0.25
 
 int task_doc_check(const struct json *doc, struct err *e);
 /* {"containers": [{"name", "command", "env", "memory_mb", "cpu"}], "memory_mb", "cpu"}: what one run has in place of

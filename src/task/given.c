@@ -1,52 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "task/given.h"
-
 #include <stdio.h>
-#include <string.h>
 #include <sys/resource.h>
 
-/* By number, as in linux/capability.h. */
-static const char *const caps[] = {"CHOWN",
-				   "DAC_OVERRIDE",
-				   "DAC_READ_SEARCH",
-				   "FOWNER",
-				   "FSETID",
-				   "KILL",
-				   "SETGID",
-				   "SETUID",
-				   "SETPCAP",
-				   "LINUX_IMMUTABLE",
-				   "NET_BIND_SERVICE",
-				   "NET_BROADCAST",
-				   "NET_ADMIN",
-				   "NET_RAW",
-				   "IPC_LOCK",
-				   "IPC_OWNER",
-				   "SYS_MODULE",
-				   "SYS_RAWIO",
-				   "SYS_CHROOT",
-				   "SYS_PTRACE",
-				   "SYS_PACCT",
-				   "SYS_ADMIN",
-				   "SYS_BOOT",
-				   "SYS_NICE",
-				   "SYS_RESOURCE",
-				   "SYS_TIME",
-				   "SYS_TTY_CONFIG",
-				   "MKNOD",
-				   "LEASE",
-				   "AUDIT_WRITE",
-				   "AUDIT_CONTROL",
-				   "SETFCAP",
-				   "MAC_OVERRIDE",
-				   "MAC_ADMIN",
-				   "SYSLOG",
-				   "WAKE_ALARM",
-				   "BLOCK_SUSPEND",
-				   "AUDIT_READ",
-				   "PERFMON",
-				   "BPF",
-				   "CHECKPOINT_RESTORE"};
 static const struct {
 	const char *name;
 	int resource;
@@ -72,8 +28,8 @@ static int read_caps(const struct json *list, uint64_t *ret, struct err *e)
 		const char *name = json_str(json_at(list, i)).p;
 		uint64_t bits = strcmp(name, "ALL") ? 0 : CAPS_ALL;
 
-		for (unsigned n = 0; n < ARRAY_SIZE(caps); n++)
-			if (!strcmp(name + (strncmp(name, "CAP_", 4) ? 0 : 4), caps[n]))
+		for (unsigned n = 0; n < CAPS_N; n++)
+			if (!strcmp(name + (strncmp(name, "CAP_", 4) ? 0 : 4), cap_name[n]))
 				bits = 1ull << n;
 		if (!bits)
 			return err_set(e, ERR_INVALID, "there is no capability \"%.40s\"; one is NET_RAW", name);

@@ -9,7 +9,6 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
 #include "base/clock.h"
 #include "task/task_int.h"

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "task/io.h"
-
 #include <errno.h>
-#include <string.h>
 #include <sys/ioctl.h>
-#include "base/mem.h"
 
 #define PIECE_BYTES   65536
 #define PIECES_AT_END 64    /* of what is in a pipe, which holds 16 of them at most: others may go on writing there */

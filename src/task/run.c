@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What begins a task, what is kept of it while it runs, and how a successor of tandemd takes it over. The record
- * "task/ID": {"doc", "overrides", "name", "group", "definition", "note", "log", "attach", "created_us", "containers": [{} of one
+ * "task/ID": {"doc", "overrides", "name", "group", "definition", "note", "tags", "log", "attach", "created_us", "containers": [{} of one
  * that was not asked for, {"started_us", "healthy"} and, of one that has ended, "exit_code", "signal", "reason"]}.
  */
 #include <stdio.h>
-#include <string.h>
 #include "base/clock.h"
 #include "base/enc.h"
 #include "base/log.h"
@@ -77,6 +76,7 @@ void task_keep(struct task *k)
 	jw_strc(&w, "group", k->group);
 	jw_strc(&w, "definition", k->definition);
 	jw_strc(&w, "note", k->note);
+	jw_strc(&w, "tags", ledger_text(k->t->o.ledger, k->tags));
 	jw_strc(&w, "log", k->shares_log ? k->log_name : "");
 	jw_bool(&w, "attach", k->attach);
 	jw_int(&w, "created_us", k->created_wall_us);
@@ -97,6 +97,7 @@ static struct task *task_new(struct tasks *t, const char *id, const char *log)
 	struct task *k = xcalloc(1, sizeof(*k));
 
 	k->t = t;
+	k->lane = LANE_CONTAINER;
 	k->stop_timeout_us = -1;
 	snprintf(k->id, sizeof(k->id), "%s", id);
 	k->shares_log = log && *log && strlen(log) <= TASK_LOG_MAX;
@@ -129,14 +130,26 @@ static int read_doc(struct task *k, struct json *doc, struct json *over, struct 
 	return 0;
 }
 
+/* Whoever runs it may have said it in the note. */
+static void read_trace(struct task *k)
+{
+	auto_json note = strstr(k->note, "\"trace\"") ? json_parse(str_of(k->note), NULL) : NULL;
+
+	(void)trace_from_aws(json_get_str(note, "trace"), &k->trace);
+}
+
 static int read_container(struct container *c, struct image *im, struct err *e)
 {
 	struct task *k = c->task;
 	unsigned i = (unsigned)(c - k->c);
 	const struct task_wish what = {task_doc_container(k->doc, i), override_of(k, c->name)};
 
+	char trace[TRACE_HEADER_BYTES];
+
 	c->image = image_use(im);
-	if (task_spec_read(&what, &im->config, &(struct task_where){k->id, c->name, k->t->o.region}, &c->spec, e) < 0)
+	if (task_spec_read(&what, &im->config,
+			   &(struct task_where){k->id, c->name, k->t->o.region, task_trace(k, false, trace)}, &c->spec,
+			   e) < 0)
 		return err_wrap(e, "%s", c->name);
 	task_doc_needs(k->doc, i, c->spec.needs);
 	c->io.tty = c->spec.tty;
@@ -193,6 +206,14 @@ static int read_all(struct task *k, struct str doc, const struct task_opts *o, s
 	return 0;
 }
 
+static int check_budget(const struct task *k, struct err *e)
+{
+	char why[320];
+	bool stops;
+
+	return task_closed(k, &stops, why) ? err_set(e, ERR_UNAVAILABLE, "%s", why) : 0;
+}
+
 int task_run(struct tasks *t, struct str doc, const struct task_opts *o, struct task **ret, struct err *e)
 {
 	uint8_t random[TASK_ID_BYTES / 2];
@@ -208,9 +229,11 @@ int task_run(struct tasks *t, struct str doc, const struct task_opts *o, struct 
 	k->group = xstrdup(o->group ? o->group : "");
 	k->definition = xstrdup(o->definition ? o->definition : "");
 	k->note = xstrdup(o->note ? o->note : "");
+	read_trace(k);
+	task_tags_set(k, o->tags);
 	k->attach = o->attach, k->rows = o->rows, k->cols = o->cols;
 	k->created_wall_us = clock_wall_us();
-	if (read_all(k, doc, o, e) < 0) {
+	if (read_all(k, doc, o, e) < 0 || (!o->accepted && check_budget(k, e) < 0)) {
 		task_free(k);
 		return -1;
 	}
@@ -257,6 +280,8 @@ static struct task *task_of(struct tasks *t, const char *id)
 	k->group = str_dup(json_get_str(was, "group"));
 	k->definition = str_dup(json_get_str(was, "definition"));
 	k->note = str_dup(json_get_str(was, "note"));
+	read_trace(k);
+	task_tags_set(k, json_get_str(was, "tags").p);
 	k->attach = json_get_bool(was, "attach", false);
 	k->created_wall_us = json_get_int(was, "created_us", 0);
 	k->durable = true;

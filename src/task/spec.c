@@ -105,6 +105,8 @@ static void add_env(struct task_spec *s, const struct task_wish *what, const str
 	DEFAULT("AWS_ENDPOINT_URL=http://169.254.100.2:4566");
 	DEFAULT("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/v2/credentials/%s", at->id);
 	DEFAULT("ECS_CONTAINER_METADATA_URI_V4=http://169.254.170.2/v4/%s", at->container);
+	if (*at->trace)
+		DEFAULT("TRACEPARENT=%s", at->trace);
 #undef DEFAULT
 	if (s->tty)
 		add_default(s, what, image->env, "TERM=xterm");
@@ -188,11 +190,11 @@ void task_spec_share(const struct json *doc, const struct json *over, struct tas
 		struct task_spec *s = specs[i];
 
 		if (!s->memory_bytes)
-			s->memory_bytes = has ? memory / without : TASK_MEMORY_BYTES;
+			s->memory_bytes = has ? memory / without : (int64_t)TASK_MEMORY_MB << 20;
 		if (s->memory_bytes < least)
 			s->memory_bytes = least;
 		s->quota = s->cpu_milli || cpu;
 		if (!s->cpu_milli)
-			s->cpu_milli = cpu ? cpu : TASK_CPU_MILLI;
+			s->cpu_milli = cpu ? cpu : (uint32_t)(TASK_CPU * 1000);
 	}
 }

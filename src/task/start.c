@@ -70,15 +70,17 @@ static void listen_inside(struct container *c)
 	const struct {
 		enum spawner_sb fd;
 		http_handler *handler;
+		http_streams *streams;
 		size_t body_max;
 		bool tls;
-	} all[] = {{SB_API, o->api, LIM_PAYLOAD_BYTES, false},
-		   {SB_API_TLS, o->api, LIM_PAYLOAD_BYTES, true},
-		   {SB_CREDS, o->metadata, 4096, false}};
+	} all[] = {{SB_API, o->api, o->api_streams, LIM_PAYLOAD_BYTES, false},
+		   {SB_API_TLS, o->api, o->api_streams, LIM_PAYLOAD_BYTES, true},
+		   {SB_CREDS, o->metadata, NULL, 4096, false}};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(all); i++) {
 		struct http_listener_opts how = {.body_max = all[i].body_max,
 						 .handler = all[i].handler,
+						 .streams = all[i].streams,
 						 .arg = c->task,
 						 .guest = true,
 						 .tls = all[i].tls ? o->tls : NULL};

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A task as a whole: which container begins or ends next, and what others see of it. */
 #include "task/task.h"
-
 #include <assert.h>
 #include <stdio.h>
-#include <string.h>
 #include "base/clock.h"
+#include "base/enc.h"
 #include "base/moves.h"
 #include "base/rand.h"
 #include "store/record.h"
@@ -17,6 +16,11 @@ static_assert(TASK_N == 5 && TASK_HEALTH_N == 4, "names");
 
 /* ---- who hears of it ---- */
 
+static void forget(void *arg)
+{
+	(void)task_remove(arg, NULL);
+}
+
 static void tell_changed(void *arg)
 {
 	struct task *k = arg;
@@ -27,6 +31,8 @@ static void tell_changed(void *arg)
 
 		w->changed(w, k);
 	}
+	if (k->forget && k->state == TASK_STOPPED && !k->forget_later.queued)
+		loop_defer(k->t->o.loop, &k->forget_later, forget, k); /* its output's end is told first */
 }
 
 void task_watch(struct tasks *t, struct task_watch *w)
@@ -57,6 +63,7 @@ void task_free(struct task *k)
 	for (unsigned i = 0; k->c && i < k->n; i++)
 		container_done(&k->c[i]);
 	loop_defer_cancel(l, &k->changed_later);
+	loop_defer_cancel(l, &k->forget_later);
 	loop_defer_cancel(l, &k->advance_later);
 	if (k->kept)
 		k->kept->task = NULL;
@@ -67,6 +74,7 @@ void task_free(struct task *k)
 	free(k->group);
 	free(k->definition);
 	free(k->note);
+	ledger_release(k->t->o.ledger, k->tags);
 	list_del(&k->node);
 	free(k);
 }
@@ -89,7 +97,7 @@ static void keep_few(struct tasks *t)
 
 		if (t->n_stopped <= TASKS_KEPT_ANYHOW)
 			return;
-		if (k->state == TASK_STOPPED && (t->n_stopped > TASKS_KEPT || k->stopped_wall_us < old_us))
+		if (k->state == TASK_STOPPED && (k->forget || t->n_stopped > TASKS_KEPT || k->stopped_wall_us < old_us))
 			(void)task_remove(k, NULL);
 	}
 }
@@ -105,12 +113,17 @@ static void check_drained(struct tasks *t)
 	drained(t->drained_arg);
 }
 
+static bool is_service(const struct task *k)
+{
+	return str_starts(str_of(k->group), "service:");
+}
+
 /* What its row is kept under. Names are kept for ever: by family or image where it has none. */
 static void row_name(const struct task *k, const char *image, char *ret, size_t size)
 {
 	const char *base = strrchr(image, '/');
 
-	if (str_starts(str_of(k->group), "service:"))
+	if (is_service(k))
 		snprintf(ret, size, "service/%.128s", k->group + 8);
 	else if (*k->name || !*k->definition)
 		snprintf(ret, size, "task/%.128s", *k->name ? k->name : base ? base + 1 : image);
@@ -118,21 +131,28 @@ static void row_name(const struct task *k, const char *image, char *ret, size_t 
 		snprintf(ret, size, "task/%.*s", (int)strcspn(k->definition, ":"), k->definition);
 }
 
-/* What it took from since until then. name: of 160 bytes. */
-static struct ledger_row row_of(const struct task *k, int64_t since_wall_us, int64_t until_wall_us, char *name)
+static uint32_t narrow_kb(uint64_t bytes)
+{
+	return bytes >> 10 > UINT32_MAX ? UINT32_MAX : (uint32_t)(bytes >> 10);
+}
+
+/* What it took until then. name: of 160 bytes. */
+static struct ledger_row row_of(const struct task *k, int64_t until_wall_us, char *name)
 {
 	int64_t began = k->started_wall_us ? k->started_wall_us : k->created_wall_us;
 	struct task_info i;
+	uint64_t in = k->bytes_in, out = k->bytes_out;
 	int64_t ms;
 
-	if (began < since_wall_us)
-		began = since_wall_us;
+	for (unsigned n = 0; n < k->n; n++)
+		container_traffic(&k->c[n], &in, &out);
 	ms = (until_wall_us - began) / 1000;
 	task_info(k, &i);
 	row_name(k, i.image, name, 160);
 	return (struct ledger_row){.kind = LEDGER_TASK,
-				   .lane = LANE_CONTAINER,
-				   .trigger = TRIGGER_API,
+				   .lane = (uint8_t)k->lane,
+				   .trigger = is_service(k) ? TRIGGER_HTTP : TRIGGER_API, /* as its requests */
+				   .tags = k->tags,
 				   .start_wall_us = began,
 				   .instance = k->c->sandbox,
 				   .outcome = i.oom					? OUTCOME_OOM
@@ -144,39 +164,132 @@ static struct ledger_row row_of(const struct task *k, int64_t since_wall_us, int
 								: (uint32_t)ms,
 				   .cpu_us = (uint64_t)i.cpu_us,
 				   .memory_mb = (uint32_t)(i.memory_bytes >> 20),
+				   .bytes_in = narrow_kb(in),
+				   .bytes_out = narrow_kb(out),
 				   .version = i.cpu_milli,
 				   .mem_peak_bytes = (uint64_t)i.mem_peak_bytes};
+}
+
+static void span_id(const struct task *k, uint8_t ret[8])
+{
+	if (strlen(k->id) < 16 || dec_hex((struct str){k->id, 16}, ret, 8) < 0)
+		memset(ret, 1, 8);
+}
+
+const char *task_trace(const struct task *k, bool aws, char out[TRACE_HEADER_BYTES])
+{
+	static const uint8_t none[16];
+	struct trace_context t = k->trace;
+
+	if (!memcmp(t.id, none, 16))
+		return "";
+	span_id(k, t.parent);
+	return aws ? trace_to_aws(&t, out) : trace_to_w3c(&t, out);
+}
+
+static void add_span(const struct task *k, const struct ledger_row *row, const char *name)
+{
+	struct span sp = {.at = k->trace,
+			  .name = name,
+			  .kind = SPAN_SERVER,
+			  .start_wall_us = k->created_wall_us,
+			  .end_wall_us = k->stopped_wall_us,
+			  .error = row->outcome == OUTCOME_OK ? NULL : ledger_outcome_name[row->outcome],
+			  .attrs = {{"tandem.task", k->id, 0},
+				    {"tandem.lane", lane_name[row->lane], 0},
+				    {"tandem.cpu_us", NULL, (int64_t)row->cpu_us}},
+			  .n_attrs = 3};
+
+	if (!k->t->o.spans || !k->trace.sampled)
+		return;
+	span_id(k, sp.id);
+	spans_add(k->t->o.spans, &sp);
 }
 
 static void add_row(struct task *k)
 {
 	struct ledger *lg = k->t->o.ledger;
 	char name[160];
-	struct ledger_row row = row_of(k, 0, k->stopped_wall_us, name);
+	struct ledger_row row = row_of(k, k->stopped_wall_us, name);
 
 	row.workload = ledger_intern(lg, name);
 	ledger_add(lg, &row);
+	add_span(k, &row, name);
 	ledger_release(lg, row.workload);
 }
 
-void tasks_so_far(const struct tasks *t, int64_t since_wall_us, struct ledger_query *q)
+void task_ledger_name(const struct task *k, char *ret, size_t size)
+{
+	struct task_info i;
+
+	task_info(k, &i);
+	row_name(k, i.image, ret, size);
+}
+
+void tasks_so_far(const struct tasks *t, struct ledger_query *q)
 {
 	for (const struct task *k = task_next(t, NULL); k; k = task_next(t, k)) {
-		struct ledger_so_far *so;
+		struct ledger_row row;
+		char name[160];
 
 		if (!k->started_wall_us || k->state == TASK_STOPPED)
 			continue;
-		q->so_far = xrealloc(q->so_far, (q->n_so_far + 1) * sizeof(*so));
-		so = &q->so_far[q->n_so_far++];
-		so->row = row_of(k, since_wall_us, clock_wall_us(), so->workload);
+		row = row_of(k, clock_wall_us(), name);
 		for (unsigned i = 0; i < k->n; i++) {
 			struct task_usage u;
 
 			if (!task_usage(k, i, &u) || u.cpu_us < 0)
 				continue;
-			so->row.cpu_us += (uint64_t)u.cpu_us;
-			so->row.mem_peak_bytes += u.mem_peak_bytes > 0 ? (uint64_t)u.mem_peak_bytes : 0;
+			row.cpu_us += (uint64_t)u.cpu_us;
+			row.mem_peak_bytes += u.mem_peak_bytes > 0 ? (uint64_t)u.mem_peak_bytes : 0;
 		}
+		ledger_query_so_far(q, &row, name);
+	}
+}
+
+void task_lane_set(struct task *k, enum lane lane)
+{
+	k->lane = lane;
+}
+
+void task_tags_set(struct task *k, const char *tags)
+{
+	uint32_t was = k->tags;
+
+	k->tags = tags && *tags ? ledger_intern(k->t->o.ledger, tags) : 0;
+	ledger_release(k->t->o.ledger, was);
+	if (k->tags != was && k->durable && k->state != TASK_STOPPED)
+		task_keep(k);
+}
+
+bool tasks_closed(const struct tasks *t, const char *definition, const char *tags, char why[320])
+{
+	auto_free char *name = xasprintf("task/%.*s", (int)strcspn(definition, ":"), definition);
+	bool stops;
+
+	return t->o.closed && t->o.closed(t->o.closed_arg, name, tags ? tags : "", &stops, why);
+}
+
+bool task_closed(const struct task *k, bool *ret_stops, char why[320])
+{
+	const struct tasks_opts *o = &k->t->o;
+	char name[160];
+
+	task_ledger_name(k, name, sizeof(name));
+	return o->closed && !is_service(k) &&
+	       o->closed(o->closed_arg, name, ledger_text(o->ledger, k->tags), ret_stops, why);
+}
+
+void tasks_budgets_changed(struct tasks *t)
+{
+	list_each(&t->all, it)
+	{
+		struct task *k = container_of(it, struct task, node);
+		char why[320];
+		bool stops;
+
+		if (task_closed(k, &stops, why) && stops)
+			task_stop(k, -1);
 	}
 }
 
@@ -386,6 +499,19 @@ void task_stop(struct task *k, int64_t timeout_us)
 	task_changed(k);
 }
 
+void tasks_forget(struct tasks *t, const char *group)
+{
+	list_each(&t->all, it)
+	{
+		struct task *k = container_of(it, struct task, node);
+
+		if (!strcmp(k->group, group)) {
+			k->forget = true;
+			(void)task_remove(k, NULL);
+		}
+	}
+}
+
 int task_remove(struct task *k, struct err *e)
 {
 	if (k->state != TASK_STOPPED)
@@ -451,6 +577,7 @@ void task_info(const struct task *k, struct task_info *ret)
 	if (cpu > 0)
 		ret->cpu_milli = (uint32_t)(cpu * 1000 + 0.5);
 	ret->name = k->name, ret->group = k->group, ret->definition = k->definition, ret->note = k->note;
+	ret->tags = ledger_text(k->t->o.ledger, k->tags);
 	ret->overrides = k->over;
 	ret->state = k->state;
 	ret->health = task_health(k);

@@ -30,8 +30,10 @@
 #include "image/image.h"
 #include "http/server.h"
 #include "json/read.h"
+#include "ledger/journal.h"
 #include "ledger/ledger.h"
 #include "ledger/logs.h"
+#include "ledger/spans.h"
 #include "spawn/spawn.h"
 #include "task/doc.h"
 
@@ -56,27 +58,36 @@ struct tasks_opts { /* borrowed */
 	struct images *images;
 	struct store *store;
 	struct logs *logs;
+	struct journal *journal; /* or NULL */
+	struct spans *spans;	 /* or NULL */
 	struct ledger *ledger;
 	struct forward *forward; /* for names; NULL: there is no way out */
 	/* What answers inside, on 169.254.100.2, ports 4566 and 443, and 169.254.170.2; listener_arg is the task */
 	struct http_server *http;
+	http_streams *api_streams;
 	http_handler *api, *metadata;
 	struct tls_server *tls; /* NULL: port 443 is not answered */
 	void *inside_arg;	/* what task_inside_arg gives to these two */
 	const char *region;
+	/* Whether a budget is closed to it ("task/frame", its tags), why, and whether nothing of it is to run; NULL: there are
+	 * none */
+	bool (*closed)(void *arg, const char *workload, const char *tags, bool *ret_stops, char why[320]);
+	void *closed_arg;
 };
 struct tasks *tasks_new(const struct tasks_opts *o);
 void tasks_free(struct tasks *t); /* containers live on in the spawner */
 
 /*
  * doc: task/doc.h. All in opts may be left out and is borrowed. ERR_NOT_FOUND: an image is not here (the text says
- * which). What is refused later, by the spawner or the container's tandem-init, is the reason of a task that STOPPED.
+ * which); ERR_UNAVAILABLE: a budget is closed to it. What is refused later, by the spawner or the container's tandem-init, is the reason of a task that STOPPED.
  */
 struct task_opts {
 	const char *id;		/* hex digits, at most TASK_ID_MAX, which nobody has had; NULL: one is made */
 	const char *name;	/* for ps, logs and stop; one task that has not stopped has it */
 	const char *group;	/* what it belongs to, for people: "service:web" */
 	const char *definition; /* "family:revision" */
+	const char *tags;	/* of its rows: "k=v,k2=v2" */
+	bool accepted;		/* before: what is over its budget is not asked again */
 	const char *log;	/* one that tasks share, whose owner removes it; NULL: of its own, which goes with it */
 	const char *note;	/* JSON of whoever runs it: kept with it, over the death of tandemd, for task_info */
 	struct str overrides;	/* task_overrides_check */
@@ -93,14 +104,16 @@ void task_stop(struct task *k, int64_t timeout_us);
 int task_signal(struct task *k, unsigned container, int sig, struct err *e); /* to its program */
 int task_remove(struct task *k, struct err *e);				     /* STOPPED: it is forgotten, and its log */
 
+void tasks_forget(struct tasks *t, const char *group); /* all of a group, each as soon as it has stopped */
+
 /* Whether the essential containers that have a health check are well. */
 enum task_health { TASK_NOT_CHECKED, TASK_UNKNOWN, TASK_HEALTHY, TASK_UNHEALTHY, TASK_HEALTH_N };
 extern const char *const task_health_name[TASK_HEALTH_N];
 
-struct task_info {					   /* borrowed */
-	const char *id, *name, *group, *definition, *note; /* "": none */
-	const char *image;				   /* of its first container */
-	const struct json *doc, *overrides;		   /* overrides: NULL for none */
+struct task_info {						  /* borrowed */
+	const char *id, *name, *group, *definition, *note, *tags; /* "": none */
+	const char *image;					  /* of its first container */
+	const struct json *doc, *overrides;			  /* overrides: NULL for none */
 	enum task_state state;
 	enum task_health health;
 	unsigned n_containers;
@@ -118,14 +131,22 @@ struct task_info {					   /* borrowed */
 	bool essential;
 };
 void task_info(const struct task *k, struct task_info *ret);
+/* The trace that it was started in, with itself as what the rest is below: as X-Amzn-Trace-Id, or as traceparent. "": none. */
+const char *task_trace(const struct task *k, bool aws, char out[TRACE_HEADER_BYTES]);
 /* The same of one of its containers: name, image, state, health, exit and figures are its own. */
 void task_container_info(const struct task *k, unsigned i, struct task_info *ret);
 struct task_usage { /* now, of one that runs; -1: the host does not say */
 	int64_t cpu_us, mem_bytes, mem_peak_bytes;
 };
 bool task_usage(const struct task *k, unsigned container, struct task_usage *ret); /* false: it does not run */
+void task_tags_set(struct task *k, const char *tags);				   /* of its rows; "" for none */
+void task_lane_set(struct task *k, enum lane lane);				   /* of its rows; container at first */
 /* For what tandem cost counts: rows of those that run. */
-void tasks_so_far(const struct tasks *t, int64_t since_wall_us, struct ledger_query *q);
+void tasks_so_far(const struct tasks *t, struct ledger_query *q);
+void task_ledger_name(const struct task *k, char *ret, size_t size); /* whose rows its are */
+/* Whether a budget is closed to what is to be run of a definition ("family:1"); why as its sentence. */
+bool tasks_closed(const struct tasks *t, const char *definition, const char *tags, char why[320]);
+void tasks_budgets_changed(struct tasks *t); /* ends what is not to run any more, but for services' */
 enum task_health task_health(const struct task *k);
 void *task_inside_arg(const struct task *k);
 uint64_t task_sandbox(const struct task *k); /* whose network its containers share; 0: none (any more) */

@@ -11,9 +11,6 @@
 #include "task/io.h"
 #include "wire/init.h"
 
-#define TASK_CPU_MILLI	  250 /* Fargate's smallest, where nothing is said: no quota comes with it */
-#define TASK_MEMORY_BYTES (1024ll << 20)
-
 #define TASK_MAKE_US  30000000
 #define TASK_START_US 10000000
 /* Exit codes as docker has them. */
@@ -35,6 +32,7 @@ struct task_spec {
 };
 struct task_where {
 	const char *id, *container, *region;
+	const char *trace; /* traceparent, or "" */
 };
 void task_spec_done(struct task_spec *s);
 /* Memory and CPU are those of the container itself, 0 where it has none. */
@@ -106,12 +104,18 @@ struct task {
 	struct list node;
 	struct tasks *t;
 	char id[TASK_ID_MAX + 1], log_name[TASK_LOG_MAX + 1], name[TASK_NAME_MAX + 1];
-	char *group, *definition, *note;		  /* never NULL */
-	struct json *doc, *over;			  /* over: NULL for none */
-	bool attach, durable, stopping, shares_log, told; /* told: to stop, by task_stop */
+	char *group, *definition, *note; /* never NULL */
+	uint32_t tags;			 /* of its rows; 0: none */
+	uint64_t bytes_in, bytes_out;	 /* of networks that are gone, through their way out */
+	struct trace_context trace;	 /* id all zero: of none */
+	struct json *doc, *over;	 /* over: NULL for none */
+	bool attach, durable, stopping, shares_log;
+	bool told;   /* to stop, by task_stop */
+	bool forget; /* when it has stopped */
 	unsigned rows, cols;
 	int64_t stop_timeout_us; /* -1: each container's own */
 	enum task_state state;
+	enum lane lane;
 	struct task_kept *kept; /* its record is being written */
 	struct container *c;
 	unsigned n;
@@ -119,7 +123,7 @@ struct task {
 	struct log_stream *log;
 	int exit_code, signal; /* of the container that ended it */
 	char reason[400];
-	struct loop_defer changed_later, advance_later;
+	struct loop_defer forget_later, changed_later, advance_later;
 };
 
 /* task.c */
@@ -150,7 +154,10 @@ void container_run(struct container *c); /* its sandbox is made, the task is dur
 void container_take(struct container *c, uint64_t id, pid_t pid, const struct sandbox_fds *fds);
 
 /* run.c */
-void task_keep(struct task *k); /* what a successor must know has changed */
+/* What the way out of its network, if it is this one's, has let through; adds. */
+void container_traffic(const struct container *c, uint64_t *in, uint64_t *out);
+bool task_closed(const struct task *k, bool *ret_stops, char why[320]); /* by a budget; false for services' */
+void task_keep(struct task *k);						/* what a successor must know has changed */
 
 /* exec.c: further programs */
 bool exec_heard(struct container *c, const struct init_msg *m); /* true: it was for one of them */

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "trigger/event.h"
-
 #include <stdio.h>
 #include <strings.h>
 #include <time.h>
-
 #include "base/clock.h"
 #include "base/enc.h"
-#include "base/limits.h"
 #include "json/read.h"
 #include "json/write.h"
 
@@ -196,7 +193,8 @@ static const char *time_text(struct gateway_time *t, int64_t wall_us)
 	return t->text;
 }
 
-static void put_context(struct jw *w, const struct http_req *r, const struct gateway_facts *f, const char *route_key)
+static void put_context(struct jw *w, const struct http_req *r, const struct gateway_facts *f, struct str path,
+			const char *route_key)
 {
 	struct str host = http_header(r, "host"), name = host, agent = http_header(r, "user-agent");
 	int64_t now = clock_wall_us();
@@ -208,12 +206,14 @@ static void put_context(struct jw *w, const struct http_req *r, const struct gat
 		}
 	jw_obj(w, "requestContext");
 	jw_strc(w, "accountId", f->account);
-	jw_strc(w, "apiId", "tandem");
+	jw_strc(w, "apiId", f->route ? "tandem" : f->url_id);
+	if (f->authorizer.n)
+		jw_raw(w, "authorizer", f->authorizer);
 	jw_str(w, "domainName", name);
-	jw_strc(w, "domainPrefix", "tandem");
+	jw_strc(w, "domainPrefix", f->route ? "tandem" : f->url_id);
 	jw_obj(w, "http");
 	jw_str(w, "method", r->method);
-	jw_str(w, "path", r->path);
+	jw_str(w, "path", path);
 	jw_strc(w, "protocol", "HTTP/1.1");
 	jw_strc(w, "sourceIp", r->peer);
 	jw_str(w, "userAgent", agent);
@@ -228,19 +228,22 @@ static void put_context(struct jw *w, const struct http_req *r, const struct gat
 
 void event_from_http(struct buf *out, const struct http_req *r, const struct gateway_facts *f)
 {
-	char route_key[300];
+	struct str path = f->route ? r->path : f->path;
+	char route_key[300] = "$default";
 	struct jw w = jw_object(out);
 
-	memcpy(route_key, "ANY ", 4);
-	strlcpy_(route_key + 4, f->route, sizeof(route_key) - 4);
+	if (f->route) {
+		memcpy(route_key, "ANY ", 4);
+		strlcpy_(route_key + 4, f->route, sizeof(route_key) - 4);
+	}
 	jw_strc(&w, "version", "2.0");
 	jw_strc(&w, "routeKey", route_key);
-	jw_str(&w, "rawPath", r->path);
+	jw_str(&w, "rawPath", path);
 	jw_str(&w, "rawQueryString", r->query);
 	put_headers(&w, r);
 	put_query(&w, r->query);
 	put_rest_of_path(&w, r->path, str_of(f->route));
-	put_context(&w, r, f, route_key);
+	put_context(&w, r, f, path, route_key);
 	put_body(&w, r);
 	jw_end(&w, '}');
 }
@@ -371,6 +374,20 @@ int event_to_http(struct event_answer_parts *ret, struct str text, struct err *e
 	}
 	*ret = p;
 	return 0;
+}
+
+void event_drop_headers(struct event_answer_parts *p, const char *begin)
+{
+	size_t n = strlen(begin);
+	struct str rest = buf_str(&p->headers), line;
+	auto_buf kept = {0};
+
+	while (str_next(&rest, '\n', &line))
+		if (line.n < n || strncasecmp(line.p, begin, n) != 0)
+			buf_add(&kept, line.p, line.n + 1);
+	buf_done(&p->headers);
+	p->headers = kept;
+	kept = (struct buf){0};
 }
 
 void event_parts_done(struct event_answer_parts *p)

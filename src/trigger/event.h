@@ -10,7 +10,11 @@ struct gateway_time {
 	char text[40]; /* "01/Jan/2025:00:00:00 +0000" */
 };
 struct gateway_facts {
-	const char *account, *route; /* route as declared: becomes routeKey "ANY /predict" */
+	const char *account,
+		*route; /* route as declared: becomes routeKey "ANY /predict"; NULL: of a function's URL: */
+	const char *url_id;
+	struct str path;       /* as the function is to see it */
+	struct str authorizer; /* JSON, or empty */
 	const char *request_id;
 	struct gateway_time *time; /* of the event before; all events of one second share it */
 };
@@ -26,4 +30,5 @@ struct event_answer_parts {
 /* Objects with statusCode are taken apart; any other JSON is a 200 with itself as application/json. -1: malformed
  * (502). */
 int event_to_http(struct event_answer_parts *ret, struct str json, struct err *e);
+void event_drop_headers(struct event_answer_parts *p, const char *begin); /* whose names begin so, without case */
 void event_parts_done(struct event_answer_parts *p);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "trigger/gateway.h"
 
-#include <stdio.h>
-
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rand.h"
 #include "json/write.h"
+#include "trigger/door.h"
 #include "trigger/event.h"
+#include "trigger/url.h"
 
 #define SPARE_MAX 256 /* of those used again; the rest of a crowd leaves no memory behind */
 
@@ -19,6 +19,8 @@ struct gateway {
 	struct gateway_time time;
 	struct list spare; /* calls to use again: no allocation per request in steady state */
 	unsigned n_spare;
+	http_handler *url;
+	void *url_arg;
 };
 
 struct call {
@@ -27,6 +29,7 @@ struct call {
 	struct http_req *req;
 	struct invocation inv;
 	struct buf event;
+	char trace[TRACE_HEADER_BYTES];
 };
 
 static struct call *call_take(struct gateway *g)
@@ -145,7 +148,7 @@ bool gateway_streams(void *arg, const struct http_req *r)
 {
 	struct function *f;
 
-	return route(arg, r->path, &f) != NULL;
+	return !url_is(r) && route(arg, r->path, &f) != NULL;
 }
 
 void gateway_handle(void *arg, struct http_req *r)
@@ -156,7 +159,12 @@ void gateway_handle(void *arg, struct http_req *r)
 	struct gateway_facts facts;
 	struct call *c;
 
+	if (url_is(r)) {
+		g->url(g->url_arg, r);
+		return;
+	}
 	if (sv) {
+		door_route(g->sched, r, service_spec_of(sv)->route);
 		service_request(sv, r);
 		return;
 	}
@@ -165,9 +173,11 @@ void gateway_handle(void *arg, struct http_req *r)
 			reply_text(r, 404, "Not Found", "no function and no service has a route for this path");
 		return;
 	}
+	door_route(g->sched, r, f->route);
 	c = call_take(g);
 	c->req = r;
 	c->inv = (struct invocation){.function = f, .trigger = TRIGGER_HTTP, .done = done, .user = c};
+	c->inv.trace_id = http_trace(r, c->trace);
 	id_uuid(c->inv.request_id);
 	facts = (struct gateway_facts){
 		.account = g->account, .route = f->route, .request_id = c->inv.request_id, .time = &g->time};
@@ -192,6 +202,12 @@ struct gateway *gateway_new(struct sched *s, struct services *ss, struct store *
 	g->account = account;
 	list_init(&g->spare);
 	return g;
+}
+
+void gateway_on_url(struct gateway *g, http_handler *h, void *arg)
+{
+	g->url = h;
+	g->url_arg = arg;
 }
 
 void gateway_free(struct gateway *g)

@@ -10,5 +10,7 @@
 struct gateway;
 struct gateway *gateway_new(struct sched *s, struct services *ss, struct store *st, const char *account);
 void gateway_free(struct gateway *g);
+/* Requests for functions' URLs (trigger/url.h) are answered by that: they may need a signature. */
+void gateway_on_url(struct gateway *g, http_handler *h, void *arg);
 void gateway_handle(void *gateway, struct http_req *r);	       /* an http_handler */
 bool gateway_streams(void *gateway, const struct http_req *r); /* bodies for services are not put together here */

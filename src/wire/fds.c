@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "wire/fds.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <string.h>

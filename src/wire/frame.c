@@ -39,11 +39,11 @@ int frame_get(const uint8_t in[FRAME_HEADER], struct frame *ret, struct err *e)
 
 	if (in[0] != FRAME_VERSION)
 		return err_set(e, ERR_CORRUPT, "frame version %u, not %u", in[0], FRAME_VERSION);
-	if (f.type < FRAME_HELLO || f.type > FRAME_RESTORED)
+	if (f.type < FRAME_HELLO || f.type >= FRAME_TYPE_N)
 		return err_set(e, ERR_CORRUPT, "frame type %u", f.type);
 	if (f.length > FRAME_MAX)
 		return err_set(e, ERR_CORRUPT, "frame of %u bytes, more than %u", f.length, FRAME_MAX);
-	if (f.flags & ~(FRAME_FLAG_END | FRAME_FLAG_LAST))
+	if (f.flags & ~(FRAME_FLAG_END | FRAME_FLAG_LAST | FRAME_FLAG_STREAM))
 		return err_set(e, ERR_CORRUPT, "frame flags 0x%04x", f.flags);
 	if (get32(in + 12))
 		return err_set(e, ERR_CORRUPT, "frame header does not end in zero");

@@ -18,13 +18,20 @@
  *  runtime -> tandemd
  *   HELLO     once, after the handler was imported: JSON {"runtime":"python3.11.2","pid":2}. Until then the instance is
  *             in INIT.
- *   DATA      the answer; flag END on the last one. (An answer of no bytes: DATA, length 0, END.)
+ *   DATA      the answer; flag END on the last one. (An answer of no bytes: DATA, length 0, END.) Flag STREAM on all of
+ *             them: it has no limit, and goes out as it comes; whoever does not read it fast enough is not read from
+ *             either, so that the runtime's writes wait. ERROR after some of it: it ended so.
+ *   LOG       what the event of that stream printed, whole lines; only where several are under way at once: what comes
+ *             through the pipe is then nobody's.
  *   ERROR     JSON error object (what Invoke returns as payload); flag END. stream 0: initialisation failed, and the
  *             runtime exits; so does an error in a hook. Flag LAST beside it: the runtime exits now, and takes no further
  *             event.
+ *   Flag STREAM beside HELLO, RESTORED or PING: the handler streams its answers, and takes one event at a time.
  *
  * stream is 1, 2, ... per instance; 0 for HELLO, init ERROR. One event at a time: EVENT n+1 comes only after the END of
- * n. A reader takes only whole frames off the socket (peek, then receive), so that a successor starts at a boundary.
+ * n; with TANDEM_SEATS=8 in its environment (or in RESTORED's) at most eight, whose answers may be interleaved. What
+ * PING is answered with, once no event is under way: the request id of the last event that was answered; with seats of
+ * that many of the last ones, each with a line "<stream> <request id>". A reader takes only whole frames off the socket (peek, then receive), so that a successor starts at a boundary.
  * Whatever comes from a runtime is hostile: unknown type, version, stream, length: the instance is ended (ERR_CORRUPT).
  */
 #pragma once
@@ -41,9 +48,11 @@ enum frame_type {
 	FRAME_CREDIT,
 	FRAME_PING,
 	FRAME_SNAPSHOT,
-	FRAME_RESTORED
+	FRAME_RESTORED,
+	FRAME_LOG,
+	FRAME_TYPE_N
 };
-enum { FRAME_FLAG_END = 1, FRAME_FLAG_LAST = 2 };
+enum { FRAME_FLAG_END = 1, FRAME_FLAG_LAST = 2, FRAME_FLAG_STREAM = 4 };
 struct frame {
 	uint8_t type;
 	uint16_t flags;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "wire/nl.h"
-
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>

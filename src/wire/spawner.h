@@ -114,7 +114,18 @@ enum spawner_sb {
 /* Listeners of CONFIG, in this order, has bits as above. */
 /* SL_STATE_DIR is the directory state_dir/daemon, owned by tandemd's uid (0700): everything tandemd writes lies there.
  */
-enum spawner_listener { SL_ADMIN, SL_API4, SL_API6, SL_GATEWAY4, SL_GATEWAY6, SL_STATE_DIR, SL_N };
+/* SL_GROUP_*: directories of the group that all sandboxes are in, for reading what the kernel has counted of all. */
+enum spawner_listener {
+	SL_ADMIN,
+	SL_API4,
+	SL_API6,
+	SL_GATEWAY4,
+	SL_GATEWAY6,
+	SL_STATE_DIR,
+	SL_GROUP_CPU,
+	SL_GROUP_MEMORY,
+	SL_N
+};
 
 /* What tandem serve hands to the spawner (in a memfd at descriptor 3) and CONFIG hands on. Checked text: the CLI parsed
  * it. */
@@ -204,7 +215,9 @@ struct spawner_give {
 /* Capabilities of a container by their numbers, each a right in its own user namespace alone: Docker's. */
 #define CAPS_DEFAULT 0xa80425fbull
 #define CAPS_INIT    0x1e3ull /* tandem-init's: CHOWN, DAC_OVERRIDE, KILL, SETGID, SETUID, SETPCAP */
-#define CAPS_ALL     ((1ull << 41) - 1)
+#define CAPS_N	     41
+#define CAPS_ALL     ((1ull << CAPS_N) - 1)
+extern const char *const cap_name[CAPS_N]; /* by number, as in linux/capability.h, without "CAP_" */
 
 struct spawner_msg {
 	uint32_t version;
@@ -261,12 +274,14 @@ struct spawner_msg {
 			uint64_t max_bytes, max_files;
 			uint64_t bytes, files; /* answer */
 			uint8_t how;	       /* enum spawner_unpack */
+			uint64_t cpu_us;       /* UNPACKED: that it took */
 		} unpack;
 		struct {
 			char reference[SPAWNER_REF]; /* checked, without a transport */
 			uint8_t plain_http;	     /* the registry may speak without TLS */
 			uint8_t has_auth;	     /* a third descriptor: auth.json */
 			int32_t wait_status;	     /* PULLED: skopeo's */
+			uint64_t cpu_us;
 		} pull;
 		struct serve_config config;
 	} u;

@@ -98,7 +98,8 @@ TEST(refusal_says_who_what_and_why)
 	CHECK(authz_check(&p, "000000000000", "lambda:InvokeFunction", FN "pay", &e) == -1);
 	CHECK_STR(e.text,
 		  "User: arn:aws:sts::000000000000:assumed-role/shop/shop is not authorized to perform: "
-		  "lambda:InvokeFunction on resource: " FN "pay because no allow: entry of its tandem.yaml grants it");
+		  "lambda:InvokeFunction on resource: " FN "pay because no allow: entry of its tandem.yaml grants it; "
+		  "this one would: {action: \"lambda:InvokeFunction\", resource: \"" FN "pay\"}");
 	p.kind = PRINCIPAL_OPERATOR;
 	CHECK(authz_check(&p, "000000000000", "lambda:InvokeFunction", FN "pay", &e) == 0);
 	p.kind = PRINCIPAL_ANONYMOUS;

@@ -117,6 +117,37 @@ TEST(published_vectors)
 	sigv4_free(v);
 }
 
+static const char *s3_secret(void *arg, struct str key)
+{
+	return str_eqc(key, "AKIAIOSFODNN7EXAMPLE") ? "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY" : NULL;
+}
+
+/* AWS's own example of a presigned GET of S3. */
+TEST(s3_presigned)
+{
+	char text[] =
+		"GET "
+		"/test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-"
+		"1%2Fs3%2F"
+		"aws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host&X-Amz-Signature="
+		"aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404 "
+		"HTTP/1.1\nHost:examplebucket.s3.amazonaws.com\n\n";
+	struct sigv4 *v = sigv4_new("us-east-1");
+	struct sigv4_chain chain = {0};
+	struct sigv4_check c = {.secret = s3_secret, .service = "s3", .chain = &chain};
+	struct sigv4_scope scope = {0};
+	struct api_err e = {.code = API_OK};
+	struct sample s;
+
+	sample_parse(&s, text, strlen(text));
+	c.now_wall_us = 1369353600ll * 1000000;
+	CHECK(sigv4_verify(v, &s.r, &c, &scope, &e) == 0);
+	CHECK_STR(chain.scope, "20130524/us-east-1/s3/aws4_request");
+	c.now_wall_us += 86401ll * 1000000;
+	CHECK(sigv4_verify(v, &s.r, &c, &scope, &e) < 0 && e.code == API_ACCESS_DENIED && strstr(e.text, "expired"));
+	sigv4_free(v);
+}
+
 static const char good[] = "GET /a%20b/?z=1&a HTTP/1.1\nHost:example.amazonaws.com\nX-Amz-Date:20150830T123600Z\n";
 
 TEST(refusals)

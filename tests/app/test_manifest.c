@@ -18,7 +18,7 @@ static const char *lookup(void *arg, const char *name)
 
 static int parse(const char *text, struct manifest **ret, struct err *e)
 {
-	struct tree_opts o = {.file = "t.yaml", .lookup = lookup};
+	struct tree_opts o = {.file = "t.yaml", .lookup = lookup, .where = "r:1"};
 
 	return manifest_parse(&o, str_of(text), ret, e);
 }
@@ -35,9 +35,22 @@ static const struct {
 	{"- a\n", "t.yaml:1:1: here stands tandem.yaml, which is keys with values"},
 	{"functions: {}\n", "t.yaml:1:1: tandem.yaml needs the key \"name\""},
 	{"name: p\nfunctoins: {}\n", "t.yaml:2:1: unknown key \"functoins\"; did you mean \"functions\"?"},
-	{"name: p\ncrons: {}\n",
-	 "t.yaml:2:1: unknown key \"crons\"; known here are: name, version, functions, services, tasks"},
-	{"name: p\ntasks: []\n", "t.yaml:2:8: services and tasks are maps from names to what they are"},
+	{"name: p\ncrons: {}\n", "t.yaml:2:1: unknown key \"crons\"; known here are: name, version, functions, "
+				 "services, tasks, buckets, queues, "
+				 "streams, topics, buses, budgets"},
+	{"name: p\nbudgets: {a: {usd: 5}}\n", "t.yaml:2:14: a budget has a tag, like team=a, or a workload"},
+	{"name: p\nbudgets: {a: {tag: t=1, workload: x, usd: 5}}\n",
+	 "t.yaml:2:35: a budget has a tag or a workload, not both"},
+	{"name: p\nbudgets: {a: {tag: t, usd: 1}}\n", "t.yaml:2:20: tag is one with its value, like team=a"},
+	{"name: p\nbudgets: {a: {tag: t=1}}\n", "t.yaml:2:14: usd is what may be used, like 5 or 0.25"},
+	{"name: p\nbudgets: {a: {tag: t=1, usd: -5}}\n", "t.yaml:2:30: usd is what may be used, like 5 or 0.25"},
+	{"name: p\nbudgets: {a: {workload: f, usd: 5}}\n",
+	 "t.yaml:2:25: workload is a function, service or task of this file, or PROJECT/NAME"},
+	{"name: p\nbudgets: {a: {tag: t=1, usd: 5, per: week}}\n", "t.yaml:2:38: per is month, day or hour"},
+	{"name: p\nbudgets: {a: {tag: t=1, usd: 5, on: gcp}}\n", "t.yaml:2:37: on is machine or aws"},
+	{"name: p\nbudgets: {a b: {tag: t=1, usd: 5}}\n",
+	 "t.yaml:2:11: \"a b\" is no name for a budget: letters, digits, - and _"},
+	{"name: p\ntasks: []\n", "t.yaml:2:8: tasks is a map from names to what they are"},
 	{"name: p\ntasks: {a: {}}\n", "t.yaml:2:9: \"a\" needs one of image and build"},
 	{"name: p\ntasks: {a: {image: i, build: b}}\n", "t.yaml:2:9: \"a\" needs one of image and build"},
 	{"name: p\ntasks: {a: {image: i, memroy: 1}}\n",
@@ -55,6 +68,7 @@ static const struct {
 	{"name: p\nservices: {a: {image: i}}\ntasks: {a: {image: i}}\n", "t.yaml:3:9: \"a\" is a service already"},
 	{"name: Prod\n", "t.yaml:1:7: a project's name is made of small letters, digits and -"},
 	{"name: api\n", "t.yaml:1:7: the name api stands for what was made through the AWS API; choose another"},
+	{"name: bench\n", "t.yaml:1:7: the name bench stands for what tandem bench measures; choose another"},
 	{"name:\n", "t.yaml:1:1: \"name\" has no value"},
 	{"name: [p]\n", "t.yaml:1:7: \"name\" takes one value, not a list"},
 	{"name: p\nname: q\n", "t.yaml:2:1: the key \"name\" stands here twice (first in line 1)"},
@@ -137,6 +151,44 @@ static const struct {
 	 "t.yaml:9:3: \"f\" and \"w\" have the same route /x"},
 	{F "services:\n  v: {image: a, port: 80, route: /x}\n  w: {image: a, port: 80, route: /x}\n",
 	 "t.yaml:9:3: \"v\" and \"w\" have the same route /x"},
+	{"name: p\nqueues: {jobs: {delay: 16m}}\n", "t.yaml:2:24: delay is from 0s to 900s, not 16m"},
+	{"name: p\nqueues: {jobs: }\n", "t.yaml:2:16: here stand keys with values; {} when nothing is to be said"},
+	{"name: p\nqueues: {jobs: {fifo: true}}\n",
+	 "t.yaml:2:10: the name of a FIFO queue ends with .fifo: \"jobs.fifo\""},
+	{"name: p\nqueues: {a.fifo: {fifo: false}}\n",
+	 "t.yaml:2:10: the name of a queue that is no FIFO queue does not end with .fifo"},
+	{"name: p\nqueues: {jobs: {deduplicate: true}}\n",
+	 "t.yaml:2:30: only a FIFO queue leaves out what it has had already"},
+	{"name: p\nqueues: {jobs: {max_receives: 3}}\n",
+	 "t.yaml:2:31: max_receives says after how many a message goes to the queue that dead_letter names"},
+	{"name: p\nqueues: {a b: {}}\n", "t.yaml:2:10: \"a b\" is no name for a queue: letters, digits, - and _"},
+	{"name: p\nstreams: {s: {shard: 1}}\n", "t.yaml:2:15: unknown key \"shard\"; did you mean \"shards\"?"},
+	{F "    on: {queue: jobs}\n", "t.yaml:7:9: on is a list of what starts it, like [{queue: jobs}]"},
+	{F "    on: [{que: jobs}]\n",
+	 "t.yaml:7:10: an item of on: has one of bucket, queue, stream, schedule, event and topic"},
+	{F "    on: [jobs]\n",
+	 "t.yaml:7:10: an item of on: has one of bucket, queue, stream, schedule, event and topic"},
+	{F "    on: [{queue: jobs, batchsize: 3}]\n", "t.yaml:7:24: unknown key \"batchsize\"; known here are: "},
+	{F "    on: [{queue: jobs, partial: maybe}]\n", "t.yaml:7:33: this is true or false"},
+	{F "    on: [{queue: jobs, filter: x}]\n",
+	 "t.yaml:7:32: filter is a list of patterns, like [{body: {kind: [order]}}]"},
+	{F "    on: [{topic: a/b}]\n", "t.yaml:7:18: \"a/b\" is no name of a topic"},
+	{F "    on: [{queue: jobs}, {queue: jobs}]\n", "t.yaml:7:25: queue jobs -> f stands here twice"},
+	{F "    on: [{bucket: b, events: [made]}]\n", "t.yaml:7:31: events is a list of created and removed"},
+	{F "    on: [{stream: s, from: now}]\n",
+	 "t.yaml:7:28: from is latest (what comes after now) or start (all that is there)"},
+	{F "    on: [{stream: s, on_failure: failed}]\n",
+	 "t.yaml:7:34: this is where it goes, like queue failed; also topic, function or bus and a name"},
+	{F "    on: [{event: shop}]\n",
+	 "t.yaml:7:18: a pattern is members with lists of what they may be, like source: [shop]"},
+	{F "    on_success: bucket x\n",
+	 "t.yaml:7:17: this is where it goes, like queue failed; also topic, function or bus and a name"},
+	{F "    retries: 3\n", "t.yaml:7:14: retries is a whole number from 0 to 2, not 3"},
+	{F "    url: {auth: open}\n", "t.yaml:7:17: auth is iam (requests are signed) or none (everybody may)"},
+	{F "    url: {cors: {origin: x}}\n", "t.yaml:7:18: unknown key \"origin\"; did you mean \"origins\"?"},
+	{"name: p\ntasks: {t: {image: i, on: [{queue: jobs}]}}\n",
+	 "t.yaml:2:28: a task is started by items of on: that have one of schedule and event"},
+	{"name: p\nservices: {t: {image: i, port: 1, on: []}}\n", "t.yaml:2:35: unknown key \"on\"; known here are: "},
 };
 
 TEST(refuses_with_line_and_column)
@@ -146,6 +198,8 @@ TEST(refuses_with_line_and_column)
 		struct err e = {0};
 
 		CHECK(parse(bad[i].text, &m, &e) == -1);
+		if (str_ends(str_of(bad[i].error), ": "))
+			e.text[strlen(bad[i].error)] = 0; /* only how it begins */
 		CHECK_STR(e.text, bad[i].error);
 		CHECK(m == NULL);
 		manifest_free(m);
@@ -180,7 +234,10 @@ TEST(reads_everything)
 				   "    allow:\n"
 				   "      - action: lambda:InvokeFunction\n"
 				   "        resource: \"*\"\n"
+				   "      - {resource: [media/*, records/*], action: [\"s3:Get*\", \"s3:List*\"]}\n"
 				   "    egress: [10.1.0.0/16, internet, 192.168.1.5]\n"
+				   "    lane: auto\n"
+				   "    concurrency: 16\n"
 				   "  native:\n"
 				   "    code: bin\n"
 				   "    runtime: provided.al2023\n"
@@ -199,6 +256,7 @@ TEST(reads_everything)
 	CHECK_STR(f->name, "iris_1");
 	CHECK(f->memory_mb == 256 && f->timeout_s == 90 && f->tmp_mb == 1024 && f->cpu_quota_us == 25000);
 	CHECK(f->scale.min == 1 && f->scale.max == 4 && f->scale.keep_us == 90000000);
+	CHECK(f->scale.lane == LANE_WISH_AUTO && f->scale.concurrency == 16);
 	CHECK_STR(f->route, "/shop/*");
 	CHECK_STR(f->description, "it's $5");
 	CHECK(f->n_layers == 1);
@@ -209,12 +267,14 @@ TEST(reads_everything)
 	CHECK_STR(pairs_get(&f->env, "GREETING"), "hello World: #1");
 	CHECK_STR(pairs_get(&f->env, "NONE"), "");
 	CHECK_STR(pairs_get(&f->tags, "cost"), "007");
-	CHECK_STR(f->allow, "[{\"action\":\"lambda:InvokeFunction\",\"resource\":\"*\"}]");
+	CHECK_STR(f->allow, "[{\"action\":\"lambda:InvokeFunction\",\"resource\":\"*\"},"
+			    "{\"action\":[\"s3:Get*\",\"s3:List*\"],\"resource\":[\"media/*\",\"records/*\"]}]");
 	CHECK_STR(f->egress, "internet 10.1.0.0/16 192.168.1.5/32");
 	f = &m->functions[1];
 	CHECK_STR(f->handler, "bootstrap");
 	CHECK(f->memory_mb == 128 && f->timeout_s == 3 && f->tmp_mb == 512 && !f->cpu_quota_us && !f->route &&
 	      !f->allow && !f->egress && !f->scale.min && !f->scale.max && f->scale.keep_us == -1);
+	CHECK(f->scale.lane == LANE_WISH_FUNCTION && !f->scale.concurrency);
 }
 
 /* Small files that would become large trees, and trees that would become deep stacks. */
@@ -299,6 +359,107 @@ TEST(workloads_become_documents)
 		"\"uses\":[{\"service\":\"db\"},{\"port\":6379,\"service\":\"cache\"}]}");
 }
 
+/* Each in AWS's own words, with all that can be said. */
+TEST(what_starts_something_becomes_documents)
+{
+	static const char text[] =
+		"name: p\n"
+		"buckets: {media: {eventbridge: true}, in: {external: true}}\n"
+		"queues: {jobs: {visibility: 1m, dead_letter: failed}, o.fifo: {deduplicate: true}}\n"
+		"streams: {clicks: {shards: 2, retention: 25h}}\n"
+		"functions:\n"
+		"  f:\n"
+		"    {code: ., runtime: python3.11, handler: a.b, retries: 1, on_success: topic t,\n"
+		"     dead_letter: failed, url: {auth: none, cors: {origins: [\"*\"]}}, on: [\n"
+		"       {bucket: media, prefix: in/, suffix: .mp4},\n"
+		"       {queue: jobs, batch: 2, concurrency: 4, partial: true, filter: [{body: {n: [1.5, null, "
+		"x]}}]},\n"
+		"       {stream: clicks, from: start, bisect: true, on_failure: queue failed},\n"
+		"       {schedule: rate(5 minutes), timezone: Europe/Berlin, input: {a: 007}},\n"
+		"       {event: {source: [shop]}, bus: orders}, {topic: alerts}]}\n"
+		"  g: {code: ., runtime: python3.11, handler: a.b, on: [{bucket: media, events: [removed]}]}\n"
+		"tasks: {t: {image: i, on: [{event: {source: [shop]}}]}}\n";
+	static const char *const want[][3] = {
+		{"bucket/media", "bucket media", "{\"External\":false}"},
+		{"bucket/in", "bucket in", "{\"External\":true}"},
+		{"queue/o.fifo", "queue o.fifo",
+		 "{\"Attributes\":{\"VisibilityTimeout\":\"30\",\"DelaySeconds\":\"0\","
+		 "\"MessageRetentionPeriod\":\"345600\",\"RedrivePolicy\":null,\"FifoQueue\":\"true\","
+		 "\"ContentBasedDeduplication\":\"true\"}}"},
+		{"queue/jobs", "queue jobs",
+		 "{\"Attributes\":{\"VisibilityTimeout\":\"60\",\"DelaySeconds\":\"0\","
+		 "\"MessageRetentionPeriod\":\"345600\",\"RedrivePolicy\":\"{\\\"deadLetterTargetArn\\\":"
+		 "\\\"arn:aws:sqs:r:1:failed\\\",\\\"maxReceiveCount\\\":5}\",\"FifoQueue\":null}}"},
+		{"stream/clicks", "stream clicks",
+		 "{\"StreamName\":\"clicks\",\"ShardCount\":2,\"RetentionPeriodHours\":25}"},
+		{"mapping/", "queue jobs -> f",
+		 "{\"EventSourceArn\":\"arn:aws:sqs:r:1:jobs\",\"FunctionArn\":\"arn:aws:lambda:r:1:function:f\","
+		 "\"Enabled\":true,\"BatchSize\":2,\"MaximumBatchingWindowInSeconds\":0,"
+		 "\"ScalingConfig\":{\"MaximumConcurrency\":4},\"FunctionResponseTypes\":[\"ReportBatchItemFailures\"]"
+		 ","
+		 "\"FilterCriteria\":{\"Filters\":[{\"Pattern\":\"{\\\"body\\\":{\\\"n\\\":[1.5,null,\\\"x\\\"]}}\"}]}"
+		 "}"},
+		{"mapping/", "stream clicks -> f",
+		 "{\"EventSourceArn\":\"arn:aws:kinesis:r:1:stream/clicks\","
+		 "\"FunctionArn\":\"arn:aws:lambda:r:1:function:f\",\"Enabled\":true,"
+		 "\"StartingPosition\":\"TRIM_HORIZON\",\"BatchSize\":100,\"MaximumBatchingWindowInSeconds\":0,"
+		 "\"ParallelizationFactor\":1,\"MaximumRetryAttempts\":-1,\"MaximumRecordAgeInSeconds\":-1,"
+		 "\"BisectBatchOnFunctionError\":true,\"FunctionResponseTypes\":[],"
+		 "\"FilterCriteria\":{\"Filters\":[]},\"DestinationConfig\":{\"OnSuccess\":{\"Destination\":null},"
+		 "\"OnFailure\":{\"Destination\":\"arn:aws:sqs:r:1:failed\"}}}"},
+		{"schedule/default/p-f-1", "rate(5 minutes) -> f",
+		 "{\"ScheduleExpression\":\"rate(5 minutes)\",\"ScheduleExpressionTimezone\":\"Europe/Berlin\","
+		 "\"FlexibleTimeWindow\":{\"Mode\":\"OFF\"},\"Target\":{\"RoleArn\":\"arn:aws:iam::1:role/tandem\","
+		 "\"Arn\":\"arn:aws:lambda:r:1:function:f\",\"Input\":\"{\\\"a\\\":\\\"007\\\"}\"}}"},
+		{"rule/orders/p-f-1", "bus orders -> f",
+		 "{\"State\":\"ENABLED\","
+		 "\"EventPattern\":\"{\\\"source\\\":[\\\"shop\\\"]}\",\"Targets\":[{\"Id\":\"1\","
+		 "\"Arn\":\"arn:aws:lambda:r:1:function:f\",\"Input\":null}]}"},
+		{"subscription/alerts/f", "topic alerts -> f",
+		 "{\"Protocol\":\"lambda\","
+		 "\"Endpoint\":\"arn:aws:lambda:r:1:function:f\",\"Attributes\":{\"FilterPolicy\":null}}"},
+		{"async/f:$LATEST", "events of f",
+		 "{\"MaximumRetryAttempts\":1,\"MaximumEventAgeInSeconds\":21600,"
+		 "\"DestinationConfig\":{\"OnSuccess\":{\"Destination\":\"arn:aws:sns:r:1:t\"},"
+		 "\"OnFailure\":{\"Destination\":null}}}"},
+		{"url/f:", "url -> f",
+		 "{\"AuthType\":\"NONE\",\"Cors\":{\"AllowOrigins\":[\"*\"],\"AllowMethods\":[],"
+		 "\"AllowHeaders\":[],"
+		 "\"ExposeHeaders\":[],\"AllowCredentials\":false,\"MaxAge\":null}}"},
+		{"rule/default/p-t-1", "bus default -> t",
+		 "{\"State\":\"ENABLED\","
+		 "\"EventPattern\":\"{\\\"source\\\":[\\\"shop\\\"]}\",\"Targets\":[{\"Id\":\"1\","
+		 "\"Arn\":\"arn:aws:ecs:r:1:cluster/default\",\"Input\":null,"
+		 "\"EcsParameters\":{\"TaskDefinitionArn\":\"arn:aws:ecs:r:1:task-definition/"
+		 "t\",\"TaskCount\":1}}]}"},
+		{"notify/media/p", "bucket media in/*.mp4 -> f, * -> g, bus default",
+		 "{\"LambdaFunctionConfigurations\":[{\"Id\":\"p-f-1\","
+		 "\"LambdaFunctionArn\":\"arn:aws:lambda:r:1:function:f\",\"Events\":[\"s3:"
+		 "ObjectCreated:*\"],"
+		 "\"Filter\":{\"Key\":{\"FilterRules\":[{\"Name\":\"prefix\",\"Value\":\"in/\"},"
+		 "{\"Name\":\"suffix\",\"Value\":\".mp4\"}]}}},{\"Id\":\"p-g-1\","
+		 "\"LambdaFunctionArn\":\"arn:aws:lambda:r:1:function:g\",\"Events\":[\"s3:"
+		 "ObjectRemoved:*\"],"
+		 "\"Filter\":{\"Key\":{\"FilterRules\":[]}}}],\"EventBridgeConfiguration\":{}}"},
+	};
+	auto_(manifest_free_p) struct manifest *m = NULL;
+	struct err e = {0};
+
+	CHECK(parse(text, &m, &e) == 0);
+	CHECK_STR(e.text, "");
+	if (!m)
+		return;
+	CHECK(m->resources.n == ARRAY_SIZE(want));
+	for (size_t i = 0; i < m->resources.n && i < ARRAY_SIZE(want); i++) {
+		const struct resource *x = &m->resources.p[i];
+		auto_json doc = json_parse(str_of(x->doc), &e);
+
+		CHECK(doc != NULL && str_starts(str_of(x->key), want[i][0]));
+		CHECK_STR(x->title, want[i][1]);
+		CHECK_STR(x->doc, want[i][2]);
+	}
+}
+
 struct compare {
 	const char *(*key)(int table, size_t i);
 	int table;
@@ -346,6 +507,18 @@ TEST(schema_has_the_same_keys)
 		static const char *const of[] = {"task", "container", "health", "service"};
 
 		same_keys(workload_key, i, json_get(json_get(j, "definitions"), of[i]));
+	}
+	for (int i = 0; i < 5; i++) {
+		static const char *const of[] = {"buckets", "queues", "streams", "topics", "buses"};
+
+		same_keys(resource_key, i,
+			  json_get(json_get(json_get(j, "properties"), of[i]), "additionalProperties"));
+	}
+	for (int i = 5; i < 14; i++) {
+		static const char *const of[] = {"onBucket", "onQueue", "onStream", "onSchedule", "onEvent",
+						 "onTopic",  "url",	"cors",	    "budget"};
+
+		same_keys(resource_key, i, json_get(json_get(j, "definitions"), of[i - 5]));
 	}
 	same_keys(manifest_key, 0, j);
 	same_keys(manifest_key, 1, f);

@@ -127,12 +127,18 @@ TEST(clock_formats)
 
 TEST(clock_stops)
 {
-	int64_t t, w;
+	int64_t t, w, steady = clock_steady_us();
 
 	clock_test_stop();
 	t = clock_now_us(), w = clock_wall_us();
 	clock_test_step(5000000);
 	CHECK(clock_now_us() == t + 5000000 && clock_wall_us() == w + 5000000);
+	CHECK(clock_steady_us() >= steady + 5000000);
+	steady = clock_steady_us();
+	clock_test_set(-3600000000);
+	CHECK(clock_now_us() == t + 5000000 && clock_wall_us() == w + 5000000 - 3600000000);
+	CHECK(clock_steady_us() == steady);
+	clock_test_set(3600000000);
 	clock_test_resume();
 	CHECK(clock_now_us() >= t + 5000000); /* never back */
 }

@@ -17,7 +17,7 @@ import zipfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TANDEM = os.path.join(os.environ.get("TANDEM_BUILD", os.path.join(ROOT, "build")), "tandem")
-VERBS = "serve up down ls ps describe invoke stop restart logs cost trace snapshots images pull run exec stats secret volume grant rollout simulate env doctor version backup restore debug completion".split()
+VERBS = "serve up down ls ps describe invoke stop restart logs events why cost budget top trace snapshots images pull run exec stats secret volume grant rollout simulate bench tune advise env doctor version backup restore debug completion".split()
 
 
 class FakeDaemon:
@@ -98,7 +98,8 @@ class Cli(Base):
                            (["logs", "--folow"], "there is no option --folow; did you mean --follow?"), (["invoke"], "invoke needs NAME"), (["ls", "--bogus"], "there is no option --bogus"),
                            (["ls", "-z"], "there is no option -z"), (["logs", "-n"], "-n needs a value: N"),
                            (["logs", "--since", "soon"], '--since takes a length of time like 30s, 10m or 2h, not "soon"'),
-                           (["cost", "--by", "moon"], '--by is workload, tag, trigger, hour or rows, not "moon"'),
+                           (["cost", "--by", "rows", "--on", "all"], "--on prices sums of calls, not rows"),
+                           (["cost", "--by", "moon"], '--by is workload, lane, tag, trigger, hour, disk, network or rows, not "moon"'),
                            (["-o", "yaml", "ls"], '--output is json or text, not "yaml"'),
                            (["serve", "--api", "example.org:1"], '"example.org:1" is no address'),
                            (["serve", "--api", "127.0.0.1:99999"], "has no port between 0 and 65535"),
@@ -112,7 +113,7 @@ class Cli(Base):
         self.assertEqual(self.run_()[0], 2)
 
     def test_no_daemon_says_what_to_do(self):
-        for args in (["ls"], ["ps"], ["describe", "f"], ["invoke", "f"], ["logs"], ["cost"], ["env"], ["stop", "f"], ["snapshots"], ["trace", "f"], ["debug"]):
+        for args in (["ls"], ["ps"], ["describe", "f"], ["invoke", "f"], ["logs"], ["events"], ["cost"], ["env"], ["stop", "f"], ["snapshots"], ["trace", "f"], ["debug"]):
             with self.subTest(args):
                 code, out, err = self.run_(*args)
                 self.assertEqual((code, out), (1, ""))
@@ -123,16 +124,24 @@ class Cli(Base):
         self.assertRegex(out, r"^tandem \d+\.\d+\.\d+\n$")
 
     def test_table_is_plain_and_aligned(self):
-        row = {"name": "iris", "project": "p", "runtime": "python3.11", "memory_mb": 512, "timeout_s": 3, "state": "Active", "instances": 1,
+        row = {"name": "iris", "project": "p", "runtime": "python3.11", "lane": "function", "memory_mb": 512, "timeout_s": 3, "state": "Active", "instances": 1,
                "route": None}
         self.daemon({("GET", "/v1/functions"): (200, {"functions": [row, {**row, "name": "a-longer-name", "route": "/x"}]})})
         code, out, err = self.run_("ls")
         self.assertEqual((code, err), (0, ""))
-        self.assertEqual(out, "NAME           PROJECT  RUNTIME     MEMORY  TIMEOUT  STATE   INSTANCES  ROUTE\n"
-                              "iris           p        python3.11   512Mi       3s  Active          1  -\n"
-                              "a-longer-name  p        python3.11   512Mi       3s  Active          1  /x\n")
+        self.assertEqual(out, "NAME           PROJECT  RUNTIME     LANE      MEMORY  TIMEOUT  STATE   INSTANCES  ROUTE\n"
+                              "iris           p        python3.11  function   512Mi       3s  Active          1  -\n"
+                              "a-longer-name  p        python3.11  function   512Mi       3s  Active          1  /x\n")
         self.assertEqual(json.loads(self.run_("-o", "json", "ls")[1])["functions"][0]["name"], "iris")
         self.assertEqual(json.loads(self.run_("ls", "-o", "json")[1])["functions"][0]["name"], "iris")
+
+    def test_why_tells_who_left_from_what_failed(self):
+        rows = [{"kind": "invoke", "time": "2026-01-01T00:00:00Z", "outcome": o} for o in ("ok", "error", "canceled", "timeout", "canceled", "canceled")]
+        self.daemon({("GET", "/v1/functions/f"): (200, {"name": "f", "project": "p"}), ("GET", "/v1/cost"): (200, {"rows": rows}),
+                     ("GET", "/v1/events"): (200, "")})
+        said = self.run_("why", "f")[1]
+        self.assertRegex(said, r"(?m)^failed +2 of the last 6 calls$")
+        self.assertRegex(said, r"(?m)^left +3 of the last 6 calls: their clients did not wait for the answer$")
 
     def test_what_a_function_said_drives_no_terminal(self):
         hostile, harmless = "\x1b]0;x\x07\u009b2J\x7f \u00e4", " ]0;x   2J  \u00e4"
@@ -179,20 +188,40 @@ class Cli(Base):
         for name, text in files.items():
             with open(os.path.join(day, name), "w", encoding="ascii") as f:
                 f.write(text)
-        code, out, err = self.run_("simulate", day, "--restore", "5+0.01", "-o", "json")
+        code, out, err = self.run_("simulate", day, "--restore", "5+0.01", "--policy", "none,fixed-10m,hybrid", "--price", "1", "-o", "json")
         answer = json.loads(out)
-        ways = {w["name"]: w for w in answer["ways"]}
-        self.assertEqual(answer["calls"], 2)
+        ways = {w["name"]: w for w in answer["policies"]}
+        self.assertEqual((answer["calls"], answer["functions"], answer["left_out"], answer["seconds"]), (2, 1, 1, 120))
         self.assertAlmostEqual(answer["busy_gb_s"], 0.2)
-        self.assertEqual((ways["not at all"]["idle_gb_s"], ways["not at all"]["cold"]), (0, 2))
-        self.assertEqual(ways["not at all"]["added_p99_us"], 15240)
-        self.assertEqual((ways["10 minutes"]["cold"], ways["10 minutes"]["idle_share"]), (1, 1))
-        code, out, err = self.run_("simulate", day)
-        self.assertRegex(out, r"(?m)^10 minutes +\d+ +100\.00 %")
+        self.assertEqual((ways["none"]["idle_gb_s"], ways["none"]["cold"]), (0, 2))
+        self.assertEqual((ways["none"]["added_p99_us"], ways["none"]["latency_p50_us"]), (15240, 115240))
+        self.assertEqual((ways["fixed-10m"]["cold"], ways["hybrid"]["cold"], ways["hybrid"]["held_most_gb"] <= 1), (1, 1, True))
+        self.assertGreater(ways["fixed-10m"]["usd_machine"], ways["none"]["usd_machine"])
+        # One second of 1 GB at Lambda is $0.0000166667, a request $0.0000002; 15.24 ms of each start are billed.
+        self.assertAlmostEqual({o["name"]: o["usd"] for o in answer["offers"]}["aws-lambda"], 0.0000166667 * (0.2 + 0.032) + 4e-7, 9)
+        code, out, err = self.run_("simulate", day, "--plain", "0+4")
+        self.assertRegex(out, r"(?m)^fixed-10m, plain starts +50\.00 %")
         self.assertIn("1 functions, 2 calls", err)
         self.assertIn("1 functions left out", err)
         for wrong in ("x", "1+", "-1", "nan", "1+2+3", "inf"):
             self.assertEqual(self.run_("simulate", day, "--plain", wrong)[0], 2, wrong)
+        for wrong in ("", "x", "fixed-", "fixed-x", "tandem,none," + "x" * 40, ",".join(["none"] * 17)):
+            self.assertEqual(self.run_("simulate", day, "--policy", wrong)[0], 2, wrong)
+        for wrong in (("--cpu", "2"), ("--cpu", ""), ("--price", "-1"), ("--memory", "0")):
+            self.assertEqual(self.run_("simulate", day, *wrong)[0], 2, wrong)
+        drawn = [self.run_("simulate", "poisson:2", "--for", "10m", "--service", "20,50", "--seed", "3", "-o", "json")[1] for _ in range(2)]
+        drawn = [{k: v for k, v in json.loads(d).items() if k != "took_cpu_s"} for d in drawn]
+        self.assertEqual(drawn[0], drawn[1])
+        self.assertEqual([w["name"] for w in drawn[0]["policies"]], "tandem fixed-1m fixed-10m fixed-20m hybrid foresight".split())
+        self.assertTrue(1050 < drawn[0]["calls"] < 1350, drawn[0]["calls"])
+        for wrong, says in (("poisson:x", "is not like poisson:20"), ("gamma:1", "is not steady:RATE")):
+            self.assertIn(says, self.run_("simulate", wrong)[2])
+        self.assertIn("is not MS or P50,P99", self.run_("simulate", "poisson:1", "--service", "5,1")[2])
+        self.assertEqual(self.run_("simulate", "ledger", "--check")[0], 2)
+        self.assertIn("--for is a time in which there can be calls", self.run_("simulate", "poisson:2", "--for", "0s")[2])
+        self.assertEqual(self.run_("simulate", "ledger", "--since", "0s")[0], 2)
+        self.assertIn("more than 20000 calls", self.run_("simulate", "poisson:5000", "--check")[2])
+        self.assertIn("no call in this time", self.run_("simulate", "poisson:0.000001", "--check")[2])
         code, out, err = self.run_("simulate", day + "x")
         self.assertEqual(code, 1)
         self.assertIn("No such file", err)
@@ -201,6 +230,56 @@ class Cli(Base):
         code, out, err = self.run_("simulate", day)
         self.assertEqual((code, out), (1, ""))
         self.assertIn("cut off: line 4", err)
+
+    def test_advise(self):
+        shop = os.path.join(self.state, "shop.yaml")
+        with open(shop, "w", encoding="ascii") as f:
+            f.write("shop: {kind: api, rate: 80/s, duration: 40ms..90ms, memory: 256MB}\n"
+                    "night: {kind: batch, rate: 1/day, duration: 2h, gpu: 1}\n"
+                    "mad: {scale_to_zero: true, warm_state: true}\n")
+        code, out, err = self.run_("advise", "--declare", shop)
+        self.assertEqual((code, err), (0, ""))
+        self.assertLessEqual(max(map(len, out.splitlines())), 80)
+        self.assertRegex(out, r"(?m)^shop \(nothing was measured\)\n  lane    container ")
+        self.assertRegex(out, r"(?m)^  even at here: [\d.]+ requests/s \([\d.]+ to [\d.]+\)\n {10}aws: ")
+        self.assertIn("[declared]", out)
+        self.assertIn("give up warm_state (then: function), or scale_to_zero (then: container)", out)
+        code, out, err = self.run_("advise", "--declare", shop, "-o", "json")
+        said = {w["name"]: w for w in json.loads(out)["workloads"]}
+        self.assertEqual({n: w["lane"] for n, w in said.items()}, {"shop": "container", "night": "container", "mad": "contradiction"})
+        here = said["shop"]["places"]["here"]
+        self.assertTrue(0 < here["break_even_low"] < here["break_even"] < here["break_even_high"])
+        self.assertEqual(said["shop"]["facts"]["duration"], {"value": 0.06, "low": 0.04, "high": 0.09, "origin": "declared"})
+        self.assertEqual({f["source"] for f in said["night"]["hard_facts"]} & {"AWS Lambda Developer Guide, quotas"},
+                         {"AWS Lambda Developer Guide, quotas"})
+        self.assertEqual(said["night"]["places"]["aws"]["container"], False, "Fargate has no GPU")
+
+        notes = os.path.join(self.state, "notes")
+        for _ in range(2): # its own pages are written anew
+            self.assertEqual(self.run_("advise", "--declare", shop, "--notes", notes)[0], 0)
+        with open(os.path.join(notes, "shop.md"), encoding="utf-8") as f:
+            page = f.read()
+        for part in ("## Runbook", "## Cost", "## Way back", "tandem logs shop", "duration 60 ms [declared]"):
+            self.assertIn(part, page)
+        with open(os.path.join(notes, "shop.md"), "w", encoding="ascii") as f:
+            f.write("mine")
+        code, out, err = self.run_("advise", "--declare", shop, "--notes", notes)
+        self.assertEqual(code, 1)
+        self.assertIn("shop.md is there and was not written by tandem advise", err)
+        for verb, option, path, says in (("advise", "--notes", "/nowhere/notes", "/nowhere/notes: No such"), ("advise", "--notes", shop, "Not a directory"),
+                                         ("bench", "--html", "/nowhere/page", "write to /nowhere/: No such"), ("tune", "--html", self.state, "is no name of a file"),
+                                         ("bench", "--html", shop + "/page", "Not a directory"), ("tune", "--html", "", "is no name of a file")):
+            code, out, err = self.run_(verb, *([] if verb == "advise" else ["iris"]), option, path)
+            self.assertEqual((code, out), (1, ""), (verb, path))
+            self.assertIn(says, err)
+
+        with open(shop, "w", encoding="ascii") as f:
+            f.write("shop:\n  knid: api\n")
+        code, out, err = self.run_("advise", "--declare", shop)
+        self.assertEqual((code, out), (1, ""))
+        self.assertIn(':2:3: unknown key "knid"; did you mean "kind"?', err)
+        self.assertEqual(self.run_("advise", "--on", "mars")[0], 2)
+        self.assertEqual(self.run_("advise", "--declare", shop + "x")[0], 1)
 
     def test_env_is_safe_for_sh(self):
         nasty = "it's $(touch /tmp/no) `x` \\ \" end"

@@ -9,10 +9,11 @@
  *   /burn          works, and answers never
  *   /well          200, until /ill was asked for             others      the method and the path
  *
- * $DELAY_MS: listens so much later. $FAIL: exits with that before.
+ * $GATE: says "waits", and listens after SIGUSR1. $FAIL: exits with that before it listens.
  */
 #include <arpa/inet.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,6 +178,9 @@ static int answer(int fd, char *head, const char *body, size_t n)
 		snprintf(text, sizeof(text), "%lld", length);
 	else if (!strcmp(path, "/who") || !strcmp(path, "/ill"))
 		snprintf(text, sizeof(text), "%s %08x", getenv("WHO") ? getenv("WHO") : "?", id);
+	else if (!strcmp(path, "/traceparent") && header(head, path + 1))
+		snprintf(text, sizeof(text), "%.*s", (int)strcspn(header(head, path + 1), "\r"),
+			 header(head, path + 1));
 	else
 		snprintf(text, sizeof(text), "%.*s %s", (int)strcspn(head, " "), head, path);
 	return reply(fd, getenv("STATUS") ? atoi(getenv("STATUS")) : 200, text);
@@ -209,14 +213,21 @@ static void *serve(void *arg)
 
 int main(void)
 {
-	const char *port = getenv("PORT"), *delay = getenv("DELAY_MS"), *fail = getenv("FAIL");
+	const char *port = getenv("PORT"), *fail = getenv("FAIL");
 	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)(port ? atoi(port) : 8080))};
-	int s = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+	int s = socket(AF_INET, SOCK_STREAM, 0), on = 1, sig;
+	sigset_t gate;
 	pthread_t t;
 
 	getrandom(&id, sizeof(id), 0);
-	if (delay)
-		usleep((unsigned)atoi(delay) * 1000);
+	if (getenv("GATE")) {
+		sigemptyset(&gate);
+		sigaddset(&gate, SIGUSR1);
+		sigprocmask(SIG_BLOCK, &gate, NULL);
+		puts("waits");
+		fflush(stdout);
+		sigwait(&gate, &sig);
+	}
 	if (fail)
 		return atoi(fail);
 	setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));

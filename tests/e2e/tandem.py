@@ -6,6 +6,9 @@ One daemon for a test: a state directory of its own, ports that the kernel picks
         t.client("lambda").list_functions()
 """
 import base64
+import contextlib
+import fcntl
+import glob
 import http.client
 import io
 import json
@@ -29,7 +32,7 @@ ROLE = "arn:aws:iam::000000000000:role/lambda-role"
 
 
 class Tandem:
-    def __init__(self, *arguments, state=None, start_s=20, before=None, egress=False):
+    def __init__(self, *arguments, state=None, start_s=60, before=None, egress=False):
         self.base = None if state else tempfile.mkdtemp(prefix="tandem-e2e-")
         self.state = state or os.path.join(self.base, "state")
         # Not on the machine of who runs tests: only where before() leads elsewhere.
@@ -83,7 +86,7 @@ class Tandem:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(30)
+            return self.process.wait(60 * SLOW)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -116,10 +119,20 @@ class Tandem:
 
     def cli(self, *arguments, **options):
         """Output of the tool; raises with what it said when it fails."""
-        done = subprocess.run([self.program, "--state", self.state, *arguments], capture_output=True, text=True, timeout=60 * SLOW, check=False, **options)
+        done = subprocess.run([self.program, "--state", self.state, *arguments], capture_output=True, text=True, check=False,
+                              **{"timeout": 180 * SLOW, **options})
         if done.returncode:
             raise AssertionError(f"tandem {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
+
+    def up(self, files):
+        """A project of {name: text} below its base."""
+        for name, text in files.items():
+            path = os.path.join(self.base, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(text)
+        return self.cli("up", cwd=self.base)
 
     def environment(self):
         """What a client's process needs; nothing of the caller's own AWS settings."""
@@ -131,8 +144,8 @@ class Tandem:
 
     def aws(self, *arguments):
         """What the AWS CLI says, as JSON; raises with its error."""
-        done = subprocess.run(["aws", "--endpoint-url", self.api, *arguments], env=self.environment(), capture_output=True, text=True,
-                              timeout=60 * SLOW, check=False)
+        done = subprocess.run(["/usr/bin/aws", "--endpoint-url", self.api, *arguments], env=self.environment(), capture_output=True, text=True,
+                              timeout=180 * SLOW, check=False)
         if done.returncode:
             raise AssertionError(f"aws {' '.join(arguments)}: exit {done.returncode}\n{done.stderr}")
         return json.loads(done.stdout) if done.stdout.strip() else None
@@ -143,7 +156,7 @@ class Tandem:
         if not os.path.isdir(os.path.join(modules, "aws-sdk")):
             test.skipTest("build/npm/node_modules is not there: make npm-deps")
         env = {**self.environment(), "NODE_PATH": modules, "AWS_SDK_JS_SUPPRESS_MAINTENANCE_MODE_MESSAGE": "1", "ENDPOINT": self.api}
-        done = subprocess.run(["node", "-e", program], env=env, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(["node", "-e", program], env=env, capture_output=True, text=True, timeout=180 * SLOW, check=False)
         test.assertEqual(done.returncode, 0, done.stderr)
         return json.loads(done.stdout)
 
@@ -164,6 +177,9 @@ class Tandem:
         answer = connection.getresponse()
         text = answer.read()
         connection.close()
+        if path.startswith("/v1/debug/clock"):
+            for client in self.clients:
+                client.close()  # the connections that it keeps may have been idle for too long by now; it makes others
         return answer.status, text
 
     def client(self, service="lambda", access_key=None, secret_key=None, region=None, **config):
@@ -178,6 +194,19 @@ class Tandem:
         return client
 
 
+class Fails:
+    """For test cases whose calls by boto3 are to fail."""
+
+    def fails(self, code, status, call, text="", **arguments):
+        from botocore.exceptions import ClientError  # pylint: disable=import-outside-toplevel
+        with self.assertRaises(ClientError) as raised:
+            call(**arguments)
+        answer = raised.exception.response
+        self.assertEqual((answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]), (code, status), answer)
+        self.assertIn(text, answer["Error"]["Message"] or answer.get("Message", ""))
+        return answer
+
+
 def zip_of(files):
     """An archive of {name: text or bytes}."""
     out = io.BytesIO()
@@ -187,6 +216,23 @@ def zip_of(files):
             info.external_attr = 0o755 << 16
             z.writestr(info, content)
     return out.getvalue()
+
+
+# In a function's code: goes on when nobody holds it. held(t) does, from then on, all functions that are there; its answer lets them go.
+WAIT_WHILE_HELD = """
+import fcntl
+
+def wait_while_held():
+    with open(__file__) as f:
+        fcntl.flock(f, fcntl.LOCK_SH)
+"""
+
+
+def held(t, name="app.py"):
+    files = contextlib.ExitStack()
+    for path in glob.glob(f"{t.state}/daemon/code/*/{name}"):
+        fcntl.flock(files.enter_context(open(path, "rb")), fcntl.LOCK_EX)
+    return files.close
 
 
 def python_function(code):
@@ -207,13 +253,13 @@ def children(pid):
 
 
 def status_of(pid):
-    """Fields of /proc/PID/status; {} when it is gone or a zombie."""
+    """Fields of /proc/PID/status; {} when it is gone or a zombie with no other thread, which could still hold its files."""
     try:
         with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as f:
             fields = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
     except OSError:
         return {}
-    return {} if fields.get("State", "").startswith("Z") else fields
+    return {} if fields.get("State", "").startswith("Z") and int(fields["Threads"]) < 2 else fields
 
 
 def daemon_of(spawner):
@@ -232,8 +278,9 @@ def open_files(pid):
     return links
 
 
-def wait_for(true, limit_s=20, what="", pause_s=0.01):
+def wait_for(true, limit_s=60, what="", pause_s=0.01):
     """Until it is true, looked at again after each pause; what it said then. what: the failure says it; a function is asked then."""
+    limit_s = max(limit_s, 60) * SLOW  # how long a failure takes; no test is about how fast a machine is
     end = time.monotonic() + limit_s
     while not (said := true()):
         if time.monotonic() > end:

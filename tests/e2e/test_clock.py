@@ -7,12 +7,11 @@ import concurrent.futures
 import json
 import os
 import threading
-import time
 import unittest
 
 import tandem
 
-WAIT_S = 20
+WAIT_S = 60
 CODE = """\
 import time
 
@@ -35,11 +34,7 @@ class Clock(unittest.TestCase):
         self.addCleanup(self.t.close)
         self.t.start()
         self.addCleanup(self.clock, resume=1)  # the end of a daemon takes time too
-        os.mkdir(os.path.join(self.t.base, "app"))
-        for name, text in {"app/app.py": CODE, "tandem.yaml": PROJECT}.items():
-            with open(os.path.join(self.t.base, name), "w", encoding="utf-8") as f:
-                f.write(text)
-        self.t.cli("up", cwd=self.t.base)
+        self.t.up({"app/app.py": CODE, "tandem.yaml": PROJECT})
 
     def clock(self, **what):
         status, text = self.t.admin("POST", "/v1/debug/clock?" + "&".join(f"{k}={v}" for k, v in what.items()))
@@ -67,6 +62,7 @@ class Clock(unittest.TestCase):
         begin = self.clock(stop=1)["now_us"]
         before = len(self.rows("idle"))
         self.assertEqual(self.invoke(), '"done"')
+        self.until(["idle"])
         self.assertEqual(self.clock(step_us=49000)["now_us"], begin + 49000)
         self.assertEqual(self.states(), ["idle"])
         self.assertEqual(len(self.rows("idle")), before)
@@ -113,10 +109,10 @@ class Clock(unittest.TestCase):
         path = os.path.join(self.t.base, "more.yaml")
         with open(path, "w", encoding="utf-8") as f:
             f.write("name: more\nfunctions:\n  g: {code: app, runtime: python3.11, handler: app.handler}\n")
+        self.clock(stop=1)
         self.t.cli("up", "-f", path)
         tandem.wait_for(lambda: "bytes" in json.loads(self.t.cli("describe", "g", "-o", "json"))["snapshot"], WAIT_S, "no image")
-        self.until(["frozen", "frozen"])
-        self.clock(stop=1)
+        tandem.wait_for(lambda: self.states() == ["frozen", "frozen"] or not self.clock(step_us=50000), WAIT_S, self.states)
         self.clock(step_us=20000000)
         self.assertEqual(self.states(), ["frozen", "frozen"])
         self.clock(step_us=10000000)
@@ -130,10 +126,8 @@ class Clock(unittest.TestCase):
         self.until(["busy"])
         self.clock(step_us=29999000)
         self.assertEqual(self.states(), ["busy"])
-        begin = time.monotonic()
         self.clock(step_us=1000)
         call.join(WAIT_S)
-        self.assertLess(time.monotonic() - begin, 10)
         self.assertIn("Task timed out after 30.00 seconds", answer[0])
         self.until([])
         row = self.rows("invoke")[-1]

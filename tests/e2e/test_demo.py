@@ -44,7 +44,17 @@ class Demo(unittest.TestCase):
         costs = out[out.index("tandem cost\n"):]
         self.assertRegex(costs, r"\n  iris/iris ")
         self.assertRegex(costs, r"\n  service/iris-service ")
+        self.assertRegex(out, r"tandem advise iris\n  iris \(\d+ calls in [^)]*\)\n    lane +(function|container) ")
+        self.assertRegex(out, r"\n    even at here: .*\n +aws: ")
         self.assertIn("make demo-stop", out)
+        self.check_pipeline(out)
+
+    def check_pipeline(self, out):
+        """Everything from zero and back, in the order in which one follows from the other."""
+        self.assertRegex(out, r"\n  clip_00-03\.jpg: 640x360, \d+ bytes, sha256 [0-9a-f]{64}\n")
+        steps = [r"aws s3 cp begins", r"put clip_00-03\.mp4", r"thumb +\d+ +0\.\d+ +0\.\d+", r"frame \(task\) +\d+ +0\.\d+ +0\.\d+",
+                 r"put clip_00-03\.jpg", r"record +\d+ +0\.\d+ +0\.\d+", r"nothing of it runs any more"]
+        self.assertRegex(out, "(?s)" + ".*".join(rf"\n +(?:\d+  )?{step}" for step in steps))
 
     def test_twice_then_stop(self):
         first = make("demo", self.net)

@@ -4,6 +4,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -210,11 +211,13 @@ class Inside(Base):
         self.assertEqual([bool(json.loads(line)["clusterArns"]) if line[0] == "{" else line for line in self.said(arn)], [True, "refused"])
 
     def test_a_crash_leaves_it_answered(self):
-        arn = self.run_one(self.define("asks", "sh", "-c", f"while :; do {self.ASK}/task && echo; sleep 0.1; done"))
+        arn = self.run_one(self.define("asks", "sleep", "1000", stopTimeout=0))
         self.wait("tasks_running", arn)
+        ask = ("exec", arn.rsplit("/", 1)[1], "sh", "-c", self.ASK + "/task")
+        self.assertIn(arn, self.t.cli(*ask))
         self.crash()
-        before = len(self.said(arn))
-        tandem.wait_for(lambda: any(arn in line for line in self.said(arn)[before:]), 60 * tandem.SLOW)
+        self.assertIn(arn, tandem.wait_for(lambda: subprocess.run([tandem.PROGRAM, "--state", self.t.state, *ask], capture_output=True, text=True,
+                                                                  check=False).stdout, 60 * tandem.SLOW))
         self.c.stop_task(task=arn)
 
 

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import unittest
 
+import oci
 import tandem
 
 sys.path.insert(0, os.path.join(tandem.ROOT, "tests", "spawn"))
@@ -81,6 +82,21 @@ while True:
 """
 for word, value in (("PUBLIC", net.PUBLIC), ("PRIVATE", net.PRIVATE[0]), ("METADATA", net.METADATA), ("HOST", net.HOST)):
     RESOLVER = RESOLVER.replace(word, repr(value))
+SENDER = """
+#include <arpa/inet.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9)};
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	char text[1000] = "";
+
+	inet_pton(AF_INET, argv[1], &to.sin_addr);
+	for (int i = 0; i < 100; i++)
+		sendto(fd, text, sizeof(text), 0, (struct sockaddr *)&to, sizeof(to));
+	pause();
+}
+"""
 CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 0x1000, 0x4000, 0x40000
 
 
@@ -144,6 +160,28 @@ class Egress(unittest.TestCase):
         to = [net.PUBLIC, net.HOST, "10.77.0.1", "192.168.77.1", net.METADATA]
         for function, there in (("free", {net.PUBLIC}), ("closed", set()), ("lan", {net.PUBLIC, "10.77.0.1"}), ("only", {net.HOST, net.METADATA})):
             self.assertEqual(self.ask(function, do="ways", to=to), {a: "x" if a in there else "ENETUNREACH" for a in to}, function)
+
+    def test_what_a_container_sends_is_in_the_ledger(self):
+        """While it runs, and in its row."""
+        with open(self.folder + "/send.c", "w", encoding="ascii") as f:
+            f.write(SENDER)
+        subprocess.run(["gcc", "-static", "-o", self.folder + "/send", self.folder + "/send.c"], check=True)
+        with open(self.folder + "/send", "rb") as f:
+            layout = oci.Image(oci.layer({"send": f.read()}), config={"Entrypoint": ["/send", net.PUBLIC]}).layout(self.folder + "/box", "v1")
+        self.t.cli("pull", "oci:" + layout + ":v1", "--tag", "localhost/send:v1")
+
+        def sent(by):
+            found = json.loads(self.t.cli("cost", "--by", by, "-o", "json", "--workload", "task/sender"))
+            return [x["bytes_out"] for x in found["rows" if by == "rows" else "sums"]]
+
+        self.t.cli("run", "-d", "--name", "sender", "localhost/send:v1")
+        tandem.wait_for(lambda: any(n >= 100_000 for n in sent("network")))
+        self.assertEqual(sent("rows"), [])
+        self.t.cli("stop", "sender")
+        row = tandem.wait_for(lambda: sent("rows"))
+        self.assertEqual(sent("network"), row)
+        self.assertTrue(100_000 <= row[0] < 200_000, row)
+        self.assertRegex(self.t.cli("cost", "--by", "network"), r"task/sender +[\d.]+ +0\.0001\d\d")
 
     def test_names(self):
         said = {"public.test": [net.PUBLIC], "private.test": [net.PRIVATE[0]], "PUBLIC.test": [net.PUBLIC], "nowhere.test": "Name or service not known",

@@ -3,7 +3,9 @@
 import glob
 import json
 import os
+import pty
 import re
+import select
 import subprocess
 import tempfile
 import unittest
@@ -237,14 +239,13 @@ class Errors(unittest.TestCase):
                 ("python3.11", "sys.exit", py, "Runtime.BuiltInModuleConflict", "Cannot use built-in module sys as a handler module"),
                 ("python3.11", "app.handler", {"app.py": "def x(:\n"}, "Runtime.UserCodeSyntaxError", "Syntax error in module 'app'"),
                 ("python3.11", "app.handler", {"app.py": "1 / 0\n"}, "ZeroDivisionError", "division by zero"),
+                ("python3.11", "app.handler", {"app.py": "raise ValueError('odd\\nActive  shop')\n"}, "ValueError", "odd"),
                 ("python3.11", "app.handler", {"app.py": "import sys; sys.exit(3)\n"}, "Runtime.ExitError", "exit status 3"),
                 ("nodejs18.x", "index", js, "Runtime.MalformedHandlerName", "Bad handler"),
                 ("nodejs18.x", "index.none", js, "Runtime.HandlerNotFound", "index.none is undefined or not exported"),
                 ("nodejs18.x", "none.handler", js, "Runtime.ImportModuleError", "Cannot find module 'none'"),
                 ("nodejs18.x", "index.handler", {"index.js": "}{"}, "Runtime.UserCodeSyntaxError", "SyntaxError"),
                 ("nodejs18.x", "index.handler", {"index.js": "throw new RangeError('early')"}, "RangeError", "early"),
-                ("nodejs18.x", "index.handler", {"index.js": "exports.handler = awslambda.streamifyResponse(() => 1)"},
-                 "Runtime.StreamingNotSupported", "return the whole response"),
                 ("provided.al2023", "any", {"other": b"x"}, "Runtime.InvalidEntrypoint",
                  "/var/task/bootstrap could not be started: No such file or directory"),
                 ("provided.al2023", "any", {"bootstrap": b"no program"}, "Runtime.InvalidEntrypoint",
@@ -256,12 +257,28 @@ class Errors(unittest.TestCase):
                 state = self.create(name, runtime, handler, files)
                 self.assertEqual(state["State"], "Failed")
                 self.assertIn(text, state["StateReason"])
+                self.assertNotIn("\n", state["StateReason"])  # one line wherever it is shown
                 answer = self.c.invoke(FunctionName=name, LogType="Tail")
                 self.assertEqual(answer["FunctionError"], "Unhandled")
                 error = json.load(answer["Payload"])
                 self.assertEqual(error["errorType"], kind)
                 self.assertIn(text, error["errorMessage"])
                 self.assertIn(text, self.t.cli("logs", name))
+
+    def test_log_on_a_terminal(self):
+        """What a function prints does not drive the terminal; what is piped is as it was printed."""
+        self.create("paints", "python3.11", "app.handler", {"app.py": "def handler(event, context): print('a\\x1b[31m\\tb')\n"})
+        self.c.invoke(FunctionName="paints", Payload=b"{}")
+        tandem.wait_for(lambda: "a\x1b[31m\tb" in self.t.cli("logs", "paints"))
+        ours, theirs = pty.openpty()
+        subprocess.run([self.t.program, "--state", self.t.state, "logs", "paints"], stdout=theirs, check=True, timeout=60 * tandem.SLOW)
+        seen = b""
+        while b"[31m" not in seen and select.select([ours], [], [], 60 * tandem.SLOW)[0]:
+            seen += os.read(ours, 65536)
+        os.close(ours)
+        os.close(theirs)
+        self.assertNotIn(b"\x1b", seen)
+        self.assertIn(b"a [31m", seen)
 
     def test_what_works_again_is_active(self):
         state = self.create("mended", "python3.11", "app.handler", {"app.py": "open('/var/task/there')\ndef handler(event, context): return 1\n"})

@@ -33,7 +33,7 @@ def handler(event, context):
         if "Payload" in answer:
             answer["Payload"] = json.load(answer["Payload"])
         answer.pop("ResponseMetadata")
-        return answer
+        return json.loads(json.dumps(answer, default=str))
     except ClientError as e:
         return {"error": e.response["Error"]["Code"], "message": e.response["Error"]["Message"]}
 
@@ -51,6 +51,9 @@ functions:
     memory: 256
     allow:
       - {action: "lambda:InvokeFunction", resource: "twi*"}
+      - {action: ["events:PutTargets", "sns:Subscribe", "s3:PutBucketNotification", "lambda:*Mapping",
+         "sqs:ReceiveMessage", "scheduler:CreateSchedule"], resource: "*"}
+      - {action: ["lambda:PutFunctionEventInvokeConfig", "lambda:UpdateFunctionConfiguration"], resource: twice}
   twice:
     code: .
     runtime: python3.11
@@ -75,6 +78,40 @@ class Identity(unittest.TestCase):
         cls.addClassCleanup(cls.t.close)
         cls.t.cli("up", cwd=cls.folder)
         cls.c = cls.t.client(read_timeout=60)
+
+    def test_nothing_is_started_for_who_may_not_start_it(self):
+        arn = "arn:aws:%s:us-east-1:000000000000:%s"
+        queue, secret, twice = arn % ("sqs", "jobs"), arn % ("lambda", "function:secret"), arn % ("lambda", "function:twice:$LATEST")
+        self.t.client("sqs").create_queue(QueueName="jobs")
+        self.t.client("s3").create_bucket(Bucket="things")
+        topic = self.t.client("sns").create_topic(Name="news")["TopicArn"]
+        self.t.client("events").put_rule(Name="r", EventPattern='{"source": ["shop"]}')
+        schedule = {"Name": "s", "ScheduleExpression": "rate(1 day)", "FlexibleTimeWindow": {"Mode": "OFF"}}
+        calls = (
+            ("events", "put_targets", lambda to: {"Rule": "r", "Targets": [{"Id": "1", "Arn": to}]}),
+            ("sns", "subscribe", lambda to: {"TopicArn": topic, "Protocol": "lambda", "Endpoint": to}),
+            ("s3", "put_bucket_notification_configuration", lambda to: {"Bucket": "things", "NotificationConfiguration": {
+                "LambdaFunctionConfigurations": [{"LambdaFunctionArn": to, "Events": ["s3:ObjectCreated:*"]}]}}),
+            ("lambda", "create_event_source_mapping", lambda to: {"EventSourceArn": queue, "FunctionName": to}),
+            ("scheduler", "create_schedule", lambda to: {**schedule, "Target": {"Arn": to, "RoleArn": "arn:aws:iam::000000000000:role/x"}}))
+        for service, call, arguments in calls:
+            refused = self.ask(how="sdk", service=service, call=call, arguments=arguments(secret))
+            self.assertIn(refused.get("error"), ("AccessDenied", "AccessDeniedException"), (call, refused))
+            self.assertIn('{action: "lambda:InvokeFunction", resource: "%s"}' % secret, refused["message"])
+            done = self.ask(how="sdk", service=service, call=call, arguments=arguments(twice))
+            self.assertNotIn("error", done, (call, done))
+        for service, call, arguments, action in (
+                ("lambda", "put_function_event_invoke_config",
+                 {"FunctionName": "twice", "DestinationConfig": {"OnFailure": {"Destination": queue}}}, "sqs:SendMessage"),
+                ("events", "put_targets", {"Rule": "r", "Targets": [{"Id": "2", "Arn": twice, "DeadLetterConfig": {"Arn": queue}}]},
+                 "sqs:SendMessage"),
+                ("events", "put_targets", {"Rule": "r", "Targets": [{
+                    "Id": "2", "Arn": arn % ("ecs", "cluster/default"), "EcsParameters": {"TaskDefinitionArn": "t:1"}}]}, "ecs:RunTask"),
+                ("lambda", "update_function_configuration", {"FunctionName": "twice", "DeadLetterConfig": {"TargetArn": queue}}, "sqs:SendMessage"),
+                ("lambda", "create_event_source_mapping",
+                 {"EventSourceArn": arn % ("kinesis", "stream/x"), "FunctionName": "twice"}, "kinesis:GetRecords")):
+            refused = self.ask(how="sdk", service=service, call=call, arguments=arguments)
+            self.assertIn("not authorized to perform: %s on" % action, refused.get("message", ""), (call, refused))
 
     def ask(self, **event):
         answer = self.c.invoke(FunctionName="caller", Payload=json.dumps(event))

@@ -21,7 +21,7 @@ NATIVE = os.path.join(tandem.BUILD, "examples/native/bootstrap")
 PYTHON = os.path.realpath("/usr/bin/python3")
 # A runtime that is nobody's but this test's: it speaks the Runtime API, counts, and does what the event says.
 LOOP = b'''
-import http.client, json, os, sys, time
+import http.client, json, os, signal, sys
 host, base = os.environ["AWS_LAMBDA_RUNTIME_API"], "/2018-06-01/runtime/"
 def ask(method, path, body=None, to=host):
     connection = http.client.HTTPConnection(to)
@@ -47,7 +47,7 @@ while True:
     print("to stderr", file=sys.stderr, flush=True)
     what = event.get("do")
     if what == "sleep":
-        time.sleep(3600)
+        signal.pause()
     elif what == "exit":
         os._exit(7)
     elif what == "memory":
@@ -60,7 +60,7 @@ while True:
         with open("/proc/self/status") as f:
             said["caps"] = [line.split()[1] for line in f if line.startswith("Cap")]
         try:
-            open("/srv/work/file", "w")
+            open("/app/own/file", "w")
         except OSError as e:
             said["write"] = e.strerror
         fs = os.statvfs("/tmp")
@@ -100,7 +100,7 @@ def python_files():
             files[(name + "c" if source != name else name).lstrip("/")] = f.read()
     files.update(libraries(PYTHON, *dynamic))
     files["srv/loop.py"] = LOOP
-    files["srv/work"] = {"type": b"5", "mode": 0o755}
+    files["app/own"] = {"type": b"5", "mode": 0o755}
     files["etc/passwd"] = b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:an app:/srv:/bin/sh\n"
     files["etc/group"] = b"root:x:0:\napp:x:1000:\n"
     return files
@@ -199,10 +199,10 @@ class Functions(Case):
         self.assertEqual(described["snapshot"]["none"], "functions that are container images start plainly")
 
     def test_image_config(self):
-        made = self.create("config", ImageConfig={"Command": ["three"], "WorkingDirectory": "/srv/work"})
-        self.assertEqual(made["ImageConfigResponse"], {"ImageConfig": {"Command": ["three"], "WorkingDirectory": "/srv/work"}})
+        made = self.create("config", ImageConfig={"Command": ["three"], "WorkingDirectory": "/app/own"})
+        self.assertEqual(made["ImageConfigResponse"], {"ImageConfig": {"Command": ["three"], "WorkingDirectory": "/app/own"}})
         said = self.call("config")
-        self.assertEqual((said["argv"], said["cwd"]), (["three"], "/srv/work"))
+        self.assertEqual((said["argv"], said["cwd"]), (["three"], "/app/own"))
         self.awslambda.update_function_configuration(FunctionName="config", ImageConfig={"EntryPoint": ["python3", "/srv/loop.py", "x"]})
         said = self.call("config")
         self.assertEqual((said["argv"], said["cwd"]), (["x"], "/srv"))  # one's own entry point leaves the image's command out

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Services of tandem.yaml: woken, scaled, rolled out and taken over, with clients that somebody else wrote."""
+import concurrent.futures
 import json
 import os
 import random
@@ -148,10 +149,20 @@ class Load:
 
 
 class Serve(Case):
+    def test_a_trace_goes_through(self):
+        self.up({"web": self.web(min=1)})
+        trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+        self.assertEqual(self.curl("/traceparent", "-H", f"Traceparent: 00-{trace}-{parent}-00"), f"00-{trace}-{parent}-00")
+        seen = self.curl("/traceparent", "-H", f"Traceparent: 00-{trace}-{parent}-01")
+        spans = tandem.wait_for(lambda: {s["name"]: s for s in json.loads(self.t.cli("trace", trace, "-o", "json"))["spans"]} if
+                                len(json.loads(self.t.cli("trace", trace, "-o", "json"))["spans"]) == 2 else None)
+        self.assertEqual((spans["GET /*"]["parentSpanId"], spans["web"]["parentSpanId"]), (parent, spans["GET /*"]["spanId"]))
+        self.assertEqual(seen, f"00-{trace}-{spans['web']['spanId']}-01")
+
     def test_up_asked_and_down(self):
         self.up({"web": self.web(min=1)})
         self.assertEqual(self.curl("/hello"), "GET /hello")
-        self.assertRegex(self.t.cli("ls"), r"web +shop +ACTIVE +COMPLETED +1 ")
+        self.assertRegex(self.t.cli("ls"), r"web +shop +container +ACTIVE +COMPLETED +1 ")
         self.assertRegex(self.t.cli("ps"), r"service:web +localhost/server:v1 +RUNNING +- +\d+(ms|s|m|h) +64Mi")
         said = self.t.cli("describe", "web")
         self.assertIn("web:1 is complete", said)
@@ -161,6 +172,8 @@ class Serve(Case):
         self.assertEqual(cost["invocations"], 1)
         self.assertGreaterEqual(cost["vcpu_s"], 15)  # Fargate's least vCPU for a minute
         self.assertGreater(cost["usd_aws"], 0)
+        by = json.loads(self.t.cli("cost", "--by", "trigger", "--workload", "service/web", "-o", "json"))["sums"]
+        self.assertEqual([(s["key"], s["invocations"]) for s in by], [("http", 1)])  # its calls, and what they ran in
         self.assertIn("nothing to change", self.up({"web": self.web(min=1)}).stdout)
         self.assertIn('tandem_service_requests_total{service="default/web",status="2xx"} 1', self.t.admin("GET", "/metrics")[1].decode())
         self.up({})
@@ -206,6 +219,7 @@ class Serve(Case):
         self.until(lambda sv: sv["deployments"][0]["failed"] >= 3)
         self.assertIn("exited with 7", json.loads(self.curl("/x", status=503))["reason"])
         self.assertIn("exited with 7", " ".join(self.service()["events"]))
+        self.assertIn("exited with 7", self.t.cli("why", "web"))
 
 
 class Scale(Case):
@@ -219,14 +233,27 @@ class Scale(Case):
             self.assertTrue(any("web waits for" in line and "port 8099" in line for line in up.stderr))
             up.kill()
         tandem.wait_for(lambda: not subprocess.run([*command, "down", "-f", path], capture_output=True, check=False).returncode, LIMIT_S)
-        tandem.wait_for(lambda: not self.service() or self.service()["state"] != "ACTIVE", LIMIT_S, self.service)
+        tandem.wait_for(lambda: (self.service() or {}).get("state") != "ACTIVE", LIMIT_S, self.service)
+
+    def open_gate(self, n):
+        """Lets it listen, once it has said for the n-th time that it waits."""
+        tandem.wait_for(lambda: self.t.cli("logs", "web").count("waits") >= n, LIMIT_S)
+        [task] = tandem.wait_for(lambda: [k for k in json.loads(self.t.admin("GET", "/v1/tasks")[1])["tasks"] if k["state"] == "RUNNING"])
+        self.assertEqual(self.t.admin("POST", f"/v1/tasks/{task['id']}/signal?signal={signal.SIGUSR1.value}")[0], 200)
 
     def test_a_crowd_wakes_it(self):
-        self.up({"web": self.web(idle="100ms", environment={"DELAY_MS": "100"})})
-        for _ in range(3):
-            self.until(lambda sv: sv["instances"] == 0 and sv["starting"] == 0)
-            codes, err = self.crowd(20, "/hello")
-            self.assertEqual(codes, ["200"] * 20, err)
+        """All of them wait for the same instance, which takes its time, and are answered."""
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            up = pool.submit(self.up, {"web": self.web(idle="100ms", environment={"GATE": "1"})})
+            self.open_gate(1)
+            up.result(LIMIT_S)
+            for n in range(3):
+                self.until(lambda sv: sv["instances"] == 0 and sv["starting"] == 0)
+                crowd = pool.submit(self.crowd, 20, "/hello")
+                self.until(lambda sv: sv["waiting"] == 20)
+                self.open_gate(n + 2)
+                codes, err = crowd.result(LIMIT_S)
+                self.assertEqual(codes, ["200"] * 20, err)
         self.assertEqual(self.service()["errors"], 0)
 
     def test_as_many_as_there_is_to_do(self):
@@ -303,6 +330,7 @@ class Rollout(Case):
         self.assertEqual(load.bad, [])
         self.assertEqual({text.split()[0] for text in load.said}, {"one"})
         self.assertIn("web:2 is taken back: 3 of its instances failed", " ".join(self.service()["events"]))
+        self.assertIn("web:2 is taken back: 3 of its instances failed", self.t.cli("events", "web"))
         self.up({"web": self.web(min=2, max=2, environment={"WHO": "three"})})
         self.complete(3)
         self.assertEqual(self.curl("/who").split()[0], "three")

@@ -291,6 +291,14 @@ class FullDisk(unittest.TestCase):
             self.assertIn("are kept for a full disk are given up: make room", f.read())
         os.unlink(f"{self.disk}/other")
         api.create_function(FunctionName="g", **tandem.python_function(CODE))
+        with self.assertRaises(api.exceptions.ServiceException):
+            for n in range(1000):  # what is kept in places that there are already is kept
+                self.fill()
+                api.update_function_configuration(FunctionName="g", Environment={"Variables": {"AB": str(n % 10) * 3000}})
+        os.unlink(f"{self.disk}/other")
+        api.update_function_configuration(FunctionName="g", Description="again")
+        tandem.wait_for(lambda: re.search(r" disk tandem what comes is kept again; \d+ writes have failed since \d{4}-", self.t.cli("events", "tandem")),
+                        what=lambda: self.t.cli("events", "tandem"))
         api.delete_function(FunctionName="g")
         tandem.wait_for(lambda: os.stat(reserve).st_size == 1 << 20)
 

@@ -186,7 +186,7 @@ class Tasks(Case):
 
     def test_they_share_a_network(self):
         self.submit("pair", container("web", "echo served >/tmp/a; while :; do nc -l -p 8080 </tmp/a; done"),
-                    container("ask", "until nc 127.0.0.1 8080 </dev/null; do sleep 0.1; done; " + WAIT))
+                    container("ask", "until nc 127.0.0.1 8080 </dev/null; do :; done; " + WAIT))
         tandem.wait_for(lambda: "served" in self.t.cli("logs", "pair"), LIMIT_S, lambda: self.t.cli("logs", "pair"))
         self.until("pair", "RUNNING")
         self.end("pair")
@@ -269,7 +269,7 @@ class Tasks(Case):
         self.end("well")
 
     def test_health_over_tcp(self):
-        serve = "until [ -e /tmp/go ]; do sleep 0.1; done; while :; do echo -e 'HTTP/1.0 %s x\\r\\n\\r' | nc -l -p %d >/dev/null; done"
+        serve = "mkfifo /tmp/go; read go </tmp/go; while :; do echo -e 'HTTP/1.0 %s x\\r\\n\\r' | nc -l -p %d >/dev/null; done"
         self.submit("tcp", container("good", serve % ("204", 81), health={"http": "/", "port": 81, "interval_s": 1}),
                     container("bad", serve % ("500", 82), health={"http": "/x", "port": 82, "interval_s": 1, "retries": 1}, essential=False),
                     container("open", serve % ("204", 83), health={"tcp": 83, "interval_s": 1}), container("shut", WAIT, health={"tcp": 84, "interval_s": 1, "retries": 1}, essential=False))
@@ -277,7 +277,7 @@ class Tasks(Case):
         tandem.wait_for(lambda: "refused" in self.of("tcp", "good").get("health_text", ""), LIMIT_S, lambda: self.task("tcp"))
         self.assertEqual(self.health("tcp"), "UNKNOWN")
         for which in ("good", "bad", "open"):
-            status, text = self.t.admin("POST", "/v1/tasks/tcp%2F" + which + "/exec", json.dumps({"command": ["touch", "/tmp/go"]}))
+            status, text = self.t.admin("POST", "/v1/tasks/tcp%2F" + which + "/exec", json.dumps({"command": ["sh", "-c", "echo >/tmp/go"]}))
             self.assertEqual(status, 201, (text, self.task("tcp")))
         self.until_health("tcp", "HEALTHY")
         for which, text in (("bad", "it answers with status 500"), ("shut", "Connection refused")):

@@ -85,6 +85,23 @@ class Up(Base):
         self.assertEqual(self.ok("down"), "nothing to remove\n")
         self.assertEqual(self.functions(), {})
 
+    def test_price_of_what_is_kept(self):
+        self.project("p", one=["min: 2", "memory: 512"], two=["lane: container", "memory: 1024", "cpu: 0.5"], three=[])
+        out = self.ok("up", "--dry-run")
+        # 2 x 0.5 GB x 730 h at 4.1667e-6; Fargate's price of 0.5 vCPU and 1 GB (https://infra.furybee.org/articles/serverless-vs-containers-cost).
+        self.assertRegex(out, r"\nfunction one +2 x 512 MB +\d+\.\d\d +10\.95  aws-lambda\n")
+        self.assertRegex(out, r"\nfunction two +1 x 1024 MB, 0\.5 vCPU +\d+\.\d\d +18\.02  aws-fargate\n")
+        self.assertRegex(out, r"\na month +declared +\d+\.\d\d +28\.97  list prices\n")
+        self.assertNotIn("three ", out.split("KEPT")[1], "what is not kept has no price")
+        plan = json.loads(self.ok("up", "--dry-run", "-o", "json"))
+        self.assertEqual([(k["name"], k["instances"], k["offer"]) for k in plan["kept"]], [("one", 2, "aws-lambda"), ("two", 1, "aws-fargate")])
+        total = plan["kept_total"]
+        self.assertAlmostEqual(total["usd_month_aws"], sum(k["usd_month_aws"] for k in plan["kept"]))
+        # All the memory of this machine would cost what all of its memory costs: a share of its price.
+        share = plan["kept"][0]["usd_month_machine"] / (total["machine_usd_per_hour"] * 730)
+        self.assertTrue(0 < share < 2 * 512 * 2**20 / (os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")), share)
+        self.assertEqual((total["basis"], len(total["prices_as_of"])), ("declared", 7))
+
     def test_only_its_own(self):
         self.project("p", mine=["route: /mine"])
         self.ok("up")

@@ -112,7 +112,7 @@ class Upgrade(unittest.TestCase):
 
     def test_busy_instances_go_on(self):
         """A client that waits holds the upgrade up and gets its answer; an asynchronous event does not, and its result counts."""
-        answer = self.t.client().invoke(FunctionName="py", InvocationType="Event", Payload=json.dumps({"run": "across", "s": recovery.LONG_S}).encode())
+        answer = self.t.client().invoke(FunctionName="py", InvocationType="Event", Payload=json.dumps({"run": "across", "s": 1.5}).encode())
         request = answer["ResponseMetadata"]["RequestId"]
         wait_for("its beginning", lambda: "begin across" in self.t.cli("logs", "py"))
         waiting = subprocess.Popen([self.t.program, "--state", self.t.state, "invoke", "node", "--payload", '{"run": "sync", "s": 0.5}'],
@@ -133,7 +133,7 @@ class Upgrade(unittest.TestCase):
             f.write(SLOW)
         with open(f"{self.dir}/many/tandem.yaml", "w", encoding="utf-8") as f:
             f.write("name: many\nfunctions:\n" + "".join(
-                f"  m{n}: {{code: slow, runtime: python3.11, handler: app.handler, route: /m{n}}}\n" for n in range(MANY)))
+                f"  m{n}: {{code: slow, runtime: python3.11, handler: app.handler, keep: 1h, route: /m{n}}}\n" for n in range(MANY)))
         self.t.cli("up", cwd=f"{self.dir}/many")
         for n in range(MANY):
             self.assertEqual(recovery.get(self.t.gateway, f"/m{n}"), 200)

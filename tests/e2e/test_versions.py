@@ -21,7 +21,7 @@ def zip_saying(text):
     return tandem.zip_of({"app.py": WHO % text})
 
 
-class Base(unittest.TestCase):
+class Base(tandem.Fails, unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.t = tandem.Tandem()
@@ -44,14 +44,6 @@ class Base(unittest.TestCase):
         answer = self.c.invoke(FunctionName=name, **({"Qualifier": qualifier} if qualifier else {}))
         self.assertNotIn("FunctionError", answer)
         return json.load(answer["Payload"]), answer["ExecutedVersion"]
-
-    def fails(self, code, status, call, text, **arguments):
-        with self.assertRaises(Exception) as caught:
-            call(**arguments)
-        answer = caught.exception.response
-        self.assertEqual((answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]), (code, status), answer)
-        self.assertIn(text, answer["Error"]["Message"] or answer.get("Message", ""))
-        return answer
 
 
 class Versions(Base):

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tandem.yaml as anybody may write it. A manifest that is accepted holds only what the rest relies on. */
 #include "app/manifest.h"
+#include "json/read.h"
 
 static const char *lookup(void *arg, const char *name)
 {
@@ -10,7 +11,7 @@ static const char *lookup(void *arg, const char *name)
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-	struct tree_opts o = {.file = "f", .lookup = lookup};
+	struct tree_opts o = {.file = "f", .lookup = lookup, .where = "us-east-1:000000000000"};
 	struct manifest *m = NULL;
 	struct err e = {0};
 
@@ -26,6 +27,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		    f->timeout_s > 900)
 			abort();
 		if (f->route && f->route[0] != '/')
+			abort();
+	}
+	for (size_t i = 0; i < m->resources.n; i++) {
+		const struct resource *x = &m->resources.p[i];
+
+		if (!x->title || !x->name[0] || json_check(str_of(x->doc), &e) < 0)
 			abort();
 	}
 	manifest_free(m);

@@ -89,25 +89,65 @@ TEST(gone_nobody_asked)
 	side_close(&x);
 }
 
+static void say_drained(void *arg)
+{
+	*(bool *)arg = true;
+}
+
 TEST(drain)
 {
-	struct side x, y;
+	bool drained = false;
+	struct side x, y, z;
 
-	side_held(&x);
-	/* A second client, idle, of the same server. */
-	y = (struct side){.l = x.l, .listener = x.listener, .fd = -1};
+	side_open(&x, hold, 64);
+	/* One that was answered before, one that has not asked yet, and one that waits for its answer. */
+	y = z = (struct side){.l = x.l, .listener = x.listener, .fd = -1};
 	dial(&y);
+	say(&y, STR("GET /y HTTP/1.1\r\n" H "\r\n"));
+	for (int i = 0; i < 10 && x.calls < 1; i++)
+		turn(&x);
+	http_reply(x.held, &(struct http_reply){.status = 200, .body = STR("before")});
+	wait_for(&y, "before");
+	dial(&z);
 	turn(&x), turn(&x);
-	CHECK(http_server_conns(x.s) == 2);
-	http_server_drain(x.s);
+	dial(&x);
+	say(&x, STR("GET /x HTTP/1.1\r\n" H "\r\n"));
+	for (int i = 0; i < 10 && x.calls < 2; i++)
+		turn(&x);
+	CHECK(http_server_conns(x.s) == 3);
+	http_server_drain(x.s, 1000000000, say_drained, &drained);
 	wait_for(&y, NULL);
-	CHECK(y.eof && http_server_conns(x.s) == 1);
+	CHECK(y.eof && http_server_conns(x.s) == 2 && !drained);
 	http_reply(x.held, &(struct http_reply){.status = 200, .body = STR("last")});
 	wait_for(&x, NULL);
-	CHECK(strstr(x.got.p, "Connection: close\r\n") && str_ends(buf_str(&x.got), "last"));
-	CHECK(http_server_conns(x.s) == 0);
+	CHECK(strstr(x.got.p, "Connection: close\r\n") && str_ends(buf_str(&x.got), "last") && !drained);
+	say(&z, STR("GET /z HTTP/1.1\r\n" H "\r\n"));
+	for (int i = 0; i < 10 && !drained; i++)
+		turn(&x);
+	CHECK(drained && x.calls == 3 && str_eqc(x.held->path, "/z")); /* an answer is not ours to wait for */
+	http_reply(x.held, &(struct http_reply){.status = 200, .body = STR("new")});
+	wait_for(&z, NULL);
+	CHECK(str_ends(buf_str(&z.got), "new") && http_server_conns(x.s) == 0);
 	hang_up(&y);
+	hang_up(&z);
 	buf_done(&y.got);
+	buf_done(&z.got);
+	side_close(&x);
+}
+
+TEST(drain_does_not_wait_for_ever)
+{
+	bool drained = false;
+	struct side x;
+
+	side_open(&x, hold, 64);
+	dial(&x);
+	turn(&x), turn(&x);
+	http_server_drain(x.s, 1, say_drained, &drained);
+	CHECK(!drained);
+	while (!drained)
+		turn(&x);
+	CHECK(x.calls == 0);
 	side_close(&x);
 }
 
@@ -154,11 +194,12 @@ TEST(together)
 
 TEST(together_at_the_end)
 {
+	bool drained = false;
 	struct side x, y;
 
 	answer_together(&x, &y);
 	hang_up(&y);
-	http_server_drain(x.s); /* what was answered arrives all the same */
+	http_server_drain(x.s, 1000000, say_drained, &drained); /* what was answered arrives all the same */
 	wait_for(&x, NULL);
 	CHECK(x.eof && str_ends(buf_str(&x.got), "one") && x.gones == 0);
 	for (int i = 0; i < 10 && http_server_conns(x.s); i++)

@@ -361,8 +361,15 @@ TEST(heads)
 {
 	static const struct {
 		struct str request;
-		const char *want;
+		const char *want; /* "ours": the caller has a traceparent of its own */
 	} cases[] = {
+		{STR("GET / HTTP/1.1\r\nHost: x\r\nTraceparent: theirs\r\nTracestate: a=b\r\n\r\n"),
+		 "GET / HTTP/1.1\r\nHost: x\r\nTracestate: a=b\r\ntraceparent: ours\r\nX-Forwarded-For: 127.0.0.1\r\n"
+		 "X-Forwarded-Proto: http\r\nX-Forwarded-Host: x\r\n\r\n"},
+		{STR("GET / HTTP/1.1\r\nHost: x\r\nTraceparent: theirs\r\n\r\n"),
+		 "GET / HTTP/1.1\r\nHost: x\r\nTraceparent: theirs\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: "
+		 "http\r\n"
+		 "X-Forwarded-Host: x\r\n\r\n"},
 		{STR("GET http://h/p?q=1 HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 1.2.3.4\r\nX-A: b\r\nForwarded: "
 		     "for=me\r\n"
 		     "Connection: x-c, host, keep-alive\r\nX-C: d\r\nTE: trailers\r\nProxy: evil\r\nKeep-Alive: 5\r\n"
@@ -389,6 +396,7 @@ TEST(heads)
 		if (w.peers[0].got.n)
 			buf_clear(&w.peers[0].got);
 		w.peers[0].took = 0;
+		w.o.traceparent = strstr(cases[i].want, "ours") ? "ours" : NULL;
 		ask(&w, cases[i].request, "yes");
 		CHECK_STR(w.peers[0].got.p, cases[i].want);
 	}
@@ -701,6 +709,10 @@ static void open_websocket(struct world *w)
 	CHECK(upstream_outstanding(w->u) == 1 && !results(w) && http_server_conns(w->x.s) == 1);
 }
 
+static void nobody_waits(void *arg)
+{
+}
+
 TEST(websocket)
 {
 	struct world w;
@@ -708,7 +720,7 @@ TEST(websocket)
 	open_websocket(&w);
 	w.ends = "ping";
 	w.answer = STR("pong");
-	http_server_drain(w.x.s); /* it is open work */
+	http_server_drain(w.x.s, 1, nobody_waits, NULL); /* it is open work */
 	ask(&w, STR("ping"), "pong");
 	/* However long it says nothing. */
 	step_clock(&w, 3600000000);

@@ -37,18 +37,23 @@ static void ev_ready(void *a)
 {
 	note(a, "ready", STR_NULL);
 }
-static void ev_late(void *a, struct str id, bool err)
+static void ev_late(void *a, struct str id, bool err, struct str body)
 {
-	note(a, err ? "late error" : "late", id);
+	auto_buf both = {0};
+
+	buf_addf(&both, STR_FMT " " STR_FMT, STR_ARG(id), STR_ARG(body));
+	note(a, err ? "late error" : "late", buf_str(&both));
 }
 static void ev_init_failed(void *a, struct str e)
 {
 	note(a, "init_failed", e);
 }
-static void ev_answer(void *a, struct str b, bool err)
+static void ev_answer(void *a, unsigned seat, struct str b, bool err)
 {
 	struct rig *g = a;
 
+	if (instance_seats(g->i) > 1)
+		snprintf(g->said + strlen(g->said), 8, "%u:", seat);
 	note(a, err ? "error" : "answer", b);
 	instance_drain_output(g->i);
 }
@@ -56,9 +61,13 @@ static void ev_idle(void *a)
 {
 	note(a, "idle", STR_NULL);
 }
-static void ev_output(void *a, struct str t)
+static void ev_output(void *a, int seat, struct str t)
 {
-	note(a, "output", t);
+	struct rig *g = a;
+
+	if (instance_seats(g->i) > 1)
+		snprintf(g->said + strlen(g->said), 8, "%d:", seat);
+	note(g, "output", t);
 }
 static void ev_exited(void *a, bool extension, int st)
 {
@@ -78,10 +87,14 @@ static void ev_pages(void *a, struct str list)
 static void ev_not_restored(void *a, const char *why)
 {
 }
-static const struct instance_events evs = {ev_ready,  ev_late,	 ev_init_failed, ev_answer,	  ev_idle, ev_output,
-					   ev_exited, ev_broken, ev_taken,	 ev_not_restored, ev_pages};
+static void ev_piece(void *a, struct str piece)
+{
+	note(a, "piece", piece);
+}
+static const struct instance_events evs = {ev_ready,  ev_late,	 ev_init_failed, ev_answer, ev_piece,	     ev_idle,
+					   ev_output, ev_exited, ev_broken,	 ev_taken,  ev_not_restored, ev_pages};
 
-static void rig_make(struct rig *g, bool adopted, bool restoring)
+static void rig_make(struct rig *g, bool adopted, bool restoring, unsigned seats)
 {
 	int chan[2], ctl[2], log[2];
 	struct instance_opts o = {.host = &g->host,
@@ -89,6 +102,7 @@ static void rig_make(struct rig *g, bool adopted, bool restoring)
 				  .pid = 1,
 				  .adopted = adopted,
 				  .restoring = restoring,
+				  .seats = seats,
 				  .events = &evs,
 				  .arg = g};
 
@@ -113,7 +127,7 @@ static void rig_make(struct rig *g, bool adopted, bool restoring)
 
 static void rig_up(struct rig *g, bool adopted)
 {
-	rig_make(g, adopted, false);
+	rig_make(g, adopted, false, 1);
 }
 
 static void rig_down(struct rig *g)
@@ -191,6 +205,79 @@ TEST(hello_event_answer)
 	rig_down(&g);
 }
 
+/* A hostile runtime: of an answer more than one may have, then pieces. */
+TEST(an_answer_of_both_kinds_is_bounded)
+{
+	static char part[65536];
+	struct rig g;
+	char got[512];
+	pid_t child;
+
+	rig_ready(&g);
+	event(&g, STR("{}"));
+	CHECK(recv(g.chan, got, sizeof(got), 0) > 0);
+	memset(part, '1', sizeof(part));
+	child = fork();
+	if (child == 0) {
+		for (size_t left = LIM_PAYLOAD_BYTES + 1024, n; left; left -= n) {
+			n = left < sizeof(part) ? left : sizeof(part);
+			give(&g, FRAME_DATA, 0, 1, part, n);
+		}
+		for (int i = 0; i < 8; i++)
+			give(&g, FRAME_DATA, FRAME_FLAG_STREAM, 1, part, sizeof(part));
+		give(&g, FRAME_DATA, FRAME_FLAG_STREAM | FRAME_FLAG_END, 1, "", 0);
+		_exit(0);
+	}
+	until(&g, 1);
+	CHECK(str_starts(str_of(g.said),
+			 "answer(1111")); /* which is too long; with the pieces the channel would be broken */
+	waitpid(child, NULL, 0);
+	rig_down(&g);
+}
+
+TEST(an_answer_in_pieces)
+{
+	static const uint16_t stream = FRAME_FLAG_STREAM, end = FRAME_FLAG_STREAM | FRAME_FLAG_END;
+	struct instance_event ev = {.request_id = "r1",
+				    .function_arn = "arn",
+				    .trace_id = "",
+				    .payload = STR("{}"),
+				    .streams = true,
+				    .deadline_wall_ms = 5};
+	struct rig g;
+	struct err e;
+	char got[512];
+
+	rig_ready(&g);
+	CHECK(instance_event(g.i, &ev, &e) == 0);
+	CHECK(recv(g.chan, got, sizeof(got), 0) > 0);
+	give(&g, FRAME_DATA, stream, 1, "one", 3);
+	until(&g, 1);
+	CHECK_STR(g.said, "piece(one)");
+	instance_hold(g.i, true);
+	give(&g, FRAME_DATA, stream, 1, "two", 3);
+	CHECK(write(g.log, "while held\n", 11) == 11);
+	until(&g, 1);
+	CHECK_STR(g.said, "output(while held\n)");
+	instance_hold(g.i, false);
+	give(&g, FRAME_DATA, end, 1, "", 0);
+	until(&g, 2);
+	CHECK_STR(g.said, "piece(two)answer()");
+	event(&g, STR("{}")); /* where nobody wants pieces they are one; an error stands instead of what there was */
+	CHECK(recv(g.chan, got, sizeof(got), 0) > 0);
+	give(&g, FRAME_DATA, stream, 2, "one ", 4);
+	give(&g, FRAME_DATA, end, 2, "two", 3);
+	until(&g, 1);
+	CHECK_STR(g.said, "answer(one two)");
+	event(&g, STR("{}"));
+	CHECK(recv(g.chan, got, sizeof(got), 0) > 0);
+	give(&g, FRAME_DATA, stream, 3, "one ", 4);
+	give(&g, FRAME_ERROR, FRAME_FLAG_END, 3, "{}", 2);
+	until(&g, 1);
+	CHECK_STR(g.said, "error({})");
+	rig_down(&g);
+}
+
 TEST(long_payload_and_long_answer)
 {
 	struct rig g;
@@ -249,13 +336,13 @@ TEST(hostile_runtime)
 }
 
 /* Adopted and asked; the stream of its PING. */
-static uint32_t adopt(struct rig *g)
+static uint32_t adopt(struct rig *g, unsigned seats)
 {
 	struct frame f = {0};
 	struct err e;
 	uint8_t got[64];
 
-	rig_up(g, true);
+	rig_make(g, true, false, seats);
 	CHECK(instance_probe(g->i, &e) == 0);
 	CHECK(recv(g->chan, got, sizeof(got), 0) == FRAME_HEADER);
 	CHECK(frame_get(got, &f, &e) == 0 && f.type == FRAME_PING);
@@ -282,7 +369,7 @@ TEST(frames_without_end_after_the_exit)
 	struct init_msg m = {.version = INIT_VERSION, .verb = INIT_EXITED, .tag = 1};
 	pid_t child;
 
-	adopt(&g); /* then many kinds are passed over: they may be for the daemon before */
+	adopt(&g, 1); /* then many kinds are passed over: they may be for the daemon before */
 	child = fork();
 	if (child == 0) {
 		char some[FRAME_HEADER * 64];
@@ -346,7 +433,7 @@ TEST(a_list_of_pages_is_asked_for_once)
 	} pages = {.m = {.version = INIT_VERSION, .verb = INIT_PAGES, .tag = 1}, .list = "some"};
 	struct init_msg asked;
 
-	rig_make(&g, false, true);
+	rig_make(&g, false, true, 1);
 	give(&g, FRAME_RESTORED, FRAME_FLAG_END, 0, "", 0);
 	run(&g);
 	CHECK_STR(g.said, "ready()");
@@ -371,13 +458,13 @@ TEST(a_list_of_pages_is_asked_for_once)
 TEST(adopted_busy_instance_tells_of_the_old_answer)
 {
 	struct rig g;
-	uint32_t ping = adopt(&g);
+	uint32_t ping = adopt(&g, 1);
 
 	give(&g, FRAME_DATA, FRAME_FLAG_END, 9, "old", 3);
 	give(&g, FRAME_PING, 0, ping - 1, "its id", 6); /* asked by one that died as well */
 	give(&g, FRAME_PING, 0, ping, "its id", 6);
 	until(&g, 2);
-	CHECK_STR(g.said, "late(its id)ready()");
+	CHECK_STR(g.said, "late(its id old)ready()");
 	rig_down(&g);
 }
 
@@ -385,11 +472,156 @@ TEST(adopted_busy_instance_tells_of_the_old_answer)
 TEST(adopted_idle_instance_tells_of_nothing)
 {
 	struct rig g;
-	uint32_t ping = adopt(&g);
+	uint32_t ping = adopt(&g, 1);
 
 	give(&g, FRAME_HELLO, 0, 0, "{}", 2);
 	give(&g, FRAME_PING, 0, ping, "its id", 6);
 	until(&g, 1);
 	CHECK_STR(g.said, "ready()");
+	rig_down(&g);
+}
+
+/* --- several events at once --- */
+
+static void rig_seats(struct rig *g, unsigned seats)
+{
+	rig_make(g, false, false, seats);
+	give(g, FRAME_HELLO, 0, 0, "{}", 2);
+	until(g, 1);
+}
+
+static void sit(struct rig *g, unsigned seat, struct str payload)
+{
+	struct instance_event ev = {
+		.request_id = "r1", .function_arn = "arn", .trace_id = "", .payload = payload, .seat = seat};
+	struct err e;
+
+	CHECK(instance_event(g->i, &ev, &e) == 0);
+}
+
+TEST(several_answers_interleaved)
+{
+	struct rig g;
+
+	rig_seats(&g, 3);
+	for (unsigned k = 0; k < 3; k++)
+		sit(&g, k, STR("{}"));
+	give(&g, FRAME_LOG, 0, 2, "hello", 5);
+	give(&g, FRAME_DATA, 0, 1, "on", 2);
+	give(&g, FRAME_DATA, 0, 3, "thr", 3);
+	give(&g, FRAME_ERROR, FRAME_FLAG_END, 2, "two", 3);
+	give(&g, FRAME_DATA, FRAME_FLAG_END, 1, "e", 1);
+	give(&g, FRAME_LOG, 0, 2, "late", 4);
+	run(&g);
+	CHECK_STR(g.said, "1:output(hello)1:error(two)0:answer(one)-1:output(late)");
+	CHECK(instance_state(g.i) == INSTANCE_BUSY);
+	sit(&g, 0, STR("{}")); /* stream 4, in a seat that is free again */
+	give(&g, FRAME_DATA, FRAME_FLAG_END, 3, "ee", 2);
+	give(&g, FRAME_DATA, FRAME_FLAG_END, 4, "four", 4);
+	run(&g);
+	CHECK_STR(g.said, "2:answer(three)0:answer(four)");
+	CHECK(instance_state(g.i) == INSTANCE_IDLE);
+	rig_down(&g);
+}
+
+TEST(several_and_what_no_runtime_may_do)
+{
+	static const struct {
+		const char *what;
+		uint8_t type;
+		uint16_t flags;
+		uint32_t stream;
+	} t[] = {
+		{"a second answer", FRAME_DATA, FRAME_FLAG_END, 1},
+		{"an answer to an event that is still to come", FRAME_DATA, FRAME_FLAG_END, 3},
+		{"an error of nobody", FRAME_ERROR, FRAME_FLAG_END, 0},
+		{"a second hello", FRAME_HELLO, FRAME_FLAG_END, 0},
+	};
+
+	for (size_t k = 0; k < ARRAY_SIZE(t); k++) {
+		struct rig g;
+
+		rig_seats(&g, 3);
+		sit(&g, 0, STR("{}"));
+		sit(&g, 1, STR("{}"));
+		give(&g, FRAME_DATA, FRAME_FLAG_END, 1, "1", 1);
+		give(&g, t[k].type, t[k].flags, t[k].stream, "x", 1);
+		run(&g);
+		if (!str_starts(str_of(g.said), "0:answer(1)broken("))
+			printf("%s: %s\n", t[k].what, g.said);
+		CHECK(str_starts(str_of(g.said), "0:answer(1)broken("));
+		rig_down(&g);
+	}
+}
+
+/* One that is on its way does not keep others from being answered; it cannot be answered before it was read. */
+TEST(several_and_one_is_large)
+{
+	char *text = xmalloc(LIM_PAYLOAD_BYTES);
+	struct rig g;
+
+	memset(text, 'x', LIM_PAYLOAD_BYTES);
+	rig_seats(&g, 3);
+	sit(&g, 0, STR("{}"));
+	sit(&g, 1, (struct str){text, LIM_PAYLOAD_BYTES});
+	sit(&g, 2, STR("{}"));
+	give(&g, FRAME_DATA, FRAME_FLAG_END, 1, "1", 1);
+	run(&g);
+	CHECK_STR(g.said, "0:answer(1)");
+	give(&g, FRAME_DATA, FRAME_FLAG_END, 3, "3", 1);
+	run(&g);
+	CHECK(str_starts(str_of(g.said), "broken("));
+	rig_down(&g);
+	free(text);
+}
+
+TEST(several_but_the_handler_streams)
+{
+	struct rig g;
+
+	rig_make(&g, false, false, 4);
+	CHECK(instance_seats(g.i) == 4);
+	give(&g, FRAME_HELLO, FRAME_FLAG_END | FRAME_FLAG_STREAM, 0, "{}", 2);
+	run(&g);
+	CHECK(instance_seats(g.i) == 1);
+	rig_down(&g);
+}
+
+/* What the owner counts with when it is ready is not the runtime's to change. */
+TEST(several_and_flags_for_one)
+{
+	struct rig g;
+
+	rig_seats(&g, 3);
+	sit(&g, 0, STR("{}"));
+	give(&g, FRAME_LOG, FRAME_FLAG_STREAM, 1, "a", 1);
+	give(&g, FRAME_LOG, 0, 1, "", 0);
+	give(&g, FRAME_LOG, 0, 9, "b", 1);
+	give(&g, FRAME_DATA, FRAME_FLAG_END | FRAME_FLAG_LAST, 1, "x", 1);
+	run(&g);
+	CHECK_STR(g.said, "0:output(a)0:output()-1:output(b)0:answer(x)");
+	CHECK(instance_seats(g.i) == 3);
+	CHECK(instance_state(g.i) == INSTANCE_IDLE);
+	rig_down(&g);
+}
+
+TEST(several_adopted)
+{
+	struct rig g;
+	uint32_t ping = adopt(&g, 3);
+
+	give(&g, FRAME_DATA, 0, 12, "twe", 3);
+	give(&g, FRAME_ERROR, FRAME_FLAG_END, 9, "nine", 4);
+	give(&g, FRAME_DATA, FRAME_FLAG_END, 12, "lve", 3);
+	give(&g, FRAME_PING, FRAME_FLAG_END, ping, "7 seven\n9 id-9\n12 id-12", 23);
+	run(&g);
+	CHECK_STR(g.said, "late(id-12 twelve)late error(id-9 nine)ready()");
+	sit(&g, 2, STR("{}"));
+	rig_down(&g);
+	ping = adopt(&g, 2);
+	for (uint32_t k = 1; k <= 3; k++)
+		give(&g, FRAME_DATA, FRAME_FLAG_END, k, "x", 1); /* more than it can have had */
+	run(&g);
+	CHECK(str_starts(str_of(g.said), "broken("));
 	rig_down(&g);
 }

@@ -68,14 +68,21 @@ static void init_error(void *arg, struct str type, struct str body)
 	buf_addf(&b->log, "init_error " STR_FMT " " STR_FMT ";", STR_ARG(type), STR_ARG(body));
 }
 
-static void late(void *arg, struct str request_id, bool is_error)
+static void late(void *arg, struct str request_id, bool is_error, struct str body)
 {
 	struct bench *b = arg;
 
 	buf_addf(&b->log, "late " STR_FMT ";", STR_ARG(request_id));
 }
 
-static const struct rtapi_events events = {ready, answer, error, init_error, late};
+static void piece(void *arg, struct str piece)
+{
+	struct bench *b = arg;
+
+	buf_addf(&b->log, "piece " STR_FMT ";", STR_ARG(piece));
+}
+
+static const struct rtapi_events events = {ready, answer, error, init_error, late, piece};
 
 static struct bench *bench_new(bool has_runtime, unsigned n_extensions)
 {
@@ -431,6 +438,29 @@ TEST(answers_of_the_largest_size)
 	       "payload size (6291556 bytes).\",\"errorType\":\"Function.ResponseSizeTooLarge\"};");
 	start_next(b, c);
 	log_is(b, "ready;");
+	client_free(c);
+	bench_free(b);
+}
+
+/* The daemon ends, or the sandbox: its owner hears of nothing any more. */
+TEST(a_stream_that_is_cut_off_at_the_end_is_not_told)
+{
+	static const char half[] = "POST " RUNTIME "invocation/id-1/response HTTP/1.1\r\nHost: x\r\n"
+				   "Lambda-Runtime-Function-Response-Mode: streaming\r\n"
+				   "Transfer-Encoding: chunked\r\n\r\n3\r\none\r\n";
+	struct bench *b = bench_new(true, 0);
+	struct client *c = client_new(b);
+	struct instance_event ev = event_of("id-1", "{}");
+
+	start_next(b, c);
+	rtapi_event(b->r, &ev);
+	get(c);
+	CHECK(send(c->fd, half, sizeof(half) - 1, 0) == sizeof(half) - 1);
+	while (!strstr(b->log.p, "piece one;"))
+		settle(b);
+	buf_clear(&b->log);
+	rtapi_free(take_ptr(b->r));
+	log_is(b, "");
 	client_free(c);
 	bench_free(b);
 }

@@ -77,3 +77,11 @@ TEST(reals)
 		CHECK_STR(b.p, "null");
 	}
 }
+
+TEST(a_text_by_its_pattern)
+{
+	auto_buf b = {0};
+
+	jw_fmt(&b, "{'a':%s,'b':[%d,%r],'c':%s}", "x\"'%s", (int64_t)-5, "{\"k\":'}", NULL);
+	CHECK_STR(b.p, "{\"a\":\"x\\\"'%s\",\"b\":[-5,{\"k\":'}],\"c\":\"\"}");
+}

@@ -22,6 +22,7 @@ struct fixture {
 	struct ledger *ledger;
 	struct ledger_so_far *so_far; /* one, for the next query */
 	struct logs *logs;
+	char split[8]; /* of queries */
 };
 
 UNUSED static char *fixture_prices(void)
@@ -106,6 +107,7 @@ UNUSED static struct json *query(struct fixture *x, const char *by, const char *
 
 	strlcpy_(w.query.by, by, sizeof(w.query.by));
 	strlcpy_(w.query.workload, workload, sizeof(w.query.workload));
+	strlcpy_(w.query.split, x->split, sizeof(w.query.split));
 	w.query.since_wall_us = since;
 	w.query.done = waiting_query;
 	w.query.so_far = take_ptr(x->so_far);

@@ -13,7 +13,7 @@ static const struct {
 	uint32_t handler_us, idle_ms;
 } rows[] = {
 	{"shop/iris", "env=prod,team=a", 0, LEDGER_INVOKE, TRIGGER_HTTP, OUTCOME_OK, 1, 1500, 0},
-	{"shop/iris", "env=prod,team=a", 1, LEDGER_INVOKE, TRIGGER_HTTP, OUTCOME_OK, 0, 500, 0},
+	{"shop/iris", "env=prod,team=a", 1, LEDGER_INVOKE, TRIGGER_HTTP, OUTCOME_CANCELED, 0, 500, 0},
 	{"shop/iris", "env=prod,team=a", 61, LEDGER_INVOKE, TRIGGER_API, OUTCOME_ERROR, 0, 99, 0},
 	{"shop/mail", "env=prod", 62, LEDGER_INVOKE, TRIGGER_ASYNC, OUTCOME_TIMEOUT, 0, 3000000, 0},
 	{"shop/mail", NULL, 63, LEDGER_INVOKE, TRIGGER_CHECK, OUTCOME_OK, 1, 0, 0},
@@ -60,9 +60,11 @@ TEST(sums)
 		{"tag", "", 0, "env=prod", 4, 1, 2, 3024, 4, 3},
 		{"tag", "", 0, "team=a", 3, 1, 1, 24, 4, 3},
 		{"tag", "", 0, "", 0, 0, 0, 0, 4, 3},
-		{"trigger", "", 0, "http", 2, 1, 0, 23, 4, 4},
-		{"trigger", "", 0, "async", 1, 0, 1, 3000, 4, 4},
-		{"trigger", "", 0, "check", 0, 0, 0, 0, 4, 4},
+		{"trigger", "", 0, "http", 2, 1, 0, 23, 4, 5},
+		{"trigger", "", 0, "async", 1, 0, 1, 3000, 4, 5},
+		{"trigger", "", 0, "check", 0, 0, 0, 0, 4, 5},
+		{"trigger", "", 0, "idle", 0, 0, 0, 0, 4, 5},
+		{"lane", "", 0, "function", 4, 1, 2, 3024, 4, 1},
 		{"hour", "", 0, "2025-11-21T23:00:00Z", 2, 1, 0, 23, 4, 3},
 		{"hour", "", 0, "2025-11-22T00:00:00Z", 2, 0, 2, 3001, 4, 3},
 		{"hour", "shop/iris", 0, "2025-11-22T00:00:00Z", 1, 0, 1, 1, 3, 2},
@@ -124,6 +126,7 @@ TEST(tasks)
 			       .lane = LANE_CONTAINER,
 			       .version = 300,
 			       .memory_mb = 1536,
+			       .bytes_in = 3 << 20, /* 3 GB: more than a row of bytes could say of some */
 			       .idle_ms = 90100};
 	struct fixture x;
 
@@ -132,6 +135,7 @@ TEST(tasks)
 	ledger_add(x.ledger, &r);
 	r.idle_ms = 1;
 	ledger_add(x.ledger, &r);
+	r.bytes_in = 5;
 	r.kind = LEDGER_REQUESTS, r.trigger = TRIGGER_HTTP, r.version = 7, r.memory_mb = 0;
 	ledger_add(x.ledger, &r);
 	x.so_far = xcalloc(1, sizeof(*x.so_far));
@@ -146,6 +150,7 @@ TEST(tasks)
 	CHECK(fabs(json_real(json_get(web, "vcpu_s"), -1) - 0.5 * 151) < 1e-6);
 	CHECK(fabs(json_real(json_get(web, "gb_s"), -1) - 2.0 * 151) < 1e-6);
 	CHECK(json_get_int(web, "handler_us", -1) == 0);
+	CHECK(json_get_int(web, "bytes_in", -1) == (6ll << 30) + 5);
 	CHECK(fabs(json_real(json_get(web, "usd_aws"), -1) - (0.5 * 0.04048 + 2 * 0.004445) * 151 / 3600) < 1e-9);
 	CHECK(fabs(json_real(json_get(new, "usd_aws"), -1) - 36.04 / 730) < 1e-4);
 	CHECK(fabs(json_real(json_get(all, "vcpu_s"), -1) - 0.5 * 151 - 3600) < 1e-6);
@@ -231,7 +236,7 @@ TEST(metrics_text)
 	static const char *const want[] = {
 		"# TYPE tandem_invocations_total counter\n",
 		"tandem_invocations_total{workload=\"shop/iris\",lane=\"function\",trigger=\"http\",outcome=\"ok\"} "
-		"2\n",
+		"1\n",
 		"tandem_invocations_total{workload=\"shop/iris\",lane=\"function\",trigger=\"api\",outcome=\"error\"} "
 		"1\n",
 		"# TYPE tandem_invocation_duration_seconds histogram\n",

@@ -131,9 +131,9 @@ TEST(machine_price_is_settable)
 	fixture_ledger(&x);
 	r = row(ledger_intern(x.ledger, "p/f"), T0);
 	ledger_add(x.ledger, &r);
-	CHECK(ledger_machine_price(x.ledger, -1) == -1);
-	CHECK(ledger_machine_price(x.ledger, NAN) == -1);
-	CHECK(ledger_machine_price(x.ledger, 1) == 0); /* 100 times the default */
+	CHECK(ledger_price_set(x.ledger, LEDGER_PRICE_MACHINE, -1) == -1);
+	CHECK(ledger_price_set(x.ledger, LEDGER_PRICE_MACHINE, NAN) == -1);
+	CHECK(ledger_price_set(x.ledger, LEDGER_PRICE_MACHINE, 1) == 0); /* 100 times the default */
 	ledger_add(x.ledger, &r);
 	auto_json j = query(&x, "rows", "", 0, NULL);
 	rows = json_get(j, "rows");

@@ -53,8 +53,8 @@ TEST(wanted_less_after_a_while)
 		{1, 25, 3, -1},
 		{10 * SECOND, 5, 3, 60 * SECOND},
 		{20 * SECOND, 15, 3, 50 * SECOND}, /* two would have done since 10 s, for this too */
-		{70 * SECOND, 5, 2, -1},
-		{71 * SECOND, 5, 2, 60 * SECOND},
+		{70 * SECOND, 5, 2, 60 * SECOND},  /* and one would do from here on */
+		{71 * SECOND, 5, 2, 59 * SECOND},
 		{100 * SECOND, 12, 2, -1}, /* needs two again: counts anew */
 		{101 * SECOND, 0, 2, 60 * SECOND},
 		{161 * SECOND, 0, 0, -1},
@@ -81,6 +81,13 @@ TEST(backoff)
 	for (int n = 0; n < (int)ARRAY_SIZE(want); n++)
 		CHECK(service_backoff_us(n) == want[n]);
 	CHECK(service_backoff_us(1000000) == 30000000);
+}
+
+TEST(steady)
+{
+	CHECK(service_steady_us(0) == 1000000 && service_steady_us(333333) == 1000000);
+	CHECK(service_steady_us(500000) == 1500000 && service_steady_us(3333333) == 9999999);
+	CHECK(service_steady_us(4000000) == SERVICE_STEADY_US && service_steady_us(INT64_MAX) == SERVICE_STEADY_US);
 }
 
 TEST(place)

@@ -11,7 +11,7 @@ import time
 import unittest
 
 HEADER = struct.Struct("<BBHIII")
-HELLO, EVENT, DATA, END, ERROR, CREDIT, PING = range(1, 8)
+HELLO, EVENT, DATA, END, ERROR, CREDIT, PING, SNAPSHOT, RESTORED, LOG = range(1, 11)
 FRAME_MAX = 65536
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:hello"
@@ -107,6 +107,23 @@ class Shim:
 		kind, body = self.call(event, **more)
 		assert kind == ERROR, body
 		return json.loads(body)
+
+	def begin(self, event, **more):
+		"""Its stream; the answer is waited for with several()."""
+		self.sock.sendall(self.event_frames(json.dumps(event).encode(), **more))
+		return self.stream
+
+	def several(self, n):
+		"""Until so many have answered: {stream: (frame type, whole body, what it printed)}, in the order of their ends."""
+		bodies, logs, done = {}, {}, {}
+		while len(done) < n:
+			kind, flags, stream, part = self.frame()
+			into = logs if kind == LOG else bodies
+			into[stream] = into.get(stream, b"") + part
+			if flags & 1:
+				assert stream not in done
+				done[stream] = kind, bodies[stream], logs.get(stream, b"").decode()
+		return done
 
 	def text(self):
 		"""What it has printed so far."""

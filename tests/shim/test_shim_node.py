@@ -7,7 +7,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from shimtest import ARN, DATA, ERROR, PING, ROOT, ShimCase, frame  # noqa: E402
+from shimtest import ARN, DATA, ERROR, HELLO, PING, ROOT, ShimCase, frame  # noqa: E402
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
@@ -22,6 +22,66 @@ class Node(ShimCase):
 		s = self.start(source, **more)
 		s.hello()
 		return s
+
+	def test_several_at_once(self):
+		s = self.start("""
+let there = 0, go;
+const all = new Promise((r) => { go = r; });
+exports.handler = async (event, context) => {
+	console.log('before', event);
+	if (++there === 8) go();
+	await all;
+	console.log('after', event);
+	if (event === 3) throw new RangeError('three');
+	return [event, context.awsRequestId, context.getRemainingTimeInMillis() > 0, 'x'.repeat(100000)];
+};
+""", env={"TANDEM_SEATS": "8"})
+		s.hello()
+		for again in range(2):
+			streams = {s.begin(n, request_id=f"req-{again}-{n}"): n for n in range(8)}
+			for stream, (kind, body, log) in s.several(8).items():
+				n = streams[stream]
+				if n == 3:
+					self.assertEqual((kind, json.loads(body)["errorType"]), (ERROR, "RangeError"))
+					self.assertRegex(log, rf"\treq-{again}-3\tERROR\tInvoke Error")
+				else:
+					self.assertEqual(kind, DATA)
+					self.assertEqual(json.loads(body), [n, f"req-{again}-{n}", True, "x" * 100000])
+				for word in ("before", "after"):
+					self.assertRegex(log, rf"\treq-{again}-{n}\tINFO\t{word} {n}\n")
+				self.assertEqual(log.count("\n"), 2 + (n == 3))
+		self.assertEqual(s.text(), "")
+
+	def test_several_with_callbacks_and_without_an_end(self):
+		s = self.start("""
+const { setTimeout: nap } = require('timers/promises');
+let release;
+exports.handler = (event, context, callback) => {
+	if (event === 'call') setImmediate(callback, null, 'back');
+	else if (event === 'wait') return new Promise((r) => { release = r; });
+	else if (event === 'release') { release('late'); callback(null, 'done'); }
+	else callback(new Error('no'));
+};
+""", env={"TANDEM_SEATS": "4"})
+		s.hello()
+		waits = s.begin("wait")
+		calls, fails = s.begin("call"), s.begin("fail")
+		got = s.several(2)
+		self.assertEqual(got[calls][:2], (DATA, b'"back"'))
+		self.assertEqual(got[fails][0], ERROR)
+		s.sock.sendall(frame(PING, 0, 99, b""))
+		releases = s.begin("release", request_id="id-r")
+		got = s.several(2)
+		self.assertEqual((got[waits][1], got[releases][1]), (b'"late"', b'"done"'))
+		kind, _, stream, body = s.frame()
+		self.assertEqual((kind, stream), (PING, 99))
+		self.assertIn(f"{releases} id-r", body.decode().split("\n"))
+
+	def test_several_are_not_for_a_handler_that_streams(self):
+		s = self.start("exports.handler = awslambda.streamifyResponse(async (event, out) => { out.end('x'); });",
+			name="app.js", env={"TANDEM_SEATS": "4"})
+		kind, flags, stream, body = s.frame()
+		self.assertEqual((kind, flags), (HELLO, 5))
 
 	def test_hello_then_many_events(self):
 		s = self.start("exports.handler = async (event) => ({ got: event });")

@@ -56,6 +56,66 @@ class Python(ShimCase):
 		kind, body = s.answer()
 		self.assertEqual((kind, json.loads(body)["errorType"]), (ERROR, "Runtime.UnmarshalError"))
 
+	def test_several_at_once(self):
+		s = self.start("""
+import logging, sys, threading, time
+all_there = threading.Barrier(8)
+log = logging.getLogger()
+shared = {"same": "object"}
+def handler(event, context):
+    print("before", event, end="")
+    all_there.wait()
+    print(" and after")
+    log.warning("of %s", event)
+    sys.stderr.write("unfinished")
+    if event == 3:
+        raise KeyError(event)
+    return [event, context.aws_request_id, context.get_remaining_time_in_millis() > 0, shared, "x" * 100000]
+""", env={"TANDEM_SEATS": "8"})
+		s.hello()
+		for again in range(2):
+			streams = {s.begin(n, request_id=f"req-{again}-{n}"): n for n in range(8)}
+			for stream, (kind, body, log) in s.several(8).items():
+				n = streams[stream]
+				if n == 3:
+					self.assertEqual((kind, json.loads(body)["errorType"], json.loads(body)["requestId"]), (ERROR, "KeyError", f"req-{again}-3"))
+					self.assertIn("[ERROR] KeyError: 3\n", log)
+				else:
+					self.assertEqual(kind, DATA)
+					self.assertEqual(json.loads(body), [n, f"req-{again}-{n}", True, {"same": "object"}, "x" * 100000])
+				self.assertIn(f"before {n} and after\n", log)
+				self.assertRegex(log, rf"\[WARNING\]\t[^\t]*Z\treq-{again}-{n}\tof {n}\n")
+				self.assertIn("unfinished", log)
+		self.assertEqual(s.text(), "")
+		self.assertEqual(s.close(), 0)
+
+	def test_several_a_new_daemon_asks(self):
+		s = self.start("""
+import threading
+go = threading.Event()
+def handler(event, context):
+    if event == "go":
+        go.set()
+    else:
+        go.wait()
+    return event
+""", env={"TANDEM_SEATS": "3"})
+		s.hello()
+		first, second = s.begin("a", request_id="id-a"), s.begin("b", request_id="id-b")
+		s.sock.sendall(frame(PING, 0, 99, b""))
+		third = s.begin("go", request_id="id-go")
+		self.assertEqual({k: v[1] for k, v in s.several(3).items()}, {first: b'"a"', second: b'"b"', third: b'"go"'})
+		kind, _, stream, body = s.frame()
+		self.assertEqual((kind, stream), (PING, 99))
+		self.assertEqual(sorted(body.decode().split("\n")), [f"{first} id-a", f"{second} id-b", f"{third} id-go"])
+
+	def test_several_and_one_ends_the_process(self):
+		for what, code in (("sys.exit(7)", 7), ("sys.exit()", 0), ("sys.exit('so')", 1), ("os._exit(9)", 9)):
+			s = self.start(f"import os, sys\ndef handler(event, context):\n    {what}\n", env={"TANDEM_SEATS": "2"})
+			s.hello()
+			s.begin(1)
+			self.assertEqual(s.wait(), code, what)
+
 	def test_large_both_ways(self):
 		s = self.start("def handler(event, context):\n    return event\n")
 		s.hello()

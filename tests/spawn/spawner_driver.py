@@ -112,7 +112,7 @@ class Ended(C.Structure):
 
 class Unpack(C.Structure):
     _fields_ = [("name", C.c_char * 72), ("max_bytes", C.c_uint64), ("max_files", C.c_uint64), ("bytes", C.c_uint64), ("files", C.c_uint64),
-                ("how", C.c_uint8)]
+                ("how", C.c_uint8), ("cpu_us", C.c_uint64)]
 
 
 class Pull(C.Structure):

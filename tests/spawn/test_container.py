@@ -301,7 +301,7 @@ class Further(OneSpawner):
         self.up()
         master, slave = self.s.open(OPEN_TTY, self.sb)
         fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
-        self.assertEqual(self.sb.exec_in(["sh", "-c", "tty; stty size; trap 'echo got it; exit 5' INT; echo ready; while :; do sleep 0.1; done"], [slave], tty=1)[0], 64)
+        self.assertEqual(self.sb.exec_in(["sh", "-c", "tty; stty size; trap 'echo got it; exit 5' INT; echo ready; while :; do read line; done"], [slave], tty=1)[0], 64)
         os.close(slave)
         said, sent = b"", False
         while True:

@@ -267,12 +267,14 @@ TEST(archives_wait_for_their_turn)
 	for (unsigned i = 0; i < 10; i++) {
 		spawner_msg_init(&m, SPAWNER_UNPACKED, r[i].id);
 		m.u.unpack.bytes = i;
+		m.u.unpack.cpu_us = 1000;
 		say(&w, &m, 0);
 		turn(&w);
 		CHECK(w.done == i + 1 && r[i].bytes == i);
 		if (i < 2)
 			CHECK(hear(&w).id == r[8 + i].id);
 	}
+	CHECK(spawn_helpers_us(w.spawn) == 10000);
 	finish(&w);
 }
 

@@ -274,69 +274,6 @@ TEST(failed_commit_is_told_and_neighbours_succeed)
 	fix_done(&f);
 }
 
-static void copy_state(const char *from, const char *to)
-{
-	static const char *const files[] = {"tandem.db", "tandem.db-wal"};
-	int in = open(from, O_RDONLY | O_DIRECTORY), out = open(to, O_RDONLY | O_DIRECTORY);
-
-	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-		auto_buf b = {0};
-
-		CHECK(io_read_file(in, files[i], 1 << 24, &b, NULL) == 0);
-		CHECK(io_write_file(out, files[i], b.p, b.n, 0600, NULL) == 0);
-	}
-	close(in);
-	close(out);
-}
-
-static int count_events;
-static void each_event(void *arg, const struct store_event *ev)
-{
-	static const char *const want[] = {"{\"n\":1}", "{\"n\":3}"};
-
-	CHECK(count_events < 2 && ev->payload_n == 7 && !memcmp(ev->payload, want[count_events], 7));
-	if (count_events == 1)
-		CHECK(ev->attempts == 2 && ev->not_before_wall_us == 99);
-	CHECK_STR(ev->function, "alpha");
-	CHECK_STR(ev->request_id, "00000000-0000-4000-8000-000000000000");
-	count_events++;
-}
-
-/* What done has told must be in the files as they lie there at that moment, without any closing. */
-TEST(events_survive_a_crash)
-{
-	struct store_event ev[3] = {0};
-	char payload[3][8] = {"{\"n\":1}", "{\"n\":2}", "{\"n\":3}"};
-	struct fix f, g = {0};
-
-	fix_init(&f);
-	for (int i = 0; i < 3; i++) {
-		strlcpy_(ev[i].function, "alpha", sizeof(ev[i].function));
-		strlcpy_(ev[i].request_id, "00000000-0000-4000-8000-000000000000", sizeof(ev[i].request_id));
-		ev[i].payload = payload[i];
-		ev[i].payload_n = 7;
-		store_event_put(f.s, op_new(&f), &ev[i]);
-	}
-	store_event_del(f.s, op_new(&f), ev[1].id);
-	store_event_retry(f.s, op_new(&f), ev[2].id, 2, 99);
-	function_put(f.s, op_new(&f), make("alpha", NULL));
-	wait_all(&f);
-	strlcpy_(g.dir, "/tmp/tandem-store-XXXXXX", sizeof(g.dir));
-	CHECK(mkdtemp(g.dir) != NULL);
-	copy_state(f.dir, g.dir);
-	fix_open(&g);
-	count_events = 0;
-	CHECK(store_event_each(g.s, each_event, NULL, NULL) == 0);
-	CHECK(count_events == 2);
-	CHECK(function_count(g.s) == 1);
-	ev[0].id = 0;
-	store_event_put(g.s, op_new(&g), &ev[0]);
-	CHECK(ev[0].id > ev[2].id);
-	wait_all(&g);
-	fix_done(&g);
-	fix_done(&f);
-}
-
 TEST(blobs_sweep_and_backup)
 {
 	static const char text[] = "an archive", other[] = "nobody's";

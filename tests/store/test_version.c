@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "migrations.h"
+#include "store/event.h"
 #include "store/version.h"
 #include "tests/store/fixture.h"
 
@@ -54,7 +55,8 @@ TEST(all_of_it_is_there_again)
 	function_alias_add(fn, STR("early"));
 	function_provisioned_add(fn, STR("live"))->wanted = 5;
 	fn->reserved = 7;
-	fn->scale = (struct scale){.min = 1, .max = 3, .keep_us = 90000000};
+	fn->scale = (struct scale){.min = 1, .max = 3, .keep_us = 90000000, .lane = LANE_WISH_AUTO, .concurrency = 9};
+	fn->lane = LANE_CONTAINER;
 	function_put(f.s, op_new(&f), fn);
 	wait_all(&f);
 	for (int round = 0; round < 2; round++) { /* in memory, and from disk */
@@ -73,6 +75,7 @@ TEST(all_of_it_is_there_again)
 		CHECK(function_alias_to(fn, 2) == a && !function_alias_to(fn, 3));
 		CHECK(function_provisioned_of(fn, 1) == 5 && function_provisioned_of(fn, 2) == 0);
 		CHECK(fn->reserved == 7 && fn->scale.min == 1 && fn->scale.max == 3 && fn->scale.keep_us == 90000000);
+		CHECK(fn->scale.lane == LANE_WISH_AUTO && fn->scale.concurrency == 9 && fn->lane == LANE_CONTAINER);
 		fix_close(&f);
 		fix_open(&f);
 	}
@@ -179,11 +182,11 @@ TEST(the_same_content_is_the_same)
 	revision_unref(b);
 }
 
-static void see_event(void *arg, const struct store_event *ev)
+static void see_event(void *arg, const char *target, int64_t n, int64_t first_wall_us)
 {
-	CHECK_STR(ev->request_id, "r1");
-	CHECK_STR(ev->qualifier, "");
-	++*(int *)arg;
+	CHECK_STR(target, "old");
+	CHECK(first_wall_us == 2);
+	*(int *)arg += (int)n;
 }
 
 /* A state as the first version of the program left it. */
@@ -194,7 +197,8 @@ TEST(older_state_migrates)
 		"'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',9,'',128,3,512,0,'{\"A\":\"1\"}',7)"
 		";"
 		"INSERT INTO function VALUES ('old','api',5,1,NULL,'','{}',NULL,NULL,'AKIAOLD','s',1);"
-		"INSERT INTO event VALUES (1,'r1','old',1,2,0,x'7b7d'); PRAGMA user_version=1;";
+		"INSERT INTO event VALUES (1,'r1','old',1,2,0,x'7b7d'),(2,'r2','gone',1,2,0,x'7b7d'); PRAGMA "
+		"user_version=1;";
 	struct fix f;
 	struct db d = {0};
 	struct function *fn;
@@ -216,7 +220,7 @@ TEST(older_state_migrates)
 	CHECK(fn && fn->reserved == -1 && fn->scale.keep_us == -1 && !fn->scale.min && !fn->n_aliases);
 	CHECK_STR(fn->latest->name, "old");
 	CHECK_STR(pairs_get(&fn->latest->env, "A"), "1");
-	CHECK(store_event_each(f.s, see_event, &events, &e) == 0 && events == 1);
+	CHECK(store_event_targets(f.s, see_event, &events, &e) == 0 && events == 1);
 	snprintf(copy, sizeof(copy), "tandem.db.before-%zu", ARRAY_SIZE(migrations));
 	CHECK(faccessat(f.fd, copy, R_OK, 0) == 0);
 	publish(&f, fn);

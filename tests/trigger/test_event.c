@@ -112,7 +112,10 @@ TEST(to_event)
 		struct http_header headers[N_HEADERS];
 		struct http_req r = request_of(q, headers);
 		struct gateway_time time = {0};
-		struct gateway_facts f = {"000000000000", q->route ? q->route : "/f", "id-1", &time};
+		struct gateway_facts f = {.account = "000000000000",
+					  .route = q->route ? q->route : "/f",
+					  .request_id = "id-1",
+					  .time = &time};
 		auto_buf out = {0};
 		struct err e = {0};
 		auto_json want = json_parse(str_of(q->want), &e);

@@ -35,7 +35,7 @@ TEST(hostile)
 	static const struct {
 		unsigned at;
 		uint8_t byte;
-	} table[] = {{0, 0}, {0, 2}, {1, 0},  {1, 10},	 {1, 255}, {2, 4},
+	} table[] = {{0, 0}, {0, 2}, {1, 0},  {1, 11},	 {1, 255}, {2, 8},
 		     {3, 1}, {8, 1}, {10, 2}, {11, 255}, {12, 1},  {15, 128}};
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
