@@ -80,7 +80,7 @@ void sched_prepare(struct sched *s, struct function *f, struct revision *r)
 	struct wish *x;
 
 	look_at_base(s);
-	if (!needed(s, f, r) || (s->preparing && s->preparing->revision == r))
+	if (!needed(s, f, r) || (s->preparing && s->preparing->revision == r && s->preparing->step != WORKER_ENDING))
 		return;
 	list_each(&s->wishes, it) if (container_of(it, struct wish, node)->r == r) return;
 	x = xcalloc(1, sizeof(*x));

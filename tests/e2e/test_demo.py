@@ -36,6 +36,7 @@ class Demo(unittest.TestCase):
         self.assertIn(f"{sum(truth == found for truth, found in rows)} of 15 right; the service answers the same", out)
         self.assertRegex(out, r'"name": "virginica"')  # by the AWS CLI
         first = float(re.search(r"first +([\d.]+) ms", out).group(1))
+        self.assertNotIn("no snapshot", out)
         function, service = (float(ms) for ms in re.findall(r"asleep +([\d.]+) ms", out))
         for asleep, warm in zip((function, service), re.findall(r"warm +([\d.]+) ms +median of 200 calls", out), strict=True):
             self.assertLess(float(warm), asleep)

@@ -89,6 +89,15 @@ class Made(Case):
     def test_a_cold_start_of_node_is_a_restore(self):
         self.cold_starts(NODE, "nodejs20.x")
 
+    def test_stop_while_it_is_made(self):
+        """Who stops the function ends what makes the image too; the call that comes meanwhile misses it, and has it made."""
+        for n in range(5):
+            self.up(HANDLER + f"time.sleep(0.3)  # {n}\n")
+            self.until(lambda: json.loads(self.t.cli("ps", "-o", "json"))["instances"], lambda all: any(i["state"] == "preparing" for i in all))
+            self.assertEqual(self.t.admin("POST", "/v1/functions/f/stop")[0], 200)
+            self.call()
+            self.made()
+
     def cold_starts(self, source, runtime):
         self.up(source, runtime=runtime)
         s = self.made()
