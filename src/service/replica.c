@@ -124,7 +124,7 @@ static void failed(struct replica *in, const char *why)
 	struct task_info i;
 
 	task_info(in->task, &i);
-	if (in->ready_us && loop_now_us(loop_of(in)) - in->ready_us >= service_steady_us(in->ready_us - in->asked_us))
+	if (in->ready_us && loop_now_us(loop_of(in)) - in->ready_us >= service_steady_us(in->d->sv->start_us))
 		in->d->failures = 0;
 	count_failure(in->d, "task %s: %s", i.id, why);
 }

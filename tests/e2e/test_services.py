@@ -282,6 +282,17 @@ class Scale(Case):
         self.until(lambda sv: sv["instances"] == 2 and any("exited with 3" in e for e in sv["events"]))
         self.assertEqual(len(first & {self.who() for _ in range(10)}), 1)
 
+    def test_one_that_dies_now_and_then_refuses_nobody(self):
+        """Each was up for far longer than its start took: its end is the first failure again, however many came before."""
+        self.up({"web": self.web(min=1, max=1)})
+        for n in range(1, 6):
+            self.until(lambda sv: sv["instances"] == 1)
+            for what in ("stop=1", "step_us=2000000", "resume=1"):
+                self.assertEqual(self.t.admin("POST", "/v1/debug/clock?" + what)[0], 200)
+            self.exit(3)
+            self.until(lambda sv, n=n: sv["deployments"][0]["failed"] == n)
+            self.curl("/hello")
+
     def test_an_end_that_is_final(self):
         self.up({"web": self.web(min=1, restart="on-failure")})
         self.exit(0)
