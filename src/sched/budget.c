@@ -98,8 +98,8 @@ static void say_use(const struct budget *g, char *ret, size_t size)
 
 	clock_fmt_iso(g->end_wall_us, when);
 	snprintf(ret, size, "budget %s: %.6g of %.6g USD of this %s are used (%s%s, by the price of %s); %s %.19sZ",
-		 g->name, g->spent, g->usd, budget_per_name[g->per], g->tag ? "tag " : "",
-		 g->tag ? g->tag : g->workload, g->on == BUDGET_AWS ? "AWS" : "this machine",
+		 g->name, used(g), g->usd, budget_per_name[g->per], g->tag ? "tag " : "", g->tag ? g->tag : g->workload,
+		 g->on == BUDGET_AWS ? "AWS" : "this machine",
 		 is_closed(g) ? "it opens again at" : "the next begins at", when);
 }
 
@@ -217,40 +217,59 @@ static void look_later(struct budget *g, double usd_us)
 }
 
 /* A container has its row when it ends: what runs is asked for now and then. */
-static void look_at_running(struct budget *g, int64_t at_most_every_us)
+static bool may_run(const struct budget *g)
 {
-	const struct budgets_opts *o = &g->all->o;
-	struct ledger_query q = {0};
+	return g->all->o.running && !g->gone &&
+	       (!g->workload || str_starts(str_of(g->workload), "service/") ||
+		str_starts(str_of(g->workload), "task/"));
+}
+
+static void see_running(struct budget *g, const struct ledger_query *q)
+{
 	double rate = 0;
 
-	if (!o->running ||
-	    (g->workload && !str_starts(str_of(g->workload), "service/") && !str_starts(str_of(g->workload), "task/")))
-		return;
-	if (clock_now_us() - g->running_seen_us < at_most_every_us)
-		return;
 	g->running_seen_us = clock_now_us();
 	g->running = 0;
-	o->running(o->arg, &q);
-	for (size_t i = 0; i < q.n_so_far; i++) {
-		struct ledger_row *r = &q.so_far[i].row;
+	for (size_t i = 0; i < q->n_so_far; i++) {
+		const struct ledger_row *r = &q->so_far[i].row;
 
-		if (!is_of(g, q.so_far[i].workload, ledger_text(o->ledger, r->tags)))
+		if (!is_of(g, q->so_far[i].workload, ledger_text(g->all->o.ledger, r->tags)))
 			continue;
-		ledger_price_row(o->ledger, r);
 		g->running += share(g, r) * price(g, r);
 		rate += price(g, r) / (1000.0 * r->idle_ms + 1);
 	}
-	free(q.so_far);
 	look(g);
 	look_later(g, rate);
 }
 
+/* only: one of them, or NULL for all. */
+static void look_at_running(struct budgets *b, struct budget *only)
+{
+	struct ledger_query q = {0};
+
+	if (!b->o.running)
+		return;
+	b->o.running(b->o.arg, &q);
+	for (size_t i = 0; i < q.n_so_far; i++)
+		ledger_price_row(b->o.ledger, &q.so_far[i].row);
+	list_each(&b->list, it)
+	{
+		struct budget *g = container_of(it, struct budget, node);
+
+		if (may_run(g) && (!only || g == only))
+			see_running(g, &q);
+	}
+	free(q.so_far);
+}
+
+/* Also a period that ended without a row is over. */
 static void look_at_all(void *arg)
 {
 	struct budgets *b = arg;
 
 	b->look_us = 0;
-	list_each(&b->list, it) look_at_running(container_of(it, struct budget, node), 0);
+	find_closed(b);
+	look_at_running(b, NULL);
 }
 
 void budgets_began(struct budgets *b)
@@ -278,7 +297,8 @@ void budgets_row(struct budgets *b, const struct ledger_row *r)
 		if (is_over(g, now))
 			find_closed(b);
 		g->spent += share(g, r) * price(g, r);
-		look_at_running(g, r->kind == LEDGER_TASK ? 0 : RUNNING_US);
+		if (may_run(g) && (r->kind == LEDGER_TASK || clock_now_us() - g->running_seen_us >= RUNNING_US))
+			look_at_running(b, g);
 		look(g);
 	}
 }
@@ -310,7 +330,8 @@ static void answered(struct ledger_query *q, struct buf *json, const struct err 
 	for (size_t i = 0; (s = json_at(sums, i)) && began == g->begin_wall_us; i++)
 		if (str_eqc(json_get_str(s, "key"), g->tag ? g->tag : g->workload))
 			g->spent += json_real(json_get(s, g->on == BUDGET_AWS ? "usd_aws" : "usd_machine"), 0);
-	look_at_running(g, 0);
+	if (may_run(g))
+		look_at_running(g->all, g);
 	look(g);
 	find_closed(g->all);
 }
@@ -547,9 +568,9 @@ const char *budgets_note(const struct budgets *b, const char *workload, const ch
 
 void budgets_json(struct budgets *b, struct jw *w)
 {
-	int64_t now = clock_wall_us();
 	char when[32];
 
+	look_at_all(b);
 	jw_arr(w, "budgets");
 	list_each(&b->list, it)
 	{
@@ -557,8 +578,6 @@ void budgets_json(struct budgets *b, struct jw *w)
 
 		if (g->gone)
 			continue;
-		roll(g, now);
-		look_at_running(g, 0);
 		jw_obj(w, NULL);
 		jw_strc(w, "name", g->name);
 		jw_strc(w, "project", g->project);

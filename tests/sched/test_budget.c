@@ -32,9 +32,28 @@ TEST(periods)
 struct budget_fixture {
 	struct fixture x;
 	struct store *store;
+	struct journal *journal;
 	struct budgets *b;
 	int changes;
+	int64_t began_wall_us; /* of a task that runs, for a dollar an hour at AWS and at this machine; 0: none does */
+	int asked;
+	uint32_t tags;
 };
+
+static void running(void *arg, struct ledger_query *q)
+{
+	struct budget_fixture *f = arg;
+	int64_t us = clock_wall_us() - f->began_wall_us;
+	struct ledger_row r = {.kind = LEDGER_TASK,
+			       .start_wall_us = f->began_wall_us,
+			       .tags = f->tags,
+			       .idle_ms = (uint32_t)(us / 1000),
+			       .usd_machine = (double)us / HOUR_US};
+
+	f->asked++;
+	if (f->began_wall_us)
+		ledger_query_so_far(q, &r, "task/job");
+}
 
 static void changed(void *arg)
 {
@@ -52,8 +71,13 @@ static void on_row(void *arg, const struct ledger_row *row)
 
 static void open_budgets(struct budget_fixture *f)
 {
-	f->b = budgets_new(&(struct budgets_opts){
-		.loop = f->x.loop, .store = f->store, .ledger = f->x.ledger, .changed = changed, .arg = f});
+	f->b = budgets_new(&(struct budgets_opts){.loop = f->x.loop,
+						  .store = f->store,
+						  .ledger = f->x.ledger,
+						  .journal = f->journal,
+						  .running = running,
+						  .changed = changed,
+						  .arg = f});
 	ledger_on_row(f->x.ledger, on_row, f);
 }
 
@@ -120,11 +144,21 @@ static void settle(struct budget_fixture *f)
 	CHECK(j != NULL);
 }
 
+/* Time goes on, and the timers that are due run; then it stands still. */
+static void step(struct budget_fixture *f, int64_t us)
+{
+	clock_test_step(us);
+	loop_clock_changed(f->x.loop);
+	settle(f);
+}
+
 static void open_all(struct budget_fixture *f)
 {
 	*f = (struct budget_fixture){0};
 	fixture_init(&f->x);
 	fixture_ledger(&f->x);
+	fixture_logs(&f->x);
+	f->journal = journal_new(f->x.logs);
 	CHECK(store_open(f->x.loop, f->x.dirfd, &f->store, NULL) == 0);
 	open_budgets(f);
 }
@@ -133,6 +167,7 @@ static void close_all(struct budget_fixture *f)
 {
 	budgets_free(f->b);
 	store_free(f->store);
+	journal_free(f->journal);
 	fixture_done(&f->x);
 }
 
@@ -226,6 +261,51 @@ TEST(the_clock_is_set)
 		CHECK(!budgets_any_closed(f.b));
 	}
 	clock_test_set(64 * 24 * 3600000000ll);
+	close_all(&f);
+}
+
+/* It has no row for days: each look still begins a new period, and asks once for all budgets. */
+TEST(what_runs_is_counted_by_the_period)
+{
+	struct budget_fixture f;
+	struct budget_stop s;
+	char note[320];
+	struct err e;
+
+	open_all(&f);
+	f.tags = ledger_intern(f.x.ledger, "team=a");
+	clock_test_stop();
+	clock_test_step(HOUR_US - clock_wall_us() % HOUR_US);
+	CHECK(declare(&f, "w",
+		      "{\"Tag\":\"team=a\",\"Usd\":1.3,\"Per\":\"hour\",\"On\":\"machine\",\"Then\":\"throttle\"}",
+		      &e) == 0);
+	settle(&f);
+	f.began_wall_us = clock_wall_us();
+	budgets_began(f.b);
+	for (int look = 0; look < 12; look++) {
+		step(&f, HOUR_US / 4);
+		CHECK(!budgets_any_closed(f.b) && !budgets_note(f.b, "task/job", "team=a", note));
+	}
+	auto_free char *said = read_log(&f.x, JOURNAL_LOG, 0, 100, &e);
+
+	CHECK_STR(said, "");
+	CHECK(declare(&f, "a",
+		      "{\"Tag\":\"team=a\",\"Usd\":0.9,\"Per\":\"hour\",\"On\":\"machine\",\"Then\":\"throttle\"}",
+		      &e) == 0);
+	settle(&f);
+	for (int hour = 0; hour < 3; hour++) {
+		f.asked = 0;
+		step(&f, HOUR_US / 4);
+		CHECK(f.asked == 1);
+		CHECK(!budgets_closed(f.b, "task/job", "team=a", false, NULL));
+		CHECK(!budgets_note(f.b, "task/job", "team=a", note));
+		step(&f, HOUR_US * 7 / 10);
+		CHECK(budgets_closed(f.b, "task/job", "team=a", false, &s));
+		CHECK(strstr(s.why, "budget a: 0.95 of 0.9 USD of this hour are used") == s.why);
+		step(&f, HOUR_US / 20);
+		CHECK(!budgets_any_closed(f.b));
+	}
+	clock_test_resume();
 	close_all(&f);
 }
 
