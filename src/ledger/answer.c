@@ -447,6 +447,7 @@ void query_answer(struct ledger_scan *s, const char *by)
 	jw_strc(&w, "prices_as_of", s->as_of);
 	jw_int(&w, "bad_rows", (int64_t)s->bad);
 	jw_int(&w, "dropped_rows", (int64_t)s->dropped);
+	jw_int(&w, "dropped_tags", (int64_t)s->dropped_tags);
 	if (s->by == BY_ROWS) {
 		jw_arr(&w, "rows");
 		for (size_t i = s->n_last; i-- > 0;)

@@ -116,7 +116,7 @@ const struct ledger_prices *ledger_prices(const struct ledger *lg);
  * go on being written between them) and sees every row that was added before; the JSON is given to done.
  *
  * {"by":"workload","since":"<ISO>","until":"<ISO>","machine_usd_per_hour":0.01,"prices_as_of":"2026-11",
- *  "bad_rows":0,"dropped_rows":0,"total":{SUM},"machine":{...},"sums":[{"key":"shop/iris",SUM,"usd_split":0.1}, ...]}
+ *  "bad_rows":0,"dropped_rows":0,"dropped_tags":0,"total":{SUM},"machine":{...},"sums":[{"key":"shop/iris",SUM,"usd_split":0.1}, ...]}
  *
  * SUM: "invocations" "cold" "errors" "queue_us" "start_us" "init_us" "handler_us" "idle_ms" "billed_ms" "gb_s" "cpu_us"
  *      "mem_peak_bytes" (largest) "bytes_in" "bytes_out" "vcpu_s" (of tasks) "usd_aws" "usd_machine" "usd_idle" (of it,

@@ -53,12 +53,12 @@ struct ledger {
 	struct ledger_prices prices;
 	double vcpus, memory_bytes;
 	double lambda_request, lambda_mb_ms; /* this host's architecture, first tier */
-	uint64_t rows, dropped_rows;
+	uint64_t rows, dropped_rows, dropped_tags;
 	bool dropping;		   /* said once per stretch */
 	struct ledger_scan *scans; /* running */
 	void (*on_row)(void *arg, const struct ledger_row *row);
 	void *on_row_arg;
 };
-/* Tags of rows that are in no file yet. */
-void ledger_names_save(struct ledger *lg, const struct ledger_so_far *v, size_t n);
+/* Tags of rows that are in no file yet; 0 where there are too many. */
+void ledger_names_save(struct ledger *lg, struct ledger_so_far *v, size_t n);
 void ledger_queries_cancel(struct ledger *lg);

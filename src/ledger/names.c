@@ -10,8 +10,8 @@
 
 typedef void name_each(void *arg, uint32_t number, struct str text);
 
-/* Each good line of the file. */
-static int each_line(int dirfd, name_each *f, void *arg, struct err *e)
+/* Each good line of the file, whose bytes it returns. */
+static int64_t each_line(int dirfd, name_each *f, void *arg, struct err *e)
 {
 	auto_buf file = {0}, text = {0};
 	struct str rest, line, number, coded;
@@ -35,7 +35,7 @@ static int each_line(int dirfd, name_each *f, void *arg, struct err *e)
 			highest = v;
 		f(arg, (uint32_t)v, buf_str(&text));
 	}
-	return 0;
+	return (int64_t)file.n;
 }
 
 static void room(struct names *n, uint32_t number)
@@ -91,7 +91,8 @@ int names_load(struct names *n, int dirfd, struct err *e)
 {
 	*n = (struct names){0};
 	room(n, 0);
-	return each_line(dirfd, load_line, n, e);
+	n->file_bytes = each_line(dirfd, load_line, n, e);
+	return n->file_bytes < 0 ? -1 : 0;
 }
 
 void names_done(struct names *n)
@@ -175,7 +176,7 @@ static void table_line(void *arg, uint32_t number, struct str text)
 int name_table_load(struct name_table *t, int dirfd, struct err *e)
 {
 	*t = (struct name_table){0};
-	return each_line(dirfd, table_line, t, e);
+	return each_line(dirfd, table_line, t, e) < 0 ? -1 : 0;
 }
 
 void name_table_done(struct name_table *t)

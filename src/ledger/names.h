@@ -11,6 +11,8 @@
 #include "base/map.h"
 #define NAMES_FILE	 "names.txt"
 #define NAMES_FILE_BYTES (256u << 20) /* more is not read */
+#define NAMES_TAGS_BYTES                                                                                               \
+	(16 << 20) /* from here on it takes no further tags: who runs a million tasks may tag each anew */
 struct metrics;
 struct name {
 	char *text;
@@ -26,6 +28,7 @@ struct names {
 	uint32_t n, cap;  /* v[0] is never used */
 	uint32_t *unused; /* numbers that never reached the file */
 	uint32_t n_unused, cap_unused;
+	int64_t file_bytes; /* as of what is saved */
 };
 int names_load(struct names *n, int dirfd, struct err *e); /* cuts nothing; an absent file is empty */
 void names_done(struct names *n);

@@ -339,6 +339,7 @@ void ledger_query_start(struct ledger *lg, struct ledger_query *q)
 	s->disk[DISK_LAYERS].bytes = q->layer_bytes;
 	s->disk[DISK_SNAPSHOTS].bytes = q->snapshot_bytes;
 	s->dropped = lg->dropped_rows;
+	s->dropped_tags = lg->dropped_tags;
 	strlcpy_(s->as_of, lg->prices.book.as_of, sizeof(s->as_of));
 	s->next = lg->scans;
 	lg->scans = s;

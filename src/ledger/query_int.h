@@ -28,7 +28,7 @@ struct ledger_scan {
 	struct row *last; /* by rows: newest first */
 	size_t n_last;
 	uint8_t *wanted; /* by number: 1 this workload, 2 another; 0 not looked at yet */
-	uint64_t bad, dropped;
+	uint64_t bad, dropped, dropped_tags;
 	int64_t first_wall_us, until_wall_us; /* first: of what was found */
 	const struct ledger_prices *prices;
 	double usd[LEDGER_PRICE_N]; /* when it began */

@@ -133,23 +133,39 @@ void ledger_price_row(const struct ledger *lg, struct ledger_row *row)
 }
 
 /* A number's text goes to the file with the first row that carries it. */
-static struct name *name_save(struct ledger *lg, struct spool_batch *b, uint32_t number)
+static void name_save(struct ledger *lg, struct spool_batch *b, uint32_t number)
 {
 	struct name *n = names_at(&lg->names, number);
+	size_t had = b->head.n;
 
-	if (n && !n->saved) {
-		names_line(&b->head, number, n->text);
-		n->saved = true;
-	}
-	return n;
+	if (!n || n->saved)
+		return;
+	names_line(&b->head, number, n->text);
+	lg->names.file_bytes += (int64_t)(b->head.n - had);
+	n->saved = true;
 }
 
-void ledger_names_save(struct ledger *lg, const struct ledger_so_far *v, size_t n)
+/* The number, or 0: the dictionary is full of tags. */
+static uint32_t tags_save(struct ledger *lg, struct spool_batch *b, uint32_t number)
+{
+	const struct name *n = names_at(&lg->names, number);
+
+	if (n && !n->saved && lg->names.file_bytes >= NAMES_TAGS_BYTES) {
+		if (!lg->dropped_tags++)
+			log_error("ledger", "there are %d MiB of different tags: rows with further ones have none",
+				  NAMES_TAGS_BYTES >> 20);
+		return 0;
+	}
+	name_save(lg, b, number);
+	return number;
+}
+
+void ledger_names_save(struct ledger *lg, struct ledger_so_far *v, size_t n)
 {
 	struct spool_batch *b = spool_room(lg->spool, 0);
 
 	for (size_t i = 0; b && i < n; i++)
-		name_save(lg, b, v[i].row.tags);
+		v[i].row.tags = tags_save(lg, b, v[i].row.tags);
 }
 
 static void drop(struct ledger *lg)
@@ -160,14 +176,14 @@ static void drop(struct ledger *lg)
 	lg->dropping = true;
 }
 
-static void put(struct ledger *lg, struct spool_batch *b, const struct row *row)
+static void put(struct ledger *lg, struct spool_batch *b, struct row row)
 {
 	lg->dropping = false;
 	lg->rows++;
-	name_save(lg, b, row->r.workload);
-	name_save(lg, b, row->r.tags);
-	memcpy(b->data.p + b->data.n, row, sizeof(*row));
-	b->data.n += sizeof(*row);
+	name_save(lg, b, row.r.workload);
+	row.r.tags = tags_save(lg, b, row.r.tags);
+	memcpy(b->data.p + b->data.n, &row, sizeof(row));
+	b->data.n += sizeof(row);
 	b->items++;
 	spool_added(lg->spool);
 }
@@ -191,7 +207,7 @@ void ledger_add(struct ledger *lg, const struct ledger_row *in)
 	if (!b)
 		drop(lg);
 	else
-		put(lg, b, &row);
+		put(lg, b, row);
 	if (lg->on_row)
 		lg->on_row(lg->on_row_arg, r);
 }

@@ -368,6 +368,35 @@ TEST(a_disk_that_was_full_loses_no_name)
 	fixture_done(&x);
 }
 
+/* The dictionary is read whole: who tags each task anew must not fill it. */
+TEST(tags_are_bounded)
+{
+	struct fixture x;
+	struct ledger_row r;
+
+	fixture_init(&x);
+	fixture_ledger(&x);
+	r = row(ledger_intern(x.ledger, "p/f"), T0);
+	r.tags = ledger_intern(x.ledger, "job=1");
+	ledger_add(x.ledger, &r);
+	CHECK(x.ledger->names.file_bytes == (int64_t)strlen("1 p/f\n2 job%3D1\n"));
+	x.ledger->names.file_bytes = NAMES_TAGS_BYTES;
+	ledger_add(x.ledger, &r); /* known */
+	r.tags = ledger_intern(x.ledger, "job=2");
+	ledger_add(x.ledger, &r);
+	r = row(ledger_intern(x.ledger, "p/g"), T0);
+	ledger_add(x.ledger, &r);
+	auto_json j = query(&x, "tag", "", 0, NULL);
+	CHECK(json_get_int(sum_of(j, "job=1"), "invocations", 0) == 2);
+	CHECK(sum_of(j, "job=2") == NULL);
+	CHECK(json_get_int(sum_of(j, ""), "invocations", 0) == 2);
+	CHECK(json_get_int(j, "dropped_tags", 0) == 1);
+	ledger_free(x.ledger);
+	fixture_ledger(&x);
+	CHECK(x.ledger->names.file_bytes == (int64_t)strlen("1 p/f\n2 job%3D1\n4 p/g\n"));
+	fixture_done(&x);
+}
+
 /* While nothing takes rows away, at most 16 MiB wait. */
 TEST(waiting_rows_are_bounded)
 {
