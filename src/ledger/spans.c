@@ -75,6 +75,7 @@ bool spans_sampled(struct spans *s, const char *header, struct trace_context *re
 	struct trace_context t = {.sampled = false};
 	uint32_t second;
 
+	*ret = t;
 	if (!s || (header && !s->o.ignore_parent && !strstr(header, "Sampled=1")) || (!header && s->o.ratio <= 0))
 		return false;
 	if (!header) {
@@ -84,11 +85,9 @@ bool spans_sampled(struct spans *s, const char *header, struct trace_context *re
 	} else if (trace_from_aws(str_of(header), &t) < 0) {
 		return false;
 	}
-	if ((!header || s->o.ignore_parent) && !chosen(s, t.id))
-		return false;
-	t.sampled = true;
+	t.sampled = (header && !s->o.ignore_parent) || chosen(s, t.id);
 	*ret = t;
-	return true;
+	return t.sampled;
 }
 
 void spans_id(uint8_t ret[8])

@@ -42,7 +42,8 @@ struct spans_opts {
 };
 struct spans *spans_new(const struct spans_opts *o);
 void spans_free(struct spans *s);
-/* Part of a trace that is sampled? header: AWS's form, or NULL: a new one is made. true: *ret is where, ret->sampled. */
+/* Part of a trace that is sampled? header: AWS's form, or NULL: one is drawn. *ret is where; all zero: not sampled, and not
+ * drawn. Of one that was drawn for the first time, say it on: who is asked again without a header draws again. */
 bool spans_sampled(struct spans *s, const char *header, struct trace_context *ret);
 void spans_id(uint8_t ret[8]);
 void spans_add(struct spans *s, const struct span *sp);

@@ -39,14 +39,26 @@ static void over(void *arg, int status)
 	free(d);
 }
 
+static void not_sampled(void *arg, int status)
+{
+	(void)status;
+	free(arg);
+}
+
 static struct door *door_new(struct sched *s, struct http_req *r, const char *header)
 {
+	const struct trace_context none = {0};
 	struct trace_context at;
 	struct door *d;
 
-	if (r->trace || !spans_sampled(sched_spans(s), header, &at))
+	if (r->trace || (!spans_sampled(sched_spans(s), header, &at) && (header || !memcmp(&at, &none, sizeof(at)))))
 		return NULL;
 	d = xcalloc(1, sizeof(*d));
+	if (!at.sampled) { /* drawn: what it leads to is not to draw again */
+		r->trace = trace_to_aws(&at, d->header);
+		http_on_over(r, not_sampled, d);
+		return NULL;
+	}
 	d->spans = sched_spans(s);
 	d->span = (struct span){.at = at,
 				.kind = SPAN_SERVER,

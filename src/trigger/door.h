@@ -2,7 +2,7 @@
 /*
  * Spans of what brings events, in traces that are sampled (ledger/spans.h): a request, from its first byte to its answer
  * (OpenTelemetry's conventions for HTTP servers and RPC), and a batch of messages or records, which is below the first of
- * them that is part of a trace and linked to all others. What they lead to is below them. Not sampled: the question alone.
+ * them that is part of a trace and linked to all others. What they lead to is below them, or not sampled as they are not.
  */
 #pragma once
 #include "base/buf.h"

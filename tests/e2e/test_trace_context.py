@@ -188,6 +188,21 @@ class Traces(unittest.TestCase):
         self.assertEqual(self.t.admin("GET", "/v1/traces/xyz")[0], 400)
         self.assertEqual(self.metric("tandem_spans_dropped_total"), 0)
 
+    def test_a_trace_is_drawn_once(self):
+        """Where half are sampled: the whole of it, from the gateway on, or nothing; also where no parent counts."""
+        for sampler in ("parentbased_traceidratio", "traceidratio"):
+            with self.subTest(sampler):
+                self.begin(OTEL_TRACES_SAMPLER=sampler, OTEL_TRACES_SAMPLER_ARG="0.5")
+                said = [dict(m.split("=") for m in self.get()["trace"].split(";")) for _ in range(40)]
+                self.assertEqual({m["Sampled"] for m in said}, {"0", "1"})
+                for m in said:
+                    trace = "".join(m["Root"].split("-")[1:])
+                    if m["Sampled"] == "1":
+                        tandem.wait_for(lambda trace=trace: len(self.way(trace, "first")) == 2, what=lambda trace=trace: self.way(trace, "first"))
+                    else:
+                        self.assertEqual(self.trace(trace), {})
+                self.doCleanups()
+
     def test_objects_and_topics(self):
         self.begin()
         s3, sns, first = self.t.client("s3"), self.t.client("sns"), self.t.client("lambda").get_function(FunctionName="third")

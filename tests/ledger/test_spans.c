@@ -68,8 +68,13 @@ TEST(sampled)
 	spans_free(s);
 	o.ratio = 0.25;
 	s = spans_new(&o);
-	for (int i = 0; i < 4000; i++)
-		n += spans_sampled(s, NULL, &t);
+	for (int i = 0; i < 4000; i++) {
+		char said[TRACE_HEADER_BYTES];
+		bool on = spans_sampled(s, NULL, &t);
+
+		n += on;
+		CHECK(t.sampled == on && spans_sampled(s, trace_to_aws(&t, said), &t) == on); /* drawn once */
+	}
 	CHECK(n > 800 && n < 1200); /* 1000 expected, 27 the deviation */
 	spans_free(s);
 	o.ratio = 0, o.ignore_parent = true;
