@@ -54,6 +54,8 @@ static int check_budget(struct api_call *c, const struct order *o, struct str fa
 	auto_buf tags = {0};
 	char why[320];
 
+	if (ecs_check_tags(c, json_get(j, "tags")) < 0) /* with those of the definition */
+		return -1;
 	pairs_list_tags(json_get(j, "tags"), &tags);
 	return tasks_closed(c->a->o.tasks, o->d->family, tags.p, why) ? api_fail(&c->e, API_THROTTLING, "%s", why) : 0;
 }

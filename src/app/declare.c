@@ -245,19 +245,20 @@ static int declare(struct item *it, struct err *e)
 	struct plan_entry *en = it->entry;
 	const struct workload *w = en->workload;
 	const struct plan_world *is = &it->a->o.is;
-	auto_definition have = en->doc || w->is_service ? NULL : definition_get(is->store, str_of(w->name), 0);
+	struct store_op *op = w->is_service ? NULL : &it->op; /* a service's own write is the last of it */
+	auto_definition have = en->doc ? NULL : definition_get(is->store, str_of(w->name), 0);
 	struct service_spec spec = w->spec;
 
 	if (en->doc)
-		en->revision = definition_put(is->store, w->is_service ? NULL : &it->op,
+		en->revision = definition_put(is->store, op,
 					      &(struct definition){.family = w->name,
 								   .project = it->a->o.plan->project,
 								   .doc = en->doc,
 								   .tags = w->tags,
 								   .active = true});
-	if (have) { /* all that has changed of it */
+	if (have) { /* all that may have changed of it */
 		have->tags = w->tags;
-		definition_update(is->store, &it->op, have);
+		definition_update(is->store, op, have);
 	}
 	prune(is, w->name, en->revision - REVISIONS_KEPT);
 	if (!w->is_service)

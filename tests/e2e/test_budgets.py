@@ -148,7 +148,7 @@ class Budgets(Clock, unittest.TestCase):
         self.assertEqual(json.loads(self.t.cli("budget", "-o", "json"))["budgets"], [])
 
 
-class OfServices(Clock, services.Case):
+class OfServices(tandem.Fails, Clock, services.Case):
     def up_with(self, usd):
         path = f"{self.t.base}/tandem.yaml"
         with open(path, "w", encoding="utf-8") as f:
@@ -209,6 +209,11 @@ class OfServices(Clock, services.Case):
         self.curl("/hello")  # and its route is as it was
         self.assertRegex(up(), r"web +update.*tags")
         self.assertIn("app=web", spent())
+        document["services"]["web"]["tags"]["app"] = "site"
+        up()
+        made = ecs.describe_task_definition(taskDefinition="web", include=["TAGS"])["tags"]
+        self.assertEqual(sorted((x["key"], x["value"]) for x in made), [("app", "site"), ("team", "k")])
+        self.fails("InvalidParameterException", 400, ecs.run_task, "at most 50", taskDefinition="job", tags=[{"key": f"k{i}", "value": ""} for i in range(50)])
         tags = [{"key": "by", "value": "ecs"}]
         made = ecs.run_task(taskDefinition="job", tags=tags)["tasks"][0]
         self.assertEqual(sorted(x["key"] for x in made["tags"]), ["by", "team"])
