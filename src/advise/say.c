@@ -108,7 +108,8 @@ const char *say_form(const struct facts *f, const struct advice *a)
 	if (a->lane == LANE_VM)
 		return "a machine of its own, beside Tandem: it has no such lane";
 	if (f->now < LANE_N && f->now != a->lane)
-		return a->lane == LANE_FUNCTION ? "lane: function in tandem.yaml" : "lane: container in tandem.yaml";
+		return a->lane == LANE_FUNCTION ? "now container; this one by lane: function in tandem.yaml"
+						: "now function; this one by lane: container in tandem.yaml";
 	if (f->now < LANE_N)
 		return "as it is now";
 	if (a->lane == LANE_FUNCTION)
