@@ -321,7 +321,7 @@ static void on_row(void *arg, const char *subject, const struct ledger_row *r)
 			sweep(l);
 		m = mover_new(l, subject, &w);
 	}
-	measure_row(&m->m, r, m->policy.rate * known_mean(&m->m.of[M_OPEN]).v);
+	measure_row(&m->m, r, m->policy.rate * moments_mean(&m->m.of[M_OPEN]));
 	if ((asked || kept) && !m->awake) {
 		if (m->since_us)
 			(void)policy_lane_see(&m->policy, &m->even, 0, loop_now_us(l->o.loop) - m->since_us);

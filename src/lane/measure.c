@@ -3,14 +3,8 @@
 #include "lane/lanes_int.h"
 
 #define ANOTHER_KEEPS POLICY_LANE_SAMPLE
-#define SEAT_SHARE    20 /* as lane_seat_assumed */
 #define LEAST_SHARE   8	 /* of an instance's memory is its own, however many were open */
 #define MEASURE_BOUND 1e15
-
-static double mean(const struct moments *s, double otherwise)
-{
-	return s->n > 0 ? s->sum / s->n : otherwise;
-}
 
 /* Another revision may be another program: what is known of the one before is soon outvoted. */
 static void revised(struct measures *m, uint64_t revision)
@@ -44,12 +38,12 @@ void measure_row(struct measures *m, const struct ledger_row *r, double open)
 		see(m, M_CPU, cpu);
 	if (event && r->cold) {
 		see(m, M_START, ((double)r->start_us + r->init_us) / 1e6);
-		see(m, M_START_CPU, fmax(cpu - mean(&m->of[M_CPU], 0), 0));
+		see(m, M_START_CPU, fmax(cpu - moments_mean(&m->of[M_CPU]), 0));
 	}
 	if (!container && bytes > 0 && (event || r->kind == LEDGER_IDLE))
 		see(m, M_HELD, bytes);
 	if (container && bytes > 0 && r->kind == LEDGER_IDLE && seconds > 0) {
-		double seat = mean(&m->of[M_HELD], bytes) / SEAT_SHARE;
+		double held = moments_mean(&m->of[M_HELD]), seat = lane_seat_assumed(held > 0 ? held : bytes).v;
 
 		see(m, M_BASE, fmax(bytes - seat * open, bytes / LEAST_SHARE));
 		see(m, M_IDLE_CPU, fmin(cpu / seconds, 1));

@@ -16,6 +16,11 @@ void moments_add(struct moments *s, double x)
 	s->squares += x * x;
 }
 
+double moments_mean(const struct moments *s)
+{
+	return s->n > 0 ? s->sum / s->n : 0;
+}
+
 double known_student(double n)
 {
 	double x = n > 1 ? 1 / (n - 1) : INFINITY;
@@ -38,7 +43,7 @@ struct known known_within(double v, double factor, enum known_from from)
 
 struct known known_mean(const struct moments *s)
 {
-	double mean = s->n > 0 ? s->sum / s->n : 0;
+	double mean = moments_mean(s);
 
 	if (s->n <= 1)
 		return known_within(mean, KNOWN_FACTOR_MAX, KNOWN_MEASURED);
@@ -47,7 +52,7 @@ struct known known_mean(const struct moments *s)
 
 struct known known_held(const struct moments *s, double instances)
 {
-	double mean = s->n > 0 ? s->sum / s->n : 0, differs = fmax(HELD_DIFFERS, sqrt(variance(s, mean)));
+	double mean = moments_mean(s), differs = fmax(HELD_DIFFERS, sqrt(variance(s, mean)));
 
 	return known_within(mean, exp(KNOWN_Z_95 * differs / sqrt(fmax(fmin(instances, s->n), 1))), KNOWN_MEASURED);
 }
@@ -56,6 +61,8 @@ struct known known_less(struct known a, struct known b)
 {
 	double v = fmax(a.v - b.v, 0);
 
+	if (!(a.high > 0)) /* else what nobody has measured would be known to be little */
+		return (struct known){0};
 	return (struct known){v, fmax(v - hypot(a.v - a.low, b.high - b.v), 0), v + hypot(a.high - a.v, b.v - b.low),
 			      a.from < b.from ? a.from : b.from};
 }

@@ -21,10 +21,11 @@ struct moments {
 #define MOMENTS_MAX	 4096 /* then all that was added counts half */
 
 void moments_add(struct moments *s, double x);
+double moments_mean(const struct moments *s);	  /* of n 0: 0 */
 double known_student(double n);			  /* Student's t of n values, 95 %; n 1: infinite */
 struct known known_mean(const struct moments *s); /* of n 0: all 0 */
 /* What an instance holds, on average over all: n looks at so many instances. Looks at one are much the same; others hold other
  * amounts, by a tenth at least (assumed). */
 struct known known_held(const struct moments *s, double instances);
 struct known known_within(double v, double factor, enum known_from from); /* v / factor to v * factor */
-struct known known_less(struct known a, struct known b);		  /* a - b, as if independent; never below 0 */
+struct known known_less(struct known a, struct known b);		  /* a - b, as if independent; never below 0; a high 0: all 0 */

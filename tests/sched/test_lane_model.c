@@ -242,6 +242,20 @@ TEST(students_t)
 	CHECK(known_student(2) > 11 && isinf(known_student(1)) && isinf(known_student(0)));
 }
 
+TEST(differences)
+{
+	struct known two = known_within(2, 1.1, KNOWN_MEASURED), one = known_within(1, 1.2, KNOWN_DECLARED), d;
+
+	d = known_less(two, one);
+	CHECK(near(d.v, 1, 1e-9) && d.low < 1 - 0.18 && d.low > 0 && d.high > 1.2 && d.from == KNOWN_DECLARED);
+	d = known_less(one, two);
+	CHECK(d.v == 0 && d.low == 0 && d.high > 0);
+	d = known_less(one, (struct known){0});
+	CHECK(d.v == one.v && d.low == one.low && d.high == one.high);
+	d = known_less((struct known){0}, one); /* of what is not known nothing is known without a part of it, either */
+	CHECK(d.v == 0 && d.high == 0 && d.from == KNOWN_ASSUMED);
+}
+
 /* What nobody looked at is filled in, widely, and nothing else is touched. */
 TEST(settled)
 {
