@@ -69,15 +69,18 @@ static void set_rate(struct facts *f, double count, double time_s, double disper
 	}
 }
 
-void measure_times(struct facts *f, double *at_s, size_t n, double now_s)
+void measure_times(struct facts *f, double *at_s, size_t n, double from_s, double now_s)
 {
 	auto_free double *gap = NULL;
 	double half = 0, mean, differ;
 
-	qsort(at_s, n, sizeof(*at_s), by_size);
-	if (n < 2 || at_s[n - 1] <= at_s[0])
+	if (!n)
 		return;
-	gap = xcalloc(n - 1, sizeof(*gap));
+	qsort(at_s, n, sizeof(*at_s), by_size);
+	from_s = fmin(from_s, at_s[0]), now_s = fmax(now_s, at_s[n - 1]);
+	if (!(now_s > from_s))
+		return;
+	gap = xcalloc(n, sizeof(*gap));
 	for (size_t i = 0; i + 1 < n; i++)
 		gap[i] = fmax(at_s[i + 1] - at_s[i], 0);
 	differ = dispersion(gap, n - 1, &mean);
@@ -85,8 +88,7 @@ void measure_times(struct facts *f, double *at_s, size_t n, double now_s)
 	for (size_t i = 0; i < n / 2; i++)
 		half += gap[i];
 	/* Of independent calls the shorter half of the times between takes 0.307 of what half of the time is. */
-	set_rate(f, (double)n, fmax(now_s, at_s[n - 1]) - at_s[0], differ,
-		 half > 0 ? 0.307 * (double)(n / 2) / half : 0);
+	set_rate(f, (double)n, now_s - from_s, differ, half > 0 ? 0.307 * (double)(n / 2) / half : 0);
 }
 
 void measure_none(struct facts *f, double time_s)

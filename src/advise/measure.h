@@ -8,8 +8,8 @@
 void measure_mean(struct facts *f, enum fact what, const double *v, size_t n, double instances);
 /* Duration, longest, and how they are spread, of n calls (s). Sorts v. */
 void measure_durations(struct facts *f, double *v, size_t n);
-/* Rate, and whether it comes in bursts, from when n calls began (s); now_s: the end of what was looked at. */
-void measure_times(struct facts *f, double *at_s, size_t n, double now_s);
+/* Rate, and whether it comes in bursts, from when n calls began (s). All that there were from from_s (or the first) to now_s. */
+void measure_times(struct facts *f, double *at_s, size_t n, double from_s, double now_s);
 /* Of n calls only sums are known: how much they differ is taken to be as much as they are long. */
 void measure_sums(struct facts *f, double n, double duration_s, double cpu_s, double time_s);
 void measure_none(struct facts *f, double time_s); /* no call in so long */

@@ -43,6 +43,7 @@ void admin_list(struct admin *a, struct http_req *r, struct str name)
 		jw_strc(&w, "state", admin_function_state[f->state]);
 		jw_strc(&w, "route", f->route);
 		jw_strc(&w, "lane", lane_name[f->lane]);
+		jw_int(&w, "created_us", f->created_wall_us);
 		put_status(a, f, &w, false);
 		admin_put_measured(a, f, NULL, &w);
 		jw_end(&w, '}');

@@ -65,6 +65,7 @@ void admin_put_services(struct admin *a, struct jw *w)
 		service_deployment(sv, 0, &d);
 		jw_obj(w, NULL);
 		put_figures(a, sv, w);
+		jw_int(w, "created_us", i.created_wall_us);
 		jw_strc(w, "rollout", deployment_state_name[d.state]);
 		admin_put_measured(a, NULL, sv, w);
 		jw_end(w, '}');

@@ -114,7 +114,7 @@ static int advise_one(struct cli *c, const struct advise_opts *o, struct facts *
 		printf("%s%s%s (", cli_tint(c, TINT_BOLD), f->name, cli_plain(c));
 		if (f->over_s > 0) {
 			fact_text(&over, FACT_DURATION, f->over_s);
-			printf("%.0f calls in %s", f->events, over.p);
+			printf("%.0f call%s in %s", f->events, f->events == 1 ? "" : "s", over.p);
 			if (f->failed > 0)
 				printf("; %.0f failed, of which only the rate counts", f->failed);
 			printf(")\n%s", text.p);

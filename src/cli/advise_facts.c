@@ -143,7 +143,7 @@ static size_t column(const struct workload *w, size_t offset, double least, doub
 }
 #define COLUMN(member, least) v, column(w, offsetof(struct seen, member), least, v)
 
-static void measure(struct facts *f, const struct workload *w, double now_s)
+static void measure(struct facts *f, const struct workload *w, double looked_s, double now_s)
 {
 	auto_free double *v = xcalloc(SEEN_MAX, sizeof(*v));
 	size_t starts = column(w, offsetof(struct seen, start_s), 1e-9, v);
@@ -158,15 +158,23 @@ static void measure(struct facts *f, const struct workload *w, double now_s)
 	measure_mean(f, FACT_MEMORY, COLUMN(held_bytes, 1), fmax((double)starts, 1));
 	f->failed = (double)column(w, offsetof(struct seen, failed), 1, v);
 	f->events = (double)column(w, offsetof(struct seen, at_s), 0, v);
-	measure_times(f, v, (size_t)f->events, now_s);
+	measure_times(f, v, (size_t)f->events, w->n > SEEN_MAX ? now_s : now_s - looked_s, now_s);
 }
 
 struct ran {
 	struct json *cost, *kept;
 };
 
+/* For so long the ledger would know of its calls: a workload of today was not idle yesterday. */
+static double looked(const struct json *cost, const struct json *item, double now_s)
+{
+	double age_s = now_s - (double)json_get_int(item, "created_us", 0) / 1e6;
+
+	return fmin(json_real(json_get(json_get(cost, "machine"), "seconds"), 0), fmax(age_s, 0));
+}
+
 /* What the ledger has of a service: sums. */
-static void measure_service(struct facts *f, const struct json *cost, struct str name)
+static void measure_service(struct facts *f, const struct json *cost, struct str name, double looked_s)
 {
 	const struct json *sums = json_get(cost, "sums"), *s;
 	auto_free char *key = xasprintf("service/" STR_FMT, STR_ARG(name));
@@ -178,7 +186,7 @@ static void measure_service(struct facts *f, const struct json *cost, struct str
 			continue;
 		measure_sums(f, (double)json_get_int(s, "invocations", 0),
 			     (double)json_get_int(s, "handler_us", 0) / 1e6, (double)json_get_int(s, "cpu_us", 0) / 1e6,
-			     json_real(json_get(json_get(cost, "machine"), "seconds"), 0));
+			     looked_s);
 		held = (double)json_get_int(s, "mem_peak_bytes", 0);
 		if (held > 0)
 			facts_set(f, FACT_MEMORY, held, held / 1.5, held, KNOWN_MEASURED);
@@ -257,7 +265,8 @@ static void look_at(const struct advise_from *from, const struct json *item, boo
 {
 	struct str name = json_get_str(item, "name"), project = json_get_str(item, "project");
 	auto_free char *of = xasprintf(STR_FMT "/" STR_FMT, STR_ARG(project), STR_ARG(name));
-	double memory = (double)json_get_int(item, "memory_mb", 0) * 1048576;
+	double memory = (double)json_get_int(item, "memory_mb", 0) * 1048576,
+	       looked_s = looked(ran->cost, item, r->now_s);
 	const struct workload *w = map_get(&r->workloads, str_of(of));
 	struct facts *f;
 
@@ -277,14 +286,14 @@ static void look_at(const struct advise_from *from, const struct json *item, boo
 	if (service) /* begins from no image: the same in both lanes */
 		facts_set(f, FACT_BASE, 0, 0, 0, KNOWN_ASSUMED);
 	if (service)
-		measure_service(f, ran->cost, name);
+		measure_service(f, ran->cost, name, looked_s);
 	else if (w)
-		measure(f, w, r->now_s);
+		measure(f, w, looked_s, r->now_s);
 	if (!service && f->now == LANE_CONTAINER)
 		measure_kept(f, json_get(ran->kept, "instances"), name);
 	take_bench(f, item);
 	if (!(f->known & 1u << FACT_RATE))
-		measure_none(f, json_real(json_get(json_get(ran->cost, "machine"), "seconds"), 0));
+		measure_none(f, looked_s);
 }
 
 static int from_daemon(struct cli *c, const struct advise_from *from, struct facts_list *l)

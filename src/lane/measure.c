@@ -3,7 +3,7 @@
 #include "lane/lanes_int.h"
 
 #define ANOTHER_KEEPS POLICY_LANE_SAMPLE
-#define LEAST_SHARE   8	 /* of an instance's memory is its own, however many were open */
+#define LEAST_SHARE   8 /* of an instance's memory is its own, however many were open */
 #define MEASURE_BOUND 1e15
 
 /* Another revision may be another program: what is known of the one before is soon outvoted. */

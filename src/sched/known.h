@@ -28,4 +28,4 @@ struct known known_mean(const struct moments *s); /* of n 0: all 0 */
  * amounts, by a tenth at least (assumed). */
 struct known known_held(const struct moments *s, double instances);
 struct known known_within(double v, double factor, enum known_from from); /* v / factor to v * factor */
-struct known known_less(struct known a, struct known b);		  /* a - b, as if independent; never below 0; a high 0: all 0 */
+struct known known_less(struct known a, struct known b); /* a - b, as if independent; never below 0; a high 0: all 0 */

@@ -113,12 +113,12 @@ TEST(measured)
 
 	for (int i = 0; i < 101; i++)
 		even[i] = 1000 + 0.5 * (100 - i); /* in no order */
-	measure_times(&f, even, 101, 1000);
+	measure_times(&f, even, 101, 1000, 1000);
 	CHECK(fabs(f.n[FACT_RATE].v - 2.02) < 1e-9 && f.word[WORD_PATTERN] == PATTERN_STEADY);
 	CHECK(f.n[FACT_RATE].low < 2 && f.n[FACT_RATE].high > 2 && f.n[FACT_RATE].from == KNOWN_MEASURED);
 	for (int i = 0; i < 100; i++)
 		bursts[i] = i / 10 * 600 + i % 10 * 0.1;
-	measure_times(&f, bursts, 100, 6000);
+	measure_times(&f, bursts, 100, 0, 6000);
 	CHECK(f.word[WORD_PATTERN] == PATTERN_BURSTY && f.n[FACT_PEAK].v > 1 && f.n[FACT_PEAK].v < 20);
 
 	measure_durations(&f, took, 4);
@@ -127,7 +127,7 @@ TEST(measured)
 	CHECK(f.n[FACT_DURATION].high > 0.36 && f.n[FACT_DURATION].high < 0.39);
 	CHECK(f.spread_s[0] == 0.1 && f.spread_s[1] == 0.2 && f.spread_s[FACT_SPREAD - 1] == 0.3);
 
-	measure_times(&f, even, 1, 5000); /* of one call, or all at one time, nothing is known */
+	measure_times(&f, even, 0, 0, 5000);
 	measure_mean(&f, FACT_START, took, 0, 0);
 	CHECK(!(f.known & 1u << FACT_START) && f.word[WORD_PATTERN] == PATTERN_BURSTY);
 
@@ -136,4 +136,30 @@ TEST(measured)
 	CHECK(!f.known);
 	measure_sums(&f, 100, 5, 20, 50);
 	CHECK(f.n[FACT_RATE].v == 2 && f.n[FACT_DURATION].v == 0.05 && f.n[FACT_CPU].v == 0.05);
+}
+
+/* One call is not none: the rate is one in the time that was looked at, and may be seven times that. */
+TEST(one_call)
+{
+	static const struct {
+		double at_s[2];
+		size_t n;
+		double from_s, now_s, rate; /* rate 0: nothing is known */
+	} t[] = {{{1000}, 1, 900, 1100, 1 / 200.0},
+		 {{1000, 1000}, 2, 900, 1100, 2 / 200.0}, /* at one time */
+		 {{1000}, 1, 1050, 1100, 1 / 100.0},	  /* before its workload was there: of one of the same name */
+		 {{1000}, 1, 1000, 1000, 0}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
+		struct facts f = {0};
+		const struct known *rate = &f.n[FACT_RATE];
+		double at_s[2];
+
+		memcpy(at_s, t[i].at_s, sizeof(at_s));
+		measure_times(&f, at_s, t[i].n, t[i].from_s, t[i].now_s);
+		CHECK(rate->v == t[i].rate && !!(f.known & 1u << FACT_RATE) == (rate->v > 0));
+		if (t[i].rate > 0)
+			CHECK(f.events == (double)t[i].n && f.word[WORD_PATTERN] == PATTERN_STEADY &&
+			      rate->low < rate->v / 3.9 && rate->low > rate->v / 7.2 && rate->high < 7.2 * rate->v);
+	}
 }

@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+import time
 import unittest
 
 import tandem
@@ -21,6 +22,11 @@ functions:
     runtime: python3.11
     handler: app.add
     memory: 128
+  once:
+    code: .
+    runtime: python3.11
+    handler: app.add
+    memory: 128
   never:
     code: .
     runtime: python3.11
@@ -34,6 +40,16 @@ functions:
     lane: container
     concurrency: 3
 """
+LATE = """\
+# SPDX-License-Identifier: Apache-2.0
+name: shop-late
+functions:
+  late:
+    code: .
+    runtime: python3.11
+    handler: app.add
+    memory: 128
+"""
 CALLS = 12
 
 
@@ -42,14 +58,18 @@ class Advise(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.t = cls.enterClassContext(tandem.Tandem())
-        app = cls.enterClassContext(tempfile.TemporaryDirectory(prefix="tandem-e2e-advise-"))
-        for name, text in (("tandem.yaml", MANIFEST), ("app.py", "def add(event, context):\n    return event['a'] + 1\n")):
-            with open(f"{app}/{name}", "w", encoding="utf-8") as f:
-                f.write(text)
-        cls.t.cli("up", cwd=app)
+        cls.up(MANIFEST)
         for i in range(CALLS):
             cls.t.cli("invoke", "add", "--payload", json.dumps({"a": i}))
         tandem.wait_for(lambda: len(cls.rows(cls)) == CALLS)
+
+    @classmethod
+    def up(cls, manifest):
+        app = cls.enterClassContext(tempfile.TemporaryDirectory(prefix="tandem-e2e-advise-"))
+        for name, text in (("tandem.yaml", manifest), ("app.py", "def add(event, context):\n    return event['a'] + 1\n")):
+            with open(f"{app}/{name}", "w", encoding="utf-8") as f:
+                f.write(text)
+        cls.t.cli("up", cwd=app)
 
     def rows(self):
         answer = json.loads(self.t.cli("cost", "--by", "rows", "--workload", "shop/add", "-o", "json"))
@@ -82,6 +102,21 @@ class Advise(unittest.TestCase):
         self.assertEqual((said["never"]["calls"], said["never"]["facts"]["memory"]["origin"]), (0, "declared"))
         self.assertEqual((said["never"]["lane"], said["never"]["facts"]["rate"]["value"], said["never"]["facts"]["rate"]["origin"]),
                          ("function", 0, "measured"), "nobody called it, and that is known")
+
+    def test_one_call_is_not_none(self):
+        self.t.cli("invoke", "once", "--payload", '{"a": 1}')
+        tandem.wait_for(lambda: self.advise("once")["once"]["calls"] == 1)
+        said = self.advise("once")["once"]
+        rate = said["facts"]["rate"]
+        self.assertEqual(rate["origin"], "measured")
+        self.assertTrue(0 < rate["low"] < rate["value"] < rate["high"], rate)
+        self.assertIn("once (1 call in ", self.t.cli("advise", "once"))
+
+    def test_what_was_made_just_now_was_not_idle_before(self):
+        before = time.time()
+        self.up(LATE)
+        high = self.advise("late")["late"]["facts"]["rate"]["high"]
+        self.assertGreaterEqual(high * (time.time() - before), 3, "it was seen for no longer than it is there")
 
     def test_what_failed_says_nothing_but_how_often(self):
         for n in (1, 2):
