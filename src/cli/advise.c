@@ -48,30 +48,6 @@ static bool all_failed(struct cli *c, const struct facts *f, struct jw *w)
 	return true;
 }
 
-/* This machine, and what an hour of it costs: as the daemon has it, if one is there. */
-static int market_of(struct cli *c, struct prices *prices, struct advise_market *m)
-{
-	auto_buf body = {0};
-	auto_json j = NULL;
-	struct err e = {0};
-	double usd_hour;
-
-	if (cli_prices(prices, &e) < 0)
-		return cli_fail(&e), -1;
-	usd_hour = prices->machine_usd_hour;
-	if (call_alive(c)) {
-		if (call_json(c, "GET", "/v1/cost?by=trigger&since_us=1", STR_NULL, &body, &j) < 0)
-			return -1;
-		usd_hour = json_real(json_get(j, "machine_usd_per_hour"), usd_hour);
-	}
-	m->prices = prices;
-	m->arch = CLI_ARCH;
-	m->vcpus = (double)sysconf(_SC_NPROCESSORS_ONLN);
-	m->memory_bytes = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGE_SIZE);
-	price_machine_init(&m->machine, prices, usd_hour, m->vcpus, m->memory_bytes);
-	return 0;
-}
-
 #define NOTE_MARK "<!-- written by tandem advise; changes are lost -->\n"
 
 /* A page of ours is written anew; what is there and is not ours stays. */
@@ -134,7 +110,7 @@ int advise_run(struct cli *c, int argc, char **argv)
 	struct advise_opts o = {.on = place_name[PLACE_HERE], .since_us = 86400000000ll};
 	auto_(facts_list_done) struct facts_list l = {0};
 	struct advise_market m = {0};
-	auto_free struct prices *prices = xcalloc(1, sizeof(*prices));
+	struct price_here here;
 	auto_buf out = {0};
 	struct err e = {0};
 	struct jw w;
@@ -153,9 +129,12 @@ int advise_run(struct cli *c, int argc, char **argv)
 		if (cli_can_write(page, &e) < 0)
 			return cli_fail(&e);
 	}
-	if (advise_facts(c, &(struct advise_from){o.declare, o.trace, o.since_us, argv, (size_t)argc}, &l) < 0 ||
-	    market_of(c, prices, &m) < 0)
+	if (advise_facts(c, &(struct advise_from){o.declare, o.trace, o.since_us, argv, (size_t)argc}, &l) < 0)
 		return CLI_FAILED;
+	if (cli_price_here(c, &here, &e) < 0)
+		return cli_fail(&e);
+	m.prices = &here.prices, m.machine = here.machine, m.arch = CLI_ARCH;
+	m.vcpus = here.vcpus, m.memory_bytes = here.memory_bytes;
 	w = jw_object(&out);
 	jw_arr(&w, "workloads");
 	for (size_t i = 0; i < l.n; i++)

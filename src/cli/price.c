@@ -2,13 +2,14 @@
 #include "cli/price.h"
 #include <fcntl.h>
 #include <limits.h>
-#include <sys/sysinfo.h>
 #include "base/io.h"
+#include "cli/call.h"
 #include "cli/probe.h"
 
 #define PRICES_MAX (256 << 10)
 
-int cli_prices(struct prices *ret, struct err *e)
+/* spec/prices.json beside the helpers. */
+static int read_prices(struct prices *ret, struct err *e)
 {
 	char dir[PATH_MAX], path[PATH_MAX + 32];
 	auto_buf text = {0};
@@ -21,16 +22,14 @@ int cli_prices(struct prices *ret, struct err *e)
 
 int cli_price_here(struct cli *c, struct price_here *ret, struct err *e)
 {
-	double cpus = (double)sysconf(_SC_NPROCESSORS_ONLN);
-	struct price_here h;
-	struct sysinfo si;
+	struct price_here h = {.vcpus = (double)sysconf(_SC_NPROCESSORS_ONLN),
+			       .memory_bytes = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE)};
 	auto_json j = NULL;
 
-	if (cli_prices(&h.prices, e) < 0 || probe_ask(c, "GET", "/v1/cost?since_us=1", STR_NULL, &j, e) < 0)
+	if (read_prices(&h.prices, e) < 0 || (call_alive(c) && probe_ask(c, "GET", "/v1/top", STR_NULL, &j, e) < 0))
 		return -1;
-	sysinfo(&si);
-	price_machine_init(&h.machine, &h.prices, json_real(json_get(j, "machine_usd_per_hour"), 0), cpus,
-			   (double)si.totalram * si.mem_unit);
+	price_machine_init(&h.machine, &h.prices, json_real(json_get(j, "usd_hour"), h.prices.machine_usd_hour),
+			   h.vcpus, h.memory_bytes);
 	*ret = h;
 	return 0;
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The price book, for verbs that price what they measured, simulated or read. */
+/* The price book and this machine, for verbs that price what they measured, simulated or read. */
 #pragma once
 #include "cli/cli.h"
 #include "ledger/prices.h"
-int cli_prices(struct prices *ret, struct err *e); /* spec/prices.json beside the helpers */
-struct price_here {				   /* with what an hour of this machine costs, as the daemon has it */
+struct price_here {
 	struct prices prices;
-	struct price_machine machine;
+	struct price_machine
+		machine; /* what an hour costs as the daemon has it; as the book has it where none answers */
+	double vcpus, memory_bytes;
 };
 int cli_price_here(struct cli *c, struct price_here *ret, struct err *e);
 #ifdef __aarch64__

@@ -30,7 +30,7 @@ const struct opt simulate_options[] = {
 	 AT(cpu)},
 	{0, "check", OPT_FLAG, NULL,
 	 "make calls of this time (--for, 20s) for real, and show what was predicted beside it", AT(check)},
-	{0, "price", OPT_TEXT, "USD", "what an hour of this machine costs", AT(price)},
+	{0, "price", OPT_TEXT, "USD", "what an hour of this machine costs (as tandem cost has it)", AT(price)},
 	{0},
 };
 
@@ -105,14 +105,7 @@ static double share(double part, double of)
 
 static double machine_usd(const struct sim *m, const struct simulate_use *u)
 {
-	struct price_machine p;
-	double usd_hour = m->prices.machine_usd_hour;
-
-	if (m->o.price)
-		price_parse(m->o.price, &usd_hour);
-	price_machine_init(&p, &m->prices, usd_hour, (double)sysconf(_SC_NPROCESSORS_ONLN),
-			   (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE));
-	return price_machine_use(&p, m->cpu_us + u->start_s * 1e6, u->held_byte_s, 1e6);
+	return price_machine_use(&m->price.machine, m->cpu_us + u->start_s * 1e6, u->held_byte_s, 1e6);
 }
 
 static void print(struct sim *m, const struct simulate_result *r)
@@ -142,7 +135,7 @@ static void print(struct sim *m, const struct simulate_result *r)
 	}
 	table_print(&t, m->c);
 	table_done(&t);
-	printf("The same calls elsewhere, list prices of %s:", m->prices.as_of);
+	printf("The same calls elsewhere, list prices of %s:", m->price.prices.as_of);
 	for (int k = 0; k < SIM_OFFERS; k++) {
 		printf(" %s %.6g USD", price_offer_name[sim_offers[k]], m->offers[k].usd);
 		if (m->offers[k].cannot)
@@ -178,7 +171,7 @@ static void print_json(struct sim *m, const struct simulate_result *r)
 	jw_real(&w, "took_cpu_s", m->cpu_s);
 	jw_real(&w, "busy_gb_s", r[0].use.busy_byte_s / GB);
 	jw_strc(&w, "source", m->source);
-	jw_strc(&w, "prices_as_of", m->prices.as_of);
+	jw_strc(&w, "prices_as_of", m->price.prices.as_of);
 	jw_arr(&w, "offers");
 	for (int k = 0; k < SIM_OFFERS; k++) {
 		jw_obj(&w, NULL);
@@ -211,6 +204,18 @@ static void print_json(struct sim *m, const struct simulate_result *r)
 	puts(out.p);
 }
 
+static int price(struct sim *m, struct err *e)
+{
+	struct price_here *p = &m->price;
+	double usd_hour;
+
+	if (cli_price_here(m->c, p, e) < 0)
+		return -1;
+	if (m->o.price && price_parse(m->o.price, &usd_hour) == 0)
+		price_machine_init(&p->machine, &p->prices, usd_hour, p->vcpus, p->memory_bytes);
+	return 0;
+}
+
 static int replay(struct sim *m, const char *what)
 {
 	struct simulate_result r[SIM_WAYS_MAX];
@@ -221,7 +226,7 @@ static int replay(struct sim *m, const char *what)
 	m->began_us = clock_now_us();
 	cpu = clock();
 	m->s = simulate_new(m->ways, m->n, (uint64_t)m->o.seed);
-	rc = cli_prices(&m->prices, &e);
+	rc = price(m, &e);
 	if (!rc)
 		rc = !strcmp(what, "ledger") ? sim_ledger(m, &e)
 		     : strchr(what, ':')     ? sim_traffic(m, what, &e)

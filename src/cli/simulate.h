@@ -28,7 +28,7 @@ struct sim {
 	char names[SIM_WAYS_MAX][SIM_NAME_MAX];
 	struct simulate_way ways[SIM_WAYS_MAX];
 	struct simulate *s;
-	struct prices prices;
+	struct price_here price;
 	struct {
 		double usd;
 		int64_t cannot; /* functions that cannot run there, left out of usd */

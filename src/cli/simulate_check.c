@@ -52,7 +52,6 @@ struct check {
 	struct probe *probes; /* one for each function */
 	unsigned n_probes;
 	struct costs costs;
-	struct price_machine machine;
 	struct outcome predicted, measured[REPLAYS];
 	int64_t failed;
 };
@@ -257,7 +256,7 @@ static void predict(struct check *k)
 	k->predicted = (struct outcome){
 		.p50_ms = (double)r.latency.p50_us / 1e3,
 		.p99_ms = (double)r.latency.p99_us / 1e3,
-		.usd = price_machine_use(&k->machine, cpu_us + (double)r.use.starts * c->start_cpu_us,
+		.usd = price_machine_use(&k->m->price.machine, cpu_us + (double)r.use.starts * c->start_cpu_us,
 					 r.use.held_byte_s, 1e6),
 		.cold = (double)r.use.cold,
 	};
@@ -452,11 +451,9 @@ static int check(void *arg)
 {
 	struct check *k = arg;
 	struct probe_what of = {.of = SIM_PROJECT "/" SIM_PROJECT, .more = ""};
-	struct price_here here;
 	struct err e = {0};
-	int rc = cli_price_here(k->m->c, &here, &e);
+	int rc = cli_price_here(k->m->c, &k->m->price, &e);
 
-	k->machine = here.machine;
 	k->probes = xcalloc(k->slice.functions, sizeof(*k->probes));
 	says(k, "copies of the function that is called");
 	for (; !rc && k->n_probes < k->slice.functions; k->n_probes += !rc)

@@ -37,7 +37,7 @@ void sim_function_over(struct sim *m, int64_t held_bytes, double cpu_us)
 					   (use.starts ? use.start_s / (double)use.starts * (double)use.cold : 0),
 			       .memory_mb = fmax(ceil((double)held_bytes / MB), 128)};
 	for (int k = 0; use.calls && k < SIM_OFFERS; k++) {
-		double usd = price_offer_usd(&m->prices, sim_offers[k], CLI_ARCH, &u);
+		double usd = price_offer_usd(&m->price.prices, sim_offers[k], CLI_ARCH, &u);
 
 		m->offers[k].cannot += isnan(usd);
 		m->offers[k].usd += isnan(usd) ? 0 : usd;

@@ -162,11 +162,15 @@ class Advise(unittest.TestCase):
     def test_machine_price(self):
         price = json.loads(self.t.cli("cost", "-o", "json"))["machine_usd_per_hour"]
         rate = self.declared("add: {rate: 1/s}\n")  # the measured one falls while nobody calls
-        before = self.advise("add", "--declare", rate)["add"]["places"]["here"]["container_usd_hour"]
+
+        def costs():
+            simulated = json.loads(self.t.cli("simulate", "steady:1", "--for", "1m", "--policy", "none", "-o", "json"))["policies"][0]["usd_machine"]
+            return self.advise("add", "--declare", rate)["add"]["places"]["here"]["container_usd_hour"], simulated
+        before = costs()
         self.t.cli("cost", "--machine-price", str(price * 3))
         self.addCleanup(self.t.cli, "cost", "--machine-price", str(price))
-        after = self.advise("add", "--declare", rate)["add"]["places"]["here"]["container_usd_hour"]
-        self.assertAlmostEqual(after / before, 3, places=6)
+        for was, now in zip(before, costs()):
+            self.assertAlmostEqual(now / was, 3, places=6)
 
     def test_recorded_day(self):
         day = self.enterContext(tempfile.TemporaryDirectory())
