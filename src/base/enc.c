@@ -229,3 +229,14 @@ bool enc_utf8_ok(struct str s)
 	}
 	return true;
 }
+
+size_t enc_utf8_whole(struct str s)
+{
+	for (size_t n = 1; n <= 3 && n <= s.n; n++) {
+		unsigned char c = (unsigned char)s.p[s.n - n];
+
+		if ((c & 0xc0) != 0x80)
+			return n < (c >= 0xf0 ? 4u : c >= 0xe0 ? 3u : c >= 0xc0 ? 2u : 1u) ? s.n - n : s.n;
+	}
+	return s.n;
+}

@@ -13,3 +13,4 @@ size_t enc_utf8_seq(const char *p, size_t n); /* bytes of the one valid sequence
 /* Is that sequence, of n bytes, none that is seen, but one that moves a cursor, ends a line or turns what is around it? */
 bool enc_utf8_moves(const char *p, size_t n);
 bool enc_utf8_ok(struct str s);
+size_t enc_utf8_whole(struct str s); /* bytes before a sequence that only begins at its end */

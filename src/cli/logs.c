@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* logs: what functions printed; events: what happened to them. The daemon sends lines; they are printed as they come. */
+#include "base/enc.h"
 #include "cli/call.h"
 #include "cli/verbs.h"
 
@@ -15,21 +16,40 @@ const struct opt logs_options[] = {
 	{0},
 };
 
+struct printed {
+	bool any;
+	struct buf left; /* on a terminal: the beginning of a character that goes on in the next piece */
+};
+
 static int print_piece(void *arg, struct str piece)
 {
-	auto_free char *text = str_dup(piece);
+	struct printed *p = arg;
+	size_t n = piece.n;
 
-	*(bool *)arg |= piece.n > 0;
-	fwrite(isatty(1) ? cli_clean_n(text, piece.n) : text, 1, piece.n, stdout);
+	p->any |= n > 0;
+	buf_addstr(&p->left, piece);
+	if (isatty(1)) {
+		n = enc_utf8_whole(buf_str(&p->left));
+		cli_clean_n(p->left.p, n);
+	}
+	fwrite(p->left.p, 1, n, stdout);
+	buf_drop(&p->left, n);
 	return fflush(stdout) != 0;
+}
+
+/* What was cut off there goes on nowhere. */
+static void printed_done(struct printed *p)
+{
+	fwrite(buf_str(&p->left).p, 1, p->left.n, stdout);
+	buf_done(&p->left);
 }
 
 /* What the daemon sends line by line. param: what the first word is called there. */
 static int show_lines(struct cli *c, int argc, char **argv, const char *path, const char *param, const char *done)
 {
 	struct logs_opts o = {.lines = 200};
+	auto_(printed_done) struct printed printed = {0};
 	auto_buf target = {0};
-	bool any = false;
 
 	if (!cli_options(c, &o, &argc, argv, 0, 1))
 		return c->exit;
@@ -45,9 +65,9 @@ static int show_lines(struct cli *c, int argc, char **argv, const char *path, co
 		call_query(&target, "follow", "1");
 	if (c->json)
 		call_query(&target, "format", "json");
-	if (call_stream(c, "GET", target.p, STR_NULL, print_piece, &any) < 0)
+	if (call_stream(c, "GET", target.p, STR_NULL, print_piece, &printed) < 0)
 		return c->exit;
-	if (!any && argc)
+	if (!printed.any && argc)
 		cli_note(c, "nothing is %s of \"%s\"", done, argv[0]);
 	return CLI_OK;
 }

@@ -107,6 +107,26 @@ TEST(utf8)
 		CHECK(enc_utf8_ok(table[i].s) == table[i].ok);
 }
 
+TEST(utf8_whole)
+{
+	static const struct {
+		struct str s;
+		size_t n;
+	} table[] = {{STR(""), 0},
+		     {STR("ab"), 2},
+		     {STR("a\xc2"), 1},
+		     {STR("a\xc2\x9b"), 3},
+		     {STR("a\xe2\x82"), 1},
+		     {STR("a\xe2\x82\xac"), 4},
+		     {STR("\xf0\x9f\x98"), 0},
+		     {STR("\xf0\x9f\x98\x80"), 4},
+		     {STR("\x80\x80\x80\x80"), 4}, /* begun nowhere */
+		     {STR("a\xff"), 1}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		CHECK(enc_utf8_whole(table[i].s) == table[i].n);
+}
+
 TEST(uuid)
 {
 	char a[37], b[37];

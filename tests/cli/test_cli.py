@@ -5,7 +5,9 @@ import http.server
 import io
 import json
 import os
+import pty
 import re
+import select
 import shutil
 import socketserver
 import stat
@@ -35,8 +37,13 @@ class FakeDaemon:
                 status, text = answers.get((self.command, self.path.split("?")[0]), (404, {"error": "no such path", "kind": "not_found"}))
                 if callable(text):
                     text = text(body)
-                data = text.encode() if isinstance(text, str) else json.dumps(text).encode()
                 self.send_response(status)
+                if isinstance(text, tuple):  # a chunk each
+                    self.send_header("Transfer-Encoding", "chunked")
+                    self.end_headers()
+                    self.wfile.write(b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in (*text, b"")))
+                    return
+                data = text.encode() if isinstance(text, str) else json.dumps(text).encode()
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
@@ -151,6 +158,20 @@ class Cli(Base):
         self.assertEqual(self.run_("describe", "f"), (0, f"reason: {harmless}\nlist:\n  - {harmless}\nin:\n  it: {harmless}\n", ""))
         self.assertIn(f"\n{harmless}", self.run_("ls")[1])
         self.assertEqual(self.run_("invoke", "f"), (1, "", f"tandem: f: {harmless}; more: tandem logs f\n"))
+
+    def test_what_is_logged_drives_no_terminal_in_two_pieces_either(self):
+        self.daemon({("GET", "/v1/logs"): (200, (b"one \xe2\x82", b"\xac, \xc2", b"\x9b31m, \xe2\x80", b"\xae two \xf0\x9f"))})
+        whole = b"one \xe2\x82\xac, \xc2\x9b31m, \xe2\x80\xae two \xf0\x9f"
+        logs = [TANDEM, "--state", self.state, "logs"]
+        self.assertEqual(subprocess.run(logs, stdout=subprocess.PIPE, timeout=60, check=True).stdout, whole)
+        ours, theirs = pty.openpty()
+        self.addCleanup(os.close, ours)
+        self.addCleanup(os.close, theirs)
+        subprocess.run(logs, stdout=theirs, timeout=60, check=True)
+        seen = b""
+        while len(seen) < len(whole) and select.select([ours], [], [], 60)[0]:
+            seen += os.read(ours, 4096)
+        self.assertEqual(seen, whole.replace(b"\xc2\x9b", b"  ").replace(b"\xe2\x80\xae", b"   "))
 
     def test_invoke(self):
         answer = {"request_id": "r", "outcome": "ok", "body": '{"a":1}', "timing": {"cold": True, "billed_ms": 2}}
