@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* top: what everything does now and what an hour of that costs. Two looks, a while apart; on a terminal again and again. */
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -252,14 +253,14 @@ static void print_text(struct cli *c, const struct frame *f, const struct json *
 
 /* ---- the screen ---- */
 
-static volatile sig_atomic_t ended, stops, resized;
+static volatile sig_atomic_t ended, stops, changed;
 
 static void on_signal(int sig)
 {
 	if (sig == SIGTSTP)
 		stops = 1;
-	else if (sig == SIGWINCH)
-		resized = 1;
+	else if (sig == SIGWINCH || sig == SIGCONT)
+		changed = 1;
 	else
 		ended = 1;
 }
@@ -272,7 +273,7 @@ struct screen {
 
 static void screen_signals(struct screen *s)
 {
-	static const int sigs[] = {SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGWINCH};
+	static const int sigs[] = {SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT, SIGWINCH};
 	struct sigaction on = {.sa_handler = on_signal};
 
 	sigemptyset(&s->seen);
@@ -282,20 +283,22 @@ static void screen_signals(struct screen *s)
 	}
 }
 
-static void screen_begin(struct screen *s)
+static void screen_raw(const struct screen *s)
 {
-	struct termios raw;
+	struct termios raw = s->was;
 
-	s->raw = isatty(0) && tcgetattr(0, &s->was) == 0;
-	if (s->raw) {
-		raw = s->was;
-		raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+	raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+	if (s->raw)
 		tcsetattr(0, TCSADRAIN, &raw);
-	}
+}
+
+static void screen_begin(const struct screen *s)
+{
+	screen_raw(s);
 	fputs("\033[?1049h\033[?25l\033[?7l", stdout); /* the other screen, no cursor, no wrapping */
 }
 
-static void screen_end(struct screen *s)
+static void screen_end(const struct screen *s)
 {
 	fputs("\033[?7h\033[?25h\033[?1049l", stdout);
 	fflush(stdout);
@@ -308,10 +311,10 @@ enum key { KEY_NONE, KEY_ORDER, KEY_END };
 /* The shell has its terminal as it was until it lets us go on. */
 static void screen_stop(struct screen *s)
 {
-	stops = 0;
 	screen_end(s);
 	signal(SIGTSTP, SIG_DFL); /* does nothing where nobody could let us go on */
 	(void)raise(SIGTSTP);
+	stops = changed = 0;
 	screen_signals(s);
 	screen_begin(s);
 }
@@ -326,21 +329,29 @@ static enum key wait_key(struct screen *s, int64_t until_us, enum by *by)
 	const char *k;
 	char key = 0;
 	sigset_t was;
+	ssize_t got;
 	int n = -1;
 
 	sigprocmask(SIG_BLOCK, &s->seen, &was);
-	if (!ended && !stops && !resized)
+	if (!ended && !stops && !changed)
 		n = ppoll(&in, 1, &left, &was);
 	sigprocmask(SIG_SETMASK, &was, NULL);
-	resized = 0;
 	if (ended)
 		return KEY_END;
-	if (stops)
+	if (stops) {
 		screen_stop(s);
+		return KEY_ORDER;
+	}
+	if (changed) { /* whoever let us go on may have had the terminal as it likes it */
+		changed = 0;
+		screen_raw(s);
+		return KEY_ORDER;
+	}
 	if (n <= 0)
 		return n ? KEY_ORDER : KEY_NONE;
-	if (read(0, &key, 1) != 1 || key == 'q')
-		return KEY_END;
+	got = read(0, &key, 1);
+	if (got != 1 || key == 'q')
+		return got < 0 && errno == EINTR ? KEY_ORDER : KEY_END;
 	k = key ? strchr(keys, key) : NULL;
 	if (k)
 		*by = (enum by)(k - keys);
@@ -388,6 +399,7 @@ static void live(struct cli *c, int64_t interval_us, enum by by)
 	enum key k = KEY_ORDER;
 	struct screen s;
 
+	s.raw = isatty(0) && tcgetattr(0, &s.was) == 0;
 	screen_signals(&s);
 	screen_begin(&s);
 	while (k != KEY_END) {

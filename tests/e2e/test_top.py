@@ -131,6 +131,23 @@ class Top(unittest.TestCase):
                 self.read_until(fd, b"\x1b[?1049l")
                 self.assertTrue(as_before())
 
+    def test_let_go_on_with_another_terminal(self):
+        """Stopped by what it cannot catch; whoever has it go on has set the terminal as a shell does."""
+        top, fd, as_before = self.terminal()
+        cooked = termios.tcgetattr(fd)
+        self.read_until(fd, b"by cost; ")
+        top.send_signal(signal.SIGSTOP)
+        self.assertTrue(os.WIFSTOPPED(os.waitpid(top.pid, os.WUNTRACED)[1]))
+        cooked[3] |= termios.ICANON | termios.ECHO
+        termios.tcsetattr(fd, termios.TCSANOW, cooked)
+        self.assertTrue(as_before())
+        top.send_signal(signal.SIGCONT)
+        self.read_until(fd, b"by cost; ")
+        os.write(fd, b"n")  # and no end of a line
+        self.read_until(fd, b"by name; ")
+        os.write(fd, b"q")
+        self.assertEqual(top.wait(LIMIT_S), 0)
+        self.assertTrue(as_before())
 
     def test_stopped_and_resized(self):
         top, fd, as_before = self.terminal("sh", "-c", 'set -m; "$@"; echo back; read x; fg', "sh")
