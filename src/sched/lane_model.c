@@ -8,6 +8,8 @@
 
 #define PER_DECADE    8 /* where a crossing is looked for */
 #define HALVINGS      24
+#define NEVER	      1e-16	 /* a chance that counts for nothing, */
+#define NEVER_LOG     40	 /* and exp of minus this, too */
 #define HELD_ASSUMED  (16 << 20) /* as policy_keep_us does */
 #define START_ASSUMED 0.02	 /* from an image 2 to 30 ms, plainly 30 to 300 (README) */
 
@@ -18,21 +20,25 @@
  */
 struct lane_held lane_held(double rate, double open_s, double keep_s, int seats, int always)
 {
-	double open = rate * open_s, wide = 10 * sqrt(open) + 10, first = open > wide ? floor(open - wide) : 0;
+	double open = rate * open_s, wide = 8 * sqrt(open) + 10, first = open > wide ? floor(open - wide) : 0;
 	double at, below = 0; /* P(open = n), P(open <= n): nothing worth counting lies below `first` */
+	double next;	      /* the first seat of an instance, less one */
 	struct lane_held h = {0};
 
 	if (seats < 1)
 		seats = 1;
 	h.instances = fmax(ceil(first / seats), always);
+	next = h.instances * seats;
 	at = open > 0 ? exp(first * log(open) - open - lgamma(first + 1)) : 1;
-	for (double n = first; n <= open + wide; n++, at *= open / n) { /* n: one less than the level */
-		double gone;
+	for (double n = first; n <= open || at > NEVER; n++, at *= open / n) { /* n: one less than the level */
+		double kept, gone;
 
-		below = fmin(below + at, 1);
-		if (fmod(n, seats) != 0 || n / seats < always || at <= 0)
+		below = below + at < 1 ? below + at : 1;
+		if (n < next || at <= 0)
 			continue;
-		gone = exp(-rate * at / below * keep_s);
+		next += seats;
+		kept = rate * at / below * keep_s;
+		gone = kept < NEVER_LOG ? exp(-kept) : 0;
 		h.instances += 1 - below * gone;
 		h.starts += rate * at * gone;
 	}
@@ -64,29 +70,41 @@ static double kept_s(const struct lane_facts *f)
 }
 
 static double used(const struct lane_facts *f, const struct lane_price *p, enum lane lane, double rate,
-		   const struct lane_held *h)
+		   const struct lane_held *h, const struct lane_held *single)
 {
 	double cpu = rate * f->cpu_s.v + h->starts * f->start_cpu_s.v, bytes;
 
 	if (lane == LANE_FUNCTION) {
 		bytes = (h->instances + h->starts * f->start_s.v) * f->held_bytes.v;
 	} else {
-		struct lane_held seats = lane_held(rate, f->wall_s.v, kept_s(f), 1, 0);
-
 		cpu += h->instances * f->overhead_cpu_share.v;
 		bytes = (h->instances + h->starts * f->c_start_s.v) * f->base_bytes.v +
-			seats.instances * f->seat_bytes.v;
+			single->instances * f->seat_bytes.v;
 	}
 	return cpu * p->usd_per_cpu_s + bytes * p->usd_per_byte_s;
 }
 
-double lane_cost_hour(const struct lane_facts *f, const struct lane_price *p, enum lane lane, double rate)
+/* Of instances with one seat, of which none is always there: the costs of both lanes are made of it, and it is most of the work. */
+static struct lane_held single_held(const struct lane_facts *f, double rate)
 {
-	int seats = lane == LANE_FUNCTION ? 1 : f->seats;
-	struct lane_held h = lane_held(rate, f->wall_s.v, kept_s(f), seats, always_of(f, lane));
-	double a_second = p->by_reservation ? reserved(f, p, lane, rate, &h) : used(f, p, lane, rate, &h);
+	return lane_held(rate, f->wall_s.v, kept_s(f), 1, 0);
+}
+
+static double cost_hour(const struct lane_facts *f, const struct lane_price *p, enum lane lane, double rate,
+			const struct lane_held *single)
+{
+	int seats = lane == LANE_FUNCTION ? 1 : f->seats, always = always_of(f, lane);
+	struct lane_held h = seats == 1 && !always ? *single : lane_held(rate, f->wall_s.v, kept_s(f), seats, always);
+	double a_second = p->by_reservation ? reserved(f, p, lane, rate, &h) : used(f, p, lane, rate, &h, single);
 
 	return 3600 * (a_second + rate * p->usd_per_request);
+}
+
+double lane_cost_hour(const struct lane_facts *f, const struct lane_price *p, enum lane lane, double rate)
+{
+	struct lane_held single = single_held(f, rate);
+
+	return cost_hour(f, p, lane, rate, &single);
 }
 
 /* ---- where it no longer matters ---- */
@@ -168,9 +186,10 @@ struct priced {
 static double gain(const void *arg, double rate)
 {
 	const struct priced *p = arg;
+	struct lane_held single = single_held(&p->f, rate);
 
-	return lane_cost_hour(&p->f, p->function, LANE_FUNCTION, rate) -
-	       lane_cost_hour(&p->f, p->container, LANE_CONTAINER, rate);
+	return cost_hour(&p->f, p->function, LANE_FUNCTION, rate, &single) -
+	       cost_hour(&p->f, p->container, LANE_CONTAINER, rate, &single);
 }
 
 void lane_break_even(const struct lane_facts *f, const struct lane_price *function, const struct lane_price *container,
