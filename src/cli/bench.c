@@ -136,19 +136,14 @@ static int run_lane(struct bench *b, struct err *e)
 	return rc;
 }
 
-/* For advise. Before: what it is that is measured. */
-static int kept(struct bench *b, const char *method, struct str body, struct err *e)
+/* For advise. */
+static int measured(const struct bench *b, const char *method, struct str body, struct json **ret, struct err *e)
 {
 	const char *slash = strchr(b->of, '/');
 	auto_buf target = {0};
-	auto_json j = NULL;
 
 	call_target(&target, "/v1/measured/", slash ? slash + 1 : b->of, "");
-	if (probe_ask(b->c, method, target.p, body, &j, e) < 0)
-		return -1;
-	if (!body.n)
-		snprintf(b->measures, sizeof(b->measures), STR_FMT, STR_ARG(json_get_str(j, "measures")));
-	return 0;
+	return probe_ask(b->c, method, target.p, body, ret, e);
 }
 
 static void keep_facts(struct bench *b)
@@ -158,7 +153,7 @@ static void keep_facts(struct bench *b)
 	struct err e = {0};
 	auto_object(w, body);
 
-	jw_str(&w, "of", str_of(b->measures));
+	jw_strc(&w, "of", b->measures);
 	jw_obj(&w, "facts");
 	for (unsigned i = 0; i < LANE_FACT_N; i++) {
 		const struct known *k = i == LANE_FACT_SEATS ? &seats : &f->all[i];
@@ -173,7 +168,7 @@ static void keep_facts(struct bench *b)
 	}
 	jw_end(&w, '}');
 	jw_end(&w, '}');
-	if (kept(b, "PUT", buf_str(&body), &e) < 0)
+	if (measured(b, "PUT", buf_str(&body), NULL, &e) < 0)
 		report_fact(&b->r, "advise", "does not know of it: %s", e.text);
 }
 
@@ -232,11 +227,13 @@ static int add_costs(struct bench *b, struct err *e)
 static int run_all(struct bench *b)
 {
 	static const char *const lanes[] = {"function", "container"};
+	auto_json before = NULL;
 	struct err e = {0};
 	int worked = 0;
 
-	if (kept(b, "GET", STR_NULL, &e) < 0)
+	if (measured(b, "GET", STR_NULL, &before, &e) < 0)
 		return cli_fail(&e);
+	b->measures = json_get_str(before, "measures").p;
 	for (size_t k = 0; k < ARRAY_SIZE(phases); k++)
 		b->steps += wanted(b, &phases[k]);
 	b->steps = (b->steps + 1) * (listed(b->o.lanes, lanes[0]) + listed(b->o.lanes, lanes[1]));

@@ -28,7 +28,7 @@ struct bench {
 	unsigned step, steps;
 	struct lane_facts facts;
 	struct moments started; /* what each instance of the present lane held that was started */
-	char measures[160];	/* what is measured, as the daemon tells it from another one */
+	const char *measures;	/* what is measured, as the daemon tells it from another one */
 	bool measured[LANE_N];
 	double call_s;	    /* what the first took, without its start */
 	size_t told, calls; /* those that the facts are of; made in all */
