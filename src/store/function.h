@@ -92,7 +92,7 @@ extern const char *const snapshot_wish_name[SNAPSHOT_N]; /* as tandem.yaml has t
 #define LANE_SEATS     8 /* when nothing is declared: threads of one process share its memory, and a GIL */
 #define LANE_SEATS_MAX 64
 struct scale {
-	int min, max;	 /* instances of $LATEST: held ready; at most, 0: no limit */
+	int min, max; /* instances of $LATEST: held ready, in the container lane at least one; at most, 0: no limit */
 	int64_t keep_us; /* how long one without events is kept; -1: as the policy thinks */
 	enum snapshot_wish snapshot;
 	enum lane_wish lane;
@@ -147,7 +147,8 @@ void function_unref(struct function *f);
 struct function *function_new(const char *name, const char *project);
 void function_put(struct store *s, struct store_op *op, struct function *f);
 void function_del(struct store *s, struct store_op *op, struct function *f);
-/* What was declared of it by records (async/, policy/, url/ NAME:QUALIFIER), or of its version or alias; "": all, as del does. */
+/* What was declared of its version or alias by records (async/, policy/, url/ NAME:QUALIFIER); "": all of it, and what was
+ * measured of it (measured/NAME:), as del does. */
 void function_forget(struct store *s, const struct function *f, const char *qualifier);
 /* One that no function has yet: its code is not swept while somebody holds a reference. */
 void revision_hold(struct store *s, struct revision *r);
