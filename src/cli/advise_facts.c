@@ -162,7 +162,7 @@ static void measure(struct facts *f, const struct workload *w, double looked_s, 
 }
 
 struct ran {
-	struct json *cost, *kept;
+	struct json *cost, *sums, *kept; /* sums: as cost, since the workload was made */
 };
 
 /* For so long the ledger would know of its calls: a workload of today was not idle yesterday. */
@@ -260,8 +260,8 @@ static void take_bench(struct facts *f, const struct json *item)
 }
 
 /* A function or a service of the daemon's list. */
-static void look_at(const struct advise_from *from, const struct json *item, bool service, const struct rows *r,
-		    const struct ran *ran, struct facts_list *l)
+static void look_at(const struct json *item, bool service, const struct rows *r, const struct ran *ran,
+		    struct facts_list *l)
 {
 	struct str name = json_get_str(item, "name"), project = json_get_str(item, "project");
 	auto_free char *of = xasprintf(STR_FMT "/" STR_FMT, STR_ARG(project), STR_ARG(name));
@@ -270,8 +270,6 @@ static void look_at(const struct advise_from *from, const struct json *item, boo
 	const struct workload *w = map_get(&r->workloads, str_of(of));
 	struct facts *f;
 
-	if (!wanted(from, name) && !wanted(from, str_of(of)))
-		return;
 	f = one_more(l, name.p ? name.p : "");
 	f->now = 0;
 	while (f->now < LANE_N && !str_eqc(json_get_str(item, "lane"), lane_name[f->now]))
@@ -286,7 +284,7 @@ static void look_at(const struct advise_from *from, const struct json *item, boo
 	if (service) /* begins from no image: the same in both lanes */
 		facts_set(f, FACT_BASE, 0, 0, 0, KNOWN_ASSUMED);
 	if (service)
-		measure_service(f, ran->cost, name, looked_s);
+		measure_service(f, ran->sums, name, looked_s);
 	else if (w)
 		measure(f, w, looked_s, r->now_s);
 	if (!service && f->now == LANE_CONTAINER)
@@ -296,24 +294,48 @@ static void look_at(const struct advise_from *from, const struct json *item, boo
 		measure_none(f, looked_s);
 }
 
+static bool asked_for(const struct advise_from *from, const struct json *item)
+{
+	struct str name = json_get_str(item, "name"), project = json_get_str(item, "project");
+	auto_free char *of = xasprintf(STR_FMT "/" STR_FMT, STR_ARG(project), STR_ARG(name));
+
+	return wanted(from, name) || wanted(from, str_of(of));
+}
+
+static int ask_sums(struct cli *c, int64_t since_us, struct json **ret)
+{
+	auto_buf target = {0}, body = {0};
+
+	buf_adds(&target, "/v1/cost?by=workload");
+	call_query_int(&target, "since_us", since_us);
+	return call_json(c, "GET", target.p, STR_NULL, &body, ret);
+}
+
 static int from_daemon(struct cli *c, const struct advise_from *from, struct facts_list *l)
 {
 	static const char *const lists[] = {"functions", "services"};
-	auto_buf body = {0}, sums = {0}, list = {0}, target = {0};
+	auto_buf body = {0}, list = {0};
 	auto_(rows_done) struct rows r = {0};
 	auto_json cost = NULL;
 	auto_json kept = NULL;
 	auto_json j = NULL;
 
-	buf_adds(&target, "/v1/cost?by=workload");
-	call_query_int(&target, "since_us", from->since_us);
-	if (call_json(c, "GET", "/v1/functions", STR_NULL, &body, &j) < 0 ||
-	    call_json(c, "GET", target.p, STR_NULL, &sums, &cost) < 0 ||
+	if (call_json(c, "GET", "/v1/functions", STR_NULL, &body, &j) < 0 || ask_sums(c, from->since_us, &cost) < 0 ||
 	    call_json(c, "GET", "/v1/instances", STR_NULL, &list, &kept) < 0 || read_rows(c, from, &r) < 0)
 		return -1;
 	for (size_t k = 0; k < ARRAY_SIZE(lists); k++)
-		for (size_t i = 0; i < json_len(json_get(j, lists[k])); i++)
-			look_at(from, json_at(json_get(j, lists[k]), i), k == 1, &r, &(struct ran){cost, kept}, l);
+		for (size_t i = 0; i < json_len(json_get(j, lists[k])); i++) {
+			const struct json *item = json_at(json_get(j, lists[k]), i);
+			int64_t age_us = (int64_t)(r.now_s * 1e6) - json_get_int(item, "created_us", 0);
+			auto_json own = NULL;
+
+			if (!asked_for(from, item))
+				continue;
+			/* Sums of a whole day may be of another one of its name: it was down, and is up again. */
+			if (k == 1 && age_us < from->since_us && ask_sums(c, age_us > 1 ? age_us : 1, &own) < 0)
+				return -1;
+			look_at(item, k == 1, &r, &(struct ran){cost, own ? own : cost, kept}, l);
+		}
 	return 0;
 }
 

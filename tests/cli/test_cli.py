@@ -14,6 +14,7 @@ import stat
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 import zipfile
 
@@ -301,6 +302,24 @@ class Cli(Base):
         self.assertIn(':2:3: unknown key "knid"; did you mean "kind"?', err)
         self.assertEqual(self.run_("advise", "--on", "mars")[0], 2)
         self.assertEqual(self.run_("advise", "--declare", shop + "x")[0], 1)
+
+    def test_advise_of_a_service_that_is_up_again(self):
+        """What one of its name did before it was made is not asked for, nor is the time before that."""
+        made = {"old": time.time() - 1e6, "young": time.time() - 100}
+        services = [{"name": n, "project": "p", "lane": "container", "route": "/", "created_us": int(at * 1e6)} for n, at in made.items()]
+        sums = [{"key": f"service/{n}", "invocations": 200, "handler_us": 2000000, "cpu_us": 200000} for n in made]
+        fake = self.daemon({("GET", "/v1/functions"): (200, {"functions": [], "services": services}), ("GET", "/v1/instances"): (200, {"instances": []}),
+                            ("GET", "/v1/cost"): (200, {"machine": {"seconds": 50000}, "sums": sums}), ("GET", "/v1/rows"): (200, ""),
+                            ("GET", "/v1/top"): (200, {"usd_hour": 0.05})})
+        code, out, err = self.run_("advise", "-o", "json")
+        age = time.time() - made["young"]
+        self.assertEqual((code, err), (0, ""))
+        rate = {w["name"]: w["facts"]["rate"]["value"] for w in json.loads(out)["workloads"]}
+        self.assertAlmostEqual(rate["old"], 200 / 50000)
+        self.assertTrue(200 / age <= rate["young"] <= 2, rate)
+        asked = [int(re.search(r"since_us=(\d+)", target)[1]) for _, target, _ in fake.asked if target.startswith("/v1/cost")]
+        self.assertEqual(asked[0], 86400 * 10**6)
+        self.assertTrue(len(asked) == 2 and 100e6 <= asked[1] <= age * 1e6, asked)
 
     def test_env_is_safe_for_sh(self):
         nasty = "it's $(touch /tmp/no) `x` \\ \" end"
