@@ -108,13 +108,13 @@ void services_ready(struct services *ss); /* running tasks were adopted: takes t
 void services_drain(struct services *ss, bool successor, void (*done)(void *arg), void *arg);
 void services_free(struct services *ss); /* containers live on in the spawner */
 
+#define SERVICE_MEASURED "measured/" /* CLUSTER/NAME: what others keep of it, gone with it */
 /*
  * Makes a service or changes it; durable when op is done (op may be NULL). Another family, revision or port, or again,
  * begins a rollout. Errors: the definition is not there (ERR_NOT_FOUND), the route is another's (ERR_CONFLICT).
  */
 int service_put(struct services *ss, struct store_op *op, const struct service_spec *spec, bool again, struct err *e);
 /* Its instances end when what is open is over; until then it is there as DRAINING, and for a while as INACTIVE. */
-#define SERVICE_MEASURED "measured/" /* CLUSTER/NAME: what others keep of it, gone with it */
 void service_del(struct services *ss, struct store_op *op, struct service *sv);
 struct service *service_get(const struct services *ss, struct str cluster, struct str name); /* also a deleted one */
 struct service *service_next(const struct services *ss, const struct service *after);	     /* by cluster, name */
