@@ -25,8 +25,8 @@ def handler(event, context):
 PROJECT = """\
 name: events
 functions:
-  may: {code: app, runtime: python3.11, handler: app.handler, snapshot: "off", allow: [{action: "events:PutEvents", resource: default}]}
-  may-not: {code: app, runtime: python3.11, handler: app.handler, snapshot: "off"}
+  may: {code: app, runtime: python3.11, handler: app.handler, timeout: 60s, snapshot: "off", allow: [{action: "events:PutEvents", resource: default}]}
+  may-not: {code: app, runtime: python3.11, handler: app.handler, timeout: 60s, snapshot: "off"}
 """
 JS_V2 = """
 const sdk = require("aws-sdk"), client = new sdk.EventBridge({endpoint: process.env.ENDPOINT, maxRetries: 0});
