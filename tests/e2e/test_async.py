@@ -74,12 +74,6 @@ class Base(tandem.Fails, unittest.TestCase):
         """The function and attempts of each."""
         tandem.wait_for(lambda: [x[:2] for x in self.stored()] == list(want), WAIT_S, lambda: f"{self.stored()} instead of {want}")
 
-    def clock(self, **what):
-        status, text = self.t.admin("POST", "/v1/debug/clock?" + "&".join(f"{k}={v}" for k, v in what.items()))
-        if status == 404:
-            self.skipTest("not a debug build")
-        self.assertEqual(status, 200, text)
-
     def kill(self):
         old = tandem.wait_for(lambda: tandem.daemon_of(self.t.pid))
         os.kill(old, signal.SIGKILL)
@@ -159,18 +153,18 @@ class Tries(Base):
         to = self.create("to")
         self.create("f", FAILS)
         self.c.put_function_event_invoke_config(FunctionName="f", **rules, DestinationConfig={"OnFailure": {"Destination": to}})
-        self.addCleanup(self.clock, resume=1)
-        self.clock(stop=1)
+        self.addCleanup(self.t.clock, resume=1)
+        self.t.clock(stop=1)
 
     def test_twice_again_after_one_and_two_minutes(self):
         self.failing()
         request = self.send("f", {"n": 1})
         self.wait_stored(("f", 1))
-        self.clock(step_us=MINUTE_US - 1000)
+        self.t.clock(step_us=MINUTE_US - 1000)
         self.wait_stored(("f", 1))
-        self.clock(step_us=1000)
+        self.t.clock(step_us=1000)
         self.wait_stored(("f", 2))
-        self.clock(step_us=2 * MINUTE_US)
+        self.t.clock(step_us=2 * MINUTE_US)
         record = self.wait_got("to")[0]
         self.wait_lines("f", "try", [request] * 3)
         self.assertEqual((record["version"], record["requestPayload"], record["responseContext"]),
@@ -185,7 +179,7 @@ class Tries(Base):
         self.failing(MaximumEventAgeInSeconds=60)
         self.send("f", 1)
         self.wait_stored(("f", 1))
-        self.clock(step_us=MINUTE_US + 1000000)  # the wall clock and the one that events wait by are not the same to the microsecond
+        self.t.clock(step_us=MINUTE_US + 1000000)  # the wall clock and the one that events wait by are not the same to the microsecond
         record = self.wait_got("to")[0]
         self.assertEqual((record["requestContext"]["condition"], record["requestContext"]["approximateInvokeCount"]), ("EventAgeExceeded", 1))
         self.assertNotIn("responseContext", record)
@@ -204,8 +198,8 @@ class Tries(Base):
         self.wait_lines("f", "try", [request])
         self.wait_stored(("f", 1))
         self.kill()  # the next daemon's clock runs
-        self.clock(stop=1)
-        self.clock(step_us=MINUTE_US)
+        self.t.clock(stop=1)
+        self.t.clock(step_us=MINUTE_US)
         self.wait_got("to")
         self.wait_lines("f", "try", [request] * 2)
 
@@ -235,14 +229,14 @@ class Tries(Base):
         caller.start()
         self.addCleanup(caller.join)
         self.wait_lines("h", "begin", ["first"])
-        self.addCleanup(self.clock, resume=1)
-        self.clock(stop=1)
+        self.addCleanup(self.t.clock, resume=1)
+        self.t.clock(stop=1)
         self.send("h", "second")
         tandem.wait_for(lambda: "throttled" in {r["outcome"] for r in self.t.rows("h")}, WAIT_S)
         self.wait_stored(("h", 0))
         go()
         caller.join()
-        self.clock(step_us=1000000)
+        self.t.clock(step_us=1000000)
         self.wait_lines("h", "begin", ["first", "second"])
         self.wait_stored()
 

@@ -32,32 +32,14 @@ budgets:
 """
 
 
-class Clock:
-    def clock(self, **what):
-        status, text = self.t.admin("POST", "/v1/debug/clock?" + "&".join(f"{k}={v}" for k, v in what.items()))
-        if status == 404:
-            self.skipTest("not a debug build")
-        self.assertEqual(status, 200, text)
-        return json.loads(text)
-
-    def passes(self, us):
-        self.clock(stop=1, step_us=us)
-        self.clock(resume=1)
-
-
-class Budgets(Clock, unittest.TestCase):
+class Budgets(unittest.TestCase):
     def setUp(self):
         if os.geteuid() != 0:
             self.skipTest("needs root")
         self.t = self.enterContext(tandem.Tandem())
-        os.mkdir(f"{self.t.base}/app")
-        with open(f"{self.t.base}/app/app.py", "w", encoding="utf-8") as f:
-            f.write(CODE)
 
     def up(self, **values):
-        with open(f"{self.t.base}/tandem.yaml", "w", encoding="utf-8") as f:
-            f.write(PROJECT.format(**{"a": 1, "kept": 1, "then": "throttle"} | values))
-        return self.t.cli("up", cwd=self.t.base)
+        return self.t.up({"app/app.py": CODE, "tandem.yaml": PROJECT.format(**{"a": 1, "kept": 1, "then": "throttle"} | values)})
 
     def budget(self, name):
         return next(b for b in json.loads(self.t.cli("budget", "-o", "json"))["budgets"] if b["name"] == name)
@@ -113,7 +95,7 @@ class Budgets(Clock, unittest.TestCase):
             self.t.client().invoke(FunctionName="a")
         self.assertNotRegex(self.t.cli("logs", "a"), r"ran \d")
         until = self.budget("team-a")["until"]
-        self.passes(MONTH_US)
+        self.t.clock(step_us=MONTH_US)
         self.assertGreater(self.budget("team-a")["until"], until)
         tandem.wait_for(lambda: re.search(r"ran \d", self.t.cli("logs", "a")))  # which may use it up again
         for line in (r"budget shop budget team-a is open again: a new month has begun", r"throttle shop/a over: \d+ calls were refused within \d+ s"):
@@ -129,7 +111,7 @@ class Budgets(Clock, unittest.TestCase):
         with self.assertRaisesRegex(AssertionError, "budget kept"):
             self.t.cli("invoke", "kept")
         self.assertEqual([], self.t.instances("kept"))
-        self.passes(MONTH_US)
+        self.t.clock(step_us=MONTH_US)
         tandem.wait_for(lambda: len(self.t.instances("kept")) == 1)
         self.assertEqual(self.t.cli("invoke", "kept").strip(), '"done"')
 
@@ -148,7 +130,7 @@ class Budgets(Clock, unittest.TestCase):
         self.assertEqual(json.loads(self.t.cli("budget", "-o", "json"))["budgets"], [])
 
 
-class OfServices(tandem.Fails, Clock, services.Case):
+class OfServices(tandem.Fails, services.Case):
     def up_with(self, usd):
         path = f"{self.t.base}/tandem.yaml"
         with open(path, "w", encoding="utf-8") as f:
@@ -222,7 +204,7 @@ class OfServices(tandem.Fails, Clock, services.Case):
             ecs.run_task(taskDefinition="job", tags=tags)
         self.assertEqual(ecs.describe_tasks(tasks=[made["taskArn"]])["tasks"][0]["lastStatus"], "RUNNING")  # it is not to stop
         self.assertIn("first", running())
-        self.passes(3600 * 10**6)
+        self.t.clock(step_us=3600 * 10**6)
         self.until(lambda sv: sv["instances"] == 0 and sv["starting"] == 0)
         tandem.wait_for(lambda: not running())
         with self.assertRaisesRegex(AssertionError, r"budget k: .*\(tag team=k, by the price of AWS\)"):

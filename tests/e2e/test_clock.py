@@ -33,15 +33,8 @@ class Clock(unittest.TestCase):
         self.t = tandem.Tandem()
         self.addCleanup(self.t.close)
         self.t.start()
-        self.addCleanup(self.clock, resume=1)  # the end of a daemon takes time too
+        self.addCleanup(self.t.clock, resume=1)  # the end of a daemon takes time too
         self.t.up({"app/app.py": CODE, "tandem.yaml": PROJECT})
-
-    def clock(self, **what):
-        status, text = self.t.admin("POST", "/v1/debug/clock?" + "&".join(f"{k}={v}" for k, v in what.items()))
-        if status == 404:
-            self.skipTest("not a debug build")
-        self.assertEqual(status, 200, text)
-        return json.loads(text)
 
     def states(self):
         return [i["state"] for i in json.loads(self.t.cli("ps", "-o", "json"))["instances"]]
@@ -59,19 +52,19 @@ class Clock(unittest.TestCase):
     def test_freeze_and_keep(self):
         self.t.cli("stop", "f")
         self.until([])
-        begin = self.clock(stop=1)["now_us"]
+        begin = self.t.clock(stop=1)["now_us"]
         before = len(self.rows("idle"))
         self.assertEqual(self.invoke(), '"done"')
         self.until(["idle"])
-        self.assertEqual(self.clock(step_us=49000)["now_us"], begin + 49000)
+        self.assertEqual(self.t.clock(step_us=49000)["now_us"], begin + 49000)
         self.assertEqual(self.states(), ["idle"])
         self.assertEqual(len(self.rows("idle")), before)
-        self.clock(step_us=1000)
+        self.t.clock(step_us=1000)
         self.until(["frozen"])
         self.assertEqual([r["idle_ms"] for r in self.rows("idle")[before:]], [50])
-        self.clock(step_us=599940000)  # ten minutes but for 10 ms
+        self.t.clock(step_us=599940000)  # ten minutes but for 10 ms
         self.assertEqual(self.states(), ["frozen"])
-        self.clock(step_us=10000)
+        self.t.clock(step_us=10000)
         self.until([])
         self.assertEqual([r["idle_ms"] for r in self.rows("idle")[before:]], [50, 599950])
         self.assertEqual([r["handler_us"] for r in self.rows("invoke")], [0])
@@ -91,11 +84,11 @@ class Clock(unittest.TestCase):
         with open(path, "w", encoding="utf-8") as f:
             f.write('name: slow\nfunctions:\n  slow: {code: slow, runtime: python3.11, handler: app.handler, snapshot: "off"}\n')
         before = set(os.listdir(f"{self.t.state}/daemon/code"))
-        self.clock(stop=1)
+        self.t.clock(stop=1)
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             up = pool.submit(self.t.cli, "up", "-f", path)
             first = other([])
-            self.clock(step_us=10000000)
+            self.t.clock(step_us=10000000)
             other(first)
             code, = set(os.listdir(f"{self.t.state}/daemon/code")) - before
             with open(f"{self.t.state}/daemon/code/{code}/there", "w", encoding="utf-8"):
@@ -109,24 +102,24 @@ class Clock(unittest.TestCase):
         path = os.path.join(self.t.base, "more.yaml")
         with open(path, "w", encoding="utf-8") as f:
             f.write("name: more\nfunctions:\n  g: {code: app, runtime: python3.11, handler: app.handler}\n")
-        self.clock(stop=1)
+        self.t.clock(stop=1)
         self.t.cli("up", "-f", path)
         tandem.wait_for(lambda: "bytes" in json.loads(self.t.cli("describe", "g", "-o", "json"))["snapshot"], WAIT_S, "no image")
-        tandem.wait_for(lambda: self.states() == ["frozen", "frozen"] or not self.clock(step_us=50000), WAIT_S, self.states)
-        self.clock(step_us=20000000)
+        tandem.wait_for(lambda: self.states() == ["frozen", "frozen"] or not self.t.clock(step_us=50000), WAIT_S, self.states)
+        self.t.clock(step_us=20000000)
         self.assertEqual(self.states(), ["frozen", "frozen"])
-        self.clock(step_us=10000000)
+        self.t.clock(step_us=10000000)
         self.until(["frozen"])
 
     def test_timeout_after_30_s(self):
-        self.clock(stop=1)
+        self.t.clock(stop=1)
         answer = []
         call = threading.Thread(target=lambda: answer.append(self.late()))
         call.start()
         self.until(["busy"])
-        self.clock(step_us=29999000)
+        self.t.clock(step_us=29999000)
         self.assertEqual(self.states(), ["busy"])
-        self.clock(step_us=1000)
+        self.t.clock(step_us=1000)
         call.join(WAIT_S)
         self.assertIn("Task timed out after 30.00 seconds", answer[0])
         self.until([])
@@ -140,9 +133,9 @@ class Clock(unittest.TestCase):
             return str(e)
 
     def test_time_goes_on(self):
-        stopped = self.clock(stop=1)["now_us"]
-        self.clock(step_us=3600000000)
-        self.assertGreaterEqual(self.clock(resume=1)["now_us"], stopped + 3600000000)
+        stopped = self.t.clock(stop=1)["now_us"]
+        self.t.clock(step_us=3600000000)
+        self.assertGreaterEqual(self.t.clock(resume=1)["now_us"], stopped + 3600000000)
         self.assertEqual(self.invoke(), '"done"')
         self.until(["frozen"])
 

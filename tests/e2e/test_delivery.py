@@ -56,12 +56,6 @@ class Delivery(unittest.TestCase):
     def wait_stored(self, *want):
         tandem.wait_for(lambda: self.stored() == list(want), WAIT_S, lambda: f"{self.stored()} instead of {want}")
 
-    def clock(self, **what):
-        status, text = self.t.admin("POST", "/v1/debug/clock?" + "&".join(f"{k}={v}" for k, v in what.items()))
-        if status == 404:
-            self.skipTest("not a debug build")
-        self.assertEqual(status, 200, text)
-
     def test_dead_letter_queue_of_a_function(self):
         url, arn = self.queue("dead")
         with self.assertRaises(self.c.exceptions.InvalidParameterValueException):
@@ -129,16 +123,16 @@ class Delivery(unittest.TestCase):
         return sum((ecs.list_tasks(desiredStatus=s)["taskArns"] for s in ("RUNNING", "STOPPED")), [])
 
     def test_a_task_is_started_when_it_can_be(self):
-        self.addCleanup(self.clock, resume=1)
-        self.clock(stop=1)
+        self.addCleanup(self.t.clock, resume=1)
+        self.t.clock(stop=1)
         self.rule()
         self.events.put_events(Entries=[{"Source": "shop", "DetailType": "sold", "Detail": "{}"}])
         self.wait_stored(("*", 1))  # its definition is not there yet
-        self.clock(step_us=1000000)
+        self.t.clock(step_us=1000000)
         self.wait_stored(("*", 2))
         self.assertEqual(self.tasks(), [])
         self.t.client("ecs").register_task_definition(family="frame", containerDefinitions=[{"name": "c", "image": "127.0.0.1:1/none:1", "memory": 64}])
-        self.clock(step_us=4000000)
+        self.t.clock(step_us=4000000)
         self.wait_stored()
         self.assertEqual(len(self.tasks()), 1)
         self.events.put_events(Entries=[{"Source": "shop", "DetailType": "sold", "Detail": "{}"}])
@@ -146,14 +140,14 @@ class Delivery(unittest.TestCase):
 
     def test_a_task_that_never_can_be(self):
         url, arn = self.queue("dead")
-        self.addCleanup(self.clock, resume=1)
-        self.clock(stop=1)
+        self.addCleanup(self.t.clock, resume=1)
+        self.t.clock(stop=1)
         self.rule(RetryPolicy={"MaximumRetryAttempts": 1, "MaximumEventAgeInSeconds": 60}, DeadLetterConfig={"Arn": arn})
         self.events.put_events(Entries=[{"Source": "shop", "DetailType": "sold", "Detail": '{"n": 1}'}])
         self.wait_stored(("*", 1))
-        self.clock(step_us=1000000)
+        self.t.clock(step_us=1000000)
         self.wait_stored()
-        self.clock(resume=1)
+        self.t.clock(resume=1)
         message = self.receive(url)
         self.assertEqual(json.loads(message["Body"])["detail"], {"n": 1})
         attributes = self.attributes(message)

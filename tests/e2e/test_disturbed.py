@@ -29,10 +29,6 @@ class Base(unittest.TestCase):
     def create(self, name, code=ECHO):
         self.client.create_function(FunctionName=name, **tandem.python_function(code))
 
-    def later(self, seconds):
-        for what in ("stop=1", f"step_us={seconds * 1000000}", "resume=1"):
-            self.t.admin("POST", "/v1/debug/clock?" + what)
-
 
 class Disturbed(Base):
     def test_down_while_it_is_updated(self):
@@ -68,7 +64,7 @@ class Disturbed(Base):
         tandem.wait_for(lambda: self.t.rows("f"))
         self.client.delete_function(FunctionName="f")
         tandem.wait_for(lambda: not self.t.instances("f"))
-        self.later(61)
+        self.t.clock(step_us=61000000)
         end = time.monotonic() + 1
         while time.monotonic() < end:
             self.assertEqual(self.t.instances("f"), [])
@@ -123,7 +119,7 @@ class FullMachine(Base):
         creating.start()
         tandem.wait_for(lambda: len(self.client.list_functions()["Functions"]) == 2)
         while creating.is_alive():  # its turn to wait for room has come, or comes soon
-            self.later(61)
+            self.t.clock(step_us=61000000)
             creating.join(0.1)
         said = self.client.get_function_configuration(FunctionName="late")
         self.assertEqual((said["State"], said["StateReasonCode"]), ("Failed", "InternalError"))

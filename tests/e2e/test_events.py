@@ -325,12 +325,7 @@ class Events(unittest.TestCase):
         url, arn = self.queue()
         self.rule("granted", arn, {"source": ["granted"]})
         self.addCleanup(self.drop, "granted")
-        os.mkdir(os.path.join(self.t.base, "app"))
-        with open(os.path.join(self.t.base, "app", "app.py"), "w", encoding="utf-8") as f:
-            f.write(PUTTER)
-        with open(os.path.join(self.t.base, "tandem.yaml"), "w", encoding="utf-8") as f:
-            f.write(PROJECT)
-        self.t.cli("up", cwd=self.t.base)
+        self.t.up({"app/app.py": PUTTER, "tandem.yaml": PROJECT})
         self.addCleanup(self.t.cli, "down", cwd=self.t.base)
         self.assertIn("AccessDenied", self.t.cli("invoke", "may-not"))
         self.messages(url, 0)

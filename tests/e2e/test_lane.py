@@ -84,12 +84,7 @@ class Lane(unittest.TestCase, tandem.Fails):
 
     @classmethod
     def up(cls, manifest):
-        for name, text in {"app/app.py": PY, "node/index.js": NODE, "tandem.yaml": manifest}.items():
-            path = os.path.join(cls.t.base, name)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "w", encoding="utf-8") as f:
-                f.write(text)
-        cls.t.cli("up", cwd=cls.t.base)
+        cls.t.up({"app/app.py": PY, "node/index.js": NODE, "tandem.yaml": manifest})
 
     def describe(self, name):
         return json.loads(self.t.cli("describe", name, "-o", "json"))
@@ -299,18 +294,8 @@ class Lane(unittest.TestCase, tandem.Fails):
 class Late(unittest.TestCase):
     def test_one_runs_out_of_time_and_the_others_do_not_suffer(self):
         t = self.enterContext(tandem.Tandem())
-        os.mkdir(f"{t.base}/app")
-        for name, text in {"app/app.py": PY, "tandem.yaml": "name: late\nfunctions:\n  f: {code: app, runtime: python3.11, "
-                           "handler: app.handler, timeout: 30s, cpu: 1, lane: container}\n"}.items():
-            with open(f"{t.base}/{name}", "w", encoding="utf-8") as f:
-                f.write(text)
-        t.cli("up", cwd=t.base)
-
-        def step(**what):
-            status, text = t.admin("POST", "/v1/debug/clock?" + "&".join(f"{k}={v}" for k, v in what.items()))
-            if status == 404:
-                self.skipTest("not a debug build")
-            self.assertEqual(status, 200, text)
+        t.up({"app/app.py": PY, "tandem.yaml": "name: late\nfunctions:\n  f: {code: app, runtime: python3.11, handler: app.handler, timeout: 30s, "
+              "cpu: 1, lane: container}\n"})
 
         def opened():
             return sorted(i["open"] for i in t.instances("f"))
@@ -320,20 +305,20 @@ class Late(unittest.TestCase):
 
         release = tandem.held(t)
         first = tandem.wait_for(lambda: [i["id"] for i in t.instances("f") if i["state"] == "idle"], WAIT_S, "not up")
-        step(stop=1)
-        self.addCleanup(step, resume=1)
+        t.clock(stop=1)
+        self.addCleanup(t.clock, resume=1)
         with concurrent.futures.ThreadPoolExecutor(8) as pool, contextlib.ExitStack() as end:
             end.callback(release)
             late = pool.submit(invoke, {"meet": 9})
             tandem.wait_for(lambda: opened() == [1], WAIT_S, t.instances)
-            step(step_us=20000000)
+            t.clock(step_us=20000000)
             others = [pool.submit(invoke, {"held": n}) for n in range(3)]
             tandem.wait_for(lambda: opened() == [4], WAIT_S, "not open")
-            step(step_us=10000000)
+            t.clock(step_us=10000000)
             self.assertRegex(late.result()["errorMessage"], "^RequestId: [-0-9a-f]{36} Error: Task timed out after 30.00 seconds$")
             self.assertIn(" timeout late/f Task timed out after 30.00 seconds; its instance takes no new event, and ends with the 3 others that it has\n",
                           t.cli("events", "f"))
-            step(step_us=1000)
+            t.clock(step_us=1000)
             tandem.wait_for(lambda: opened() == [0, 3], WAIT_S, opened)  # and another one that takes what comes
             self.assertIn("id", invoke({}))
             self.assertEqual(opened(), [0, 3])
@@ -347,16 +332,10 @@ class Full(unittest.TestCase):
     def test_one_that_is_never_idle_gives_way(self):
         """So few descriptors that sixteen instances are all there can be, and each of them always has an event."""
         t = self.enterContext(tandem.Tandem(before=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (2100, 2100))))
-        os.mkdir(f"{t.base}/app")
         code = "import fcntl\ndef handler(event, context):\n    if event:\n        fcntl.flock(open(event), fcntl.LOCK_SH)\n"
-        for name, text in {"app/app.py": code, "app/a": "", "app/b": "", "tandem.yaml": "name: full\nfunctions:\n"
-                           "  full: {code: app, runtime: python3.11, handler: app.handler, timeout: 5m, cpu: 1, lane: container, "
-                           "concurrency: 2, snapshot: 'off'}\n"
-                           "  other: {code: app, runtime: python3.11, handler: app.handler, timeout: 5m, snapshot: 'off'}\n"}.items():
-            with open(f"{t.base}/{name}", "w", encoding="utf-8") as f:
-                f.write(text)
-        t.cli("up", cwd=t.base)
-
+        t.up({"app/app.py": code, "app/a": "", "app/b": "", "tandem.yaml": "name: full\nfunctions:\n"
+              "  full: {code: app, runtime: python3.11, handler: app.handler, timeout: 5m, cpu: 1, lane: container, concurrency: 2, snapshot: 'off'}\n"
+              "  other: {code: app, runtime: python3.11, handler: app.handler, timeout: 5m, snapshot: 'off'}\n"})
         api = t.client(max_pool_connections=40, read_timeout=300)
 
         def invoke(name, event):

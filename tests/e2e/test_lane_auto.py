@@ -17,16 +17,13 @@ LIMIT_S = services.LIMIT_S
 HOUR_US = 3600 * 1000000
 
 
-def clock(test, t, **what):
+def clock(t, **what):
     """Once nothing starts or ends any more: that has a limit too."""
     def moving():
         web = json.loads(t.admin("GET", "/v1/services/web")[1])
         return [i["state"] for i in json.loads(t.cli("ps", "-o", "json"))["instances"] if i["state"] not in ("idle", "frozen")] or web.get("starting")
     tandem.wait_for(lambda: not moving(), LIMIT_S, moving)
-    status, text = t.admin("POST", "/v1/debug/clock?" + "&".join(f"{k}={v}" for k, v in what.items()))
-    if status == 404:
-        test.skipTest("not a debug build")
-    test.assertEqual(status, 200, text)
+    t.clock(**what)
 
 
 class Services(services.Case):
@@ -40,7 +37,7 @@ class Services(services.Case):
 
     def test_function_lane(self):
         self.up({"web": self.web(lane="function")})
-        clock(self, self.t, step_us=HOUR_US)
+        clock(self.t, step_us=HOUR_US)
         self.until(lambda s: s["instances"] == 0, "it has shown that it works")
         self.assertEqual(self.service()["lane"], "function")
         open_ = []
@@ -52,7 +49,7 @@ class Services(services.Case):
             s.close()
         self.until(lambda s: s["open"] == 0)
         # After the first hour as many stay as were in use since one was not.
-        self.until(lambda s: s["instances"] == 0 or clock(self, self.t, step_us=HOUR_US), "what nobody asks for goes")
+        self.until(lambda s: s["instances"] == 0 or clock(self.t, step_us=HOUR_US), "what nobody asks for goes")
         rows = json.loads(self.t.cli("cost", "--by", "rows", "--workload", "service/web", "-o", "json"))["rows"]
         self.assertEqual({(r["kind"], r["lane"]) for r in rows}, {("requests", "function"), ("task", "function")})
 
@@ -61,14 +58,14 @@ class Services(services.Case):
         self.until(lambda s: s["instances"] == 1, "nobody asked for it")
         plan = json.loads(self.t.cli("up", "--dry-run", "-f", f"{self.dir}/tandem.yaml", "-o", "json"))
         self.assertEqual([(k["name"], k["instances"]) for k in plan["kept"]], [("web", 1)], "and it has a price")
-        clock(self, self.t, step_us=HOUR_US)
+        clock(self.t, step_us=HOUR_US)
         one = self.who()
         self.assertEqual(self.service()["lane"], "container")
         again = self.up({"web": self.web(lane="function")}).stdout
         self.assertIn("how it is served", again)
         self.assertEqual(self.who(), one)
         self.assertEqual(self.service()["lane"], "function")
-        clock(self, self.t, step_us=HOUR_US)
+        clock(self.t, step_us=HOUR_US)
         self.until(lambda s: s["instances"] == 0)
         self.t.restart()
         self.assertEqual(self.service()["lane"], "function")
@@ -104,16 +101,9 @@ class Functions(unittest.TestCase):
         self.t = tandem.Tandem()
         self.addCleanup(self.t.close)
         self.t.start()
-        os.mkdir(os.path.join(self.t.base, "app"))
-        self.write("app/app.py", CODE)
-
-    def write(self, name, text):
-        with open(os.path.join(self.t.base, name), "w", encoding="ascii") as f:
-            f.write(text)
 
     def up(self, project):
-        self.write("tandem.yaml", project)
-        self.t.cli("up", cwd=self.t.base)
+        self.t.up({"app/app.py": CODE, "tandem.yaml": project})
 
     def about(self):
         return json.loads(self.t.admin("GET", "/v1/functions/f")[1])
@@ -150,12 +140,12 @@ class Example(unittest.TestCase):
     def test_moves(self):
         """examples/moves as its README has it, but for the clock."""
         with tandem.Tandem() as t:
-            clock(self, t)
+            clock(t)
             tick = os.path.join(t.base, "tick")
             with open(tick, "w", encoding="ascii") as f:
                 f.write(f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {os.path.dirname(os.path.abspath(__file__))!r})\n"
                         f"import tandem, test_lane_auto as lane\nt = tandem.Tandem(state={t.state!r})\n"
-                        "lane.clock(lane.unittest.TestCase(), t, step_us=20000000)\n")
+                        "lane.clock(t, step_us=20000000)\n")
             os.chmod(tick, 0o755)
             done = subprocess.run(["sh", os.path.join(tandem.ROOT, "examples/moves/moves.sh")], capture_output=True, text=True, timeout=4 * LIMIT_S,
                                   check=False, env={**os.environ, "TANDEM": f"{tandem.PROGRAM} --state {t.state}", "ROUND": tick})
@@ -221,7 +211,7 @@ def step_until(test, load, seconds, about, true, requests=60):
     def look():
         if requests:
             load.some(requests)
-        clock(test, test.t, step_us=seconds * 1000000)
+        clock(test.t, step_us=seconds * 1000000)
         is_ = about()
         return is_ if true(is_) else None
     return tandem.wait_for(look, LIMIT_S, about)
@@ -231,7 +221,7 @@ def decide(test, subject, load):
     """A request in ten seconds is its break-even, from when it has been seen: far from what comes, however slowly that is."""
     load.some(30)
     tandem.wait_for(lambda: test.t.admin("POST", f"/v1/debug/lane?subject={subject}&an_hour=360")[0] == 200
-                    or clock(test, test.t, step_us=10000000), LIMIT_S)
+                    or clock(test.t, step_us=10000000), LIMIT_S)
 
 
 def crossings(test, subject, name, about):
@@ -243,7 +233,7 @@ def crossings(test, subject, name, about):
             test.assertRegex(is_["lane_why"], r"requests/s, above the break-even of 0.1 \(.*\); function would cost .* times as much")
             is_ = step_until(test, load, 3600, about, lambda a: a["lane"] == "function", requests=0)
             test.assertIn("below the break-even", is_["lane_why"])
-            clock(test, test.t, step_us=9 * HOUR_US)  # what it moved is forgotten
+            clock(test.t, step_us=9 * HOUR_US)  # what it moved is forgotten
         test.assertEqual(load.bad, [])
     events = [e for e in test.t.cli("events", "-n", "1000", name).splitlines() if "moves to" in e]
     test.assertEqual(len(events), 20, events)

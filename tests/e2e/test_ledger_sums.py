@@ -28,17 +28,7 @@ class Sums(unittest.TestCase):
         if os.geteuid() != 0:
             self.skipTest("needs root")
         self.t = self.enterContext(tandem.Tandem())
-        os.mkdir(f"{self.t.base}/app")
-        for name, text in (("app/app.py", CODE), ("tandem.yaml", PROJECT)):
-            with open(f"{self.t.base}/{name}", "w", encoding="utf-8") as f:
-                f.write(text)
-        self.t.cli("up", cwd=self.t.base)
-
-    def clock(self, **what):
-        status, text = self.t.admin("POST", "/v1/debug/clock?" + "&".join(f"{k}={v}" for k, v in what.items()))
-        if status == 404:
-            self.skipTest("not a debug build")
-        return json.loads(text)
+        self.t.up({"app/app.py": CODE, "tandem.yaml": PROJECT})
 
     def cost(self, *question):
         return json.loads(self.t.cli("cost", *question, "-o", "json"))
@@ -113,12 +103,12 @@ class Sums(unittest.TestCase):
 
     def test_no_event_yet(self):
         """Of an instance that waits for its first event counts what it holds, not what it may."""
-        self.clock(stop=1)
-        self.addCleanup(self.clock, resume=1)
+        self.t.clock(stop=1)
+        self.addCleanup(self.t.clock, resume=1)
         for name in "ac":
-            tandem.wait_for(lambda: self.clock(step_us=50000) and [i["state"] for i in self.t.instances(name)] == ["frozen"])
+            tandem.wait_for(lambda: self.t.clock(step_us=50000) and [i["state"] for i in self.t.instances(name)] == ["frozen"])
             self.assertEqual([i["invocations"] for i in self.t.instances(name)], [0])
-        self.clock(step_us=3600 * 10**6)
+        self.t.clock(step_us=3600 * 10**6)
         idle = {s["key"]: s["usd_idle"] for s in self.cost()["sums"]}
         self.assertGreater(idle["books/a"], 0)
         self.assertLess(idle["books/c"], 3 * idle["books/a"])  # the same code, with 23 times the memory declared
@@ -128,12 +118,12 @@ class Sums(unittest.TestCase):
         self.t.cli("stop", "b")  # one that ends would wake the daemon
         self.invoke()
         tandem.wait_for(lambda: not self.t.instances("b"))
-        self.clock(stop=1)
-        self.addCleanup(self.clock, resume=1)
-        tandem.wait_for(lambda: self.clock(step_us=50000) and [i["state"] for i in self.t.instances("a")] == ["frozen"])
+        self.t.clock(stop=1)
+        self.addCleanup(self.t.clock, resume=1)
+        tandem.wait_for(lambda: self.t.clock(step_us=50000) and [i["state"] for i in self.t.instances("a")] == ["frozen"])
         before = self.host_rows()
         for _ in range(2):
-            self.clock(step_us=3600 * 10**6)
+            self.t.clock(step_us=3600 * 10**6)
         hours = self.cost("--by", "hour")
         self.assertGreaterEqual(len(hours["sums"]), 3)
         self.close_to(hours["sums"][1]["usd"], hours["machine_usd_per_hour"])

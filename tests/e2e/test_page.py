@@ -41,12 +41,7 @@ class Seen(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.t = cls.enterClassContext(tandem.Tandem())
-        folder = os.path.join(cls.t.base, "shop")
-        os.makedirs(os.path.join(folder, "code"))
-        for name, text in (("code/app.py", CODE), ("tandem.yaml", FILE)):
-            with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
-                f.write(text)
-        cls.t.cli("up", cwd=folder)
+        cls.t.up({"code/app.py": CODE, "tandem.yaml": FILE})
         cls.page = os.path.join(cls.t.base, "page.html")
         cls.t.cli("bench", "iris", "--duration", "60ms", "--starts", "3", "--burst", "4", "--html", cls.page)
 

@@ -28,27 +28,15 @@ class Scheduler(unittest.TestCase):
     def connect(cls):
         cls.scheduler, cls.sqs, cls.events = (cls.t.client(s) for s in ("scheduler", "sqs", "events"))
 
-    def clock(self, **what):
-        status, text = self.t.admin("POST", "/v1/debug/clock?" + "&".join(f"{k}={v}" for k, v in what.items()))
-        if status == 404:
-            self.skipTest("not a debug build")
-        self.assertEqual(status, 200, text)
-        return json.loads(text)
-
-    def step(self, us):
-        """Connections that were kept are idle for too long then: the next calls have ones of their own."""
-        self.clock(step_us=us)
-        self.connect()
-
     def stop_clock(self):
         """At the beginning of a minute by the daemon's clock, which stands from now on."""
-        self.clock(stop=1)
-        self.addCleanup(self.clock, resume=1)
+        self.t.clock(stop=1)
+        self.addCleanup(self.t.clock, resume=1)
         self.sqs.send_message(QueueUrl=self.url, MessageBody="when")
         m = self.sqs.receive_message(QueueUrl=self.url, AttributeNames=["SentTimestamp"])["Messages"][0]
         self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=m["ReceiptHandle"])
         now_ms = int(m["Attributes"]["SentTimestamp"])
-        self.step((60000 - now_ms % 60000) * 1000)
+        self.t.clock(step_us=(60000 - now_ms % 60000) * 1000)
         return now_ms // 60000 * 60 + 60
 
     def setUp(self):
@@ -98,9 +86,9 @@ class Scheduler(unittest.TestCase):
         self.create("cron", "cron(%d * * * ? *)" % ((utc.minute + 2) % 60))
         self.addCleanup(lambda: self.scheduler.delete_schedule(Name="cron"))
         self.marker(utc + datetime.timedelta(seconds=119))
-        self.step(119999000)
+        self.t.clock(step_us=119999000)
         self.assertEqual(self.sent(1), ['"marker"'])
-        self.step(1000)
+        self.t.clock(step_us=1000)
         due = utc + datetime.timedelta(minutes=2)
         self.assertEqual(json.loads(self.sent(1)[0]), {"a": due.strftime("%Y-%m-%dT%H:%M:%SZ")})
 
@@ -109,12 +97,12 @@ class Scheduler(unittest.TestCase):
         self.create("rate", "rate(10 minutes)")
         self.addCleanup(lambda: self.scheduler.delete_schedule(Name="rate"))
         self.sent(1)
-        self.step(600000000)
+        self.t.clock(step_us=600000000)
         self.sent(1)
         at = datetime.datetime.fromtimestamp(now + 700, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
         self.create("once", f"at({at})", ActionAfterCompletion="DELETE")
         self.create("kept", f"at({at})")
-        self.step(100000000)
+        self.t.clock(step_us=100000000)
         self.sent(2)
         tandem.wait_for(lambda: [s["Name"] for s in self.scheduler.list_schedules()["Schedules"]] == ["kept", "rate"], WAIT_S)
         self.scheduler.delete_schedule(Name="kept")
@@ -126,13 +114,13 @@ class Scheduler(unittest.TestCase):
         self.addCleanup(lambda: self.scheduler.delete_schedule(Name="often"))
         self.create("old", f"at({(utc - datetime.timedelta(days=1)).strftime('%Y-%m-%dT%H:%M:%S')})")
         self.addCleanup(lambda: self.scheduler.delete_schedule(Name="old"))
-        self.step(60000000)
+        self.t.clock(step_us=60000000)
         self.sent(1)
-        self.step(600000000)  # ten of them at once: the latest counts
+        self.t.clock(step_us=600000000)  # ten of them at once: the latest counts
         due = utc + datetime.timedelta(minutes=11)
         self.assertEqual(json.loads(self.sent(1)[0])["a"], due.strftime("%Y-%m-%dT%H:%M:%SZ"))
         self.assertIn("what was due from ", self.t.cli("events", "often"))
-        self.step(60000000)
+        self.t.clock(step_us=60000000)
         due += datetime.timedelta(minutes=1)
         self.assertEqual(json.loads(self.sent(1)[0])["a"], due.strftime("%Y-%m-%dT%H:%M:%SZ"))
 
@@ -141,7 +129,7 @@ class Scheduler(unittest.TestCase):
         now = self.stop_clock()
         at = datetime.datetime.fromtimestamp(now + 120, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
         self.create("crash", f"at({at})")
-        self.step(120000000)
+        self.t.clock(step_us=120000000)
         self.sent(1)
         self.kill()
         self.sqs.send_message(QueueUrl=self.url, MessageBody="after")
@@ -159,7 +147,7 @@ class Scheduler(unittest.TestCase):
         now = self.stop_clock()
         arn = self.events.put_rule(Name="minutely", ScheduleExpression="rate(1 minute)")["RuleArn"]
         self.events.put_targets(Rule="minutely", Targets=[{"Id": "1", "Arn": self.target["Arn"]}])
-        self.step(60000000)
+        self.t.clock(step_us=60000000)
         event = json.loads(self.sent(1)[0])
         time = datetime.datetime.fromtimestamp(now + 60, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         self.assertEqual({k: v for k, v in event.items() if k != "id"}, {
@@ -167,7 +155,7 @@ class Scheduler(unittest.TestCase):
             "region": "us-east-1", "resources": [arn], "detail": {}})
         self.events.disable_rule(Name="minutely")
         self.marker(datetime.datetime.fromtimestamp(now + 180, datetime.timezone.utc))
-        self.step(120000000)
+        self.t.clock(step_us=120000000)
         self.assertEqual(self.sent(1), ['"marker"'])
         self.events.remove_targets(Rule="minutely", Ids=["1"])
         self.events.delete_rule(Name="minutely")

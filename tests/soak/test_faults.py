@@ -54,12 +54,6 @@ class Base(unittest.TestCase):
         self.sqs, self.lam, self.kinesis, self.events, self.schedules = (
             self.t.client(s) for s in ("sqs", "lambda", "kinesis", "events", "scheduler"))
 
-    def clock(self, **what):
-        status, text = self.t.admin("POST", "/v1/debug/clock?" + "&".join(f"{k}={v}" for k, v in what.items()))
-        if status == 404:
-            self.skipTest("not a debug build")
-        self.assertEqual(status, 200, text)
-
     def nothing_runs(self):
         """That would be out of time when the clock is stepped."""
         return all(i["state"] in ("idle", "frozen", "preparing") for i in json.loads(self.t.cli("ps", "-o", "json"))["instances"])
@@ -181,7 +175,7 @@ class FullDisk(Base):
         def found():
             missing = self.missing(seen)
             if missing and self.nothing_runs():
-                self.clock(step_us=10000000)
+                self.t.clock(step_us=10000000)
             return not missing
 
         tandem.wait_for(found, WAIT_S, lambda: self.missing(seen), pause_s=0.1)
@@ -191,12 +185,12 @@ class FullDisk(Base):
 class ClockSet(Base):
     def setUp(self):
         super().setUp()
-        self.clock(stop=1)
-        self.addCleanup(self.clock, resume=1)
+        self.t.clock(stop=1)
+        self.addCleanup(self.t.clock, resume=1)
 
     def step(self, seconds):
         """Connections that were kept are idle for too long then."""
-        self.clock(step_us=seconds * 1000000)
+        self.t.clock(step_us=seconds * 1000000)
         self.connect()
 
     def failed(self, times):
@@ -217,7 +211,7 @@ class ClockSet(Base):
         before = self.tries
         self.failed(before + 1)
         self.assertEqual(self.counts("kept"), (1, 1, 1))
-        self.clock(**how)
+        self.t.clock(**how)
         self.assertEqual(self.counts("kept"), (1, 1, 1))
         self.assertEqual(self.take("kept", []), ["there"])
         sqs.send_message(QueueUrl=self.url("kept"), MessageBody="new")
@@ -241,13 +235,13 @@ class ClockSet(Base):
         for how in ({"back_us": 5 * HOUR_US}, {"ahead_us": 12 * HOUR_US}, {"back_us": 9 * HOUR_US}):
             with self.subTest(how):
                 self.wait(**how)
-        self.clock(ahead_us=2 * HOUR_US)  # the time that it is
+        self.t.clock(ahead_us=2 * HOUR_US)  # the time that it is
 
     def test_a_mapping_goes_on(self):
         self.lam.put_function_concurrency(FunctionName="works", ReservedConcurrentExecutions=0)
         for n in range(5):
             self.sqs.send_message(QueueUrl=self.url("jobs"), MessageBody=str(n))
-        self.clock(back_us=8 * HOUR_US)
+        self.t.clock(back_us=8 * HOUR_US)
         self.lam.delete_function_concurrency(FunctionName="works")
 
         def empty():

@@ -293,23 +293,20 @@ class Promises(unittest.TestCase):
         self.assertEqual(set(load.accepted), {"call", "object", "object-event", "message", "fifo", "event", "record", "schedule"})
         print(f"seed {SEED}: {KILLS} kills, {load.tried} requests, " + ", ".join(f"{len(v)} {k}" for k, v in sorted(load.accepted.items())), file=sys.stderr)
         # What was under way is seen again after its visibility timeout, or tried again after a minute.
-        self.clock(stop=1)
+        self.t.clock(stop=1)
         deadline = time.monotonic() + LIMIT_S
         while self.missing(load) and time.monotonic() < deadline:
             self.settle()
-            self.clock(step_us=15000000)
-        self.clock(resume=1)
+            self.t.clock(step_us=15000000)
+        self.t.clock(resume=1)
         self.assertEqual(self.missing(load), {})
         self.check_order("fifo")
         self.check_order("record")
         self.check_deliveries()
         self.check_objects(load)
         self.t.restart()
-        self.clock(step_us=120000000)
+        self.t.clock(step_us=120000000)
         self.check_files()
-
-    def clock(self, **what):
-        self.assertEqual(self.t.admin("POST", "/v1/debug/clock?" + "&".join(f"{k}={v}" for k, v in what.items()))[0], 200)
 
     def settle(self):
         """Nothing runs that would be out of time when the clock is stepped."""
