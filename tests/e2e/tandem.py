@@ -288,8 +288,8 @@ def open_files(pid):
 
 
 def wait_for(true, limit_s=60, what="", pause_s=0.01):
-    """Until it is true, looked at again after each pause; what it said then. what: the failure says it; a function is asked then."""
-    limit_s = max(limit_s, 60) * SLOW  # how long a failure takes; no test is about how fast a machine is
+    """Until it is true, looked at again after each pause; what it said then. limit_s: with SLOW in it. what: the failure says it; a function is asked then."""
+    limit_s = max(limit_s, 60 * SLOW)  # how long a failure takes; no test is about how fast a machine is
     end = time.monotonic() + limit_s
     while not (said := true()):
         if time.monotonic() > end:
