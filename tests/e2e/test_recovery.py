@@ -49,7 +49,7 @@ functions:
     keep: 1h
     route: /native
 """
-# {"run": name, "s": seconds}: says that it runs, waits, says that it has run. Without "s" it waits for a file of that name beside its code.
+# {"run": name}: says that it runs, waits for a file of that name beside its code, says that it has run. {"s": seconds}: it takes that long instead.
 # {"history": name}: what this instance has run, once there is that file.
 PY = """\
 import os
@@ -81,9 +81,8 @@ NODE = """\
 exports.handler = async (event) => {
     if (event.run) {
         console.log(`begin ${event.run}`);
-        do
-            await new Promise((done) => setTimeout(done, (event.s || 0.01) * 1000));
-        while (!event.s && !require('fs').existsSync('/var/task/' + event.run));
+        while (!require('fs').existsSync('/var/task/' + event.run))
+            await new Promise((done) => setTimeout(done, 10));
         console.log(`end ${event.run}`);
     }
     return { statusCode: 200, body: 'node' };
@@ -188,6 +187,13 @@ def instances(t):
     return {str(i["id"]): (i["function"], i["pid"]) for i in found if i["state"] not in ("ending", "preparing")}
 
 
+def let_end(t, run):
+    """Whoever waits for a file of that name goes on."""
+    for code in glob.glob(f"{t.state}/daemon/code/*"):
+        with open(f"{code}/{run}", "w", encoding="ascii"):
+            pass
+
+
 def kill_daemon(t):
     """The next one's process id once it is another one."""
     old = wait_for("tandemd", lambda: tandem.daemon_of(t.pid))
@@ -250,11 +256,6 @@ class Killed(unittest.TestCase):
     def begun(self, run):
         return f"begin {run}" in self.t.cli("logs", self.name)
 
-    def let_end(self, run):
-        for code in glob.glob(f"{self.t.state}/daemon/code/*"):
-            with open(f"{code}/{run}", "w", encoding="ascii"):
-                pass
-
     def counted(self, run):
         """How often it began and ended, and how many REPORT lines there are for those requests."""
         lines = self.t.cli("logs", self.name).splitlines()
@@ -276,7 +277,7 @@ class Killed(unittest.TestCase):
         wait_for("its beginning", lambda: self.begun(run))
         before = instances(self.t)
         kill_daemon(self.t)
-        self.let_end(run)
+        let_end(self.t, run)
         wait_for("its report", lambda: f"REPORT RequestId: {request}" in self.t.cli("logs", name))
         self.assertEqual(self.counted(run), (1, 1))
         self.assertLessEqual(set(before), set(instances(self.t)))
@@ -310,7 +311,7 @@ class Killed(unittest.TestCase):
         caller.join(WAIT_S)
         self.assertEqual(len(lost), 1)
         self.assertEqual(get(self.t.gateway, "/" + name), 200)  # by another one
-        self.let_end(run)
+        let_end(self.t, run)
         wait_for("its end", lambda: self.counted(run) == (1, 1))
         wait_for("its rest", lambda: all(i["state"] in ("idle", "frozen") for i in json.loads(self.t.cli("ps", "-o", "json"))["instances"]
                                          if i["function"] == name))
@@ -350,7 +351,7 @@ class Killed(unittest.TestCase):
         for c in callers:
             c.start()
         wait_for("calls", lambda: sum(i["state"] == "busy" for i in self.t.instances("py")) >= len(callers))
-        self.let_end(name)
+        let_end(self.t, name)
         for c in callers:
             c.join()
         return found

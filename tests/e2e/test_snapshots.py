@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Functions that begin from an image of their process: made by itself, used by itself, and never in the way."""
 import concurrent.futures
+import contextlib
 import json
 import os
 import signal
@@ -171,14 +172,16 @@ def handler(event, context):
         tandem.wait_for(lambda: not any("/code/" in link for link in tandem.open_files(pid)), 20, lambda: tandem.open_files(pid))
 
     def test_many_at_once(self):
-        self.up(HANDLER.replace("return {", "time.sleep(0.3); return {"))
+        self.up(tandem.WAIT_WHILE_HELD + HANDLER.replace("return {", "wait_while_held(); return {"))
         self.made()
         self.stop()
-        with concurrent.futures.ThreadPoolExecutor(12) as pool:
-            got = list(pool.map(lambda _: self.call(), range(12)))
-        self.assertEqual(len({g["random"] for g in got}), 12)
-        started = [r for r in self.rows() if r["kind"] == "invoke" and r["cold"]]
-        self.assertGreater(sum(r["restored"] for r in started), 1)
+        with concurrent.futures.ThreadPoolExecutor(12) as pool, contextlib.ExitStack() as end:
+            end.callback(tandem.held(self.t))
+            calls = [pool.submit(self.call) for _ in range(12)]
+            tandem.wait_for(lambda: [i["state"] for i in self.t.instances("f")] == 12 * ["busy"], what=lambda: self.t.instances("f"))
+        self.assertEqual(len({c.result()["random"] for c in calls}), 12)
+        cold = self.until(lambda: [r for r in self.rows() if r["kind"] == "invoke" and r["cold"]], lambda cold: len(cold) == 12)
+        self.assertGreater(sum(r["restored"] for r in cold), 1)
 
     def test_it_outlives_the_daemon(self):
         self.up(HANDLER)
@@ -211,14 +214,12 @@ def handler(event, context):
             snap.leaves_memory(image)
             self.call()
             self.started(restored=True)
-            try:
-                return tandem.wait_for(lambda: self.list_in(image).startswith(b"tdmahead") and self.list_in(image), 2 * tandem.SLOW)
-            except AssertionError:
-                return None
-            finally:
-                self.stop()
+            tandem.wait_for(lambda: all(i["state"] == "frozen" for i in self.t.instances("f")))  # which pages is asked before that
+            listed = self.list_in(image)
+            self.stop()
+            return listed.startswith(b"tdmahead") and listed
 
-        listed = tandem.wait_for(is_listed, 60 * tandem.SLOW)
+        listed = tandem.wait_for(is_listed)
         self.t.restart()
         self.assertEqual(self.list_in(image), listed)
         for _ in range(2):
