@@ -14,7 +14,6 @@ import sqlite3
 import subprocess
 import tempfile
 import threading
-import time
 import unittest
 
 import tandem

@@ -8,7 +8,6 @@ functions reach over a network that the test made. Then: all that was accepted h
 same event delivered again; order holds in each group of a FIFO queue and for each partition key of a stream; an object reads back as it
 was put, and one whose put was not answered is whole or not there; no file is left that no object names.
 """
-import base64
 import collections
 import hashlib
 import json
