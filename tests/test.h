@@ -53,7 +53,7 @@ static int test_failures, test_skips;
 static inline void test_no_clock(void)
 {
 	puts("needs a clock that can be stepped: a debug build");
-	exit(77);
+	exit(test_failures ? 1 : 77);
 }
 #define clock_test_stop		 test_no_clock
 #define clock_test_step(us)	 test_no_clock()
