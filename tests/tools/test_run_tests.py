@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The runner must not call a run good when a test was missing, died, ran nothing, or was skipped anew."""
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,12 +18,12 @@ class RunTests(unittest.TestCase):
         self.dir = tempfile.TemporaryDirectory(prefix="tandem-run-tests-")
         self.addCleanup(self.dir.cleanup)
 
-    def run_it(self, body, *args, whole=False):
+    def run_it(self, body, *args, whole=False, before=None):
         path = os.path.join(self.dir.name, "test_x.py")
         with open(path, "w") as f:
             f.write(body if whole else HEAD + body + TAIL)
         p = subprocess.run([sys.executable, os.path.join(ROOT, "tools/run-tests"), *args, path],
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, preexec_fn=before)
         return p.returncode, p.stdout, p.stdout.splitlines()[-1]
 
     def test_good(self):
@@ -39,6 +40,13 @@ class RunTests(unittest.TestCase):
         rc, out, last = self.run_it(" def test_a(self): os.kill(os.getpid(), signal.SIGSEGV)\n")
         self.assertEqual((rc, last), (1, "0 passed, 1 failed, 0 skipped"))
         self.assertIn("SIGSEGV", out)
+
+    def test_under_nohup(self):
+        """It outlives its terminal, and its tests have signals as they are without it."""
+        rc, out, _ = self.run_it(" def test_a(self):\n  os.kill(os.getppid(), signal.SIGHUP)\n"
+                                 "  self.assertEqual(signal.getsignal(signal.SIGHUP), signal.SIG_DFL)\n",
+                                 before=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        self.assertEqual(rc, 0, out)
 
     def test_exit_status_counts_though_all_tests_passed(self):
         rc, _, last = self.run_it(HEAD + " def test_a(self): pass\nunittest.main(exit=False)\nsys.exit(3)\n", whole=True)
