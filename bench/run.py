@@ -366,11 +366,12 @@ START, END = "<!-- figures: bench/run.py --figures -->", "<!-- end of figures --
 
 
 def name_of(line):
+    """A figure's, of its line in a table; it may hold counts, which differ from run to run."""
     return re.sub(r"[\d,]+", "N", line.split(" |")[0])
 
 
 def write_figures(path, rows, those_there=False):
-    """Puts the table of the last run between the two marks of a document: all of it, or the figures that it has already."""
+    """Puts the table of the last run between the two marks of a document: all of it, or the figures that it has already. None of those may be gone."""
     with open(path) as f:
         text = f.read()
     before, _, rest = text.partition(START)
@@ -379,9 +380,11 @@ def write_figures(path, rows, those_there=False):
         raise host.BenchError(f"{path} has no place for figures ({START} ... {END})")
     machine = next(row["facts"] for row in rows if row["name"] == "machine")
     lines = ["| " + " | ".join(columns(row)) + " |" for row in rows if row["name"] != "machine"]
-    if those_there:  # names hold counts, which differ from run to run
-        names = {name_of(line) for line in old.split("\n")}
-        lines = [line for line in lines if name_of(line) in names]
+    there = {name_of(line): line for line in old.split("\n") if line.startswith("| ") and not line.startswith(f"| {HEAD[0]} |")}
+    if gone := there.keys() - {name_of(line) for line in lines}:
+        raise host.BenchError(f"{path} has figures that were not measured:\n" + "\n".join(there[name] for name in sorted(gone)))
+    if those_there:
+        lines = [line for line in lines if name_of(line) in there]
     table = ["| " + " | ".join(HEAD) + " |", "|---|--:|---|--:|--:|--:|---|---|", *lines]
     where = (
         f"Measured {machine['when'][:10]} on {machine['cpus']} × {machine['cpu']}, Linux {machine['kernel']}, "
