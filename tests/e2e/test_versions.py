@@ -154,7 +154,9 @@ class Versions(Base):
             (r["version"], r["trigger"], r["outcome"]) == (1, "async", "ok") for r in self.t.rows("later")))
 
     def test_snapstart_is_kept_and_not_claimed(self):
-        self.create("snap", SnapStart={"ApplyOn": "PublishedVersions"}, Publish=True)
+        """Of a process with an open socket there is no image."""
+        self.create("snap", SnapStart={"ApplyOn": "PublishedVersions"}, Publish=True,
+                    Code={"ZipFile": tandem.zip_of({"app.py": "import socket\ns = socket.socket()\n" + WHO % "one"})})
         for qualifier in "$LATEST", "1":
             got = self.c.get_function_configuration(FunctionName="snap", Qualifier=qualifier)["SnapStart"]
             self.assertEqual(got, {"ApplyOn": "PublishedVersions", "OptimizationStatus": "Off"})
