@@ -18,8 +18,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import tandem  # noqa: E402
 
-SLOW = int(os.environ.get("TANDEM_TEST_SLOW", "1"))
-WAIT_S = 30 * SLOW
+WAIT_S = 30 * tandem.SLOW
 MINUTE_US = 60000000
 # Says what it got, in a line of its own.
 SAYS = "import json\ndef handler(event, context):\n    print('got', json.dumps(event), flush=True)\n    return {'said': event}\n"

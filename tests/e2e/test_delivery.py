@@ -14,8 +14,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import tandem  # noqa: E402
 
-SLOW = int(os.environ.get("TANDEM_TEST_SLOW", "1"))
-WAIT_S = 30 * SLOW
+WAIT_S = 30 * tandem.SLOW
 ECHO = "def handler(event, context):\n    return {'said': event}\n"
 FAILS = "def handler(event, context):\n    raise ValueError('broken on purpose')\n"
 BUS = "arn:aws:events:us-east-1:000000000000:event-bus/default"

@@ -21,8 +21,7 @@ import urllib.parse
 
 import tandem
 
-SLOW = int(os.environ.get("TANDEM_TEST_SLOW", "1"))  # how much slower than a real machine this one is
-WAIT_S = 30 * SLOW
+WAIT_S = 30 * tandem.SLOW
 NATIVE = os.path.join(tandem.BUILD, "examples/native/bootstrap")
 MANIFEST = """\
 # SPDX-License-Identifier: Apache-2.0
