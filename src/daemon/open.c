@@ -52,11 +52,14 @@ static void store_trouble(void *arg, const struct err *e, uint64_t n, int64_t si
 	char since[32];
 
 	clock_fmt_iso(since_wall_us, since);
-	if (e)
+	if (e) {
 		journal_add(d->journal, "tandem", "disk", "what comes is refused, for it cannot be kept: %s", e->text);
-	else
+		log_error("store", "what comes is refused, for it cannot be kept: %s", e->text);
+	} else {
 		journal_add(d->journal, "tandem", "disk", "what comes is kept again; %llu writes have failed since %s",
 			    (unsigned long long)n, since);
+		log_info("store", "what comes is kept again failed=%llu", (unsigned long long)n);
+	}
 }
 
 static int open_state(struct tandemd *d, struct err *e)

@@ -6,6 +6,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#define LOG_PAGES 1000 /* a commit that leaves it longer puts it into the database */
+
 static const char *const query_sql[DB_QUERY_N] = {
 	[DB_BEGIN] = "BEGIN IMMEDIATE",
 	[DB_COMMIT] = "COMMIT",
@@ -106,6 +108,19 @@ int db_path(const struct db *d, const char *name, char *ret, size_t size)
 	return n < 0 || (size_t)n >= size ? -1 : 0;
 }
 
+/* SQLite calls what the disk could not read malformed, as if it had come so. */
+static bool unreadable(struct db *d)
+{
+	int of_db = 0, of_log = 0;
+	sqlite3_file *log = NULL;
+
+	sqlite3_file_control(d->h, NULL, SQLITE_FCNTL_LAST_ERRNO, &of_db);
+	sqlite3_file_control(d->h, NULL, SQLITE_FCNTL_JOURNAL_POINTER, &log);
+	if (log && log->pMethods)
+		log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &of_log);
+	return of_db == EIO || of_log == EIO;
+}
+
 int db_fail(struct db *d, const char *what, struct err *e)
 {
 	int code = d->h ? sqlite3_extended_errcode(d->h) : SQLITE_NOMEM;
@@ -113,7 +128,14 @@ int db_fail(struct db *d, const char *what, struct err *e)
 	enum err_kind kind = ERR_SYS;
 
 	switch (code & 0xff) {
+	case SQLITE_IOERR:
+		d->unsure = true;
+		break;
 	case SQLITE_CORRUPT:
+		if (unreadable(d))
+			return err_sys(e, EIO, "%s: read the disk", what);
+		kind = ERR_CORRUPT;
+		break;
 	case SQLITE_NOTADB:
 		kind = ERR_CORRUPT;
 		break;
@@ -159,11 +181,24 @@ static int open_file(struct db *d, const char *name, bool create, struct err *e)
 	return 0;
 }
 
+/* Instead of SQLite's own, which tells nobody that the log could not be synced. */
+static int after_commit(void *arg, sqlite3 *h, const char *name, int pages)
+{
+	struct db *d = arg;
+	int rc = pages < LOG_PAGES ? SQLITE_OK
+				   : sqlite3_wal_checkpoint_v2(h, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+
+	d->unsure |= rc != SQLITE_OK && rc != SQLITE_BUSY;
+	return SQLITE_OK;
+}
+
 int db_open(struct db *d, int dirfd, const char *name, bool create, struct err *e)
 {
 	d->dirfd = dirfd;
+	d->unsure = true; /* what became of the one that wrote before us? */
 	if (open_file(d, name, create, e) < 0)
 		return -1;
+	sqlite3_wal_hook(d->h, after_commit, d);
 	sqlite3_busy_timeout(d->h, 5000); /* during an upgrade the one before us is still closing */
 	return db_exec(d,
 		       "PRAGMA synchronous=FULL; PRAGMA cache_size=-512; PRAGMA temp_store=MEMORY;"
@@ -176,8 +211,10 @@ void db_close(struct db *d)
 	for (int i = 0; i < DB_QUERY_N; i++)
 		sqlite3_finalize(d->stmt[i]);
 	memset(d->stmt, 0, sizeof(d->stmt));
-	if (d->h)
+	if (d->h) {
+		sqlite3_db_config(d->h, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, (int)d->unsure, NULL);
 		sqlite3_close(d->h);
+	}
 	d->h = NULL;
 	if (d->vfs.zName)
 		sqlite3_vfs_unregister(&d->vfs);
@@ -189,6 +226,41 @@ int db_exec(struct db *d, const char *sql, struct err *e)
 	if (sqlite3_exec(d->h, sql, NULL, NULL, NULL) != SQLITE_OK)
 		return db_fail(d, "database", e);
 	return 0;
+}
+
+/* Each page is to be written again, whatever the kernel thinks of it. Nobody else writes: the lock is ours. */
+static int rewrite_log(struct db *d)
+{
+	sqlite3_file *log = NULL;
+	sqlite3_int64 size = 0;
+	char piece[16384];
+	int rc, n;
+
+	sqlite3_file_control(d->h, NULL, SQLITE_FCNTL_JOURNAL_POINTER, &log);
+	if (!log || !log->pMethods)
+		return SQLITE_OK; /* a new database */
+	rc = log->pMethods->xFileSize(log, &size);
+	for (sqlite3_int64 at = 0; rc == SQLITE_OK && at < size; at += n) {
+		n = size - at < (int)sizeof(piece) ? (int)(size - at) : (int)sizeof(piece);
+		rc = log->pMethods->xRead(log, piece, n, at);
+		if (rc == SQLITE_OK)
+			rc = log->pMethods->xWrite(log, piece, n, at);
+	}
+	return rc == SQLITE_OK ? log->pMethods->xSync(log, SQLITE_SYNC_NORMAL) : rc;
+}
+
+int db_begin(struct db *d, struct err *e)
+{
+	int rc;
+
+	if (db_run(d, DB_BEGIN, e, "") < 0)
+		return -1;
+	rc = d->unsure ? rewrite_log(d) : SQLITE_OK;
+	d->unsure = rc != SQLITE_OK;
+	if (!d->unsure)
+		return 0;
+	db_run(d, DB_ROLLBACK, NULL, "");
+	return err_set(e, rc == SQLITE_FULL ? ERR_UNAVAILABLE : ERR_SYS, "database: %s (%d)", sqlite3_errstr(rc), rc);
 }
 
 static sqlite3_stmt *prepared(struct db *d, enum db_query q)

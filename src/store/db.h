@@ -76,13 +76,18 @@ struct db {
 	sqlite3 *h;
 	sqlite3_vfs vfs;
 	char vfs_name[40];
-	int dirfd; /* borrowed */
+	int dirfd;   /* borrowed */
+	bool unsure; /* whether all of the log is on disk: db_begin makes sure */
 	sqlite3_stmt *stmt[DB_QUERY_N];
 };
 int db_open(struct db *d, int dirfd, const char *name, bool create, struct err *e); /* d zeroed before */
 void db_close(struct db *d);							    /* any half-opened one too */
 int db_path(const struct db *d, const char *name, char *ret, size_t size);
 int db_exec(struct db *d, const char *sql, struct err *e);
+/* What an fsync that failed has lost the next one does not know of, and takes for written (fsync(2), errors): what is then
+ * appended to the log would be durable behind a gap, where nobody finds it, and a checkpoint would be of more than the log
+ * has. So before a transaction all of the log is written once more, after an error and after a process that may have died of one. */
+int db_begin(struct db *d, struct err *e);
 int db_fail(struct db *d, const char *what, struct err *e); /* the connection's last error; -1 */
 /* migrate.c: from the version that the file has to n; sql[i] leads from version i to i + 1. All of it or nothing. */
 int db_migrate(struct db *d, const char *const *sql, size_t n, struct err *e);

@@ -42,7 +42,7 @@ static int migrate_from(struct db *d, int64_t version, const char *const *sql, i
 {
 	char last[64];
 
-	if (db_exec(d, "BEGIN IMMEDIATE", e) < 0)
+	if (db_begin(d, e) < 0)
 		return -1;
 	for (int64_t i = version; i < n; i++) {
 		if (db_exec(d, sql[i], e) < 0) {

@@ -84,7 +84,7 @@ static struct store_op *op_of(struct loop_work *w)
 static int commit_one(struct db *d, struct loop_work *w, struct err *e)
 {
 	*e = (struct err){0};
-	if (db_run(d, DB_BEGIN, e, "") < 0)
+	if (db_begin(d, e) < 0)
 		return -1;
 	if (change_apply(d, op_of(w)->priv, e) == 0 && db_run(d, DB_COMMIT, e, "") == 0)
 		return 0;
@@ -109,7 +109,7 @@ static int apply_one(struct db *d, struct store_op *op, bool undo)
 
 static int commit_all(struct db *d, struct loop_work *first, bool undo)
 {
-	if (db_run(d, DB_BEGIN, NULL, "") < 0)
+	if (db_begin(d, NULL) < 0)
 		return -1;
 	for (struct loop_work *w = first; w; w = w->next)
 		if (apply_one(d, op_of(w), undo) < 0)
@@ -125,6 +125,8 @@ failed:
 /* Gives the file's unused pages back: checked here because it cannot run inside a transaction with others. */
 static void tidy(struct db *d)
 {
+	if (d->unsure)
+		return; /* what this moves into the database has to be in the log */
 	db_exec(d, "PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)", NULL);
 	sqlite3_db_release_memory(d->h);
 }

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A full disk, and a clock that somebody sets: what cannot be kept is refused by its name, nothing that was accepted is lost, and all goes
-on without help.
+A full disk, one that fails, and a clock that somebody sets: what cannot be kept is refused by its name, nothing that was accepted is lost,
+and all goes on without help.
 """
 import errno
 import json
+import mmap
 import os
+import shutil
 import signal
+import sqlite3
+import struct
 import subprocess
 import sys
 import tempfile
@@ -19,9 +23,11 @@ import tandem
 
 WAIT_S = 120 * tandem.SLOW
 ARN = "arn:aws:{}:us-east-1:000000000000:{}"
+IO_ERROR = "I/O error|Input/output error"
 HOUR_US = 3600 * 1000000
 MANIFEST = """\
 name: faults
+buckets: {things: {}}
 queues: {jobs: {visibility: 30s}, kept: {}, told: {}, done: {}, ticks: {}, failed: {}}
 streams: {clicks: {}}
 buses: {orders: {}}
@@ -35,9 +41,11 @@ CODE = "def handler(event, context):\n    return event\n\n\ndef fails(event, con
 class Base(unittest.TestCase):
     arguments = ("--auth", "none")  # signatures are of the true time
     state = None
+    program = tandem.PROGRAM
 
     def setUp(self):
         self.t = tandem.Tandem(*self.arguments, state=self.state)
+        self.t.program = self.program
         if self.state:
             self.t.log_path = os.path.dirname(self.state) + ".log"  # on another disk
             self.addCleanup(os.unlink, self.t.log_path)
@@ -51,8 +59,8 @@ class Base(unittest.TestCase):
         self.connect()
 
     def connect(self):
-        self.sqs, self.lam, self.kinesis, self.events, self.schedules = (
-            self.t.client(s) for s in ("sqs", "lambda", "kinesis", "events", "scheduler"))
+        self.sqs, self.lam, self.kinesis, self.events, self.schedules, self.s3 = (
+            self.t.client(s) for s in ("sqs", "lambda", "kinesis", "events", "scheduler", "s3"))
 
     def nothing_runs(self):
         """That would be out of time when the clock is stepped."""
@@ -74,14 +82,10 @@ class Base(unittest.TestCase):
         return tuple(int(a["ApproximateNumberOfMessages" + k]) for k in ("", "NotVisible", "Delayed"))
 
 
-@unittest.skipUnless(os.geteuid() == 0, "needs root")
-class FullDisk(Base):
+class Kinds(Base):
+    """All that can be asked to be kept; what was accepted is looked for at the end."""
+
     def setUp(self):
-        self.disk = tempfile.mkdtemp(prefix="tandem-full-")
-        self.addCleanup(os.rmdir, self.disk)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "full", self.disk], check=True)
-        self.addCleanup(subprocess.run, ["umount", "--lazy", self.disk], check=True)
-        self.state = self.disk + "/state"
         super().setUp()
         rule = {"Name": "r", "EventBusName": "orders"}
         self.events.put_rule(EventPattern='{"source": ["faults"]}', **rule)
@@ -92,6 +96,7 @@ class FullDisk(Base):
             "event": lambda x: self.events.put_events(Entries=[{"EventBusName": "orders", "Source": "faults", "DetailType": "d",
                                                                 "Detail": json.dumps({"x": x})}]),
             "record": lambda x: self.kinesis.put_record(StreamName="clicks", PartitionKey="k", Data=x.encode()),
+            "object": lambda x: self.s3.put_object(Bucket="things", Key=x.partition(" ")[0], Body=self.bytes_of(x)),
             "call": lambda x: self.lam.invoke(FunctionName="works", InvocationType="Event", Payload=json.dumps(x)),
             "schedule": lambda x: self.schedules.create_schedule(
                 Name="s" + x.partition(" ")[0], ScheduleExpression="rate(1 day)", FlexibleTimeWindow={"Mode": "OFF"},
@@ -100,13 +105,10 @@ class FullDisk(Base):
         self.accepted = {kind: [] for kind in self.kinds}
         self.refused = {}
 
-    def fill(self):
-        with open(f"{self.disk}/other", "ab", buffering=0) as f:
-            try:
-                while True:
-                    f.write(bytes(4096))
-            except OSError as e:
-                self.assertEqual(e.errno, errno.ENOSPC)
+    @staticmethod
+    def bytes_of(text):
+        """More than stays in the database."""
+        return text.encode() * 40
 
     def ask(self, kind, name):
         """Whether it was accepted."""
@@ -126,18 +128,25 @@ class FullDisk(Base):
         self.accepted[kind].append(text)
         return True
 
-    def until_refused(self, name):
+    def until_refused(self, name, kinds, pattern, before=lambda: None):
         """What goes on in the background writes as well, and may free what it wrote: until each kind was refused."""
         self.refused.clear()
         n = 0
-        while set(self.refused) != set(self.kinds) and n < 20000:
-            self.fill()
-            for kind in self.kinds:
+        while not kinds <= set(self.refused) and n < 20000:
+            before()
+            for kind in kinds:
                 self.ask(kind, f"{name}{kind[0]}{n}")
                 n += 1
-        self.assertEqual(set(self.refused), set(self.kinds))
+        self.assertLessEqual(kinds, set(self.refused))
         for kind, text in self.refused.items():
-            self.assertRegex(text, "disk|space|full", kind)
+            self.assertRegex(text, pattern, kind)
+
+    def until_accepted(self, name):
+        for kind in self.kinds:
+            tandem.wait_for(lambda k=kind: self.ask(k, name), WAIT_S, lambda: self.refused)
+
+    def get(self, text):
+        return self.s3.get_object(Bucket="things", Key=text.partition(" ")[0])["Body"].read()
 
     def missing(self, seen):
         """Of what was accepted, what has not had its effect."""
@@ -150,27 +159,14 @@ class FullDisk(Base):
         while records := (answer := self.kinesis.get_records(ShardIterator=at))["Records"]:
             seen["record"].update(r["Data"].decode() for r in records)
             at = answer["NextShardIterator"]
+        seen["object"].update(x for x in self.accepted["object"] if x not in seen["object"] and self.get(x) == self.bytes_of(x))
         left = {kind: [x.partition(" ")[0] for x in accepted if x not in seen[kind]] for kind, accepted in self.accepted.items() if kind != "jobs"}
         if any(self.counts("jobs")):
             left["jobs"] = self.counts("jobs")
         return {kind: what for kind, what in left.items() if what}
 
-    def test_full(self):
-        for kind in self.kinds:
-            self.assertTrue(self.ask(kind, "first"), self.refused)
-        reserve = f"{self.t.state}/daemon/reserve"
-        tandem.wait_for(lambda: os.path.exists(reserve) and os.stat(reserve).st_size == 1 << 20, WAIT_S)
-        self.until_refused("a")
-        old = tandem.daemon_of(self.t.pid)
-        os.kill(old, signal.SIGKILL)
-        tandem.wait_for(lambda: tandem.daemon_of(self.t.pid) not in (None, old), WAIT_S)
-        self.connect()
-        self.until_refused("b")
-        os.unlink(f"{self.disk}/other")
-        for kind in self.kinds:
-            tandem.wait_for(lambda k=kind: self.ask(k, "again"), WAIT_S, lambda: self.refused)
+    def all_found(self):
         seen = {kind: set() for kind in self.kinds}
-        # What was received when the disk became full is seen again after its time, and what failed then is tried again after a minute.
 
         def found():
             missing = self.missing(seen)
@@ -179,6 +175,186 @@ class FullDisk(Base):
             return not missing
 
         tandem.wait_for(found, WAIT_S, lambda: self.missing(seen), pause_s=0.1)
+
+    def kill(self):
+        old = tandem.daemon_of(self.t.pid)
+        os.kill(old, signal.SIGKILL)
+        return old
+
+
+@unittest.skipUnless(os.geteuid() == 0, "needs root")
+class FullDisk(Kinds):
+    def setUp(self):
+        self.disk = tempfile.mkdtemp(prefix="tandem-full-")
+        self.addCleanup(os.rmdir, self.disk)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "full", self.disk], check=True)
+        self.addCleanup(subprocess.run, ["umount", "--lazy", self.disk], check=True)
+        self.state = self.disk + "/state"
+        super().setUp()
+
+    def fill(self):
+        with open(f"{self.disk}/other", "ab", buffering=0) as f:
+            try:
+                while True:
+                    f.write(bytes(4096))
+            except OSError as e:
+                self.assertEqual(e.errno, errno.ENOSPC)
+
+    def until_full(self, name):
+        self.until_refused(name, set(self.kinds), "disk|space|full", self.fill)
+
+    def test_full(self):
+        self.until_accepted("first")
+        reserve = f"{self.t.state}/daemon/reserve"
+        tandem.wait_for(lambda: os.path.exists(reserve) and os.stat(reserve).st_size == 1 << 20, WAIT_S)
+        self.until_full("a")
+        old = self.kill()
+        tandem.wait_for(lambda: tandem.daemon_of(self.t.pid) not in (None, old), WAIT_S)
+        self.connect()
+        self.until_full("b")
+        os.unlink(f"{self.disk}/other")
+        self.until_accepted("again")
+        # What was received when the disk became full is seen again after its time, and what failed then is tried again after a minute.
+        self.all_found()
+
+
+@unittest.skipUnless(os.geteuid() == 0, "needs root")
+@unittest.skipIf(os.path.basename(tandem.BUILD) == "san", "nothing may be loaded before a sanitizer")
+class FailingDisk(Kinds):
+    """faults.c is in tandemd, and keeps what a power cut would leave."""
+    WRITE, SYNC, READ = range(3)
+    ALWAYS = 1 << 30
+
+    def setUp(self):
+        folder = tempfile.mkdtemp(prefix="tandem-failing-")
+        self.addCleanup(shutil.rmtree, folder)
+        os.chmod(folder, 0o755)
+        subprocess.run(["cp", "-aL", *(f"{tandem.BUILD}/{name}" for name in (
+            "tandem", "tandem-init", "tandem-net", "tandem-spawner", "tandem-unpack", "init", "shim", "spec")), folder], check=True)
+        os.mkdir(f"{folder}/real")
+        shutil.copy2(f"{tandem.BUILD}/tandemd", f"{folder}/real/tandemd")
+        with open(f"{folder}/tandemd", "w", encoding="ascii") as f:
+            f.write("#!/bin/sh\nexec env LD_PRELOAD=./faults.so real/tandemd\n")
+        os.chmod(f"{folder}/tandemd", 0o755)
+        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "faults.c")
+        subprocess.run(["cc", "-std=gnu11", "-O1", "-shared", "-fPIC", "-o", f"{folder}/faults.so", source], check=True)
+        self.disk = f"{folder}/disk"
+        os.mkdir(self.disk)
+        os.chmod(self.disk, 0o777)
+        self.program = f"{folder}/tandem"
+        super().setUp()
+        with open(f"{self.disk}/control", "r+b") as f:
+            self.control = mmap.mmap(f.fileno(), 0)
+        self.addCleanup(self.control.close)
+        self.addCleanup(self.works)
+
+    def fails(self, what, part, times=ALWAYS):
+        """What is of WRITE, SYNC or READ, of files with part in their path."""
+        self.works()
+        struct.pack_into("64s", self.control, 24, part.encode())
+        struct.pack_into("=i", self.control, 12 + 4 * what, 0)
+        struct.pack_into("=i", self.control, 4 * what, times)
+
+    def failed(self, what):
+        return struct.unpack_from("=i", self.control, 12 + 4 * what)[0]
+
+    def works(self):
+        struct.pack_into("=3i", self.control, 0, 0, 0, 0)
+
+    def log(self):
+        with open(self.t.log_path, encoding="utf-8") as f:
+            return f.read()
+
+    def on_disk(self):
+        """What of accepted messages a power cut would leave."""
+        daemon = tandem.daemon_of(self.t.pid)
+        os.kill(daemon, signal.SIGSTOP)
+        with tempfile.TemporaryDirectory(prefix="tandem-cut-") as folder:
+            for name in ("tandem.db", "tandem.db-wal"):
+                shutil.copy(f"{self.disk}/{name}", folder)
+            os.kill(daemon, signal.SIGCONT)
+            db = sqlite3.connect(f"{folder}/tandem.db")
+            self.assertEqual(db.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
+            there = {body for body, in db.execute("SELECT body FROM message")}
+            db.close()
+        self.assertEqual([x.partition(" ")[0] for x in self.accepted["kept"] if x not in there], [])
+
+    def test_errors(self):
+        all_kinds = set(self.kinds)
+        self.until_accepted("first")
+        for what, part, kinds in ((self.WRITE, "/tandem.db", all_kinds), (self.SYNC, "/tandem.db", all_kinds), (self.WRITE, "/objects/", {"object"}),
+                                  (self.SYNC, "/objects", {"object"}), (self.WRITE, "/daemon/", all_kinds), (self.SYNC, "/daemon/", all_kinds)):
+            with self.subTest(what=what, part=part):
+                daemon = tandem.daemon_of(self.t.pid)
+                name = f"{what}{part.strip('/')}".replace(".", "-").replace("/", "-")
+                self.fails(what, part)
+                self.until_refused(name, kinds, IO_ERROR)
+                if kinds != all_kinds:
+                    self.assertTrue(self.ask("kept", name + "beside"), self.refused)
+                self.works()
+                self.until_accepted(name + "again")
+                self.on_disk()
+                self.assertEqual(tandem.daemon_of(self.t.pid), daemon)
+        for said in ("what comes is refused", "what comes is kept again"):
+            self.assertEqual(self.log().count(said), 4)
+        self.all_found()
+
+    def test_what_a_failed_sync_forgets(self):
+        """A receive is not synced, so that only the next send hears that it could not be."""
+        kept = {"QueueUrl": self.url("kept"), "VisibilityTimeout": 0}
+        for n in range(20):
+            self.assertTrue(self.ask("kept", f"first{n}"), self.refused)
+        self.assertEqual(len(self.sqs.receive_message(**kept)["Messages"]), 1)
+        self.fails(self.SYNC, "/tandem.db-wal", 1)
+        self.ask("kept", "heard")
+        self.assertEqual(self.failed(self.SYNC), 1)
+        self.assertTrue(self.ask("kept", "behind"), self.refused)
+        self.on_disk()
+        # And when what failed was the sync before the log goes into the database, of which nobody hears.
+        self.fails(self.SYNC, "/tandem.db-wal", 1)
+        while not self.failed(self.SYNC):
+            self.assertEqual(len(self.sqs.receive_message(**kept)["Messages"]), 1)
+        self.assertTrue(self.ask("kept", "after"), self.refused)
+        self.on_disk()
+
+    def test_killed_meanwhile(self):
+        """What its log has is not on the disk for that; and it does not come up as long as the disk fails."""
+        self.until_accepted("first")
+        self.fails(self.SYNC, "/daemon/")
+        self.until_refused("a", set(self.kinds), IO_ERROR)
+        old = self.kill()
+        self.works()
+        tandem.wait_for(lambda: tandem.daemon_of(self.t.pid) not in (None, old), WAIT_S)
+        self.connect()
+        self.until_accepted("second")
+        self.on_disk()
+        for what in (self.WRITE, self.READ):
+            ends = self.log().count("tandemd is gone (exit")
+            self.fails(what, "/daemon/")
+            self.kill()
+            tandem.wait_for(lambda: self.log().count("tandemd is gone (exit") > ends + 1, WAIT_S)  # pylint: disable=cell-var-from-loop
+            self.works()
+            self.connect()
+            self.until_accepted(f"third{what}")
+            self.on_disk()
+        self.all_found()
+
+    def test_reading(self):
+        self.until_accepted("first")
+        daemon = tandem.daemon_of(self.t.pid)
+        for n, part in enumerate(("/objects/", "/daemon/")):
+            self.fails(self.READ, part)
+            with self.assertRaises((botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)) as raised:
+                self.get(self.accepted["object"][0])  # its answer may have begun
+            if isinstance(raised.exception, botocore.exceptions.ClientError):
+                self.assertRegex(str(raised.exception), IO_ERROR)
+            for kind in self.kinds:  # some need no reading
+                if not self.ask(kind, f"{n}meanwhile"):
+                    self.assertRegex(self.refused[kind], IO_ERROR, kind)
+            self.works()
+            self.until_accepted(f"{n}again")
+        self.assertEqual(tandem.daemon_of(self.t.pid), daemon)
+        self.all_found()
 
 
 @unittest.skipUnless(os.geteuid() == 0, "needs root")
