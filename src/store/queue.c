@@ -311,13 +311,20 @@ static int load_later(void *arg, sqlite3_stmt *st, struct err *e)
 	return 0;
 }
 
+/* Counting the rows of one queue is all that takes longer the more there are; GROUP BY takes three times that. */
+static const char counts_sql[] =
+	"WITH RECURSIVE q(n) AS (SELECT min(queue) FROM message UNION ALL "
+	"SELECT (SELECT min(queue) FROM message WHERE queue>n) FROM q WHERE n IS NOT NULL) "
+	"SELECT n, (SELECT count(*) FROM message WHERE queue=n), (SELECT min(due_us) FROM message WHERE queue=n) "
+	"FROM q WHERE n IS NOT NULL";
+
 int message_load(struct store *s, struct message_load *l, int64_t now_us, struct err *e)
 {
 	struct loading k = {.l = l};
 	int rc = store_each(s, "SELECT max(id) FROM message", first_due, &l->last_id, e);
 
 	if (rc >= 0)
-		rc = store_each(s, "SELECT queue,count(*),min(due_us) FROM message GROUP BY queue", load_queue, &k, e);
+		rc = store_each(s, counts_sql, load_queue, &k, e);
 	for (size_t i = 0; i < k.n && rc >= 0; i++) {
 		char sql[200];
 
