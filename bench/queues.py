@@ -6,6 +6,7 @@
 """
 import json
 import os
+import signal
 import time
 
 import aws
@@ -48,20 +49,23 @@ def syncs(folder, seconds):
 
 class Queues:
     def __init__(self, bench, tandem):
-        given = tandem.credentials
         self.bench, self.tandem = bench, tandem
-        self.sqs = aws.Sqs("127.0.0.1", tandem.api, given["access_key"], given["secret_key"], given["region"])
+        self.connect()
         self.script = f"{bench.work}/queues.lua"
+
+    def connect(self):
+        tandem, given = self.tandem, self.tandem.credentials
+        self.sqs = aws.Sqs("127.0.0.1", tandem.api, given["access_key"], given["secret_key"], given["region"])
 
     def make(self, name):
         return self.sqs.do("CreateQueue", QueueName=name, Attributes={"VisibilityTimeout": "43200"})["QueueUrl"]
 
     def send(self, operation="SendMessage", seconds=None, **body):
-        """Requests per second; a signature is good for five minutes."""
+        """Requests per second, and their p99 in us; a signature is good for five minutes."""
         headers, text = self.sqs.request(operation, **body)
         with open(self.script, "w", encoding="ascii") as f:
             f.write(SEND % (json.dumps(text.decode()), ", ".join(f"[{json.dumps(k)}] = {json.dumps(v)}" for k, v in headers.items() if k != "host")))
-        return host.wrk(self.tandem.api, "/", CLIENTS, seconds or self.bench.options.seconds, self.script)[0]
+        return host.wrk(self.tandem.api, "/", CLIENTS, seconds or self.bench.options.seconds, self.script)[::2]
 
     def waiting(self, url):
         return int(self.sqs.do("GetQueueAttributes", QueueUrl=url, AttributeNames=["All"])["Attributes"]["ApproximateNumberOfMessages"])
@@ -69,7 +73,17 @@ class Queues:
     def work(self, url):
         with open(self.script, "w", encoding="ascii") as f:
             f.write(WORK % json.dumps(url))
-        return host.wrk(self.tandem.api, "/", CLIENTS, self.bench.options.seconds, self.script)[0] / 2
+        rate, _, p99 = host.wrk(self.tandem.api, "/", CLIENTS, self.bench.options.seconds, self.script)
+        return rate / 2, p99
+
+    def answers_after_a_kill(self, url):
+        """Milliseconds from the kill to the queue's answer."""
+        time.sleep(1.5)  # one that dies within a second of its start is started again more slowly
+        os.kill(max(self.tandem.processes(), key=lambda pid: pid != self.tandem.process.pid), signal.SIGKILL)
+        begin = time.perf_counter()
+        self.connect()
+        self.waiting(url)
+        return (time.perf_counter() - begin) * 1e3
 
     def run(self):
         add, say = self.bench.figures.add, self.bench.say
@@ -85,27 +99,37 @@ class Queues:
             disk.append(syncs(self.bench.work, 1))
             empty.append(self.send(QueueUrl=self.make(f"empty-{turn}"), MessageBody="x" * 100))
             full.append(self.send(QueueUrl=deep, MessageBody="x" * 100))
-        add(f"messages sent, {CLIENTS} clients, each durable; beside syncs of the disk", "messages/s", empty, disk, at_least=10000)
-        add(f"the same while {many:,} wait in the queue, beside an empty one", "messages/s", full, empty, at_least=0.8, of="ratio")
+        add(f"messages sent, {CLIENTS} clients, each durable; beside syncs of the disk", "messages/s", [rate for rate, _ in empty], disk, at_least=10000)
+        while_waiting(add, "messages sent", many, empty, full)
+
+
+def while_waiting(add, what, many, empty, full):
+    (rate, p99), (rate_full, p99_full) = zip(*empty), zip(*full)
+    add(f"{what} while {many:,} wait in the queue, beside an empty one", "messages/s", rate_full, rate, at_least=0.8, of="ratio")
+    add(f"{what} while {many:,} wait in the queue, p99 of a request, beside an empty one", "us", p99_full, p99)
 
 
 def unsigned(bench, tandem):
     """Receiving and deleting: who signs would have to know the receipt before."""
-    q = Queues(bench, tandem)
-    url = q.make("work")
+    q, add, many = Queues(bench, tandem), bench.figures.add, bench.options.waiting
+    work, deep = q.make("work"), q.make("deep")
     batch = [{"Id": str(i), "MessageBody": "x" * 100} for i in range(10)]
-    rates = []
+    empty, full = [], []
     for _ in range(ROUNDS):
-        q.send("SendMessageBatch", QueueUrl=url, Entries=batch)
-        rates.append(q.work(url))
-        if not q.waiting(url):
+        q.send("SendMessageBatch", QueueUrl=work, Entries=batch)
+        empty.append(q.work(work))
+        full.append(q.work(deep))
+        if not q.waiting(work) or q.waiting(deep) < many * 0.9:
             raise host.BenchError("queues: there were not enough messages to receive")
-    bench.figures.add(f"messages received and deleted, {CLIENTS} clients, unsigned", "messages/s", rates)
+    add(f"messages received and deleted, {CLIENTS} clients, unsigned", "messages/s", [rate for rate, _ in empty])
+    while_waiting(add, "messages received and deleted", many, empty, full)
+    add(f"tandemd + spawner, resident, {many:,} messages wait", "MB", [host.resident_bytes(tandem.processes()) / 1e6])
+    add(f"kill -9 of tandemd while {many:,} messages wait to the next answer", "ms", [q.answers_after_a_kill(deep) for _ in range(ROUNDS)], at_most=200)
 
 
 def run(bench):
-    for name, body, more in (("queues", lambda b, t: Queues(b, t).run(), ()), ("queues-unsigned", unsigned, ("--auth", "none"))):
-        tandem = host.Tandem(bench.options.bin, f"{bench.work}/state-{name}", *more)
+    for body, more in ((lambda b, t: Queues(b, t).run(), ()), (unsigned, ("--auth", "none"))):
+        tandem = host.Tandem(bench.options.bin, f"{bench.work}/state-queues", *more)
         try:
             body(bench, tandem)
         finally:
