@@ -161,19 +161,30 @@ static int hand_over(struct deliver *d, struct store_tx *tx, const struct delive
 
 /* --- what fails --- */
 
-static void note(struct deliver *d, const char *target, const struct err *e)
+static const char *whom(const struct delivery *what)
+{
+	const char *task = json_get_str(json_get(what->params, "EcsParameters"), "TaskDefinitionArn").p;
+
+	return task ? task : what->target ? what->target : "nobody";
+}
+
+static void forget(struct deliver *d, struct deliver_failure *f)
+{
+	list_del(&f->node);
+	free(f->target);
+	free(f);
+	d->n_failures--;
+}
+
+/* more: it is lost. */
+static void note(struct deliver *d, const char *target, int more, const struct err *e)
 {
 	struct deliver_failure *f = (struct deliver_failure *)deliver_failure(d, target);
 
-	log_warn("deliver", "to %s: %s", target, e->text);
-	if (!f && d->n_failures == FAILURES_MAX) {
-		f = list_last(&d->failures, struct deliver_failure, node);
-		list_del(&f->node);
-		free(f->target);
-		free(f);
-		d->n_failures--;
-		f = NULL;
-	}
+	if (more)
+		log_warn("deliver", "to %s: %s", target, e->text);
+	if (!f && d->n_failures == FAILURES_MAX)
+		forget(d, list_last(&d->failures, struct deliver_failure, node));
 	if (f) {
 		list_del(&f->node);
 	} else {
@@ -182,7 +193,7 @@ static void note(struct deliver *d, const char *target, const struct err *e)
 		d->n_failures++;
 	}
 	list_push_front(&d->failures, &f->node);
-	f->n++;
+	f->n += more;
 	f->last_wall_us = clock_wall_us();
 	strlcpy_(f->why, e->text, sizeof(f->why));
 }
@@ -197,6 +208,15 @@ const struct deliver_failure *deliver_failure(const struct deliver *d, const cha
 			return f;
 	}
 	return NULL;
+}
+
+/* What was put off has gone. */
+static void went(struct deliver *d, const struct delivery *what)
+{
+	struct deliver_failure *f = (struct deliver_failure *)deliver_failure(d, whom(what));
+
+	if (f && !f->n)
+		forget(d, f);
 }
 
 static void put_attribute(struct jw *w, const char *name, const char *type, struct str value)
@@ -238,7 +258,7 @@ static int dead_letter(struct deliver *d, struct store_tx *tx, const struct deli
 	memcpy(letter.request_id, what->request_id, sizeof(letter.request_id));
 	if (hand_over(d, tx, &letter, &e) == 0)
 		return 0;
-	note(d, what->dead_letter, &e);
+	note(d, what->dead_letter, 1, &e);
 	return -1;
 }
 
@@ -281,11 +301,12 @@ int deliver_add(struct deliver *d, struct store_tx *tx, const struct delivery *g
 		return 0;
 	if (why.kind == ERR_UNAVAILABLE && what.retries) {
 		later(d, tx, &what);
+		note(d, whom(&what), 0, &why);
 		return 0;
 	}
 	if (dead_letter(d, tx, &what, 1, NULL, &why) == 0)
 		return 0;
-	note(d, what.target, &why);
+	note(d, whom(&what), 1, &why);
 	return err_set(e, why.kind, "%s", why.text);
 }
 
@@ -325,9 +346,13 @@ static int again(void *arg, const struct store_event *ev, struct store_tx *tx, s
 	*ret = (struct async_rules){(int)json_get_int(j, "retries", 0), json_get_int(j, "max_age_us", DAY_US)};
 	if (!what.target)
 		return err_set(e, ERR_CORRUPT, "it is no delivery");
-	if (hand_over(arg, tx, &what, e) == 0)
+	if (hand_over(arg, tx, &what, e) == 0) {
+		went(arg, &what);
 		return 0;
-	if (e->kind != ERR_UNAVAILABLE)
+	}
+	if (e->kind == ERR_UNAVAILABLE)
+		note(arg, whom(&what), 0, e);
+	else
 		ret->retries = 0;
 	return -1;
 }
@@ -346,7 +371,9 @@ static void over(void *arg, const struct async_over *o, struct store_tx *tx)
 	if (!what.target ||
 	    dead_letter(d, tx, &what, o->event->attempts,
 			o->condition == ASYNC_TOO_OLD ? "MaximumEventAgeInSeconds" : "MaximumRetryAttempts", o->e) < 0)
-		note(d, what.target ? what.target : "nobody", o->e);
+		note(d, whom(&what), 1, o->e);
+	else
+		went(d, &what);
 }
 
 /* --- */
@@ -368,13 +395,7 @@ void deliver_free(struct deliver *d)
 {
 	if (!d)
 		return;
-	list_each(&d->failures, it)
-	{
-		struct deliver_failure *f = container_of(it, struct deliver_failure, node);
-
-		free(f->target);
-		free(f);
-	}
+	list_each(&d->failures, it) forget(d, container_of(it, struct deliver_failure, node));
 	free(d);
 }
 

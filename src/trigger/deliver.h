@@ -54,7 +54,9 @@ bool deliver_exists(struct deliver *d, const char *target);
 char *deliver_function_arn(const struct deliver *d, const char *name,
 			   const char *qualifier); /* "": $LATEST; caller frees */
 
-struct deliver_failure { /* of a target: how many could not be delivered since the start, and why the last one could not */
+/* Of a target (of a task its definition): how many could not be delivered since the start, and why the last one could not; n 0:
+ * one was put off, and will be tried again. */
+struct deliver_failure {
 	struct list node;
 	char *target;
 	int64_t n, last_wall_us;

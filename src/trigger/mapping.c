@@ -32,6 +32,7 @@ static void invoked(struct invocation *inv)
 		     : o == INVOKE_THROTTLED ? "PROBLEM: Function call was throttled"
 		     : o == INVOKE_FAILED    ? "PROBLEM: Function could not be called"
 					     : "PROBLEM: Function call failed";
+	strlcpy_(m->why, m->problem ? inv->e.text : "", sizeof(m->why));
 	door_batch_end(&b->door, m->all->o.sched, m->set.stream ? "aws_kinesis" : "aws_sqs", m->set.source, b->n,
 		       m->problem ? m->problem + strlen("PROBLEM: ") : NULL);
 	b->done(b, o == INVOKE_OK				 ? BATCH_OK
@@ -49,6 +50,7 @@ bool batch_start(struct batch *b)
 
 	if (!r) {
 		b->m->problem = "PROBLEM: Function not found";
+		*b->m->why = 0;
 		door_batch_done(&b->door);
 		return false;
 	}
@@ -168,6 +170,11 @@ static const struct mapping_set *set_of(const struct mapping *m)
 const char *mapping_uuid(const struct mapping *m)
 {
 	return m->uuid;
+}
+
+const char *mapping_why(const struct mapping *m)
+{
+	return m->why;
 }
 
 const struct json *mapping_doc(const struct mapping *m)

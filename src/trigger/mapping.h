@@ -45,5 +45,7 @@ struct mapping *mapping_get(struct mappings *all, struct str uuid);
 struct mapping *mapping_next(struct mappings *all, const struct mapping *after); /* by UUID */
 const char *mapping_uuid(const struct mapping *m);
 const struct json *mapping_doc(const struct mapping *m); /* all members, as they are stored */
+const char *
+mapping_why(const struct mapping *m); /* its last batch could not be given to the function; "": nothing is known */
 /* As Lambda shows it, all members of one object. state: NULL for what it is. */
 void mapping_write(struct jw *w, const char *key, const struct mapping *m, const char *state);

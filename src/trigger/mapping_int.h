@@ -36,6 +36,7 @@ struct mapping {
 	bool gone, on;
 	unsigned under_way;   /* batches; m is freed after the last */
 	const char *problem;  /* of the last batch; NULL: it went well */
+	char why[200];	      /* what was said of it, to the operator alone */
 	bool worked;	      /* there was one */
 	struct list node;     /* mappings.list */
 	struct puller *queue; /* the one, or the other */
