@@ -30,7 +30,7 @@ int sched_async_recover(struct sched *s, struct err *e); /* at start, when all i
 struct async_info {
 	int64_t waiting; /* with those that run */
 	unsigned running;
-	int64_t next_wall_us; /* the next look at those that wait; INT64_MAX: when one that runs is over */
+	int64_t next_wall_us; /* the next look at those that wait; INT64_MAX: when one that runs is over, or why says it */
 	const char *why;      /* of the last try that came to nothing, or "" */
 };
 void sched_async_info(const struct sched *s, const struct function *f, struct async_info *ret); /* f NULL: the others */

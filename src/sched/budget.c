@@ -553,6 +553,12 @@ bool budgets_closed(const struct budgets *b, const char *workload, const char *t
 
 const char *budgets_note(const struct budgets *b, const char *workload, const char *tags, char ret[320])
 {
+	struct budget_stop stop;
+
+	if (budgets_closed(b, workload, tags, false, &stop)) {
+		strlcpy_(ret, stop.why, 320);
+		return ret;
+	}
 	if (b)
 		list_each(&b->list, it)
 		{
@@ -568,7 +574,7 @@ const char *budgets_note(const struct budgets *b, const char *workload, const ch
 
 void budgets_json(struct budgets *b, struct jw *w)
 {
-	char when[32];
+	char when[32], text[320];
 
 	look_at_all(b);
 	jw_arr(w, "budgets");
@@ -594,6 +600,8 @@ void budgets_json(struct budgets *b, struct jw *w)
 			: used(g) >= 0.8 * g->usd ? "near"
 						  : "open");
 		jw_strc(w, "until", clock_fmt_iso(g->end_wall_us, when));
+		say_use(g, text, sizeof(text));
+		jw_strc(w, "text", text);
 		jw_end(w, '}');
 	}
 	jw_end(w, ']');

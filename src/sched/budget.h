@@ -59,5 +59,5 @@ bool budgets_any_closed(
 bool budgets_closed(const struct budgets *b, const char *workload, const char *tags, bool or_unknown,
 		    struct budget_stop *ret);
 void budgets_json(struct budgets *b, struct jw *w); /* {"budgets": [...]} */
-/* What should be said of the workload: a budget that is used to 80 %, or NULL. */
+/* What should be said of the workload: a budget that is closed to it, or else one that is used to 80 %; NULL: neither. */
 const char *budgets_note(const struct budgets *b, const char *workload, const char *tags, char ret[320]);

@@ -223,6 +223,7 @@ static bool held(struct line *l, int64_t now)
 		loop_timer_stop(l->timer);
 	} else if (was) {
 		l->opened_us = now;
+		*l->why = 0;
 	}
 	return l->held;
 }
@@ -273,7 +274,9 @@ void sched_async_info(const struct sched *s, const struct function *f, struct as
 	if (!l)
 		return;
 	*ret = (struct async_info){l->stored, l->n_running, l->next_us, l->why};
-	if (!list_empty(&l->ready) && l->pause_us < l->next_us)
+	if (l->held) /* until when, the budget says */
+		ret->next_wall_us = INT64_MAX;
+	else if (!list_empty(&l->ready) && l->pause_us < l->next_us)
 		ret->next_wall_us = l->pause_us;
 }
 

@@ -144,7 +144,10 @@ static void begin(void *arg)
 		return;
 	}
 	if (w->f->reserved >= 0 && !admitted(inv)) {
-		err_set(&e, ERR_LIMIT, "the %d calls at once that are reserved are under way", w->f->reserved);
+		if (w->f->reserved)
+			err_set(&e, ERR_LIMIT, "the %d calls at once that are reserved are under way", w->f->reserved);
+		else
+			err_set(&e, ERR_LIMIT, "its reserved concurrency is 0: nobody may call it");
 		throttle(w, inv, &e);
 		return;
 	}

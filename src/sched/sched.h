@@ -52,7 +52,7 @@ enum invoke_outcome {
 	INVOKE_FAILED,	    /* the platform could not: e says why; body empty */
 	INVOKE_OUTCOME_N
 };
-enum sched_wait { WAIT_NONE, WAIT_BLANK, WAIT_INIT, WAIT_INSTANCE, WAIT_CODE, WAIT_N };
+enum sched_wait { WAIT_NONE, WAIT_BLANK, WAIT_ROOM, WAIT_INIT, WAIT_INSTANCE, WAIT_MAX, WAIT_CODE, WAIT_N };
 extern const char *const sched_wait_name[WAIT_N];
 /* One invocation; embedded by whoever asks, zero-initialised, inputs set, strings borrowed until done. */
 struct invocation {

@@ -10,8 +10,10 @@
 const char *const sched_wait_name[WAIT_N] = {
 	[WAIT_NONE] = "nothing",
 	[WAIT_BLANK] = "a sandbox",
+	[WAIT_ROOM] = "room on this machine: no memory is left, or as many instances run as can",
 	[WAIT_INIT] = "an instance that initialises",
 	[WAIT_INSTANCE] = "a busy instance to become free",
+	[WAIT_MAX] = "a busy instance to become free, for there may be no more (max)",
 	[WAIT_CODE] = "the code to be unpacked",
 };
 
@@ -258,7 +260,13 @@ bool workload_wants(struct workload *w)
 void workload_note_reasons(struct workload *w)
 {
 	enum sched_wait why = w->n_busy ? WAIT_INSTANCE : WAIT_BLANK;
+	struct policy_load load;
 
+	fill_load(w, &load);
+	if (load.max_instances && load.busy + load.starting >= load.max_instances)
+		why = WAIT_MAX;
+	else if (!list_empty(&w->line_node) && policy_place(&load) == POLICY_START)
+		why = WAIT_ROOM;
 	list_each(&w->workers, it)
 	{
 		struct worker *wk = container_of(it, struct worker, node);
