@@ -24,6 +24,8 @@ void service_info(const struct service *sv, struct service_info *ret)
 		ret->running += deployment_count(d, COUNT_READY);
 		ret->n_deployments++;
 	}
+	if (sv->n_held)
+		ret->held_us = loop_now_us(sv->ss->o.loop) - list_first(&sv->held, struct service_use, node)->since_us;
 	line_waits_for(sv, ret->waits_for, sizeof(ret->waits_for));
 	figures_sum(sv, &ret->requests, &ret->errors);
 }

@@ -155,22 +155,69 @@ static void tell(struct service *sv, struct service_use *u, const struct err *e)
 	u->ready(u, e);
 }
 
-const char *line_waits_for(const struct service *sv, char *out, size_t size)
+enum wait {
+	WAIT_DAEMON,
+	WAIT_DELETED,
+	WAIT_NO_INSTANCE,
+	WAIT_BUDGET,
+	WAIT_FAILED,
+	WAIT_IMAGE,
+	WAIT_PORT,
+	WAIT_START,
+	WAIT_N
+};
+static const char *const wait_name[WAIT_N] = {
+	[WAIT_DAEMON] = "the daemon is on its way out",
+	[WAIT_DELETED] = "the service was deleted",
+	[WAIT_NO_INSTANCE] = "the service is to have no instance (max: 0)",
+	[WAIT_BUDGET] = "a budget that is used up",
+	[WAIT_FAILED] = "no instance is ready",
+	[WAIT_IMAGE] = "its image to be brought here",
+	[WAIT_PORT] = "an instance, which starts, to listen on port",
+	[WAIT_START] = "an instance, which starts",
+};
+
+/* ret_text: in figures, "" for none. */
+static enum wait waits_for(const struct service *sv, char ret_text[400])
 {
 	const struct deployment *d = service_primary(sv);
+	int64_t again = service_backoff_us(d->failures) - (loop_now_us(sv->ss->o.loop) - d->failed_us);
+	int coming = deployment_count(d, COUNT_ON_THE_WAY);
+	char why[320];
+	bool stops;
 
+	*ret_text = 0;
 	if (sv->ss->draining)
-		snprintf(out, size, "the daemon is on its way out");
-	else if (sv->state != SERVICE_ACTIVE)
-		snprintf(out, size, "the service was deleted");
-	else if (!sv->spec.max)
-		snprintf(out, size, "the service is to have no instance");
-	else if (*d->reason && !deployment_count(d, COUNT_READY))
-		snprintf(out, size, "no instance is ready; %s", d->reason);
-	else if (d->port && deployment_count(d, COUNT_ON_THE_WAY))
-		snprintf(out, size, "an instance, which starts, to listen on port %u", d->port);
-	else
-		snprintf(out, size, "an instance, which starts");
+		return WAIT_DAEMON;
+	if (sv->state != SERVICE_ACTIVE)
+		return WAIT_DELETED;
+	if (!sv->spec.max)
+		return WAIT_NO_INSTANCE;
+	if (service_closed(sv, &stops, why) && stops) {
+		snprintf(ret_text, 400, ": %s", why);
+		return WAIT_BUDGET;
+	}
+	if (*d->reason && !deployment_count(d, COUNT_READY)) {
+		if (d->failures && !coming && again > 0)
+			snprintf(ret_text, 400, "; %s; the next try is in %.1f s", d->reason, (double)again / 1e6);
+		else
+			snprintf(ret_text, 400, "; %s%s", d->reason, coming ? "; the next one starts" : "");
+		return WAIT_FAILED;
+	}
+	if (d->pulling)
+		return WAIT_IMAGE;
+	if (!d->port || !coming)
+		return WAIT_START;
+	snprintf(ret_text, 400, " %u", d->port);
+	return WAIT_PORT;
+}
+
+const char *line_waits_for(const struct service *sv, char *out, size_t size)
+{
+	char text[400];
+	enum wait w = waits_for(sv, text);
+
+	snprintf(out, size, "%s%s", wait_name[w], text);
 	return out;
 }
 
@@ -187,7 +234,7 @@ void line_refuse(struct service *sv, enum err_kind kind, const char *why)
 void line_serve(struct service *sv, int64_t *next_us)
 {
 	struct service_use *u;
-	char why[256];
+	char why[SERVICE_WHY_BYTES];
 	struct err e = {0};
 
 	/* ready() may end others' use or begin its own: from the head each time. */

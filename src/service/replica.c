@@ -342,8 +342,10 @@ int replica_add(struct deployment *d, struct err *e)
 	jw_strc(&w, "startedBy", d->id);
 	jw_end(&w, '}');
 	o.note = note.p;
+	d->pulling = false;
 	if (task_run(d->sv->ss->o.tasks, str_of(d->doc), &o, &k, e) < 0) {
-		if (e->kind == ERR_NOT_FOUND && so->pull && so->pull(so->arg, d->doc, e))
+		d->pulling = e->kind == ERR_NOT_FOUND && so->pull && so->pull(so->arg, d->doc, e);
+		if (d->pulling)
 			return -1;
 		count_failure(d, "cannot be started: %s", e->text);
 		return -1;

@@ -303,6 +303,8 @@ void service_wait_start(struct service *sv, struct service_wait *w)
 static bool verdict(const struct service *sv, const struct service_wait *w, struct err *e)
 {
 	const struct deployment *d = service_primary(sv), *theirs = NULL;
+	char why[320];
+	bool stops;
 
 	list_each(&sv->deployments, it)
 	{
@@ -317,6 +319,8 @@ static bool verdict(const struct service *sv, const struct service_wait *w, stru
 	else if (theirs->state == DEPLOYMENT_FAILED || theirs->failures >= GIVE_UP_AFTER)
 		err_set(e, ERR_UNAVAILABLE, "%s%s", theirs->reason,
 			theirs == d ? "" : "; the revision before goes on serving");
+	else if (service_closed(sv, &stops, why) && stops)
+		err_set(e, ERR_UNAVAILABLE, "nothing of it may run: %s", why);
 	else
 		return !sv->rolling || sv->step;
 	return true;
@@ -326,7 +330,7 @@ static bool verdict(const struct service *sv, const struct service_wait *w, stru
 static bool patience(const struct service *sv, struct service_wait *w, int64_t *next_us, struct err *e)
 {
 	int64_t now = loop_now_us(sv->ss->o.loop), left = w->said_us + SERVICE_STILL_US - now;
-	char why[256];
+	char why[SERVICE_WHY_BYTES];
 
 	if (left <= 0) {
 		line_waits_for(sv, why, sizeof(why));

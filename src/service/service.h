@@ -30,6 +30,7 @@
 #define SERVICE_WAIT_US	  125000000ll /* for one: a little longer than an instance may take (replica.c) */
 #define SERVICE_HOLD_US	  60000000ll
 #define SERVICE_DRAIN_US  3000000
+#define SERVICE_WHY_BYTES 448
 #define SERVICE_HELD_MAX  4096
 #define SERVICE_EVENTS	  100
 #define SERVICE_MAX	  1000 /* instances of one */
@@ -196,7 +197,8 @@ struct service_event {
 struct service_info {
 	enum service_state state;
 	int desired, pending, running, open, held;
-	char waits_for[256]; /* what does wait, or would */
+	char waits_for[SERVICE_WHY_BYTES]; /* what does wait, or would */
+	int64_t held_us;		   /* for how long the first one does */
 	int64_t created_wall_us;
 	uint64_t requests, errors; /* since the daemon began; 5xx */
 	unsigned n_deployments, n_events;

@@ -65,7 +65,7 @@ struct deployment {
 	char *family, *doc;
 	struct image **images; /* of its containers, held: a sweep leaves them; NULL: not here yet */
 	unsigned n_images;
-	bool all_held;
+	bool all_held, pulling; /* pulling: its images are on their way */
 	int revision;
 	uint16_t port;
 	enum deployment_state state;
