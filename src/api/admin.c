@@ -133,10 +133,7 @@ struct function *admin_function(struct admin *a, struct http_req *r, struct str 
 	struct function *f = function_get(a->o.store, name);
 
 	if (!f)
-		admin_errorf(r, ERR_NOT_FOUND,
-			     "there is no function and no service \"" STR_FMT
-			     "\"; tandem ls lists those that are there",
-			     (int)(name.n < 80 ? name.n : 80), name.p);
+		admin_unknown(a, r, name);
 	return f;
 }
 
@@ -196,6 +193,7 @@ static const struct admin_route routes[] = {
 #endif
 	{"GET", "/v1/functions", admin_list},
 	{"GET", "/v1/functions/*", admin_describe},
+	{"GET", "/v1/names/*", admin_name},
 	{"GET", "/v1/instances", admin_instances},
 	{"POST", "/v1/functions/*/invoke", admin_invoke},
 	{"POST", "/v1/functions/*/stop", admin_stop},

@@ -3,7 +3,7 @@
  * The admin API: HTTP/JSON on the unix socket, for the tool. Whoever can open the socket (0660 root:tandem) may do
  * everything.
  *
- *   GET  /v1/version /v1/env /v1/functions /v1/functions/NAME[?values=1] /v1/instances /v1/debug
+ *   GET  /v1/version /v1/env /v1/functions /v1/functions/NAME[?values=1] /v1/names/NAME[?values=1] /v1/instances /v1/debug
  *   GET  /metrics /healthz /readyz
  *   POST /v1/functions/NAME/invoke[?async=1&log=1&row=0]
  *        body: the event; answer {"outcome","reason","body","request_id","timing",...}; row=0: sooner, without timing

@@ -35,6 +35,7 @@ extern const char *const admin_function_state[FUNCTION_STATE_N];
 
 void admin_list(struct admin *a, struct http_req *r, struct str name);
 void admin_describe(struct admin *a, struct http_req *r, struct str name);
+void admin_name(struct admin *a, struct http_req *r, struct str name);
 void admin_instances(struct admin *a, struct http_req *r, struct str name);
 void admin_invoke(struct admin *a, struct http_req *r, struct str name);
 void admin_stop(struct admin *a, struct http_req *r, struct str name);
@@ -45,6 +46,8 @@ void admin_rows(struct admin *a, struct http_req *r, struct str name);
 void admin_top(struct admin *a, struct http_req *r, struct str name);
 int64_t admin_resident_bytes(void);
 void admin_budgets(struct admin *a, struct http_req *r, struct str name);
+/* "budget": what should be said of the workload ("shop/iris", its tags "k=v,k2=v2"), if anything. */
+void admin_put_budget(struct admin *a, const char *workload, const char *tags, struct jw *w);
 void admin_trace(struct admin *a, struct http_req *r, struct str name);
 void admin_cost(struct admin *a, struct http_req *r, struct str name);
 void admin_plan(struct admin *a, struct http_req *r, struct str name);
@@ -100,7 +103,11 @@ void admin_service_undo(struct admin *a, struct http_req *r, struct str name);
 /* admin_resource.c: "triggers": [...] of one end ("function f", "queue jobs"; NULL: all), "holders": [...] */
 void admin_put_triggers(struct admin *a, const char *about, struct jw *w);
 void admin_put_holders(struct admin *a, struct jw *w);
-bool admin_describe_holder(struct admin *a, struct http_req *r, struct str name); /* false: there is none */
+/* These answer 200 for one of that name and (unless empty) project, or are false. */
+bool admin_describe_holder(struct admin *a, struct http_req *r, struct str name, struct str project);
+bool admin_describe_schedule(struct admin *a, struct http_req *r, struct str name, struct str project);
+bool admin_describe_function(struct admin *a, struct http_req *r, struct str name, struct str project);
+void admin_unknown(struct admin *a, struct http_req *r, struct str name); /* 404, and what may be meant; admin_name.c */
 void admin_put_events(struct admin *a, const struct function *f, struct jw *w);
 /* admin_measured.c: "measures": what would be measured now; "measured": what was. One of f and sv. */
 void admin_put_measured(struct admin *a, const struct function *f, const struct service *sv, struct jw *w);

@@ -10,14 +10,15 @@ static void put_status(struct admin *a, const struct function *f, struct jw *w, 
 {
 	int n = 0, busy = 0, waiting = 0;
 	const char *why = NULL;
+	auto_free char *workload = xasprintf("%s/%s", f->project, f->name);
 	int64_t waited, left;
-	char note[320];
+	auto_buf tags = {0};
 
 	sched_function_status(a->o.sched, f, &n, &busy, &waiting, &why);
 	jw_int(w, "instances", n);
 	jw_int(w, "busy", busy);
-	if (sched_budget_note(a->o.sched, f, note))
-		jw_strc(w, "budget", note);
+	pairs_tags(&f->tags, &tags);
+	admin_put_budget(a, workload, tags.n ? tags.p : "", w);
 	if (!waits && !waiting)
 		return;
 	jw_int(w, "waiting", waiting);
@@ -210,19 +211,15 @@ static void put_network(struct admin *a, const struct revision *rev, struct jw *
 	jw_str(w, "network", buf_str(&text));
 }
 
-void admin_describe(struct admin *a, struct http_req *r, struct str name)
+bool admin_describe_function(struct admin *a, struct http_req *r, struct str name, struct str project)
 {
-	struct service *sv = function_get(a->o.store, name) ? NULL : admin_service_find(a, name);
-	bool holds = !sv && !function_get(a->o.store, name) && admin_describe_holder(a, r, name);
-	struct function *f = sv || holds ? NULL : admin_function(a, r, name);
+	struct function *f = function_get(a->o.store, name);
 	auto_buf text = {0};
 	char when[32];
 	auto_object(w, out);
 
-	if (sv)
-		admin_service_describe(a, r, sv);
-	if (!f)
-		return;
+	if (!f || (project.n && !str_eqc(project, f->project)))
+		return false;
 	jw_strc(&w, "name", f->name);
 	jw_strc(&w, "project", f->project);
 	buf_addf(&text, "arn:aws:lambda:%s:%s:function:%s", a->o.region, a->o.account, f->name);
@@ -250,6 +247,7 @@ void admin_describe(struct admin *a, struct http_req *r, struct str name)
 	jw_raw(&w, "allow", f->allow ? str_of(f->allow) : STR("[]"));
 	jw_strc(&w, "created", clock_fmt_iso(f->created_wall_us, when));
 	admin_object(r, 200, &w);
+	return true;
 }
 
 static void put_instance(void *arg, const struct sched_instance_info *i)

@@ -437,6 +437,14 @@ void admin_cost(struct admin *a, struct http_req *r, struct str name)
 	ledger_query_start(a->o.ledger, &c->q);
 }
 
+void admin_put_budget(struct admin *a, const char *workload, const char *tags, struct jw *w)
+{
+	char note[320];
+
+	if (budgets_note(a->o.is.budgets, workload, tags, note))
+		jw_strc(w, "budget", note);
+}
+
 void admin_budgets(struct admin *a, struct http_req *r, struct str name)
 {
 	auto_object(w, out);

@@ -58,8 +58,10 @@ static void put_lead(const struct show *s, const struct lead *l)
 	if (l->next_s > 0)
 		put_time(s->w, "next", l->next_s * 1000000);
 	buf_clear(&text);
-	if (failed)
+	if (failed && failed->n)
 		buf_addf(&text, "%lld not delivered: %s", (long long)failed->n, failed->why);
+	else if (failed)
+		buf_addf(&text, "put off, and tried again within 5 minutes: %s", failed->why);
 	if (failed || l->reason.n)
 		jw_str(s->w, "reason", failed ? buf_str(&text) : l->reason);
 	jw_end(s->w, '}');
@@ -78,12 +80,15 @@ static void put_mapping(const struct show *s, const char *uuid, const struct jso
 
 	auto_json doc = json_parse(buf_str(&text), NULL);
 	struct str last = json_get_str(doc, "LastProcessingResult");
+	auto_buf reason = {0};
 
+	if (str_starts(last, "PROBLEM"))
+		buf_addf(&reason, STR_FMT "%s%s", STR_ARG(last), *mapping_why(m) ? ": " : "", mapping_why(m));
 	put_lead(s, &(struct lead){.from = json_get_str(doc, "EventSourceArn"),
 				   .to = json_get_str(doc, "FunctionArn"),
 				   .project = json_get_str(record, "project"),
 				   .state = json_get_str(doc, "State"),
-				   .reason = str_starts(last, "PROBLEM") ? last : STR_NULL});
+				   .reason = buf_str(&reason)});
 }
 
 /* A list of targets, or of what has its target under that member. */
@@ -264,8 +269,43 @@ static void put_hook(struct admin *a, struct http_req *r, const char *bucket, st
 	jw_strc(w, "hook_token", admin_query_is(r, "values", "1") ? token : "***");
 }
 
+static bool is_in(const struct json *doc, struct str project)
+{
+	struct str of = json_get_str(doc, "project");
+
+	return !project.n || str_eq(of.n ? of : STR("api"), project);
+}
+
+/* "nightly" of the group "default", or "GROUP/nightly". */
+bool admin_describe_schedule(struct admin *a, struct http_req *r, struct str name, struct str project)
+{
+	auto_free char *key = xasprintf("schedule/%s" STR_FMT, name.n && memchr(name.p, '/', name.n) ? "" : "default/",
+					STR_ARG(name));
+	const char *text = record_get(a->o.store, key), *own = key + strlen("schedule/");
+	auto_json doc = text ? json_parse(str_of(text), NULL) : NULL;
+	struct show s = {.a = a};
+	int64_t next_s, last_s;
+	auto_object(w, out);
+
+	if (!text || !is_in(doc, project))
+		return false;
+	schedule_times(a->o.is.schedules, key, &next_s, &last_s);
+	jw_strc(&w, "record", key);
+	jw_strc(&w, "name", own);
+	jw_str(&w, "project", json_get(doc, "project") ? json_get_str(doc, "project") : STR("api"));
+	put_time(&w, "next", next_s > 0 ? next_s * 1000000 : 0);
+	put_time(&w, "last", last_s > 0 ? last_s * 1000000 : 0);
+	jw_arr(&w, "triggers");
+	s.w = &w;
+	put_schedule(&s, own, doc);
+	jw_end(&w, ']');
+	jw_raw(&w, "declared", str_of(text));
+	admin_object(r, 200, &w);
+	return true;
+}
+
 /* "jobs", or "queue/jobs" where the name alone would not do. */
-bool admin_describe_holder(struct admin *a, struct http_req *r, struct str name)
+bool admin_describe_holder(struct admin *a, struct http_req *r, struct str name, struct str project)
 {
 	for (int k = 0; k < RESOURCE_LEADS; k++) {
 		const char *prefix = resource_record[k];
@@ -275,7 +315,7 @@ bool admin_describe_holder(struct admin *a, struct http_req *r, struct str name)
 		auto_json doc = text ? json_parse(str_of(text), NULL) : NULL;
 		auto_object(w, out);
 
-		if (!text)
+		if (!text || !is_in(doc, project))
 			continue;
 		put_holder(a, k, own, doc, &w);
 		if (json_get_bool(doc, "External", false))

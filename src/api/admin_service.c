@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Services for the tool: NAME is one of the cluster "default", or CLUSTER/NAME. */
+#include <stdio.h>
 #include "api/admin_int.h"
 #include "base/clock.h"
 #include "store/definition.h"
@@ -26,9 +27,12 @@ static void put_figures(struct admin *a, const struct service *sv, struct jw *w)
 {
 	const struct service_spec *s = service_spec_of(sv);
 	struct service_lane_info l;
+	char workload[SERVICE_NAME_MAX + 16];
+	struct deployment_info d;
 	struct service_info i;
 
 	service_info(sv, &i);
+	service_deployment(sv, 0, &d);
 	service_lane_info(sv, &l);
 	jw_strc(w, "name", s->name);
 	jw_strc(w, "cluster", s->cluster);
@@ -39,8 +43,14 @@ static void put_figures(struct admin *a, const struct service *sv, struct jw *w)
 	jw_int(w, "desired", i.desired);
 	jw_int(w, "open", i.open);
 	jw_int(w, "waiting", i.held);
-	if (i.held || (i.desired && !i.running))
+	if (i.held || (!i.running && (i.desired || *d.reason)))
 		jw_strc(w, "waiting_for", i.waits_for);
+	if (i.held) {
+		jw_int(w, "waited_us", i.held_us);
+		jw_int(w, "waits_at_most_us", i.held_us < SERVICE_HOLD_US ? SERVICE_HOLD_US - i.held_us : 0);
+	}
+	snprintf(workload, sizeof(workload), "service/%s", s->name);
+	admin_put_budget(a, workload, service_tags(sv), w);
 	jw_int(w, "requests", (int64_t)i.requests);
 	jw_int(w, "errors", (int64_t)i.errors);
 	jw_strc(w, "route", *s->route ? s->route : NULL);

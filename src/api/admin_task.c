@@ -76,6 +76,7 @@ static void put_info(struct jw *w, const struct task_info *i)
 
 void admin_put_task(struct jw *w, const struct task *k)
 {
+	char why[320];
 	struct task_info i;
 
 	task_info(k, &i);
@@ -84,6 +85,7 @@ void admin_put_task(struct jw *w, const struct task *k)
 	put_text(w, "definition", i.definition);
 	put_text(w, "tags", i.tags);
 	put_info(w, &i);
+	put_text(w, "waiting_for", task_waits_for(k, why));
 	jw_arr(w, "containers");
 	for (unsigned n = 0; n < i.n_containers; n++) {
 		struct task_info c;

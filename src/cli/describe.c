@@ -105,7 +105,7 @@ int describe_run(struct cli *c, int argc, char **argv)
 
 	if (!cli_options(c, &o, &argc, argv, 1, 1))
 		return c->exit;
-	call_target(&target, "/v1/functions/", argv[0], o.values ? "?values=1" : "");
+	call_target(&target, "/v1/names/", argv[0], o.values ? "?values=1" : "");
 	if (!call_show(c, "GET", target.p, STR_NULL, &j))
 		return c->exit;
 	top.object = j;

@@ -70,10 +70,12 @@ const struct verb cli_verbs[] = {
 	 "  tandem events --since 1h -o json",
 	 logs_options, events_run},
 	{"why", "NAME", "why it is as it is: lane, starts, what waits, failures",
-	 "Says of a function, a service or a queue in sentences: which lane it is in and why, how its instances start, "
-	 "why "
-	 "the last starts were cold, what waits now, for what and until when, and what went wrong last.\n\n"
+	 "Says in sentences, of a function, service, task, budget, or of what holds events or leads them: which lane "
+	 "it "
+	 "is in and why, how its instances start, why the last starts were cold, what waits now, for what and until "
+	 "when, what refuses it, and what went wrong last.\n\n"
 	 "  tandem why iris\n"
+	 "  tandem why shop/iris             as tandem top has it\n"
 	 "  tandem why jobs -o json",
 	 NULL, why_run},
 	{"cost", "[--by workload|lane|tag|trigger|hour|rows]", "what the calls took and cost",

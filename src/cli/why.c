@@ -14,7 +14,6 @@
 
 struct why {
 	struct cli *c;
-	const char *name;
 	const struct json *about; /* as described */
 	struct jw *json;	  /* NULL: text */
 	const char *said;	  /* the last heading */
@@ -65,6 +64,7 @@ static void say_lane(struct why *y)
 static void say_start(struct why *y)
 {
 	const struct json *image = json_get(y->about, "snapshot");
+	int64_t reserved = json_get_int(y->about, "reserved_concurrency", -1);
 	int64_t min = json_get_int(y->about, "min", 0);
 
 	if (json_get(image, "bytes"))
@@ -74,6 +74,10 @@ static void say_start(struct why *y)
 		say(y, "start", "plainly, there is no image of its process: %s", json_get_str(image, "none").p);
 	if (min > 0)
 		say(y, "start", "%lld instances are kept up (min)", (long long)min);
+	if (!reserved)
+		say(y, "calls", "all are refused (429), for its reserved concurrency is 0");
+	else if (reserved > 0)
+		say(y, "calls", "%lld at once, more are refused (429): its reserved concurrency", (long long)reserved);
 }
 
 /* ---- the ledger's rows ---- */
@@ -161,43 +165,72 @@ static void say_async(struct why *y)
 	const char *next = json_get_str(a, "next_try").p, *reason = json_get_str(a, "reason").p;
 
 	if (n > running)
-		say(y, "waits", "%lld asynchronous events%s%s%s%s", n - running, next ? "; the next try is at " : "",
-		    next ? next : " until one that runs is over", reason ? ": " : "", reason ? reason : "");
+		say(y, "waits", "%lld asynchronous events%s%s%s%s", n - running,
+		    next      ? "; the next try is at "
+		    : running ? " until one that runs is over"
+			      : "",
+		    next ? next : "", reason ? ": " : "", reason ? reason : "");
 }
 
 static void say_waits(struct why *y)
 {
 	long long n = json_get_int(y->about, "waiting", 0), flight = json_get_int(y->about, "in_flight", -1);
-	const char *what = json_get_str(y->about, "waiting_for").p;
+	const char *what = json_get_str(y->about, "waiting_for").p, *next = json_get_str(y->about, "next").p;
+	const char *to = json_get(y->about, "deployments") ? ":" : " for"; /* a sentence, or a noun */
 	int64_t waited = json_get_int(y->about, "waited_us", -1), left = json_get_int(y->about, "waits_at_most_us", -1);
 
 	if (flight >= 0)
 		say(y, "waits", "%lld messages; %lld more are with somebody, %lld are delayed", n, flight,
 		    (long long)json_get_int(y->about, "delayed", 0));
 	else if (n && waited >= 0)
-		say(y, "waits", "%lld for %s; the first for %.1f s, refused in %.1f s if that stays so", n,
+		say(y, "waits", "%lld%s %s; the first for %.1f s, refused in %.1f s if that stays so", n, to,
 		    what ? what : "an instance", (double)waited / 1e6, (double)left / 1e6);
+	else if (next)
+		say(y, "waits", "for its time, the next is %s", next);
 	else if (n)
-		say(y, "waits", "%lld: %s", n, what ? what : "for an instance");
+		say(y, "waits", "%lld%s %s", n, to, what ? what : "an instance");
 	else if (what)
-		say(y, "waits", "nothing; a request would: %s", what);
+		say(y, "waits", "nothing; a request would find: %s", what);
 	else if (!json_get_int(json_get(y->about, "asynchronous"), "waiting", 0))
 		say(y, "waits", "nothing");
 	say_async(y);
 }
 
-/* Of a function or service those that do not work; of what holds events all. */
+/* Of a task those that are there: what they wait for, or how they ended. */
+static void say_tasks(struct why *y)
+{
+	const struct json *list = json_get(y->about, "tasks"), *k;
+	size_t n = json_len(list);
+
+	for (size_t i = n > LAST ? n - LAST : 0; (k = json_at(list, i)); i++) {
+		const char *what = json_get_str(k, "waiting_for").p, *reason = json_get_str(k, "reason").p;
+		const char *unwell = json_get_str(k, "health_text").p;
+
+		say(y, "task", "%s %s%s%s%s%s", json_get_str(k, "id").p, json_get_str(k, "state").p,
+		    what     ? ": it waits for "
+		    : reason ? ": "
+			     : "",
+		    what     ? what
+		    : reason ? reason
+			     : "",
+		    unwell ? "; its health check says: " : "", unwell ? unwell : "");
+	}
+	if (n > LAST)
+		say(y, "task", "and %zu before", n - LAST);
+}
+
+/* Of a function or service those that do not work; of a task and of what holds or leads events all. */
 static void say_triggers(struct why *y)
 {
 	const struct json *list = json_get(y->about, "triggers"), *t;
-	bool holder = json_get(y->about, "record") != NULL;
+	bool holder = json_get(y->about, "record") != NULL, all = holder || json_get(y->about, "tasks");
 
 	for (size_t i = 0; (t = json_at(list, i)); i++) {
 		struct str state = json_get_str(t, "state"), reason = json_get_str(t, "reason");
 		bool well = !reason.n &&
 			    (str_caseeqc(state, "enabled") || str_starts(state, "AWS_") || str_eqc(state, "NONE"));
 
-		if (holder || !well)
+		if (all || !well)
 			say(y, "trigger", "%s -> %s: " STR_FMT "%s" STR_FMT, json_get_str(t, "from").p,
 			    json_get_str(t, "to").p, STR_ARG(state), reason.n ? ": " : "", STR_ARG(reason));
 	}
@@ -247,46 +280,61 @@ static int ask(struct why *y, const char *path, const char *param, const char *v
 	return call_daemon(y->c, "GET", target.p, STR_NULL, ret);
 }
 
+/* All that there is to say, of what is called so. */
+static void say_all(struct why *y, const struct json *ledger, struct str events)
+{
+	const struct json *j = y->about;
+
+	if (json_get_str(j, "text").n) { /* a budget */
+		say(y, "state", "%s: %s", json_get_str(j, "state").p, json_get_str(j, "text").p);
+		return;
+	}
+	if (json_get_str(j, "reason").n)
+		say(y, "state", "%s: %s", json_get_str(j, "state").p, json_get_str(j, "reason").p);
+	else if (str_eqc(json_get_str(j, "state"), "Pending"))
+		say(y, "state", "Pending: its code is unpacked and started for the first time");
+	if (json_get_bool(j, "updating", false))
+		say(y, "state",
+		    "a new revision of it is unpacked and started for the first time; the one before serves");
+	say_lane(y);
+	if (json_get_str(j, "budget").n)
+		say(y, "budget", "%s", json_get_str(j, "budget").p);
+	say_start(y);
+	say_calls(y, json_get(ledger, "rows"));
+	say_waits(y);
+	say_tasks(y);
+	say_triggers(y);
+	say_events(y, events);
+}
+
 int why_run(struct cli *c, int argc, char **argv)
 {
 	auto_buf target = {0}, about = {0}, rows = {0}, events = {0}, out = {0}, workload = {0};
 	auto_json j = NULL;
 	auto_json ledger = NULL;
-	const char *slash;
+	struct str record;
 	struct jw w;
 	struct why y = {.c = c};
 
 	if (!cli_options(c, NULL, &argc, argv, 1, 1))
 		return c->exit;
-	slash = strchr(argv[0], '/'); /* as tandem top shows it; names of queues have none */
-	y.name = slash ? slash + 1 : argv[0];
-	call_target(&target, "/v1/functions/", y.name, "");
+	call_target(&target, "/v1/names/", argv[0], "");
 	if (call_json(c, "GET", target.p, STR_NULL, &about, &j) < 0)
 		return c->exit;
-	if (slash && !str_eq(json_get_str(j, "project"), (struct str){argv[0], (size_t)(slash - argv[0])}))
-		return cli_failf("there is no \"%s\"; %s is in another project", argv[0], y.name);
 	y.about = j;
+	record = json_get_str(j, "record");
 	buf_addf(&workload, STR_FMT "/" STR_FMT, STR_ARG(json_get_str(j, "project")), STR_ARG(json_get_str(j, "name")));
 	if (ask(&y, "/v1/cost?by=rows", "workload", workload.p, &rows) < 0 ||
-	    ask(&y, "/v1/events?format=json&lines=1000", "about", workload.p, &events) < 0)
+	    ask(&y, "/v1/events?format=json&lines=1000", "about", record.n ? record.p : workload.p, &events) < 0)
 		return c->exit;
 	ledger = json_parse(buf_str(&rows), NULL);
 	if (c->json) {
 		w = jw_object(&out);
-		jw_strc(&w, "name", y.name);
+		jw_str(&w, "name", json_get_str(j, "name"));
 		jw_arr(&w, "answers");
 		y.json = &w;
 	}
-	if (json_get_str(j, "reason").n)
-		say(&y, "state", "%s: %s", json_get_str(j, "state").p, json_get_str(j, "reason").p);
-	say_lane(&y);
-	if (json_get_str(j, "budget").n)
-		say(&y, "budget", "%s", json_get_str(j, "budget").p);
-	say_start(&y);
-	say_calls(&y, json_get(ledger, "rows"));
-	say_waits(&y);
-	say_triggers(&y);
-	say_events(&y, buf_str(&events));
+	say_all(&y, ledger, buf_str(&events));
 	if (c->json) {
 		jw_end(&w, ']');
 		jw_end(&w, '}');

@@ -148,8 +148,6 @@ struct sched_kept {
 void sched_kept(const struct sched *s, const struct function *f, const struct revision *r, struct sched_kept *ret);
 /* Adoption after a restart of the daemon (spawn events are given on by daemon/). */
 void sched_adopt(struct sched *s, uint64_t id, const char *label, bool assigned, pid_t pid, struct sandbox_fds *fds);
-/* A budget of f that is used to 80 % or more, as a sentence, or NULL. */
-const char *sched_budget_note(const struct sched *s, const struct function *f, char ret[320]);
 void sched_budgets_changed(struct sched *s);
 /* What making sandboxes that belong to nobody yet took until now, and what they hold. */
 void sched_blanks_use(const struct sched *s, int64_t *ret_cpu_us, int64_t *ret_bytes);

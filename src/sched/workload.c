@@ -61,15 +61,6 @@ bool workload_closed(const struct sched *s, const struct function *f, bool or_un
 	return budgets_closed(s->o.budgets, workload_ledger_name(f, name), tags.n ? tags.p : "", or_unknown, ret);
 }
 
-const char *sched_budget_note(const struct sched *s, const struct function *f, char ret[320])
-{
-	auto_buf tags = {0};
-	char name[WORKLOAD_NAME];
-
-	pairs_tags(&f->tags, &tags);
-	return budgets_note(s->o.budgets, workload_ledger_name(f, name), tags.n ? tags.p : "", ret);
-}
-
 bool workload_stopped(const struct workload *w)
 {
 	struct budget_stop stop;

@@ -345,6 +345,35 @@ static int needs_met(const struct container *c, const struct container **ret_who
 	return ret;
 }
 
+enum wait { WAIT_CONTAINER, WAIT_SANDBOX, WAIT_PROGRAM, WAIT_END, WAIT_N };
+static const char *const wait_name[WAIT_N] = {
+	[WAIT_CONTAINER] = "another of its containers (depends_on)",
+	[WAIT_SANDBOX] = "its sandbox",
+	[WAIT_PROGRAM] = "its program to begin",
+	[WAIT_END] = "its program to end, which was asked to; after its stop timeout it is killed",
+};
+
+const char *task_waits_for(const struct task *k, char out[320])
+{
+	const struct container *whom = NULL, *c = k->c;
+	enum wait w = WAIT_END;
+
+	if (k->state == TASK_RUNNING || k->state == TASK_STOPPED)
+		return NULL;
+	if (k->state < TASK_STOPPING) {
+		while (c < k->c + k->n - 1 && c->state >= TASK_RUNNING)
+			c++;
+		w = c->state > TASK_PENDING		  ? WAIT_PROGRAM
+		    : c->asked || needs_met(c, &whom) > 0 ? WAIT_SANDBOX
+							  : WAIT_CONTAINER;
+	}
+	if (whom)
+		snprintf(out, 320, "%s: %.60s waits for %.60s", wait_name[w], c->name, whom->name);
+	else
+		snprintf(out, 320, "%s", wait_name[w]);
+	return out;
+}
+
 /* Whose network the next container joins; with none a new one is made. */
 static const struct container *network(const struct task *k, bool *ret_soon)
 {

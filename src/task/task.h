@@ -138,6 +138,8 @@ void task_container_info(const struct task *k, unsigned i, struct task_info *ret
 struct task_usage { /* now, of one that runs; -1: the host does not say */
 	int64_t cpu_us, mem_bytes, mem_peak_bytes;
 };
+/* What it waits for, as a sentence; NULL: nothing, its programs run or have ended. */
+const char *task_waits_for(const struct task *k, char out[320]);
 bool task_usage(const struct task *k, unsigned container, struct task_usage *ret); /* false: it does not run */
 void task_tags_set(struct task *k, const char *tags);				   /* of its rows; "" for none */
 void task_lane_set(struct task *k, enum lane lane);				   /* of its rows; container at first */

@@ -145,7 +145,7 @@ class Cli(Base):
 
     def test_why_tells_who_left_from_what_failed(self):
         rows = [{"kind": "invoke", "time": "2026-01-01T00:00:00Z", "outcome": o} for o in ("ok", "error", "canceled", "timeout", "canceled", "canceled")]
-        self.daemon({("GET", "/v1/functions/f"): (200, {"name": "f", "project": "p"}), ("GET", "/v1/cost"): (200, {"rows": rows}),
+        self.daemon({("GET", "/v1/names/f"): (200, {"name": "f", "project": "p"}), ("GET", "/v1/cost"): (200, {"rows": rows}),
                      ("GET", "/v1/events"): (200, "")})
         said = self.run_("why", "f")[1]
         self.assertRegex(said, r"(?m)^failed +2 of the last 6 calls$")
@@ -153,7 +153,7 @@ class Cli(Base):
 
     def test_what_a_function_said_drives_no_terminal(self):
         hostile, harmless = "\x1b]0;x\x07\u009b2J\x7f \u00e4", " ]0;x   2J  \u00e4"
-        self.daemon({("GET", "/v1/functions/f"): (200, {"reason": hostile, "list": [hostile], "in": {"it": hostile}}),
+        self.daemon({("GET", "/v1/names/f"): (200, {"reason": hostile, "list": [hostile], "in": {"it": hostile}}),
                      ("GET", "/v1/functions"): (200, {"functions": [{"name": hostile}]}),
                      ("POST", "/v1/functions/f/invoke"): (200, {"outcome": "error", "reason": hostile, "body": ""})})
         self.assertEqual(self.run_("describe", "f"), (0, f"reason: {harmless}\nlist:\n  - {harmless}\nin:\n  it: {harmless}\n", ""))
