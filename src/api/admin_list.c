@@ -158,8 +158,18 @@ static void put_lane(struct admin *a, const struct function *f, struct jw *w)
 static void put_versions(struct admin *a, const struct function *f, struct jw *w)
 {
 	auto_buf text = {0};
+	struct sched_kept kept;
 
+	sched_kept(a->o.sched, f, f->latest, &kept);
 	jw_int(w, "min", f->scale.min);
+	if (kept.wanted) {
+		jw_obj(w, "held_ready");
+		jw_int(w, "wanted", kept.wanted);
+		jw_int(w, "ready", kept.ready);
+		if (kept.reason)
+			jw_strc(w, "reason", kept.reason);
+		jw_end(w, '}');
+	}
 	if (f->scale.max)
 		jw_int(w, "max", f->scale.max);
 	if (f->scale.keep_us >= 0)

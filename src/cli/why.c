@@ -65,15 +65,17 @@ static void say_start(struct why *y)
 {
 	const struct json *image = json_get(y->about, "snapshot");
 	int64_t reserved = json_get_int(y->about, "reserved_concurrency", -1);
-	int64_t min = json_get_int(y->about, "min", 0);
+	const struct json *held = json_get(y->about, "held_ready");
+	const char *not_held = json_get_str(held, "reason").p;
 
 	if (json_get(image, "bytes"))
 		say(y, "start", "from an image of its process (%.1f MB, made %s)",
 		    (double)json_get_int(image, "bytes", 0) / CLI_MB, json_get_str(image, "made").p);
 	else if (image)
 		say(y, "start", "plainly, there is no image of its process: %s", json_get_str(image, "none").p);
-	if (min > 0)
-		say(y, "start", "%lld instances are kept up (min)", (long long)min);
+	if (held)
+		say(y, "start", "%lld of %lld instances are held ready%s%s", (long long)json_get_int(held, "ready", 0),
+		    (long long)json_get_int(held, "wanted", 0), not_held ? ": " : "", not_held ? not_held : "");
 	if (!reserved)
 		say(y, "calls", "all are refused (429), for its reserved concurrency is 0");
 	else if (reserved > 0)
@@ -293,7 +295,7 @@ static void say_all(struct why *y, const struct json *ledger, struct str events)
 		say(y, "state", "%s: %s", json_get_str(j, "state").p, json_get_str(j, "reason").p);
 	else if (str_eqc(json_get_str(j, "state"), "Pending"))
 		say(y, "state", "Pending: its code is unpacked and started for the first time");
-	if (json_get_bool(j, "updating", false))
+	else if (json_get_bool(j, "updating", false))
 		say(y, "state",
 		    "a new revision of it is unpacked and started for the first time; the one before serves");
 	say_lane(y);

@@ -91,6 +91,7 @@ PROJECT = {
         "moves": {**FUNCTION, "lane": "auto"},
         "late": {**FUNCTION, "code": "late"},
         "never": {**FUNCTION, "code": "never"},
+        "kept": {**FUNCTION, "code": "never", "min": 1},
         "slow": {**FUNCTION, "timeout": "1s"},
         "one": {**FUNCTION, "max": 1},
         "many": {**FUNCTION, "pool": 8},
@@ -197,6 +198,32 @@ class Functions(Why, unittest.TestCase):
         self.held()
         self.call("late", {})
         self.until_said("late", "waits", r"1 for an instance that initialises; the first for [\d.]+ s, refused in [\d.]+ s if that stays so")
+
+    def test_held_ready(self):
+        self.until_said("boxed", "start", "1 of 1 instances are held ready")
+        self.until_said("kept", "start", "1 of 1 instances are held ready")
+        release = self.held()
+        self.t.cli("stop", "kept")
+        self.until_said("kept", "start", "0 of 1 instances are held ready: FUNCTION_ERROR_INIT_FAILURE")
+        release()
+        self.until_said("kept", "start", "1 of 1 instances are held ready")
+
+    def test_not_there_yet(self):
+        """Its first start does not come to an end, nor does that of what is to replace it."""
+        hangs = tandem.zip_of({"app.py": "import select\nselect.select([], [], [])\n"})
+        new = {**tandem.python_function(CODE), "FunctionName": "new", "Code": {"ZipFile": hangs}}
+        self.lam.create_function(**{**tandem.python_function(CODE), "FunctionName": "old"})
+        self.lam.get_waiter("function_active_v2").wait(FunctionName="old")
+        self.stopped_clock()
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            calls = [pool.submit(self.lam.create_function, **new), pool.submit(self.lam.update_function_code, FunctionName="old", ZipFile=hangs)]
+            try:
+                tandem.wait_for(lambda: self.t.admin("GET", "/v1/names/new")[0] == 200, LIMIT_S)
+                self.until_said("new", "state", "Pending: its code is unpacked and started for the first time")
+                self.assertEqual(len(self.why("new")["state"]), 1)
+                self.until_said("old", "state", "a new revision of it is unpacked and started for the first time; the one before serves")
+            finally:  # each start has ten seconds, and a second try
+                tandem.wait_for(lambda: self.t.admin("POST", "/v1/debug/clock?step_us=20000000") and all(c.done() for c in calls), LIMIT_S)
 
     def test_max(self):
         release = self.held()
