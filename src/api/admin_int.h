@@ -46,7 +46,7 @@ void admin_rows(struct admin *a, struct http_req *r, struct str name);
 void admin_top(struct admin *a, struct http_req *r, struct str name);
 int64_t admin_resident_bytes(void);
 void admin_budgets(struct admin *a, struct http_req *r, struct str name);
-/* "budget": what should be said of the workload ("shop/iris", its tags "k=v,k2=v2"), if anything. */
+/* "budget": what should be said of the workload ("shop/iris", its tags "k=v,k2=v2"), if anything; "budget_closed". */
 void admin_put_budget(struct admin *a, const char *workload, const char *tags, struct jw *w);
 void admin_trace(struct admin *a, struct http_req *r, struct str name);
 void admin_cost(struct admin *a, struct http_req *r, struct str name);

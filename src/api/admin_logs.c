@@ -443,6 +443,8 @@ void admin_put_budget(struct admin *a, const char *workload, const char *tags, s
 
 	if (budgets_note(a->o.is.budgets, workload, tags, note))
 		jw_strc(w, "budget", note);
+	if (budgets_closed(a->o.is.budgets, workload, tags, false, NULL))
+		jw_bool(w, "budget_closed", true);
 }
 
 void admin_budgets(struct admin *a, struct http_req *r, struct str name)

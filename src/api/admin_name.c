@@ -192,21 +192,33 @@ static const char *at(const void *names, size_t i)
 	return ((const struct names *)names)->v[i];
 }
 
+static bool is_there(struct admin *a, const char *family)
+{
+	auto_definition d = definition_get(a->o.store, str_of(family), 0);
+
+	return d && d->active;
+}
+
 void admin_unknown(struct admin *a, struct http_req *r, struct str name)
 {
 	static const char *const prefixes[] = {"bucket/", "queue/",  "stream/", "topic/",
 					       "bus/",	  "family/", "budget/", "schedule/default/"};
 	auto_free char *word = str_dup((struct str){name.p, name.n < 80 ? name.n : 80});
 	struct names all = {.v = xcalloc(1, sizeof(*all.v))};
+	struct service_info i;
 	const char *best;
 
 	for (struct function *f = function_next(a->o.store, NULL); f; f = function_next(a->o.store, f))
 		add(&all, f->name);
-	for (struct service *sv = service_next(a->o.services, NULL); sv; sv = service_next(a->o.services, sv))
-		add(&all, service_spec_of(sv)->name);
-	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++)
-		for (const struct record *x = NULL; (x = record_next(a->o.store, prefixes[i], x ? x->key : NULL));)
-			add(&all, x->key + strlen(prefixes[i]));
+	for (struct service *sv = service_next(a->o.services, NULL); sv; sv = service_next(a->o.services, sv)) {
+		service_info(sv, &i);
+		if (i.state != SERVICE_INACTIVE)
+			add(&all, service_spec_of(sv)->name);
+	}
+	for (size_t k = 0; k < ARRAY_SIZE(prefixes); k++)
+		for (const struct record *x = NULL; (x = record_next(a->o.store, prefixes[k], x ? x->key : NULL));)
+			if (strcmp(prefixes[k], "family/") != 0 || is_there(a, x->key + strlen("family/")))
+				add(&all, x->key + strlen(prefixes[k]));
 	best = str_nearest(strchr(word, '/') ? strrchr(word, '/') + 1 : word, at, &all);
 	admin_errorf(r, ERR_NOT_FOUND,
 		     "there is no function and no service \"%s\", nor anything else of that name; %s%.80s%s"

@@ -301,6 +301,9 @@ static void say_all(struct why *y, const struct json *ledger, struct str events)
 	say_lane(y);
 	if (json_get_str(j, "budget").n)
 		say(y, "budget", "%s", json_get_str(j, "budget").p);
+	if (json_get_bool(j, "budget_closed", false))
+		say(y, "budget",
+		    "until then calls are refused (429), no task of it begins, and what is asynchronous waits");
 	say_start(y);
 	say_calls(y, json_get(ledger, "rows"));
 	say_waits(y);

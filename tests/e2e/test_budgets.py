@@ -62,7 +62,7 @@ class Budgets(unittest.TestCase):
         self.assertEqual(self.budget("team-a")["state"], "open")
         self.use_up("a", "team-a")
         answers = json.loads(self.t.cli("why", "a", "-o", "json"))["answers"]
-        self.assertEqual([a["about"] for a in answers].count("budget"), 1)
+        self.assertEqual([a["about"] for a in answers].count("budget"), 2)
         api = self.t.client()
         with self.assertRaisesRegex(api.exceptions.TooManyRequestsException, r"budget team-a: [\d.e-]+ of 5e-07 USD of this month are used "
                                     r"\(tag team=a, by the price of AWS\); it opens again at \d{4}-\d\d-01T00:00:00Z") as caught:

@@ -181,8 +181,11 @@ class Functions(Why, unittest.TestCase):
         for wrong, near in (("aslep", "asleep"), ("other/asleep", "asleep"), ("queue/job", "jobs"), ("medai", "media")):
             with self.assertRaisesRegex(AssertionError, f'"{wrong}", nor anything else of that name; did you mean "{near}"\\? tandem ls lists'):
                 self.t.cli("why", wrong)
-        with self.assertRaisesRegex(AssertionError, '"nothing-like-it", nor anything else of that name; tandem ls lists'):
-            self.t.cli("describe", "nothing-like-it")
+        made = self.t.client("ecs").register_task_definition(family="forgotten", containerDefinitions=[{"name": "main", "image": "x", "memory": 64}])
+        self.t.client("ecs").deregister_task_definition(taskDefinition=made["taskDefinition"]["taskDefinitionArn"])
+        for wrong in ("nothing-like-it", "forgotten"):
+            with self.assertRaisesRegex(AssertionError, f'"{wrong}", nor anything else of that name; tandem ls lists'):
+                self.t.cli("describe", wrong)
         with self.assertRaisesRegex(AssertionError, 'did you mean "asleep"'):
             self.t.cli("invoke", "asleeep")
 
@@ -272,7 +275,7 @@ class Functions(Why, unittest.TestCase):
         says = r"budget a: \S+ of 1e-07 USD of this month are used \(tag team=a, by the price of AWS\); it opens again at \d{4}-\d\d-01T00:00:00Z"
         self.until_said("a", "state", "closed: " + says)
         self.until_said("budget/a", "state", "closed: " + says)
-        self.until_said("poor", "budget", says)
+        self.until_said("poor", "budget", says, r"until then calls are refused \(429\), no task of it begins, and what is asynchronous waits")
         self.send("poor", {})
         self.until_said("poor", "waits", "1 asynchronous events: " + says)
 
