@@ -75,7 +75,8 @@ static bool describe_family(struct admin *a, struct http_req *r, struct str name
 		jw_end(&w, '}');
 	}
 	jw_end(&w, ']');
-	jw_raw(&w, "declared", str_of(d->doc));
+	if (admin_query_is(r, "values", "1")) /* it has those of environment variables */
+		jw_raw(&w, "declared", str_of(d->doc));
 	admin_object(r, 200, &w);
 	return true;
 }

@@ -391,7 +391,8 @@ class Tasks(Why, run.Case):
         """An event that a task is to be started for, and that cannot be now."""
         path = f"{self.t.base}/tandem.yaml"
         with open(path, "w", encoding="utf-8") as f:
-            json.dump({"name": "shop", "tasks": {"job": {"image": "localhost/box:v1", "command": "true", "on": [{"event": {"source": ["here"]}}], "tags": {"team": "a"}}},
+            json.dump({"name": "shop", "tasks": {"job": {"image": "localhost/box:v1", "command": "true", "on": [{"event": {"source": ["here"]}}], "tags": {"team": "a"},
+                                         "environment": {"KEY": "not-for-everybody"}}},
                        "budgets": {"a": {"tag": "team=a", "usd": "0.00000001", "on": "aws", "then": "throttle"}}}, f)
         self.t.cli("up", "-f", path)
         self.t.cli("run", "-d", "job")
@@ -400,6 +401,8 @@ class Tasks(Why, run.Case):
         self.t.client("events").put_events(Entries=[{"Source": "here", "DetailType": "x", "Detail": "{}"}])
         self.until_said("job", "trigger", r"bus default .* -> task job: ENABLED: put off, and tried again within 5 minutes: RunTask: budget a: .*")
         self.assertNotIn("not delivered", self.t.cli("ls"))
+        self.assertNotIn("not-for-everybody", self.t.cli("describe", "job", "-o", "json"))
+        self.assertIn("not-for-everybody", self.t.cli("describe", "job", "--values"))
 
 
 if __name__ == "__main__":
