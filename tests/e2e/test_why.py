@@ -127,7 +127,8 @@ class Why:
         for text in texts:
             tandem.wait_for(lambda text=text: any(re.fullmatch(text, a) for a in self.why(name).get(about, [])), LIMIT_S,
                             lambda text=text: (text, self.why(name)))
-            self.assertRegex(self.t.cli("why", name), rf"(?m)^(?:{about}|   ) .*{text}$")
+            tandem.wait_for(lambda text=text: re.search(rf"(?m)^(?:{about}|   ) .*{text}$", self.t.cli("why", name)), LIMIT_S,
+                            lambda text=text: (text, self.t.cli("why", name)))
 
     def stopped_clock(self):
         status, text = self.t.admin("POST", "/v1/debug/clock?stop=1")
@@ -219,9 +220,10 @@ class Functions(Why, unittest.TestCase):
         self.lam.get_waiter("function_active_v2").wait(FunctionName="old")
         self.stopped_clock()
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            calls = [pool.submit(self.lam.create_function, **new), pool.submit(self.lam.update_function_code, FunctionName="old", ZipFile=hangs)]
+            calls = [pool.submit(self.t.client().create_function, **new),  # clients of their own: of those that were there the clock ends connections
+                     pool.submit(self.t.client().update_function_code, FunctionName="old", ZipFile=hangs)]
             try:
-                tandem.wait_for(lambda: self.t.admin("GET", "/v1/names/new")[0] == 200, LIMIT_S)
+                tandem.wait_for(lambda: self.t.admin("GET", "/v1/names/new")[0] == 200, LIMIT_S, lambda: calls)
                 self.until_said("new", "state", "Pending: its code is unpacked and started for the first time")
                 self.assertEqual(len(self.why("new")["state"]), 1)
                 self.until_said("old", "state", "a new revision of it is unpacked and started for the first time; the one before serves")
