@@ -218,12 +218,12 @@ class Functions(Why, unittest.TestCase):
         new = {**tandem.python_function(CODE), "FunctionName": "new", "Code": {"ZipFile": hangs}}
         self.lam.create_function(**{**tandem.python_function(CODE), "FunctionName": "old"})
         self.lam.get_waiter("function_active_v2").wait(FunctionName="old")
-        self.stopped_clock()
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             calls = [pool.submit(self.t.client().create_function, **new),  # clients of their own: of those that were there the clock ends connections
                      pool.submit(self.t.client().update_function_code, FunctionName="old", ZipFile=hangs)]
             try:
                 tandem.wait_for(lambda: self.t.admin("GET", "/v1/names/new")[0] == 200, LIMIT_S, lambda: calls)
+                self.stopped_clock()
                 self.until_said("new", "state", "Pending: its code is unpacked and started for the first time")
                 self.assertEqual(len(self.why("new")["state"]), 1)
                 self.until_said("old", "state", "a new revision of it is unpacked and started for the first time; the one before serves")
