@@ -131,6 +131,8 @@ struct upstream_conn *upstream_take(struct upstream *u, struct proxy *p, bool fr
 		list_del(&c->node);
 		u->n_idle--;
 	} else {
+		if (u->n_idle) /* never more of them than there were requests at once: servers have few */
+			upstream_drop(list_last(&u->idle, struct upstream_conn, node));
 		c = dial(u, p);
 	}
 	if (c)

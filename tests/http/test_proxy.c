@@ -440,6 +440,35 @@ TEST(connections)
 	world_close(&w);
 }
 
+/* Bodies that come behind their heads, as from a client that is slow or sends them apart: over the same connection all the same. */
+TEST(bodies_behind_their_heads)
+{
+	static const struct str heads[] = {STR("POST /x HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\n"),
+					   STR("PUT /x HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\n")};
+	struct world w;
+
+	world_open(&w);
+	w.answer = STR(OK "Content-Length: 3\r\n\r\nyes");
+	w.ends = "hi";
+	clock_test_stop();
+	for (int i = 0; i < 10; i++) {
+		say(&w.x, heads[i % 2]);
+		while (w.x.calls <= i)
+			turn(&w.x);
+		ask(&w, STR("hi"), "yes");
+		/* One that was idle for long may be about to be closed: another one, and it is. */
+		if (i == 5 || i == 8)
+			step_clock(&w, 2000000);
+	}
+	CHECK(w.results[PROXY_DONE] == 10 && w.n_peers == 3);
+	while (w.peers[0].fd >= 0 || w.peers[1].fd >= 0)
+		turn(&w.x);
+	CHECK(w.peers[2].fd >= 0);
+	clock_test_resume();
+	loop_clock_changed(w.x.l);
+	world_close(&w);
+}
+
 TEST(sockets_come_later)
 {
 	struct world w;
@@ -657,6 +686,7 @@ TEST(upstream_decides_about_continue)
 {
 	struct world w;
 	char st[128];
+	size_t had;
 
 	world_open(&w);
 	w.answer = STR("HTTP/1.1 100 Continue\r\n\r\n");
@@ -668,8 +698,9 @@ TEST(upstream_decides_about_continue)
 	wait_for(&w.x, "yes");
 	/* One that knows nothing of it: after a second the body is asked for all the same. */
 	buf_clear(&w.x.got);
+	had = w.peers[0].got.n;
 	say(&w.x, STR(EXPECT));
-	while (w.n_peers < 2 || !w.peers[1].got.n || !strstr(w.peers[1].got.p, "\r\n\r\n"))
+	while (!strstr(w.peers[0].got.p + had, "\r\n\r\n"))
 		turn(&w.x);
 	CHECK(!w.x.got.n);
 	step_clock(&w, 1100000);
