@@ -33,6 +33,8 @@ static void invoked(struct invocation *inv)
 		     : o == INVOKE_FAILED    ? "PROBLEM: Function could not be called"
 					     : "PROBLEM: Function call failed";
 	strlcpy_(m->why, m->problem ? inv->e.text : "", sizeof(m->why));
+	if (m->set.stream && !stream_by_arn(m->all->o.streams, str_of(m->set.source)))
+		mapping_stream_start(m); /* what was read of it before is done all the same */
 	door_batch_end(&b->door, m->all->o.sched, m->set.stream ? "aws_kinesis" : "aws_sqs", m->set.source, b->n,
 		       m->problem ? m->problem + strlen("PROBLEM: ") : NULL);
 	b->done(b, o == INVOKE_OK				 ? BATCH_OK

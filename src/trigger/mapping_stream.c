@@ -622,6 +622,7 @@ void mapping_stream_start(struct mapping *m)
 		return;
 	if (!s) {
 		m->problem = "PROBLEM: The stream does not exist";
+		*m->why = 0;
 		return;
 	}
 	tx = store_tx_new();
