@@ -220,7 +220,8 @@ void proxy_connect(struct proxy *p)
 	p->deaf = false;
 	parse_begin_answer(&p->in, str_eqc(p->r->method, "HEAD"));
 	p->c = upstream_take(p->u, p, p->fresh);
-	if (p->c && p->c->used && (!p->again || p->pulling) && loop_now_us(upstream_loop(p->u)) - p->c->idle_since_us > STALE_US) {
+	if (p->c && p->c->used && (!p->again || p->pulling) &&
+	    loop_now_us(upstream_loop(p->u)) - p->c->idle_since_us > STALE_US) {
 		upstream_drop(take_ptr(p->c));
 		p->c = upstream_take(p->u, p, true);
 	}
